@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(seed: int, *parts: str | int) -> int:
@@ -19,4 +21,6 @@ def derive_seed(seed: int, *parts: str | int) -> int:
 
 def derive_generator(seed: int, *parts: str | int) -> torch.Generator:
     """Return a CPU generator seeded by :func:`derive_seed`; drawing on CPU keeps results independent of the GPU."""
+    import torch  # here, so that jobs without tensors start fast
+
     return torch.Generator("cpu").manual_seed(derive_seed(seed, *parts))

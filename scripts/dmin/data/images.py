@@ -1,11 +1,11 @@
-"""Image decoding and the one conversion between pixels and tensors."""
+"""Image decoding and encoding."""
 
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 
 from dmin.errors import UserError
@@ -27,11 +27,15 @@ def decode_image(data: bytes, name: str, size: int, mode: str = "RGB") -> Image.
         image: Image.Image = Image.open(io.BytesIO(data))
         image.load()
     except Exception as error:
+        # Pillow names the buffer by its address, which would differ between runs.
+        reason = re.sub(r" <_io\.BytesIO.*?>", "", str(error))
         raise UserError(
-            f"Image '{name}' is unreadable ({type(error).__name__}: {error}); replace it, or set "
+            f"Image '{name}' is unreadable ({type(error).__name__}: {reason}); replace it, or set "
             "on_unreadable: skip for its source."
         ) from error
     image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "I;16", "I;16B", "F"):
+        image = _to_eight_bits(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -40,6 +44,13 @@ def decode_image(data: bytes, name: str, size: int, mode: str = "RGB") -> Image.
     if image.size != (size, size):
         image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
     return image
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Scale a 16-bit or float grey image to 8 bits; Pillow's own conversion clips instead."""
+    values = np.asarray(image, dtype=np.float64)
+    top = 1.0 if image.mode == "F" and values.max(initial=0.0) <= 1.0 else 65535.0 if values.max(initial=0.0) > 255 else 255.0
+    return Image.fromarray((values.clip(0, top) * (255.0 / top)).round().astype(np.uint8))
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -53,15 +64,3 @@ def image_to_array(image: Image.Image) -> np.ndarray:
     """Return uint8 pixels of shape ``[height, width, channels]`` (one channel for grey images)."""
     array = np.asarray(image, dtype=np.uint8)
     return array[:, :, None] if array.ndim == 2 else array
-
-
-def pixels_to_tensor(pixels: np.ndarray) -> torch.Tensor:
-    """Convert uint8 pixels ``[..., height, width, channels]`` to float32 ``[..., channels, height, width]`` in [-1, 1]."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pixels)).to(torch.float32)
-    return tensor.movedim(-1, -3) / 127.5 - 1.0
-
-
-def tensor_to_pixels(tensor: torch.Tensor) -> np.ndarray:
-    """Convert float ``[..., channels, height, width]`` in [-1, 1] to uint8 ``[..., height, width, channels]``."""
-    pixels = ((tensor.float().clamp(-1, 1) + 1.0) * 127.5).round().to(torch.uint8)
-    return pixels.movedim(-3, -1).cpu().numpy()

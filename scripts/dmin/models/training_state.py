@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -23,7 +23,7 @@ class TrainingState:
     def __init__(self, folder: Path, digest: str) -> None:
         self.path = folder / digest / "state.safetensors"
 
-    def save(self, step: int, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], log: list) -> None:
+    def save(self, step: int, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], log: Any) -> None:
         """Write the state after ``step`` finished steps; the previous state survives a kill at any moment."""
         payload = {f"tensor/{name}": value.detach().contiguous().cpu() for name, value in tensors.items()}
         for index, entry in optimizer.state_dict()["state"].items():
@@ -32,15 +32,15 @@ class TrainingState:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".part")
         save_file(payload, temporary, metadata={"step": str(step), "log": json.dumps(log)})
-        os.replace(temporary, self.path)
+        temporary.replace(self.path)
 
-    def load(self, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> tuple[int, list]:
-        """Copy a saved state into ``tensors`` and ``optimizer``; return the finished steps and the log rows.
+    def load(self, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], log: Any) -> tuple[int, Any]:
+        """Copy a saved state into ``tensors`` and ``optimizer``; return the finished steps and the saved log.
 
-        Returns ``(0, [])`` where nothing was saved.
+        Returns ``(0, log)`` where nothing was saved.
         """
         if not self.path.exists():
-            return 0, []
+            return 0, log
         with safe_open(self.path, framework="pt") as file:
             metadata = file.metadata()
             with torch.no_grad():

@@ -1,0 +1,61 @@
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+configfile: "config/config.yaml"
+
+
+report: "report/workflow.rst"
+
+
+include: "rules/common.smk"
+
+
+pathvars:
+    run="<results>/runs/{run}",
+
+
+resource_scopes:
+    gpu="local",
+
+
+wildcard_constraints:
+    dataset=name_pattern("datasets"),
+    base=name_pattern("bases"),
+    model=name_pattern("models"),
+    run=name_pattern("runs"),
+    feature="loss",
+    split="train|queries",
+    range=r"\d{8}-\d{8}",
+    method="dmin|dmin_no_norm",
+    v=r"\d+|full",
+
+
+include: "rules/dataset.smk"
+include: "rules/model.smk"
+include: "rules/gradients.smk"
+include: "rules/influence.smk"
+include: "rules/evaluation.smk"
+include: "rules/report.smk"
+
+
+localrules:
+    all,
+    datasets,
+    models,
+    gradients,
+    indexes,
+    influence,
+    tables,
+    figures,
+    explorers,
+    base_models,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.tables.input,
+        rules.figures.input,
+        rules.explorers.input,

@@ -1,0 +1,122 @@
+# Scores, the HNSW index, and retrieval.
+
+
+def gradients_at(wildcards, split):
+    """What holds the gradients of a split at width v: the sketch, or the shards for the uncompressed ones."""
+    if wildcards.v == "full":
+        return shards(wildcards.run, "loss", split)
+    return f"<results>/runs/{wildcards.run}/sketch/loss/v{wildcards.v}/{split}.npy"
+
+
+rule score:
+    input:
+        train=lambda w: gradients_at(w, "train"),
+        queries=lambda w: gradients_at(w, "queries"),
+        train_norms=lambda w: shards(w.run, "loss", "train"),
+        query_norms=lambda w: shards(w.run, "loss", "queries"),
+        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        query_samples="<run>/queries/queries.parquet",
+    output:
+        scores="<run>/influence/{method}/v{v}/scores.npy",
+        description="<run>/influence/{method}/v{v}/scores.json",
+        top="<run>/influence/{method}/v{v}/exact/top.parquet",
+        metrics="<run>/influence/{method}/v{v}/scores.metrics.json",
+    log:
+        "<logs>/score/{run}/{method}/v{v}.log",
+    benchmark:
+        "<benchmarks>/score/{run}/{method}/v{v}.tsv"
+    params:
+        top_k=lambda w: run_of(w)["influence"]["top_k"],
+        code=code_digest("score"),
+    threads: config["compute"]["threads"]
+    conda:
+        "../envs/dmin.yaml"
+    script:
+        "../scripts/score.py"
+
+
+rule build_index:
+    input:
+        "<run>/sketch/loss/v{v}/train.npy",
+    output:
+        index="<run>/index/v{v}/M{M}-efc{efc}.hnsw",
+        description="<run>/index/v{v}/M{M}-efc{efc}.json",
+        metrics="<run>/index/v{v}/M{M}-efc{efc}.metrics.json",
+    log:
+        "<logs>/build_index/{run}/v{v}/M{M}-efc{efc}.log",
+    benchmark:
+        "<benchmarks>/build_index/{run}/v{v}/M{M}-efc{efc}.tsv"
+    params:
+        seed=lambda w: run_of(w)["influence"]["hnsw"]["seed"],
+        code=code_digest("build_index"),
+    wildcard_constraints:
+        v=r"\d+",
+        M=r"\d+",
+        efc=r"\d+",
+    conda:
+        "../envs/dmin.yaml"
+    script:
+        "../scripts/build_index.py"
+
+
+def index_of(run, v):
+    hnsw = config["runs"][run]["influence"]["hnsw"]
+    return f"<results>/runs/{run}/index/v{v}/M{hnsw['M']}-efc{hnsw['ef_construction']}.hnsw"
+
+
+rule indexes:
+    input:
+        [index_of(run, v) for run, settings in config["runs"].items() for v in settings["influence"]["widths"]],
+
+
+rule retrieve:
+    input:
+        index=lambda w: index_of(w.run, w.v),
+        index_description=lambda w: index_of(w.run, w.v).replace(".hnsw", ".json"),
+        queries="<run>/sketch/loss/v{v}/queries.npy",
+        exact="<run>/influence/dmin/v{v}/exact/top.parquet",
+        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        query_samples="<run>/queries/queries.parquet",
+    output:
+        top="<run>/influence/dmin/v{v}/hnsw/top.parquet",
+        metrics="<run>/influence/dmin/v{v}/hnsw/retrieval.metrics.json",
+    log:
+        "<logs>/retrieve/{run}/v{v}.log",
+    benchmark:
+        "<benchmarks>/retrieve/{run}/v{v}.tsv"
+    params:
+        settings=lambda w: canonical(
+            {
+                "ef": run_of(w)["influence"]["hnsw"]["ef"],
+                "top_k": run_of(w)["influence"]["top_k"],
+                "k": run_of(w)["evaluation"]["k"],
+            }
+        ),
+        code=code_digest("retrieve"),
+    wildcard_constraints:
+        v=r"\d+",
+    conda:
+        "../envs/dmin.yaml"
+    script:
+        "../scripts/retrieve.py"
+
+
+def exact_tops(run):
+    settings = config["runs"][run]
+    return [
+        f"<results>/runs/{run}/influence/{method}/v{v}/exact/top.parquet"
+        for method in settings["influence"]["methods"]
+        for v in widths(settings)
+    ]
+
+
+def retrieved_tops(run):
+    influence = config["runs"][run]["influence"]
+    if "dmin" not in influence["methods"]:
+        return []
+    return [f"<results>/runs/{run}/influence/dmin/v{v}/hnsw/top.parquet" for v in sorted(influence["widths"])]
+
+
+rule influence:
+    input:
+        [exact_tops(run) + retrieved_tops(run) for run in config["runs"]],

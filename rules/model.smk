@@ -1,0 +1,140 @@
+# Base pipeline, encoding, fine-tuning, and the generated images that are asked about.
+
+
+rule train_base:
+    input:
+        lambda w: [
+            path
+            for source in config["base_training"][w.base]["sources"]
+            for path in (source["path"], source["excerpt"])
+        ],
+    output:
+        directory("<results>/bases/{base}"),
+    log:
+        "<logs>/train_base/{base}.log",
+    benchmark:
+        "<benchmarks>/train_base/{base}.tsv"
+    params:
+        settings=section("base_training", "{base}"),
+        code=code_digest("train_base"),
+    wildcard_constraints:
+        base=name_pattern("base_training"),
+    threads: config["compute"]["threads"]
+    resources:
+        save_every=config["compute"]["save_every"],
+    conda:
+        "../envs/dmin.yaml"
+    script:
+        "../scripts/train_base.py"
+
+
+rule base_models:
+    input:
+        expand("<results>/bases/{base}", base=config["base_training"]),
+
+
+rule encode_samples:
+    input:
+        samples="<results>/datasets/{dataset}/train.parquet",
+        base=base_files,
+    output:
+        "<results>/encoded/{dataset}/{base}/train.safetensors",
+    log:
+        "<logs>/encode_samples/{dataset}/{base}.log",
+    benchmark:
+        "<benchmarks>/encode_samples/{dataset}/{base}.tsv"
+    params:
+        base=section("bases", "{base}"),
+        code=code_digest("encode_samples"),
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=gpus(),
+        device=config["compute"]["device"],
+        batch=config["compute"]["encode_batch"],
+    conda:
+        "../envs/dmin.yaml"
+    script:
+        "../scripts/encode_samples.py"
+
+
+rule train_model:
+    input:
+        samples=lambda w: "<results>/encoded/{dataset}/{base}/train.safetensors".format(**config["models"][w.model]),
+        base=base_files,
+    output:
+        adapter="<results>/models/{model}/pytorch_lora_weights.safetensors",
+        description="<results>/models/{model}/model.json",
+        curve="<results>/models/{model}/training.csv",
+    log:
+        "<logs>/train_model/{model}.log",
+    benchmark:
+        "<benchmarks>/train_model/{model}.tsv"
+    params:
+        model=section("models", "{model}"),
+        base=lambda w: canonical(base_of(w)),
+        code=code_digest("train_model"),
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=gpus(),
+        device=config["compute"]["device"],
+        save_every=config["compute"]["save_every"],
+    conda:
+        "../envs/dmin.yaml"
+    script:
+        "../scripts/train_model.py"
+
+
+rule models:
+    input:
+        expand("<results>/models/{model}/model.json", model=config["models"]),
+
+
+rule generate_queries:
+    input:
+        test=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/test.parquet",
+        adapter=lambda w: f"<results>/models/{run_of(w)['model']}/pytorch_lora_weights.safetensors",
+        base=base_files,
+    output:
+        "<run>/queries/queries.parquet",
+    log:
+        "<logs>/generate_queries/{run}.log",
+    benchmark:
+        "<benchmarks>/generate_queries/{run}.tsv"
+    params:
+        queries=section("runs", "{run}", "queries"),
+        base=lambda w: canonical(base_of(w)),
+        subsets=lambda w: [source["name"] for source in dataset_of(run_of(w))["sources"]],
+        code=code_digest("generate_queries"),
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=gpus(),
+        device=config["compute"]["device"],
+        batch=config["compute"]["sample_batch"],
+    conda:
+        "../envs/dmin.yaml"
+    script:
+        "../scripts/generate_queries.py"
+
+
+rule encode_queries:
+    input:
+        samples="<run>/queries/queries.parquet",
+        base=base_files,
+    output:
+        "<run>/queries/queries.safetensors",
+    log:
+        "<logs>/encode_queries/{run}.log",
+    benchmark:
+        "<benchmarks>/encode_queries/{run}.tsv"
+    params:
+        base=lambda w: canonical(base_of(w)),
+        code=code_digest("encode_queries"),
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=gpus(),
+        device=config["compute"]["device"],
+        batch=config["compute"]["encode_batch"],
+    conda:
+        "../envs/dmin.yaml"
+    script:
+        "../scripts/encode_queries.py"

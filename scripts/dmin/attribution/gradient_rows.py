@@ -1,0 +1,65 @@
+"""Cached gradients of one split at one width, read in bounded blocks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dmin.errors import UserError
+from dmin.gradients.shard import open_shards
+
+BLOCK_BYTES = 2**27
+
+
+class GradientRows:
+    """Unit gradients ``[N, T, width]`` and norms ``[N, T]`` of the samples ``ids``.
+
+    The gradients come from a compressed array, or, uncompressed, from the shards themselves.
+
+    Args:
+        shards: the split's shards, which hold the norms.
+        sketch: the compressed array, or None for the uncompressed gradients.
+
+    Raises:
+        UserError: a file is torn, or the files' settings or samples differ.
+    """
+
+    def __init__(self, shards: Sequence[Path], sketch: Path | None) -> None:
+        self._shards = open_shards(shards)
+        self.metadata: dict[str, Any] = self._shards[0].metadata
+        self.ids = [sample for shard in self._shards for sample in shard.ids]
+        self.norms: np.ndarray = np.concatenate([shard.read("norm") for shard in self._shards])
+        self._sketch: np.ndarray | None = None
+        self.width: int = self.metadata["P"]
+        if sketch is not None:
+            description = json.loads(sketch.with_suffix(".json").read_text())
+            if description["ids"] != self.ids:
+                raise UserError(f"Sketch '{sketch}' holds other samples than its shards; delete it and run again.")
+            try:
+                self._sketch = np.load(sketch, mmap_mode="r")
+            except ValueError as error:
+                raise UserError(f"Sketch '{sketch}' is torn ({error}); delete it and run again.") from error
+            self.width = description["v"]
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield float32 blocks ``[n, T, width]`` with the rows that they are, in order."""
+        rows = max(1, BLOCK_BYTES // (4 * len(self.metadata["timesteps"]) * self.width))
+        if self._sketch is not None:
+            for start in range(0, len(self.ids), rows):
+                yield slice(start, start + rows), self._sketch[start : start + rows].astype(np.float32)
+            return
+        first = 0
+        for shard in self._shards:
+            raw = shard.read("raw")
+            for start in range(0, len(shard.ids), rows):
+                block = raw[start : start + rows].astype(np.float32)
+                yield slice(first + start, first + start + len(block)), block
+            first += len(shard.ids)
+
+    def all(self) -> np.ndarray:
+        """Return every row at once, float32 ``[N, T, width]``."""
+        return np.concatenate([block for _, block in self.blocks()])

@@ -1,0 +1,189 @@
+"""Assembly of a data set: concatenation, noised copies, seeded shuffle and split."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+
+from dmin.data.atomic import atomic_path, write_json
+from dmin.data.images import decode_image, encode_png, image_to_array
+from dmin.data.noise import add_noise
+from dmin.data.samples import SampleWriter, iter_samples
+from dmin.errors import UserError
+from dmin.seeds import derive_generator, derive_seed
+
+log = logging.getLogger(__name__)
+
+SAMPLE_COLUMNS = ("id", "subset", "prompt", "label", "origin", "image")
+NOISE_SUBSET = "noise"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of the data set; ``original`` is its place among the originals, or that of the image it copies."""
+
+    id: str
+    subset: str
+    prompt: str
+    label: str | None
+    origin: str
+    original: int
+
+
+def split_counts(rows: int, noise_fraction: float, train_fraction: float) -> tuple[int, int, int]:
+    """Return the numbers of noised copies, of all rows and of training rows.
+
+    Fractions count as the decimals they are written as: 0.29 of 100 rows is 29, which floating point would floor to 28.
+    """
+    copies = math.floor(Fraction(str(noise_fraction)) * rows)
+    total = rows + copies
+    return copies, total, math.floor(Fraction(str(train_fraction)) * total)
+
+
+def assemble_dataset(
+    sources: Mapping[str, Path], config: Mapping[str, Any], train: Path, test: Path, summary: Path
+) -> None:
+    """Write the training and the test table of a data set, and its summary.
+
+    Sources are concatenated in the order of the mapping. Every image is decoded once to ``size x size`` pixels and
+    stored as PNG. ``split_counts`` fixes the numbers of noised copies and of training rows; which rows are copied and
+    the order are drawn from ``seed``, the noise of a copy from (``seed``, id of its original).
+
+    Args:
+        sources: source parquet files by name.
+        config: ``size``, ``noise`` (``fraction`` and ``std`` of the 0..1 range),
+            ``train_fraction``, ``seed``.
+        train, test: parquet files to make, columns ``id, subset, prompt, label, origin, image{bytes,path}``.
+        summary: JSON file to make with ``fingerprint, size, seed, counts`` (per split and subset).
+
+    Raises:
+        UserError: a source name is reserved, a file is damaged, an image unreadable, or a split lacks a subset.
+    """
+    _check_names(sources)
+    size, seed = int(config["size"]), int(config["seed"])
+    rows, cut = _plan_rows(sources, config)
+    order = np.random.default_rng(derive_seed(seed, "shuffle")).permutation(len(rows))
+    splits = {"train": [rows[i] for i in order[:cut]], "test": [rows[i] for i in order[cut:]]}
+    _check_splits(sources, splits)
+
+    copied = {row.original for row in rows if row.subset == NOISE_SUBSET}
+    std = float(config["noise"]["std"])
+    fingerprint = hashlib.blake2b(digest_size=16)
+    with ExitStack() as stack:
+        spool = stack.enter_context(_Spool(train.parent))
+        for place, (sample_id, data) in enumerate(_read_images(sources)):
+            image = decode_image(data, sample_id, size)
+            spool.add((place, False), image)
+            if place in copied:
+                spool.add((place, True), add_noise(image, std, derive_generator(seed, NOISE_SUBSET, sample_id)))
+        for split, path in (("train", train), ("test", test)):
+            temporary = stack.enter_context(atomic_path(path))
+            with SampleWriter(temporary, SAMPLE_COLUMNS) as writer:
+                for row in splits[split]:
+                    png, digest = spool.read((row.original, row.subset == NOISE_SUBSET))
+                    _update(fingerprint, split, row.id, row.prompt, digest)
+                    writer.append(_cells(row, png))
+    counts = {split: dict(Counter(row.subset for row in part)) for split, part in splits.items()}
+    write_json(
+        {"fingerprint": fingerprint.hexdigest(), "size": size, "seed": seed, "counts": counts}, summary
+    )
+    log.info("%d rows: %d train, %d test, %d noised copies", len(rows), cut, len(rows) - cut, len(copied))
+
+
+class _Spool:
+    """Encoded images on disk by key, so that a shuffled data set of any size is written in little memory."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self._entries: dict[tuple[int, bool], tuple[int, int, bytes]] = {}
+
+    def __enter__(self) -> _Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, key: tuple[int, bool], image: Image.Image) -> None:
+        """Store an image as PNG with a digest of its pixels, which does not depend on the PNG encoder."""
+        pixels = image_to_array(image)
+        digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).digest()
+        png = encode_png(image)
+        self._entries[key] = (self._file.tell(), len(png), digest)
+        self._file.write(png)
+
+    def read(self, key: tuple[int, bool]) -> tuple[bytes, bytes]:
+        """Return the PNG bytes and the pixel digest."""
+        start, length, digest = self._entries[key]
+        self._file.seek(start)
+        return self._file.read(length), digest
+
+
+def _check_names(sources: Mapping[str, Path]) -> None:
+    if not sources:
+        raise UserError("The data set has no sources; list at least one under sources.")
+    for name in sources:
+        if name == NOISE_SUBSET:
+            raise UserError(f"Source '{name}' has the name of the noised copies; rename the source.")
+        if not name or set(name) & set("/+"):
+            raise UserError(f"Source '{name}' has '/' or '+' in its name, which sample ids use; rename the source.")
+
+
+def _plan_rows(sources: Mapping[str, Path], config: Mapping[str, Any]) -> tuple[list[_Row], int]:
+    """Return all rows before the shuffle, originals first, and the number of training rows."""
+    rows: list[_Row] = []
+    for name in sources:
+        for number, row in enumerate(iter_samples(sources[name], ("prompt", "label", "origin"))):
+            rows.append(_Row(f"{name}/{number}", name, row["prompt"], row["label"], row["origin"], len(rows)))
+    copies, _, cut = split_counts(len(rows), config["noise"]["fraction"], config["train_fraction"])
+    generator = np.random.default_rng(derive_seed(int(config["seed"]), "noise copies"))
+    for place in sorted(generator.choice(len(rows), copies, replace=False).tolist()):
+        row = rows[place]
+        rows.append(_Row(f"{row.id}+noise", NOISE_SUBSET, row.prompt, row.label, row.id, place))
+    return rows, cut
+
+
+def _check_splits(sources: Mapping[str, Path], splits: Mapping[str, Sequence[_Row]]) -> None:
+    for split, part in splits.items():
+        missing = sorted(set(sources) - {row.subset for row in part})
+        if missing:
+            raise UserError(
+                f"Source '{missing[0]}' has no row in the {split} split ({len(part)} rows in all); give it more rows "
+                "or change train_fraction."
+            )
+
+
+def _read_images(sources: Mapping[str, Path]) -> Iterator[tuple[str, bytes]]:
+    for name in sources:
+        for number, row in enumerate(iter_samples(sources[name], ("image",))):
+            yield f"{name}/{number}", row["image"]["bytes"]
+
+
+def _cells(row: _Row, png: bytes) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "subset": row.subset,
+        "prompt": row.prompt,
+        "label": row.label,
+        "origin": row.origin,
+        "image": {"bytes": png, "path": None},
+    }
+
+
+def _update(digest: Any, *parts: str | bytes) -> None:
+    """Add parts with their lengths, so that no two lists of parts read the same."""
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big") + data)

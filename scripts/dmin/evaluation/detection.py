@@ -1,0 +1,102 @@
+"""Detection rate: how many of the highest-ranked training samples come from the query's own subset."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dmin.attribution.subsets import read_subsets
+from dmin.data.atomic import write_csv
+from dmin.seeds import derive_seed
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ["method", "v", "backend", "subset", "k", "rate", "low", "high", "chance", "queries"]
+
+
+@dataclass(frozen=True)
+class RankedList:
+    """One ranked list file and the method, width (empty where none) and backend that made it."""
+
+    path: Path
+    method: str
+    v: str
+    backend: str
+
+
+def hits_at(top: pd.DataFrame, k: int) -> pd.DataFrame:
+    """Return each query's share of its top ``k`` that is of its own subset; columns ``query_id, query_subset, rate``.
+
+    A noised copy has the subset ``noise`` and is never a hit.
+    """
+    first = top[top["rank"] <= k]
+    hit = (first["sample_subset"] == first["query_subset"]).astype(float)
+    rates = hit.groupby([first["query_subset"], first["query_id"]], sort=True).sum() / k
+    return rates.rename("rate").reset_index()[["query_id", "query_subset", "rate"]]
+
+
+def bootstrap_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Return the means ``[resamples]`` of resamples, with replacement, of ``values [n]``."""
+    generator = np.random.default_rng(seed)
+    return values[generator.integers(0, len(values), (resamples, len(values)))].mean(axis=1)
+
+
+def detection_rates(
+    top: pd.DataFrame, ks: Sequence[int], chance: Mapping[str, float], bootstrap: int, confidence: float, seed: int
+) -> list[dict[str, Any]]:
+    """Tabulate the detection rate of one ranked list, per subset and over subsets (``mean``), for every k.
+
+    The interval is the percentile bootstrap over queries, within subsets for the mean; all lists share the same
+    resamples. ``chance`` is the analytic rate of a random ranking, the subset's share of the training set.
+    Source: DMin, detection rate; the interval is ours.
+    """
+    tails = [50 * (1 - confidence), 50 * (1 + confidence)]
+    rows = []
+    for k in ks:
+        rates = hits_at(top, k)
+        groups = {str(name): frame["rate"].to_numpy() for name, frame in rates.groupby("query_subset", sort=True)}
+        draws = {
+            name: bootstrap_means(values, bootstrap, derive_seed(seed, "bootstrap", name))
+            for name, values in groups.items()
+        }
+        mean = float(np.mean([values.mean() for values in groups.values()]))
+        table = {name: (float(values.mean()), draws[name], chance[name], len(values)) for name, values in groups.items()}
+        table["mean"] = (
+            mean,
+            np.mean(list(draws.values()), axis=0),
+            float(np.mean([chance[name] for name in groups])),
+            len(rates),
+        )
+        for name, (rate, resampled, random_rate, count) in table.items():
+            low, high = np.percentile(resampled, tails)
+            rows.append(
+                {"subset": name, "k": k, "rate": rate, "low": low, "high": high, "chance": random_rate, "queries": count}
+            )
+    return rows
+
+
+def evaluate_detection(lists: Sequence[RankedList], samples: Path, config: Mapping[str, Any], out: Path) -> None:
+    """Write the detection-rate table of every ranked list.
+
+    Args:
+        samples: the training table, which gives chance.
+        config: ``k, bootstrap, confidence, seed``.
+    """
+    shares = pd.Series(read_subsets([samples])).value_counts(normalize=True).to_dict()
+    rows: list[dict[str, Any]] = []
+    for entry in lists:
+        top = pd.read_parquet(entry.path)
+        rates = detection_rates(
+            top, config["k"], shares, config["bootstrap"], config["confidence"], config["seed"]
+        )
+        rows += [{"method": entry.method, "v": entry.v, "backend": entry.backend, **row} for row in rates]
+        for row in rates:
+            if row["subset"] == "mean":
+                log.info("%s v=%s %s: DR@%d %.3f", entry.method, entry.v, entry.backend, row["k"], row["rate"])
+    write_csv(pd.DataFrame(rows, columns=COLUMNS), out)

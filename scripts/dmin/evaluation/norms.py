@@ -1,0 +1,26 @@
+"""Gradient norms by timestep, the reason why DMin normalises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from dmin.attribution.subsets import read_subsets
+from dmin.data.atomic import write_csv
+from dmin.gradients.shard import Shard
+
+
+def evaluate_norms(shards: Sequence[Path], tables: Sequence[Path], out: Path) -> None:
+    """Write the gradient norm of every sample and timestep; columns ``split,sample_id,subset,timestep,norm``."""
+    subsets = read_subsets(tables)
+    frames = []
+    for path in shards:
+        shard = Shard(path)
+        wide = pd.DataFrame(shard.read("norm"), columns=shard.metadata["timesteps"])
+        wide.insert(0, "sample_id", shard.ids)
+        long = wide.melt("sample_id", var_name="timestep", value_name="norm")
+        frames.append(long.assign(split=path.parent.name, subset=long["sample_id"].map(subsets)))
+    table = pd.concat(frames)[["split", "sample_id", "subset", "timestep", "norm"]]
+    write_csv(table, out)

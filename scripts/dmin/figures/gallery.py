@@ -1,0 +1,100 @@
+"""Generated images beside the training images that shaped them most and least."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from dmin.errors import UserError
+from dmin.figures.canvas import Canvas, wrap_caption
+from dmin.figures.gallery_entry import GalleryEntry, GalleryItem
+from dmin.figures.style import FAINT, INK, MUTED, RELATION_COLOURS, RELATION_NAMES, house_style, relation
+
+__all__ = ["GalleryEntry", "GalleryItem", "plot_gallery"]
+
+_MARGIN = 0.2
+_LARGE = 1.3
+_SMALL = 0.92
+_GAP = 0.16
+_GROUP_GAP = 0.34
+_HEAD = 0.86
+_ROW = 1.86
+_FOOT = 0.14
+_MINUS = "\N{MINUS SIGN}"
+
+
+@house_style
+def plot_gallery(entries: Sequence[GalleryEntry], title: str) -> Figure:
+    """Draw one row per query: the generated image, then its most and its least influential training images.
+
+    The frame and the words under each training image name its subset and tell hits (the subset of the query), others
+    and noised copies apart.
+
+    Args:
+        entries: the rows, usually queries of one subset; rows may have different numbers of images.
+        title: heading of the figure.
+
+    Raises:
+        UserError: there are no entries.
+    """
+    if not entries:
+        raise UserError("The gallery has no queries to show; generate at least one query for its subset.")
+    most = max(len(entry.most) for entry in entries)
+    least = max(len(entry.least) for entry in entries)
+    pitch = _SMALL + _GAP
+    most_left = _MARGIN + _LARGE + _GROUP_GAP
+    least_left = most_left + most * pitch - _GAP + _GROUP_GAP
+    right = least_left + least * pitch - _GAP if least else least_left - _GROUP_GAP
+    width = max(right + _MARGIN, 5.2)
+    canvas = Canvas(width, _HEAD + _ROW * len(entries) + _FOOT)
+    canvas.text(title, _MARGIN, 0.17, size=11, bold=True)
+    _legend(canvas, width - _MARGIN)
+    canvas.text("Generated", _MARGIN, 0.55, size=8, colour=MUTED, bold=True)
+    if most:
+        canvas.text("Most influential training images", most_left, 0.55, size=8, colour=MUTED, bold=True)
+    if least:
+        canvas.text("Least influential", least_left, 0.55, size=8, colour=MUTED, bold=True)
+    decimals = _decimals([item.score for entry in entries for item in (*entry.most, *entry.least)])
+    for row, entry in enumerate(entries):
+        top = _HEAD + row * _ROW
+        if row:
+            canvas.bar(_MARGIN, top - 0.115, width - 2 * _MARGIN, 0.008, FAINT)
+        canvas.image(entry.image, _MARGIN, top, _LARGE)
+        canvas.text(wrap_caption(f"“{entry.prompt}”", _LARGE, 7, 3), _MARGIN, top + _LARGE + 0.05, size=7)
+        for left, items in ((most_left, entry.most), (least_left, entry.least)):
+            for index, item in enumerate(items):
+                _draw_item(canvas, item, entry.subset, left + index * pitch, top, decimals)
+    return canvas.figure
+
+
+def _draw_item(canvas: Canvas, item: GalleryItem, query_subset: str, x: float, y: float, decimals: str) -> None:
+    kind = relation(query_subset, item.subset)
+    colour = RELATION_COLOURS[kind]
+    canvas.image(item.image, x, y, _SMALL)
+    canvas.frame(x, y, _SMALL, colour, dashed=kind != "hit")
+    canvas.text(format(item.score, decimals).replace("-", _MINUS), x, y + _SMALL + 0.06, size=7.5, bold=True)
+    mark = {"hit": f"{item.subset} (hit)", "other": item.subset, "noise": RELATION_NAMES["noise"]}[kind]
+    mark = wrap_caption(mark, _SMALL, 6.2, 1)
+    canvas.text(mark, x, y + _SMALL + 0.2, size=6.2, colour=colour, bold=True)
+    canvas.text(wrap_caption(item.caption, _SMALL, 6.2, 4), x, y + _SMALL + 0.32, size=6.2, colour=INK)
+
+
+def _decimals(scores: Sequence[float]) -> str:
+    """Choose one number format for all scores: three digits for the largest, powers of ten for very small ones."""
+    largest = max((abs(score) for score in scores), default=0.0)
+    if largest == 0:
+        return ".2f"
+    digits = 2 - math.floor(math.log10(largest))
+    return ".2e" if digits > 5 else f".{max(0, digits)}f"
+
+
+def _legend(canvas: Canvas, right: float) -> None:
+    entries = (("noise", "noised copy", 0.82), ("other", "other subset", 0.86), ("hit", "same subset (hit)", 1.1))
+    x = right
+    for kind, label, length in entries:
+        x -= length + 0.1
+        canvas.frame(x - 0.11, 0.225, 0.07, RELATION_COLOURS[kind], width=1.4, dashed=kind != "hit")
+        canvas.text(label, x + 0.05, 0.205, size=7.5, colour=MUTED)
+        x -= 0.2

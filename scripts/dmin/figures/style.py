@@ -1,0 +1,165 @@
+"""The house style of every figure and the one way to save a figure."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from dmin.data.atomic import atomic_path
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+NOISE = "noise"
+MEAN = "mean"
+
+INK = "#1f2430"
+MUTED = "#5f6673"
+FAINT = "#d9dce1"
+
+# Okabe and Ito's palette, ordered for contrast on white, with their yellow (too light for lines) replaced by an olive;
+# the last entries repeat hues at another lightness for data sets of more than seven subsets.
+PALETTE = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#8A7A1E",
+    "#004B74",
+    "#8C3A00",
+    "#00614A",
+    "#8F4470",
+    "#A9A9A9",
+)
+NOISE_COLOUR = "#7d8491"
+MEAN_COLOUR = INK
+
+# How a training image relates to a query, in colour and in words, so that colour is never the only cue.
+RELATION_COLOURS: Mapping[str, str] = {"hit": "#0072B2", "other": "#D55E00", "noise": NOISE_COLOUR}
+RELATION_NAMES: Mapping[str, str] = {"hit": "same subset", "other": "other subset", "noise": "noised copy"}
+
+_DPI = 200
+
+
+def _house_parameters() -> dict[Any, Any]:
+    parameters: dict[Any, Any] = {**sns.axes_style("ticks"), **sns.plotting_context("paper")}
+    parameters.update(
+        {
+            "font.family": ["sans-serif"],
+            # DejaVu Sans ships with matplotlib, so the layout is the same on every machine.
+            "font.sans-serif": ["DejaVu Sans"],
+            "font.size": 9.0,
+            "axes.titlesize": 9.5,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.titlepad": 6.0,
+            "axes.labelsize": 9.0,
+            "xtick.labelsize": 8.0,
+            "ytick.labelsize": 8.0,
+            "legend.fontsize": 8.5,
+            "legend.title_fontsize": 8.5,
+            "legend.frameon": False,
+            "figure.titlesize": 11.0,
+            "figure.titleweight": "bold",
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+            "figure.dpi": _DPI,
+            "axes.facecolor": "white",
+            "axes.edgecolor": MUTED,
+            "axes.labelcolor": INK,
+            "axes.linewidth": 0.8,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.grid.axis": "y",
+            "axes.axisbelow": True,
+            "grid.color": FAINT,
+            "grid.linewidth": 0.6,
+            "text.color": INK,
+            "xtick.color": MUTED,
+            "ytick.color": MUTED,
+            "xtick.labelcolor": INK,
+            "ytick.labelcolor": INK,
+            "xtick.major.size": 3.0,
+            "ytick.major.size": 0.0,
+            "xtick.minor.size": 0.0,
+            "ytick.minor.size": 0.0,
+            "lines.linewidth": 1.6,
+            "lines.markersize": 4.5,
+            "lines.solid_capstyle": "round",
+            "svg.fonttype": "none",
+            # Element ids are hashed with this salt; a fixed one makes equal figures equal bytes.
+            "svg.hashsalt": "dmin",
+            "svg.image_inline": True,
+            "image.composite_image": False,
+        }
+    )
+    return parameters
+
+
+def house_style(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Run a function under the house style and leave matplotlib's global settings as they were."""
+
+    @functools.wraps(function)
+    def styled(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        with matplotlib.rc_context(_house_parameters()):
+            return function(*args, **kwargs)
+
+    return styled
+
+
+def save_figure(figure: Figure, paths: Sequence[Path], dpi: int = _DPI) -> None:
+    """Write a figure to each path in the format of its suffix (``.svg``, ``.png``, ``.pdf``); ``dpi`` is for pixels.
+
+    Each file appears by atomic rename and carries no date or program name, so equal figures are equal bytes.
+    """
+    for path in paths:
+        form = path.suffix.lstrip(".").lower()
+        metadata: dict[str, Any] = {
+            "svg": {"Date": None, "Creator": None},
+            "png": {"Software": None},
+            "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+        }.get(form, {})
+        with matplotlib.rc_context(_house_parameters()), atomic_path(path) as temporary:
+            figure.savefig(temporary, format=form, dpi=dpi, metadata=metadata)
+
+
+def subset_colours(subsets: Iterable[str]) -> dict[str, str]:
+    """Give each subset its colour, by alphabetical order, so that all figures of a run agree.
+
+    ``noise`` and ``mean`` have colours of their own and take none from the palette.
+    """
+    names = sorted({*subsets} - {NOISE, MEAN})
+    colours = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(names)}
+    return {**colours, NOISE: NOISE_COLOUR, MEAN: MEAN_COLOUR}
+
+
+def order_subsets(subsets: Iterable[str]) -> list[str]:
+    """Sort subset names with ``mean`` first and ``noise`` last."""
+    return sorted({*subsets}, key=lambda name: ({MEAN: 0, NOISE: 2}.get(name, 1), name))
+
+
+def relation(query_subset: str, sample_subset: str) -> str:
+    """Say how a training sample relates to a query: ``hit``, ``other`` or ``noise`` (a noised copy is never a hit)."""
+    if sample_subset == NOISE:
+        return "noise"
+    return "hit" if sample_subset == query_subset else "other"
+
+
+def lighten(colour: str, amount: float) -> str:
+    """Mix a colour with white: 0 keeps it, 1 gives white."""
+    red, green, blue = matplotlib.colors.to_rgb(colour)
+    return matplotlib.colors.to_hex(
+        (red + (1.0 - red) * amount, green + (1.0 - green) * amount, blue + (1.0 - blue) * amount)
+    )

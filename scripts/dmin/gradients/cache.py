@@ -1,0 +1,204 @@
+"""Cache the gradients of one range of samples."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dmin.digests import config_digest, file_digest
+from dmin.errors import UserError
+from dmin.evaluation.meter import Meter
+from dmin.gradients.engine import PerSampleGradients
+from dmin.gradients.noise import draw_noise
+from dmin.gradients.progress import Progress
+from dmin.gradients.selection import select_parameters
+from dmin.gradients.shard import write_shard
+from dmin.gradients.sketch import CountSketch, SketchSink
+from dmin.gradients.timesteps import timestep_grid
+from dmin.models.device import resolve_device
+from dmin.models.encoded import EncodedSamples
+from dmin.models.family import Family, load_family
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class GradientPass:
+    """Unit sketches and norms of (sample, timestep) rows; a row is ``(index of the sample, timestep)``."""
+
+    family: Family
+    encoded: EncodedSamples
+    config: Mapping[str, Any]
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        parameters = select_parameters(self.family.denoiser, self.config["parameters"])
+        self.engine = PerSampleGradients(self.family.denoiser, parameters)
+        self.sketch = CountSketch(
+            self.engine.parameter_count, self.config["cache_dim"], self.config["sketch_seed"], self.device
+        )
+
+    def compute(self, rows: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
+        """Return ``sketch [rows, cache_dim]`` fp16, ``norm [rows]`` fp32 and, if kept, ``raw [rows, P]`` fp16."""
+        index = torch.tensor([sample for sample, _ in rows])
+        timesteps = torch.tensor([timestep for _, timestep in rows])
+        names = [(self.encoded.ids[sample], timestep) for sample, timestep in rows]
+        noise = draw_noise(self.config["noise"], names, self.encoded.latents.shape[1:])
+        conditioning = {name: value[index].to(self.device) for name, value in self.encoded.conditioning.items()}
+        sink = SketchSink(self.sketch, len(rows), keep_raw=self.config["keep_raw"])
+        with self.engine.capture(len(rows), sink):
+            losses = self.family.objective(
+                self.encoded.latents[index].to(self.device),
+                noise.to(self.device),
+                timesteps.to(self.device),
+                conditioning,
+            )
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+        unit, norm = sink.finish()
+        result = {"sketch": unit, "norm": norm}
+        if self.config["keep_raw"]:
+            result["raw"] = sink.unit_gradient()
+        self._check(losses.detach(), norm, names, result)
+        return {name: value.to(torch.float32 if name == "norm" else torch.float16) for name, value in result.items()}
+
+    def _check(
+        self, losses: torch.Tensor, norm: torch.Tensor, names: list[tuple[str, int]], result: dict[str, torch.Tensor]
+    ) -> None:
+        bad = ~(torch.isfinite(losses) & torch.isfinite(norm) & (norm > 0))
+        if not bad.any():
+            return
+        where = [(*names[i], losses[i].item(), norm[i].item()) for i in bad.nonzero()[:, 0].tolist()]
+        sample, timestep, loss, length = where[0]
+        sentence = f"sample '{sample}' at timestep {timestep} has loss {loss:g} and gradient norm {length:g}"
+        if self.config["on_bad_loss"] == "error":
+            raise UserError(f"{sentence[0].upper()}{sentence[1:]}; mend it, or set gradients.on_bad_loss to skip.")
+        log.warning("%d rows skipped, scored 0: %s", len(where), sentence)
+        for value in result.values():
+            value[bad] = 0.0
+
+
+def cache_gradients(
+    samples: Path,
+    adapter: Path,
+    base: Mapping[str, Any],
+    config: Mapping[str, Any],
+    feature: str,
+    start: int,
+    stop: int,
+    shard: Path,
+    metrics: Path,
+    device: str,
+    batch: int,
+) -> None:
+    """Write the shard of samples ``start`` to ``stop``: unit sketches, norms and, if asked for, raw unit gradients.
+
+    Samples and timesteps mix in one batch of ``batch`` rows. A killed job resumes at its last finished micro-batch;
+    running out of GPU memory halves the micro-batch and goes on.
+
+    Raises:
+        UserError: a loss or gradient is unusable (sample and timestep named), cache_dim exceeds the number of
+            parameters, or the disk is too small for the shard.
+    """
+    where = resolve_device(device)
+    encoded = EncodedSamples.load(samples, start, stop)
+    family = load_family(base, where, ["denoiser"])
+    family.load_adapter(adapter.parent)
+    gradient_pass = GradientPass(family, encoded, config, where)
+    timesteps = timestep_grid(config["timesteps"], base["family"])
+    width, parameters = config["cache_dim"], gradient_pass.engine.parameter_count
+    metadata = {
+        "feature": feature,
+        "model": file_digest(adapter),
+        "base": base,
+        "parameters": config["parameters"],
+        "P": parameters,
+        "timesteps": timesteps,
+        "noise": config["noise"],
+        "objective": "training",
+        "dtype": "float32",
+        "cache_dim": width,
+        "sketch_seed": config["sketch_seed"],
+    }
+    for line in gradient_pass.engine.coverage:
+        log.info(
+            "parameters by %s: %d tensors, %d values, %.1f %%",
+            line.path,
+            line.tensors,
+            line.parameters,
+            100 * line.share,
+        )
+    rows = [(sample, timestep) for sample in range(len(encoded.ids)) for timestep in timesteps]
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+        "sketch": ((len(rows), width), np.float16),
+        "norm": ((len(rows),), np.float32),
+    }
+    if config["keep_raw"]:
+        shapes["raw"] = ((len(rows), parameters), np.float16)
+    require_space(shard, shapes)
+    key = config_digest(metadata, list(encoded.ids), file_digest(samples), sorted(shapes))
+    progress = Progress(shard.parent / ".resume" / f"{shard.stem}-{key}", shapes)
+    if progress.done:
+        log.info("resuming after %d of %d evaluations", progress.done, len(rows))
+    with Meter() as meter:
+        fill(progress, gradient_pass, rows, batch)
+    grid = (len(encoded.ids), len(timesteps))
+    tensors = {name: np.array(array).reshape(*grid, *array.shape[1:]) for name, array in progress.arrays.items()}
+    write_shard(shard, encoded.ids, metadata, tensors)
+    meter.write(
+        metrics,
+        samples=len(encoded.ids),
+        timesteps=len(timesteps),
+        evaluations=len(rows),
+        parameters=parameters,
+        bytes=shard.stat().st_size,
+        raw_bytes=4 * parameters * len(rows),
+    )
+    progress.discard()
+
+
+def fill(progress: Progress, gradient_pass: GradientPass, rows: list[tuple[int, int]], batch: int) -> None:
+    """Compute the rows that ``progress`` lacks, ``batch`` at a time."""
+    began, first, told = time.monotonic(), progress.done, time.monotonic()
+    while progress.done < len(rows):
+        part = rows[progress.done : progress.done + batch]
+        try:
+            result = gradient_pass.compute(part)
+        except torch.cuda.OutOfMemoryError:
+            if batch == 1:
+                raise UserError("One evaluation does not fit into GPU memory; use a GPU with more.") from None
+            torch.cuda.empty_cache()
+            batch = (batch + 1) // 2
+            log.warning("out of GPU memory; going on with %d evaluations at a time", batch)
+            continue
+        progress.store(result)
+        if time.monotonic() - told > 10 or progress.done == len(rows):
+            told = time.monotonic()
+            pace = (progress.done - first) / (told - began)
+            log.info(
+                "%d of %d evaluations, %.1f per second, %.0f s to go",
+                progress.done, len(rows), pace, (len(rows) - progress.done) / pace,
+            )  # fmt: skip
+
+
+def require_space(shard: Path, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
+    """Check that the disk holds the shard and its resumable copy.
+
+    Raises:
+        UserError: it does not.
+    """
+    needed = 2 * sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in shapes.values())
+    shard.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(shard.parent).free
+    if free < needed:
+        raise UserError(
+            f"The gradient shard '{shard}' needs {needed / 2**30:.1f} GiB of disk while it is made, and {free / 2**30:.1f} "
+            "GiB are free; free some space or lower gradients.shard_size."
+        )

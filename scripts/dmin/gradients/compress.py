@@ -1,0 +1,48 @@
+"""Fold cached sketches to a smaller width."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dmin.data.atomic import atomic_path, write_json
+from dmin.evaluation.meter import Meter
+from dmin.gradients.fold import fold
+from dmin.gradients.shard import open_shards
+
+log = logging.getLogger(__name__)
+
+BLOCK = 64
+
+
+def compress(shards: Sequence[Path], width: int, sketch: Path, description: Path, metrics: Path) -> None:
+    """Fold the sketches of all shards to ``width`` and write them as one array ``[N, T, width]`` fp16.
+
+    The fold is exact: it equals the sketch that ``width`` would have given, but for the rounding of fp16. The array
+    is memory-mapped while it is written, and each shard's checksum is verified.
+
+    Raises:
+        UserError: a shard is torn, or the shards' settings differ.
+    """
+    opened = open_shards(shards)
+    ids = [sample for shard in opened for sample in shard.ids]
+    steps = len(opened[0].metadata["timesteps"])
+    with Meter() as meter:
+        with atomic_path(sketch) as temporary:
+            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=(len(ids), steps, width))
+            row = 0
+            for shard in opened:
+                shard.verify()
+                rows = shard.read("sketch")
+                for start in range(0, len(rows), BLOCK):
+                    folded = fold(rows[start : start + BLOCK].astype(np.float32), width)
+                    array[row : row + len(folded)] = folded
+                    row += len(folded)
+            array.flush()
+            del array
+        write_json({**opened[0].metadata, "v": width, "ids": ids}, description)
+    meter.write(metrics, samples=len(ids), bytes=sketch.stat().st_size)
+    log.info("%d samples at %d timesteps folded to v=%d in %.1f s", len(ids), steps, width, meter.seconds)

@@ -1,0 +1,35 @@
+"""Noise policies: which noise a sample meets at a timestep when its gradient is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from dmin.seeds import derive_generator
+
+
+def draw_noise(config: Mapping[str, Any], pairs: Sequence[tuple[str, int]], shape: Sequence[int]) -> torch.Tensor:
+    """Draw the noise of (sample id, timestep) pairs, standard normal, float32 ``[len(pairs), *shape]``.
+
+    Policies: ``shared`` is one noise for every sample and timestep (DMin), ``per_timestep`` one for each timestep,
+    ``by_id`` one for each sample and timestep. Draws depend on the seed and these names alone.
+
+    Args:
+        config: ``policy`` and ``seed``.
+        pairs: sample id and timestep of each row.
+        shape: shape of one latent.
+    """
+    policy, seed = config["policy"], config["seed"]
+
+    def name(sample: str, timestep: int) -> tuple[str, ...]:
+        if policy == "shared":
+            return ()
+        return (str(timestep),) if policy == "per_timestep" else (str(timestep), sample)
+
+    names = [name(sample, timestep) for sample, timestep in pairs]
+    drawn = {
+        key: torch.randn(tuple(shape), generator=derive_generator(seed, "gradient_noise", *key)) for key in set(names)
+    }
+    return torch.stack([drawn[key] for key in names])

@@ -1,0 +1,60 @@
+"""Which parameters the influence is measured on."""
+
+from __future__ import annotations
+
+import re
+
+from torch import nn
+
+from dmin.errors import UserError
+
+_ADAPTER = "lora_"
+_BLOCKS = "transformer_blocks"
+_PATTERN = "regex:"
+
+
+def select_parameters(model: nn.Module, selection: str) -> dict[str, nn.Parameter]:
+    """Return the parameters named by ``selection``, keyed by name, in ``model.named_parameters()`` order.
+
+    ``adapter``: names containing ``lora_``. ``all``: every parameter. ``transformer_blocks``: the paper's choice,
+    names containing ``transformer_blocks``, limited to the adapter where the model has one. ``regex:<pattern>``:
+    names in which ``pattern`` is found anywhere.
+
+    Raises:
+        UserError: the selection is unknown, its pattern is malformed, or it matches nothing.
+
+    Source: DMin, parameters included in the gradient.
+    """
+    named = dict(model.named_parameters())
+    if selection == "all":
+        chosen = named
+        remedy = "the model has no parameters, so load another model"
+    elif selection == "adapter":
+        chosen = {name: parameter for name, parameter in named.items() if _ADAPTER in name}
+        remedy = "the model has no LoRA adapter, so train one or choose 'all' or 'transformer_blocks'"
+    elif selection == _BLOCKS:
+        chosen = {name: parameter for name, parameter in named.items() if _BLOCKS in name}
+        if any(_ADAPTER in name for name in named):
+            chosen = {name: parameter for name, parameter in chosen.items() if _ADAPTER in name}
+        remedy = "the model has no transformer blocks of that name, so choose 'adapter' or 'all'"
+    elif selection.startswith(_PATTERN):
+        pattern = _compile(selection)
+        chosen = {name: parameter for name, parameter in named.items() if pattern.search(name)}
+        remedy = f"match names such as {next(iter(named), 'none')!r}"
+    else:
+        raise UserError(
+            f"Parameter selection {selection!r} is unknown: use 'adapter', 'all', 'transformer_blocks' or "
+            "'regex:<pattern>'."
+        )
+    if not chosen:
+        raise UserError(f"Parameter selection {selection!r} matches no parameter: {remedy}.")
+    return chosen
+
+
+def _compile(selection: str) -> re.Pattern[str]:
+    try:
+        return re.compile(selection.removeprefix(_PATTERN))
+    except re.error as error:
+        raise UserError(
+            f"Parameter selection {selection!r} is not a valid regular expression ({error}): correct the pattern."
+        ) from error

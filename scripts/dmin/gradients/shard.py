@@ -1,0 +1,108 @@
+"""One file of the gradient cache: some samples' sketches and norms, with what they were made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from dmin.data.atomic import atomic_path
+from dmin.errors import UserError
+
+SAMPLE_KEYS = ("ids", "checksum", "samples")
+
+
+class Shard:
+    """A readable shard: ``sketch [n, T, cache_dim]`` and ``raw [n, T, P]`` of unit gradients, ``norm [n, T]``.
+
+    ``metadata`` holds what the gradients depend on; shards of one run agree on it, and train and query shards too.
+
+    Raises:
+        UserError: the file is missing, torn or foreign.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with safe_open(path, framework="np") as file:
+                text = file.metadata()["dmin"]
+                self.names = set(file.keys())
+        except (SafetensorError, KeyError, TypeError, OSError) as error:
+            raise UserError(
+                f"Gradient shard '{path}' is torn or foreign ({error}); delete it and run again."
+            ) from error
+        header = json.loads(text)
+        self.ids: list[str] = header["ids"]
+        self.checksum: str = header["checksum"]
+        self.metadata: dict[str, Any] = {key: value for key, value in header.items() if key not in SAMPLE_KEYS}
+
+    def read(self, name: str) -> np.ndarray:
+        """Return one tensor.
+
+        Raises:
+            UserError: the shard does not hold it.
+        """
+        if name not in self.names:
+            raise UserError(f"Gradient shard '{self.path}' holds no '{name}'; set gradients.keep_raw and run again.")
+        with safe_open(self.path, framework="np") as file:
+            return file.get_tensor(name)
+
+    def verify(self) -> None:
+        """Check every byte against the checksum.
+
+        Raises:
+            UserError: they differ.
+        """
+        with safe_open(self.path, framework="np") as file:
+            tensors = {name: file.get_tensor(name) for name in sorted(self.names)}
+        if _checksum(tensors) != self.checksum:
+            raise UserError(f"Gradient shard '{self.path}' fails its checksum; delete it and run again.")
+
+
+def write_shard(
+    path: Path, ids: Sequence[str], metadata: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+) -> None:
+    """Write a shard atomically, with a checksum over its tensors."""
+    header = {**metadata, "ids": list(ids), "checksum": _checksum(tensors)}
+    with atomic_path(path) as temporary:
+        save_file(dict(tensors), temporary, metadata={"dmin": json.dumps(header, sort_keys=True)})
+
+
+def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensors[name]).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def open_shards(paths: Sequence[Path]) -> list[Shard]:
+    """Open the shards of one split, in order.
+
+    Raises:
+        UserError: two shards were made under different settings; the setting is named.
+    """
+    shards = [Shard(path) for path in paths]
+    for shard in shards[1:]:
+        require_equal_metadata(shards[0].metadata, shard.metadata, str(shards[0].path), str(shard.path))
+    return shards
+
+
+def require_equal_metadata(left: Mapping[str, Any], right: Mapping[str, Any], one: str, other: str) -> None:
+    """Refuse to mix gradients that differ in anything but their samples.
+
+    Raises:
+        UserError: naming the first field that differs.
+    """
+    for key in sorted(set(left) | set(right)):
+        if left.get(key) != right.get(key):
+            raise UserError(
+                f"'{one}' and '{other}' differ in {key} ({left.get(key)!r} against {right.get(key)!r}); "
+                "delete the stale one and run again."
+            )

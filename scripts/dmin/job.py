@@ -1,0 +1,47 @@
+"""What every script does around its one library call: a log file, and user errors without a traceback."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dmin.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[None]:
+    """Log to the rule's log file; end with status 1 and one sentence where the user can mend what went wrong.
+
+    Hub access, progress bars and telemetry of the libraries are left to the user's environment, except that bars
+    are off: a log file wants lines.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    handler = logging.FileHandler(snakemake.log[0], mode="w")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("dmin").setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    start = time.monotonic()
+    try:
+        yield
+        log.info("finished in %.1f s", time.monotonic() - start)
+    except UserError as error:
+        log.error("%s", error)
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201 (the sentence the user must see)
+        raise SystemExit(1) from None
+    except Exception:
+        log.exception("failed after %.1f s", time.monotonic() - start)
+        raise SystemExit(1) from None
+    finally:
+        root.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,78 @@
+"""Train a small Stable-Diffusion-shaped pipeline from scratch, tokenizer to UNet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from dmin.data.excerpt import remaining_rows
+from dmin.data.images import decode_image, image_to_array
+from dmin.models.pixels import pixels_to_tensor
+from dmin.data.samples import image_bytes
+from dmin.digests import config_digest, file_digest
+from dmin.models.base.autoencoder import encode_modes, train_autoencoder
+from dmin.models.base.denoiser import build_scheduler, train_denoiser
+from dmin.models.base.tokenizer import train_tokenizer
+from dmin.models.training_state import TrainingState
+
+log = logging.getLogger(__name__)
+
+
+def train_base(config: Mapping[str, Any], out: Path, state_folder: Path, save_every: int) -> None:
+    """Train tokenizer, autoencoder, text encoder and UNet and write them as one diffusers pipeline in half precision.
+
+    The images are the sources' rows that their excerpts leave out; a source of n rows is drawn with probability in
+    proportion to sqrt(n), so that small ones are learned too. A killed run resumes from its last saved step.
+    """
+    images, prompts, weights = read_sources(config["sources"], config["size"])
+    log.info("%d images of %d sources", len(images), len(config["sources"]))
+    loop = {"log_every": 100, "save_every": save_every}
+    files = [file_digest(Path(source[key])) for source in config["sources"] for key in ("path", "excerpt")]
+    key = config_digest(config["autoencoder"], config["size"], config["seed"], files)
+    vae = train_autoencoder(images, weights, {**config["autoencoder"], **loop}, config["seed"], state_folder, key)
+    latents = encode_modes(vae, images) * vae.config.scaling_factor
+    settings = config["denoiser"]
+    tokenizer = train_tokenizer(prompts, settings["merges"], settings["prompt_length"])
+    tokens = tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    unet, text_encoder = train_denoiser(
+        latents, tokens, weights, tokenizer, {**settings, **loop}, config["seed"], state_folder,
+        config_digest(key, settings),
+    )  # fmt: skip
+    save_base(vae, tokenizer, text_encoder, unet, out)
+    TrainingState(state_folder, key).discard()
+
+
+def save_base(
+    vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel, out: Path
+) -> None:
+    """Write the parts as a Stable Diffusion pipeline folder, weights in half precision."""
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(dtype=torch.float16).save_pretrained(out, safe_serialization=True)
+
+
+def read_sources(sources: Sequence[Mapping[str, str]], size: int) -> tuple[torch.Tensor, list[str], torch.Tensor]:
+    """Return images ``[N, 3, size, size]`` in [-1, 1], their prompts, and the weights ``[N]`` to draw them with."""
+    pixels, prompts, weights = [], [], []
+    for source in sources:
+        rows = remaining_rows(Path(source["path"]), Path(source["excerpt"]))
+        for origin, cell in zip(rows["origin"], rows["image"], strict=True):
+            pixels.append(image_to_array(decode_image(image_bytes(cell), f"{source['name']} {origin}", size)))
+        prompts += rows["prompt"].tolist()
+        weights += [len(rows) ** -0.5] * len(rows)
+    return pixels_to_tensor(np.stack(pixels)), prompts, torch.tensor(weights)

@@ -1,0 +1,64 @@
+"""Samples as the denoiser sees them: latents and conditioning, encoded once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from dmin.data.atomic import atomic_path
+from dmin.errors import UserError
+
+
+@dataclass(frozen=True)
+class EncodedSamples:
+    """Latents ``[N, c, h, w]`` and conditioning tensors ``[N, ...]`` of the samples ``ids``.
+
+    ``unconditional`` holds the conditioning of the empty prompt, each ``[1, ...]``.
+    """
+
+    ids: Sequence[str]
+    latents: torch.Tensor
+    conditioning: Mapping[str, torch.Tensor]
+    unconditional: Mapping[str, torch.Tensor]
+
+    def save(self, path: Path) -> None:
+        """Write everything to one safetensors file."""
+        tensors = {"latents": self.latents}
+        tensors |= {f"conditioning/{name}": value for name, value in self.conditioning.items()}
+        tensors |= {f"unconditional/{name}": value for name, value in self.unconditional.items()}
+        with atomic_path(path) as temporary:
+            save_file(
+                {name: value.contiguous() for name, value in tensors.items()},
+                temporary,
+                metadata={"ids": json.dumps(list(self.ids))},
+            )
+
+    @classmethod
+    def load(cls, path: Path, start: int = 0, stop: int | None = None) -> EncodedSamples:
+        """Read rows ``start`` to ``stop`` of a file written by :meth:`save`.
+
+        Raises:
+            UserError: the file is torn or foreign.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                ids = json.loads(file.metadata()["ids"])
+                groups: dict[str, dict[str, torch.Tensor]] = {"conditioning": {}, "unconditional": {}}
+                for key in file.keys():  # noqa: SIM118 (safe_open is not a mapping)
+                    group, _, name = key.partition("/")
+                    if group == "conditioning":
+                        groups[group][name] = file.get_slice(key)[start:stop]
+                    elif group == "unconditional":
+                        groups[group][name] = file.get_tensor(key)
+                latents = file.get_slice("latents")[start:stop]
+        except (SafetensorError, KeyError, TypeError) as error:
+            raise UserError(
+                f"Encoded samples '{path}' are torn or foreign ({error}); delete the file and run again."
+            ) from error
+        return cls(ids[start:stop], latents, groups["conditioning"], groups["unconditional"])

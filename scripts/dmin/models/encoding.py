@@ -1,0 +1,43 @@
+"""Encode samples once for training, caching and everything after."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dmin.models.pixels import pixels_to_tensor
+from dmin.data.samples import read_samples, sample_pixels
+from dmin.models.device import resolve_device
+from dmin.models.encoded import EncodedSamples
+from dmin.models.family import load_family
+
+log = logging.getLogger(__name__)
+
+
+def encode_samples(samples: Path, base: Mapping[str, Any], out: Path, device: str, batch: int) -> None:
+    """Encode the images and prompts of a parquet file with the frozen encoders of ``base``.
+
+    Latents are modes of the autoencoder's posterior, never samples of it, so that equal images stay equal.
+    """
+    start = time.monotonic()
+    frame = read_samples(samples)
+    family = load_family(base, resolve_device(device), ["encoders"])
+    latents: list[torch.Tensor] = []
+    conditioning: dict[str, list[torch.Tensor]] = {}
+    for first in range(0, len(frame), batch):
+        part = frame.iloc[first : first + batch]
+        latents.append(family.encode_images(pixels_to_tensor(sample_pixels(part))).cpu())
+        for name, value in family.encode_prompts(part["prompt"].tolist()).items():
+            conditioning.setdefault(name, []).append(value.cpu())
+    EncodedSamples(
+        frame["id"].tolist(),
+        torch.cat(latents),
+        {name: torch.cat(values) for name, values in conditioning.items()},
+        {name: value.cpu() for name, value in family.encode_prompts([""]).items()},
+    ).save(out)
+    log.info("%d samples encoded in %.1f s", len(frame), time.monotonic() - start)

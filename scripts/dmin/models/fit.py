@@ -1,0 +1,78 @@
+"""The one training loop: optimiser, learning-rate schedule, progress log and resumable state."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from dmin.models.training_state import TrainingState
+
+log = logging.getLogger(__name__)
+
+
+def cosine_rate(peak: float, step: int, steps: int, warmup: int) -> float:
+    """Return the learning rate at ``step``: linear warm-up to ``peak``, then cosine decay to zero at ``steps``."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return 0.5 * peak * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def fit(
+    name: str,
+    parameters: Sequence[torch.Tensor],
+    loss_at: Callable[[int], torch.Tensor],
+    config: Mapping[str, Any],
+    state: TrainingState,
+    tensors: Mapping[str, torch.Tensor],
+    after_step: Callable[[int], None] | None = None,
+) -> list[dict[str, float]]:
+    """Minimise ``loss_at(step)`` over ``parameters`` with AdamW, clipped gradients and a cosine schedule.
+
+    ``loss_at`` must draw everything random from (seed, step), so that a run resumed from ``state`` equals an
+    uninterrupted one. ``tensors`` is what the state keeps: the trained weights and whatever ``after_step`` updates.
+
+    Args:
+        config: ``steps``, ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``log_every``, ``save_every``.
+
+    Returns:
+        Rows ``{"step", "loss", "learning_rate"}``, the loss averaged since the row before.
+
+    Raises:
+        FloatingPointError: the loss is not finite; the message names the step.
+    """
+    optimizer = torch.optim.AdamW(parameters, lr=config["learning_rate"], weight_decay=config["weight_decay"])
+    start, (rows, losses) = state.load(optimizer, tensors, ([], []))
+    steps, began = config["steps"], time.monotonic()
+    if start:
+        log.info("%s: resuming at step %d of %d", name, start, steps)
+    for step in range(start, steps):
+        rate = cosine_rate(config["learning_rate"], step, steps, config["warmup_steps"])
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = loss_at(step)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"{name}: the loss is {loss.item()} at step {step + 1}; lower learning_rate.")
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if after_step is not None:
+            after_step(step)
+        losses.append(loss.item())
+        done = step + 1
+        if done % config["log_every"] == 0 or done == steps:
+            rows.append({"step": done, "loss": sum(losses) / len(losses), "learning_rate": rate})
+            losses.clear()
+            pace = (done - start) / (time.monotonic() - began)
+            log.info(
+                "%s: step %d of %d, loss %.4f, %.2f steps/s, %.0f s to go",
+                name, done, steps, rows[-1]["loss"], pace, (steps - done) / pace,
+            )  # fmt: skip
+        if done % config["save_every"] == 0 and done < steps:
+            state.save(done, optimizer, tensors, (rows, losses))
+    return rows

@@ -1,0 +1,85 @@
+"""Generate the images that are asked about."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from PIL import Image
+
+from dmin.data.images import encode_png
+from dmin.data.samples import read_samples, write_samples
+from dmin.errors import UserError
+from dmin.models.device import resolve_device
+from dmin.models.family import load_family
+from dmin.seeds import derive_seed
+
+log = logging.getLogger(__name__)
+
+
+def choose_prompts(test: pd.DataFrame, subsets: Sequence[str], per_subset: int, seed: int) -> pd.DataFrame:
+    """Draw ``per_subset`` test prompts of each subset; columns ``id, subset, prompt, seed``.
+
+    A subset with fewer test rows uses them again, each time with another noise seed.
+
+    Raises:
+        UserError: a subset has no test row.
+    """
+    rows = []
+    for subset in subsets:
+        prompts = test.loc[test["subset"] == subset].sort_values("id")["prompt"].tolist()
+        if not prompts:
+            raise UserError(f"Subset '{subset}' has no row in the test set to take prompts from; give it more rows.")
+        order = torch.randperm(
+            len(prompts), generator=torch.Generator().manual_seed(derive_seed(seed, "prompts", subset))
+        ).tolist()
+        for number in range(per_subset):
+            name = f"query/{subset}/{number:04d}"
+            rows.append(
+                {
+                    "id": name,
+                    "subset": subset,
+                    "prompt": prompts[order[number % len(prompts)]],
+                    "seed": derive_seed(seed, "query", name) % 2**32,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def generate_queries(
+    test: Path,
+    adapter: Path,
+    base: Mapping[str, Any],
+    config: Mapping[str, Any],
+    subsets: Sequence[str],
+    out: Path,
+    device: str,
+    batch: int,
+) -> None:
+    """Generate images from test prompts with the trained model; columns ``id, subset, prompt, seed, image``.
+
+    Each image's initial noise comes from its own recorded seed, so it can be generated again alone.
+    """
+    start = time.monotonic()
+    where = resolve_device(device)
+    queries = choose_prompts(read_samples(test), subsets, config["per_subset"], config["seed"])
+    family = load_family(base, where, ["encoders", "denoiser"])
+    family.load_adapter(adapter.parent)
+    unconditional = family.encode_prompts([""])
+    images = []
+    for first in range(0, len(queries), batch):
+        part = queries.iloc[first : first + batch]
+        noise = torch.stack(
+            [torch.randn(family.latent_shape, generator=torch.Generator().manual_seed(int(s))) for s in part["seed"]]
+        )
+        pixels = family.sample(
+            family.encode_prompts(part["prompt"].tolist()), unconditional, noise, config["steps"], config["guidance"]
+        )
+        images += [{"bytes": encode_png(Image.fromarray(image)), "path": None} for image in pixels]
+        log.info("%d of %d images, %.1f s", len(images), len(queries), time.monotonic() - start)
+    write_samples(queries.assign(image=images), out)

@@ -1,0 +1,107 @@
+"""Stable Diffusion 1: latent UNet conditioned on CLIP text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from peft import LoraConfig
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from dmin.models.pixels import tensor_to_pixels
+from dmin.errors import UserError
+from dmin.models.family import Conditioning, Family
+
+
+class StableDiffusion(Family):
+    """A Stable-Diffusion-1-shaped pipeline in the diffusers on-disk format, from a folder or the hub."""
+
+    name: ClassVar[str] = "stable_diffusion"
+
+    def __init__(self, base: str, revision: str | None, device: torch.device, parts: Sequence[str]) -> None:
+        self.device = device
+        self.scheduler = DDPMScheduler.from_pretrained(base, subfolder="scheduler", revision=revision)
+        if self.scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
+            raise UserError(
+                f"The scheduler of '{base}' has prediction_type '{self.scheduler.config.prediction_type}'; "
+                "epsilon and v_prediction are supported."
+            )
+        load = {"revision": revision, "torch_dtype": torch.float32}
+        if "encoders" in parts:
+            self.vae = self._frozen(AutoencoderKL.from_pretrained(base, subfolder="vae", **load))
+            self.text_encoder = self._frozen(CLIPTextModel.from_pretrained(base, subfolder="text_encoder", **load))
+            self.tokenizer = CLIPTokenizer.from_pretrained(base, subfolder="tokenizer", revision=revision)
+        if "denoiser" in parts:
+            self.denoiser = self._frozen(UNet2DConditionModel.from_pretrained(base, subfolder="unet", **load))
+
+    @classmethod
+    def load(cls, base: str, revision: str | None, device: torch.device, parts: Sequence[str]) -> StableDiffusion:
+        return cls(base, revision, device, parts)
+
+    def _frozen(self, module: Any) -> Any:
+        return module.to(self.device).eval().requires_grad_(False)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        config = self.denoiser.config
+        return (config.in_channels, config.sample_size, config.sample_size)
+
+    @torch.no_grad()
+    def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        mode = self.vae.encode(pixels.to(self.device)).latent_dist.mode()
+        return mode * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+        tokens = self.tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").input_ids
+        return {"prompt_embeds": self.text_encoder(tokens.to(self.device)).last_hidden_state}
+
+    def objective(
+        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+    ) -> torch.Tensor:
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)
+        prediction = self.denoiser(noisy, timesteps, conditioning["prompt_embeds"]).sample
+        target = noise
+        if self.scheduler.config.prediction_type == "v_prediction":
+            target = self.scheduler.get_velocity(latents, noise, timesteps)
+        return (prediction.float() - target.float()).square().flatten(1).mean(1)
+
+    @torch.no_grad()
+    def sample(
+        self, conditioning: Conditioning, unconditional: Conditioning, noise: torch.Tensor, steps: int, guidance: float
+    ) -> np.ndarray:
+        scheduler = DDIMScheduler.from_config(self.scheduler.config, clip_sample=False)
+        scheduler.set_timesteps(steps, device=self.device)
+        latents = noise.to(self.device)
+        prompts = torch.cat([unconditional["prompt_embeds"].expand_as(conditioning["prompt_embeds"]),
+                             conditioning["prompt_embeds"]])  # fmt: skip
+        for timestep in scheduler.timesteps:
+            prediction = self.denoiser(torch.cat([latents, latents]), timestep, prompts).sample
+            without, given = prediction.chunk(2)
+            latents = scheduler.step(without + guidance * (given - without), timestep, latents).prev_sample
+        return tensor_to_pixels(self.vae.decode(latents / self.vae.config.scaling_factor).sample)
+
+    def add_adapter(self, settings: Mapping[str, Any]) -> None:
+        present = {name.split(".")[-1] for name, _ in self.denoiser.named_modules()} | {"to_out.0"}
+        absent = [target for target in settings["targets"] if target not in present]
+        if absent:
+            raise UserError(f"lora.targets names '{absent[0]}', which the denoiser does not have; correct the list.")
+        self.denoiser.add_adapter(
+            LoraConfig(
+                r=settings["rank"],
+                lora_alpha=settings["alpha"],
+                target_modules=list(settings["targets"]),
+                init_lora_weights="gaussian",
+            )
+        )
+
+    def save_adapter(self, folder: Path) -> None:
+        self.denoiser.save_lora_adapter(folder, safe_serialization=True)
+
+    def load_adapter(self, folder: Path) -> None:
+        self.denoiser.load_lora_adapter(str(folder), prefix=None, weight_name="pytorch_lora_weights.safetensors")
+        self.denoiser.eval().requires_grad_(False)

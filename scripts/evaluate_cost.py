@@ -1,0 +1,10 @@
+from pathlib import Path
+
+from dmin.evaluation.cost import evaluate_cost
+from dmin.job import job
+
+with job(snakemake):
+    evaluate_cost(
+        {stage: [Path(path) for path in snakemake.input.get(stage)] for stage in snakemake.params.stages},
+        Path(snakemake.output[0]),
+    )

@@ -1,0 +1,11 @@
+from pathlib import Path
+
+from dmin.evaluation.retrieval_table import evaluate_retrieval
+from dmin.job import job
+
+with job(snakemake):
+    evaluate_retrieval(
+        [Path(path) for path in snakemake.input.retrievals],
+        [Path(path) for path in snakemake.input.indexes],
+        Path(snakemake.output[0]),
+    )

@@ -1,0 +1,9 @@
+from pathlib import Path
+
+from dmin.figures.ranked import draw_contact_sheet
+from dmin.job import job
+
+with job(snakemake):
+    draw_contact_sheet(
+        Path(snakemake.input[0]), [Path(path) for path in snakemake.output], snakemake.params.figures["dpi"]
+    )

@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from dmin.figures.ranked import draw_score_distributions
+from dmin.job import job
+
+with job(snakemake):
+    draw_score_distributions(
+        Path(snakemake.input.scores),
+        Path(snakemake.input.description),
+        Path(snakemake.input.samples),
+        Path(snakemake.input.queries),
+        f"{snakemake.wildcards.method}, v={snakemake.wildcards.v}",
+        [Path(path) for path in snakemake.output],
+        snakemake.params.figures["dpi"],
+    )

@@ -1,0 +1,8 @@
+from pathlib import Path
+
+from dmin.job import job
+from dmin.models.base.pipeline import train_base
+
+with job(snakemake):
+    out = Path(snakemake.output[0])
+    train_base(snakemake.params.settings, out, out.parent / ".resume", snakemake.resources.save_every)

@@ -1,0 +1,129 @@
+"""Assembly: counts, ids, noise, determinism and its errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from dmin.data.assembly import assemble_dataset, split_counts
+from dmin.data.images import encode_png
+from dmin.data.samples import read_samples, sample_pixels, write_samples
+from dmin.errors import UserError
+from PIL import Image
+
+CONFIG: dict[str, Any] = {
+    "size": 8,
+    "noise": {"fraction": 0.1, "std": 0.1},
+    "train_fraction": 0.8,
+    "seed": 0,
+}
+
+
+def _source(path: Path, rows: int, value: int) -> Path:
+    generator = np.random.default_rng(value)
+    pixels = generator.integers(0, 255, (rows, 10, 12, 3), dtype=np.uint8)
+    images = [{"bytes": encode_png(Image.fromarray(p)), "path": None} for p in pixels]
+    frame = pd.DataFrame(
+        {"image": pd.Series(images, dtype=object), "prompt": [f"{path.stem} {i}" for i in range(rows)]}
+    )
+    write_samples(frame.assign(label=None, origin=[f"o{i}" for i in range(rows)]), path)
+    return path
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> dict[str, Path]:
+    return {name: _source(tmp_path / f"{name}.parquet", 20, i) for i, name in enumerate(("b", "a"))}
+
+
+def _assemble(sources: dict[str, Path], folder: Path, **changes: Any) -> tuple[pd.DataFrame, pd.DataFrame, Any]:
+    paths = [folder / name for name in ("train.parquet", "test.parquet", "dataset.json")]
+    assemble_dataset(sources, CONFIG | changes, paths[0], paths[1], paths[2])
+    return read_samples(paths[0]), read_samples(paths[1]), json.loads(paths[2].read_text())
+
+
+def test_counts_of_the_paper() -> None:
+    assert split_counts(11_059, 0.05, 0.8) == (552, 11_611, 9_288)
+    assert split_counts(11_059, 0.0, 0.8) == (0, 11_059, 8_847)
+    assert split_counts(1_200, 0.05, 0.8) == (60, 1_260, 1_008)
+
+
+@pytest.mark.parametrize("percent", range(1, 100))
+def test_counts_do_not_lose_a_row_to_floating_point(percent: int) -> None:
+    assert split_counts(100, percent / 100, 0.5)[0] == percent
+    assert split_counts(100, 0.0, percent / 100)[2] == percent
+
+
+def test_tables_hold_every_row_once_and_the_copies(sources: dict[str, Path], tmp_path: Path) -> None:
+    train, test, summary = _assemble(sources, tmp_path / "out")
+    assert (len(train), len(test)) == (35, 9)
+    assert list(train.columns) == ["id", "subset", "prompt", "label", "origin", "image"]
+    rows = pd.concat([train, test]).set_index("id")
+    originals = {f"{name}/{i}" for name in "ab" for i in range(20)}
+    assert rows.index.is_unique and originals < set(rows.index)
+    copies = rows[rows["subset"] == "noise"]
+    assert len(copies) == 4 and set(copies.index) == {f"{origin}+noise" for origin in copies["origin"]}
+    assert (copies["prompt"].to_numpy() == rows.loc[copies["origin"], "prompt"].to_numpy()).all()
+    assert [rows.at["b/7", column] for column in ("subset", "prompt", "origin")] == ["b", "b 7", "o7"]
+    assert rows["label"].isna().all()
+
+    pixels = sample_pixels(rows.reset_index())
+    assert pixels.shape == (44, 8, 8, 3)
+    by_id = dict(zip(rows.index, pixels.astype(float), strict=True))
+    for sample_id, origin in copies["origin"].items():
+        assert 5 < np.abs(by_id[str(sample_id)] - by_id[origin]).mean() < 40
+
+    counts = {"train": train["subset"].value_counts().to_dict(), "test": test["subset"].value_counts().to_dict()}
+    assert summary["counts"] == counts
+    assert {key: summary[key] for key in ("size", "seed")} == {"size": 8, "seed": 0}
+    assert train["id"].tolist() != sorted(train["id"])
+
+
+def test_same_input_gives_the_same_bytes(sources: dict[str, Path], tmp_path: Path) -> None:
+    _assemble(sources, tmp_path / "one")
+    _assemble(sources, tmp_path / "two")
+    for name in ("train.parquet", "test.parquet", "dataset.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert {path.name for path in (tmp_path / "one").iterdir()} == {"train.parquet", "test.parquet", "dataset.json"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"size": 9}, {"train_fraction": 0.7}, {"noise": {"fraction": 0.1, "std": 0.2}}],
+)
+def test_fingerprint_sees_what_matters(sources: dict[str, Path], tmp_path: Path, change: dict[str, Any]) -> None:
+    fingerprint = _assemble(sources, tmp_path / "one")[2]["fingerprint"]
+    assert _assemble(sources, tmp_path / "two", **change)[2]["fingerprint"] != fingerprint
+
+
+def test_fingerprint_does_not_see_the_encoding(sources: dict[str, Path], tmp_path: Path) -> None:
+    fingerprint = _assemble(sources, tmp_path / "one")[2]["fingerprint"]
+    frame = read_samples(sources["a"])
+    frame.to_parquet(sources["a"], compression="gzip", row_group_size=3)
+    assert _assemble(sources, tmp_path / "two")[2]["fingerprint"] == fingerprint
+
+
+def test_bad_sources(sources: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Source 'noise' has the name of the noised copies"):
+        _assemble(sources | {"noise": sources["a"]}, tmp_path / "out")
+    with pytest.raises(UserError, match=r"Source 'a/b' has '/' or '\+' in its name"):
+        _assemble({"a/b": sources["a"]}, tmp_path / "out")
+    with pytest.raises(UserError, match="no sources"):
+        _assemble({}, tmp_path / "out")
+    with pytest.raises(UserError, match="Source 'tiny' has no row in the test split"):
+        _assemble(sources | {"tiny": _source(tmp_path / "tiny.parquet", 1, 3)}, tmp_path / "out")
+    with pytest.raises(UserError, match=r"gone\.parquet' does not exist"):
+        _assemble(sources | {"gone": tmp_path / "gone.parquet"}, tmp_path / "out")
+    assert not (tmp_path / "out" / "train.parquet").exists()
+
+
+def test_a_failure_leaves_no_file(sources: dict[str, Path], tmp_path: Path) -> None:
+    frame = read_samples(sources["a"])
+    frame["image"][3]["bytes"] = b"torn"
+    write_samples(frame, sources["a"])
+    with pytest.raises(UserError, match="Image 'a/3' is unreadable"):
+        _assemble(sources, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []

@@ -1,0 +1,61 @@
+"""Files appear complete or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from dmin.data.atomic import atomic_path, write_csv, write_json, write_parquet
+
+
+def test_success_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.npy"
+    with atomic_path(path) as temporary:
+        assert temporary.parent == path.parent and temporary.suffix == ".npy"
+        temporary.write_text("one")
+        assert not path.exists()
+    with atomic_path(path) as temporary:
+        temporary.write_text("two")
+        assert path.read_text() == "one"
+    assert path.read_text() == "two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_failure_keeps_the_old_file(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_is_sorted_strict_and_takes_numpy_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json({"b": np.int64(2), "a": [np.float32(0.5), "é"]}, path)
+    assert path.read_text(encoding="utf-8").startswith('{\n "a"') and path.read_bytes().endswith(b"}\n")
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": [0.5, "é"], "b": 2}
+    with pytest.raises(ValueError):
+        write_json({"a": float("nan")}, path)
+    assert json.loads(path.read_text(encoding="utf-8"))["b"] == 2
+
+
+def test_csv_floats_read_back_exactly(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal(200) * 10.0 ** np.arange(-100, 100)
+    write_csv(pd.DataFrame({"x": values, "v": [None, *["full"] * 199]}), tmp_path / "a.csv")
+    text = (tmp_path / "a.csv").read_bytes()
+    assert text.endswith(b"\n") and b"\r" not in text
+    assert [float(line.split(",")[0]) for line in text.decode().splitlines()[1:]] == values.tolist()
+
+
+def test_parquet_bytes_are_deterministic(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1.5, 2.0], "b": ["x", None]}, index=[7, 9])
+    write_parquet(frame, tmp_path / "a.parquet")
+    write_parquet(frame, tmp_path / "b.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert list(pd.read_parquet(tmp_path / "a.parquet").columns) == ["a", "b"]

@@ -1,0 +1,212 @@
+"""Figures render from small tables, equal input gives equal bytes, and bad input is one clear sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from dmin.errors import UserError
+from dmin.figures.canvas import wrap_caption
+from dmin.figures.contact_sheet import plot_contact_sheet
+from dmin.figures.detection import plot_detection_by_k, plot_detection_by_v
+from dmin.figures.detection_options import DetectionOptions
+from dmin.figures.gallery import GalleryEntry, GalleryItem, plot_gallery
+from dmin.figures.methods import method_style
+from dmin.figures.norms import plot_gradient_norms
+from dmin.figures.retrieval import plot_retrieval
+from dmin.figures.scores import plot_score_distributions
+from dmin.figures.style import relation, save_figure, subset_colours
+from dmin.figures.tables import width_text
+from dmin.figures.training import plot_training
+from matplotlib.figure import Figure
+from PIL import Image
+
+
+def detection_table(
+    pairs: Sequence[tuple[str, object]] = (("dmin", "256"), ("dmin", "full"), ("dmin_no_norm", "256"), ("random", "")),
+    subsets: Sequence[str] = ("cats", "dogs", "mean"),
+) -> pd.DataFrame:
+    rows = [
+        {
+            "method": method,
+            "v": v,
+            "backend": "exact",
+            "subset": subset,
+            "k": k,
+            "rate": 0.8 - k / 500,
+            "low": 0.6,
+            "high": 0.9,
+            "chance": 0.4,
+            "queries": 5,
+        }
+        for method, v in pairs
+        for subset in subsets
+        for k in (5, 10, 50)
+    ]
+    return pd.DataFrame(rows)
+
+
+def norm_table() -> pd.DataFrame:
+    rows = [
+        (split, f"{subset}/{number}", subset, timestep, 1.0 / (1 + timestep + number))
+        for split, subsets in (("train", ("cats", "noise")), ("queries", ("cats",)))
+        for subset in subsets
+        for number in range(3)
+        for timestep in (1, 100, 900)
+    ]
+    return pd.DataFrame(rows, columns=["split", "sample_id", "subset", "timestep", "norm"])
+
+
+def retrieval_table(widths: Sequence[str] = ("256", "1024")) -> pd.DataFrame:
+    rows = [("dmin", v, "hnsw", k, 0.99, 0.1, 0.2, 1.0, 1000) for v in widths for k in (5, 10)]
+    columns = ["method", "v", "backend", "k", "recall", "p50_ms", "p95_ms", "build_seconds", "index_bytes"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def training_table(steps: int = 40) -> pd.DataFrame:
+    return pd.DataFrame({"step": range(1, steps + 1), "loss": np.linspace(1.0, 0.1, steps)})
+
+
+def picture(seed: int, size: int = 8, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (size, size, channels), dtype=np.uint8)
+
+
+def gallery(size: int = 8, least: int = 2) -> Figure:
+    items = [
+        GalleryItem(picture(number, size), "a $price$ caption that is much too long for one line", subset, 0.3 - number)
+        for number, subset in enumerate(("cats", "dogs", "noise"))
+    ]
+    return plot_gallery([GalleryEntry(picture(9, size), "a cat", items, items[:least], "cats")], "cats: DMin")
+
+
+def scores_figure(train_subsets: Sequence[str] = ("cats", "dogs", "noise", "cats")) -> Figure:
+    scores = np.random.default_rng(0).normal(size=(4, len(train_subsets))).astype(np.float32)
+    return plot_score_distributions(scores, ["cats", "dogs"] * 2, train_subsets, "DMin")
+
+
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "by_k": lambda: plot_detection_by_k(detection_table()),
+    "by_k, one line": lambda: plot_detection_by_k(detection_table([("dmin", 4096.0)], ["cats"])),
+    "by_v": lambda: plot_detection_by_v(detection_table()),
+    "by_v, one width": lambda: plot_detection_by_v(detection_table([("dmin", "4096")])),
+    "by_v, no width": lambda: plot_detection_by_v(detection_table([("random", np.nan)])),
+    "by_v, only uncompressed": lambda: plot_detection_by_v(detection_table([("dmin", "full")])),
+    "unknown method": lambda: plot_detection_by_k(detection_table([("my_method", "256")])),
+    "scores": scores_figure,
+    "scores, no noise": lambda: scores_figure(("cats", "dogs", "cats", "dogs")),
+    "scores, one subset": lambda: scores_figure(("cats", "cats", "cats", "cats")),
+    "norms": lambda: plot_gradient_norms(norm_table()),
+    "norms, one split": lambda: plot_gradient_norms(norm_table().query("split == 'queries'")),
+    "training": lambda: plot_training(training_table()),
+    "training, one step": lambda: plot_training(training_table(1)),
+    "retrieval": lambda: plot_retrieval(retrieval_table()),
+    "retrieval, one width": lambda: plot_retrieval(retrieval_table(["256"])),
+    "gallery": gallery,
+    "gallery, large images, no least": lambda: gallery(300, 0),
+    "contact sheet": lambda: plot_contact_sheet([picture(n) for n in range(3)], ["a", "b", "c" * 90], ["x", "x", "y"]),
+    "contact sheet, grey": lambda: plot_contact_sheet([picture(0, 8, 1)], ["a"], ["x"]),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_equal_input_gives_equal_files(name: str, tmp_path: Path) -> None:
+    for folder in ("first", "second"):
+        save_figure(FIGURES[name](), [tmp_path / folder / "figure.svg", tmp_path / folder / "figure.png"])
+    for suffix in ("svg", "png"):
+        first, second = (tmp_path / folder / f"figure.{suffix}" for folder in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
+        assert {path.name for path in first.parent.iterdir()} == {"figure.svg", "figure.png"}
+    assert "<text" in first.with_suffix(".svg").read_text()
+
+
+def test_files_carry_no_date_and_no_program(tmp_path: Path) -> None:
+    save_figure(FIGURES["training"](), [tmp_path / "a.svg", tmp_path / "a.png"])
+    text = (tmp_path / "a.svg").read_text()
+    assert "dc:date" not in text and "Matplotlib" not in text
+    with Image.open(tmp_path / "a.png") as image:
+        assert "Software" not in image.info
+
+
+def test_svg_text_falls_back_to_any_sans_serif(tmp_path: Path) -> None:
+    save_figure(FIGURES["training"](), [tmp_path / "a.svg"])
+    assert "sans-serif" in (tmp_path / "a.svg").read_text()
+
+
+EMPTY: dict[str, Callable[[], Figure]] = {
+    "by_k": lambda: plot_detection_by_k(detection_table()[:0]),
+    "by_v": lambda: plot_detection_by_v(detection_table()[:0]),
+    "by_v without mean": lambda: plot_detection_by_v(detection_table(subsets=["cats"])),
+    "wrong backend": lambda: plot_detection_by_k(detection_table(), DetectionOptions(backend="hnsw")),
+    "missing column": lambda: plot_detection_by_k(detection_table().drop(columns="low")),
+    "scores": lambda: plot_score_distributions(np.zeros((0, 3)), [], ["a", "b", "c"], ""),
+    "scores, other shape": lambda: plot_score_distributions(np.zeros((1, 2)), ["a"], ["a"], ""),
+    "scores, not finite": lambda: plot_score_distributions(np.full((1, 1), np.nan), ["a"], ["a"], ""),
+    "norms": lambda: plot_gradient_norms(norm_table()[:0]),
+    "norms, all zero": lambda: plot_gradient_norms(norm_table().assign(norm=0.0)),
+    "training": lambda: plot_training(training_table()[:0]),
+    "retrieval": lambda: plot_retrieval(retrieval_table()[:0]),
+    "gallery": lambda: plot_gallery([], ""),
+    "contact sheet": lambda: plot_contact_sheet([], [], []),
+    "contact sheet, other length": lambda: plot_contact_sheet([picture(0)], [], ["x"]),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_nothing_to_draw_is_one_sentence(name: str) -> None:
+    with pytest.raises(UserError) as caught:
+        EMPTY[name]()
+    message = str(caught.value)
+    assert "\n" not in message and message.endswith(".") and ". " not in message
+
+
+def test_options_choose_methods_and_widths() -> None:
+    options = DetectionOptions(methods=["dmin", "random"], widths=["full"])
+    figure = plot_detection_by_k(detection_table(), options)
+    labels = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+    assert labels == {"DMin", "Random", "Chance"}
+
+
+def test_a_noised_copy_is_never_a_hit() -> None:
+    assert relation("cats", "cats") == "hit"
+    assert relation("cats", "dogs") == "other"
+    assert relation("cats", "noise") == relation("noise", "noise") == "noise"
+
+
+def test_widths_read_the_same_from_any_csv() -> None:
+    assert [width_text(value) for value in (256, 256.0, "256", "256.0", "full", None, float("nan"), pd.NA, "")] == [
+        *["256"] * 4,
+        "full",
+        *[""] * 4,
+    ]
+
+
+def test_colours_are_distinct_and_stable() -> None:
+    colours = subset_colours(["dogs", "cats", "noise", "mean"])
+    assert colours == subset_colours(["cats", "dogs"])
+    assert len({*colours.values()}) == len(colours)
+    assert method_style("new_method") == method_style("new_method")
+
+
+def test_long_captions_are_cut_with_an_ellipsis() -> None:
+    text = wrap_caption("word " * 50, 1.0, 7, 2)
+    assert len(text.splitlines()) == 2 and text.endswith("…")
+    assert wrap_caption("short", 1.0, 7, 2) == "short"
+
+
+def test_global_matplotlib_settings_stay_as_they_were() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    FIGURES["by_k"]()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_figures_start_without_torch() -> None:
+    modules = [f"dmin.figures.{path.stem}" for path in Path(sys.modules["dmin.figures"].__path__[0]).glob("[a-z]*.py")]
+    code = f"import sys; {'; '.join(f'import {module}' for module in modules)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
