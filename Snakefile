@@ -10,10 +10,12 @@ report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/validation.smk"
 
 
 pathvars:
     run="<results>/runs/{run}",
+    benchmarks="<results>/benchmarks",
 
 
 resource_scopes:

@@ -1,79 +1,14 @@
-# Config access: validation, the canonical sections that rules take as params, code digests, and targets. No rules.
+# What rules ask for: config sections as params, code digests, and the paths of files. No rules.
 
 import ast
-import difflib
 import hashlib
-import json
 import math
 import re
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
-import jsonschema
-import yaml
-
 ROOT = Path(workflow.basedir)
-
-
-def fail(sentence):
-    raise WorkflowError(f"Config: {sentence}")
-
-
-def filling_validator():
-    """A JSON schema validator that writes defaults into the instance, properties first so that defaults count."""
-    base = jsonschema.Draft202012Validator
-    check_properties = base.VALIDATORS["properties"]
-
-    def properties(validator, schemas, instance, schema):
-        if isinstance(instance, dict):
-            for key, entry in schemas.items():
-                if "default" in entry:
-                    instance.setdefault(key, json.loads(json.dumps(entry["default"])))
-        yield from check_properties(validator, schemas, instance, schema)
-
-    return jsonschema.validators.extend(base, {"properties": properties})
-
-
-def explain(error):
-    """Say what is wrong with one config entry: the key, the value and the fix."""
-    where = ".".join(str(part) for part in error.absolute_path) or "the top level"
-    if error.validator == "additionalProperties":
-        known = list(error.schema.get("properties", {}))
-        unknown = sorted(key for key in error.instance if key not in known)[0]
-        near = difflib.get_close_matches(str(unknown), known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known keys are {', '.join(known)}."
-        return f"{where} has the unknown key '{unknown}'; {hint}"
-    if error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance][0]
-        return f"{where} lacks the key '{missing}'; add it."
-    if error.validator == "type":
-        wanted = error.validator_value
-        wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
-        hint = ""
-        if wanted == "number" and isinstance(error.instance, str):
-            hint = " (YAML reads 1e-4 as text; write 1.0e-4)"
-        return f"{where} is {error.instance!r}, but must be of type {wanted}{hint}."
-    if error.validator == "enum":
-        choices = [str(value) for value in error.validator_value]
-        return f"{where} is {error.instance!r}; choose one of {', '.join(choices)}."
-    message = error.message.rstrip(".")
-    return f"{where}: {message}; correct it as config/README.md describes."
-
-
-def validate_config(config):
-    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())
-    errors = sorted(filling_validator()(schema).iter_errors(config), key=lambda e: len(list(e.absolute_path)))
-    if errors:
-        fail(explain(jsonschema.exceptions.best_match(errors)))
-    for name, dataset in config["datasets"].items():
-        check_dataset(name, dataset)
-    for name, model in config["models"].items():
-        for key, table in (("dataset", "datasets"), ("base", "bases")):
-            if model[key] not in config[table]:
-                fail(f"models.{name}.{key} is '{model[key]}', which {table} does not define; define it or correct the name.")
-    for name, run in config["runs"].items():
-        check_run(name, run)
 
 
 def name_pattern(table):
@@ -84,50 +19,6 @@ def name_pattern(table):
 def gpus():
     """GPUs that a heavy rule asks for; a limit in the profile keeps such jobs apart."""
     return 0 if config["compute"]["device"] == "cpu" else 1
-
-
-def is_local(path):
-    return path.startswith((".", "/")) or path.endswith(".parquet") or Path(path).exists()
-
-
-def check_dataset(name, dataset):
-    names = [source["name"] for source in dataset["sources"]]
-    for source in dataset["sources"]:
-        key = f"datasets.{name}.sources '{source['name']}'"
-        if names.count(source["name"]) > 1:
-            fail(f"datasets.{name}.sources lists '{source['name']}' twice; give each source a name of its own.")
-        if source["name"] in ("noise", "mean"):
-            fail(f"{key}: this name is reserved; choose another.")
-        if is_local(source["path"]) and not Path(source["path"]).exists():
-            fail(f"{key}: path '{source['path']}' does not exist; correct it.")
-    copies, total, train = split_counts(dataset)
-    if train < 1 or train == total:
-        fail(f"datasets.{name}.train_fraction {dataset['train_fraction']} leaves the training or the test set empty.")
-
-
-def check_run(name, run):
-    key = f"runs.{name}"
-    if run["model"] not in config["models"]:
-        fail(f"{key}.model is '{run['model']}', which models does not define; define it or correct the name.")
-    influence, gradients = run["influence"], run["gradients"]
-    for width in influence["widths"]:
-        if gradients["cache_dim"] % width:
-            fail(
-                f"{key}.influence.widths has {width}, which does not divide gradients.cache_dim "
-                f"{gradients['cache_dim']}; use widths that do."
-            )
-    train = train_count(run)
-    top, ef = influence["top_k"], influence["hnsw"]["ef"]
-    if top > train:
-        fail(f"{key}.influence.top_k is {top}, but the training set has {train} samples; lower it.")
-    if ef < top:
-        fail(f"{key}.influence.hnsw.ef is {ef}, below top_k {top}; raise ef or lower top_k.")
-    if max(run["evaluation"]["k"]) > top:
-        fail(f"{key}.evaluation.k has {max(run['evaluation']['k'])}, above influence.top_k {top}; raise top_k.")
-    if influence["uncompressed"] and not gradients["keep_raw"]:
-        fail(f"{key}.influence.uncompressed needs the uncompressed gradients; set gradients.keep_raw to true.")
-    if gradients["timesteps"]["grid"] == "custom" and not gradients["timesteps"]["custom"]:
-        fail(f"{key}.gradients.timesteps.custom is empty; list the timesteps that grid custom stands for.")
 
 
 def split_counts(dataset):
@@ -188,7 +79,9 @@ def base_of(wildcards):
 def base_files(wildcards):
     """The files of a local base pipeline; none for one on the hub."""
     folder = Path(base_of(wildcards)["path"])
-    return sorted(str(path) for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors", ".txt"))
+    return sorted(
+        str(path) for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors", ".txt")
+    )
 
 
 @lru_cache(maxsize=None)
@@ -203,7 +96,12 @@ def module_facts(path):
         elif isinstance(node, ast.Import):
             imports.update(alias.name for alias in node.names if alias.name.split(".")[0] == "dmin")
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
             if isinstance(body[0].value.value, str):
                 body[0].value.value = ""
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), frozenset(imports)
@@ -243,4 +141,105 @@ def widths(run):
     return [str(width) for width in sorted(run["influence"]["widths"])] + ["full"] * run["influence"]["uncompressed"]
 
 
-validate_config(config)
+def source_of(wildcards):
+    sources = config["datasets"][wildcards.dataset]["sources"]
+    return next(source for source in sources if source["name"] == wildcards.source)
+
+
+def source_input(wildcards):
+    path = source_of(wildcards)["path"]
+    return path if is_local(path) and Path(path).is_file() else []
+
+
+def encoded_split(wildcards):
+    if wildcards.split == "queries":
+        return f"<results>/runs/{wildcards.run}/queries/queries.safetensors"
+    return "<results>/encoded/{dataset}/{base}/train.safetensors".format(**model_of(wildcards))
+
+
+def gradients_at(wildcards, split):
+    """What holds the gradients of a split at width v: the sketch, or the shards for the uncompressed ones."""
+    if wildcards.v == "full":
+        return shards(wildcards.run, "loss", split)
+    return f"<results>/runs/{wildcards.run}/sketch/loss/v{wildcards.v}/{split}.npy"
+
+
+def index_of(run, v):
+    hnsw = config["runs"][run]["influence"]["hnsw"]
+    return f"<results>/runs/{run}/index/v{v}/M{hnsw['M']}-efc{hnsw['ef_construction']}.hnsw"
+
+
+def exact_tops(run):
+    settings = config["runs"][run]
+    return [
+        f"<results>/runs/{run}/influence/{method}/v{v}/exact/top.parquet"
+        for method in settings["influence"]["methods"]
+        for v in widths(settings)
+    ]
+
+
+def retrieved_tops(run):
+    influence = config["runs"][run]["influence"]
+    if "dmin" not in influence["methods"]:
+        return []
+    return [f"<results>/runs/{run}/influence/dmin/v{v}/hnsw/top.parquet" for v in sorted(influence["widths"])]
+
+
+def metrics_of(wildcards):
+    """Every metrics file of a run, by the stage that wrote it."""
+    run, settings = wildcards.run, run_of(wildcards)
+    root = f"<results>/runs/{run}"
+    compressed = [str(width) for width in sorted(settings["influence"]["widths"])]
+    return {
+        "cache": [path.replace(".safetensors", ".metrics.json") for path in shards(run, "loss", "train")],
+        "query": [path.replace(".safetensors", ".metrics.json") for path in shards(run, "loss", "queries")],
+        "compress": [f"{root}/sketch/loss/v{v}/train.metrics.json" for v in compressed],
+        "index": [index_of(run, v).replace(".hnsw", ".metrics.json") for v in compressed],
+        "score": [path.replace("exact/top.parquet", "scores.metrics.json") for path in exact_tops(run)],
+        "retrieve": [path.replace("top.parquet", "retrieval.metrics.json") for path in retrieved_tops(run)],
+    }
+
+
+def figure(name, caption, category, **labels):
+    """The SVG and PNG of a figure; the SVG goes into the report."""
+    shown = report(
+        f"<run>/figures/{name}.svg",
+        caption=f"../report/{caption}.rst",
+        category=category,
+        labels=labels,
+    )
+    return [shown, f"<run>/figures/{name}.png"]
+
+
+def figure_settings(*keys):
+    return canonical({key: config["figures"][key] for key in ("dpi", *keys)})
+
+
+def shown_width(run):
+    """The width whose pictures are shown: 2^12 where there is one, else the largest."""
+    available = config["runs"][run]["influence"]["widths"]
+    return 4096 if 4096 in available else max(available)
+
+
+def rankings(run):
+    """The ranked lists that the explorer shows, by label."""
+    settings, width = config["runs"][run], shown_width(run)
+    return {
+        f"{method}, v={v}": f"<results>/runs/{run}/influence/{method}/v{v}/exact/top.parquet"
+        for method in settings["influence"]["methods"]
+        for v in [str(width)] + ["full"] * settings["influence"]["uncompressed"]
+    }
+
+
+def explorer_notes(settings):
+    """What a reader of the explorer must know about the run."""
+    gradients = settings["gradients"]
+    timesteps = gradients["timesteps"]
+    count = len(timesteps["custom"]) if timesteps["grid"] == "custom" else timesteps["count"]
+    return {
+        "Model": settings["model"],
+        "Parameters": gradients["parameters"],
+        "Timesteps": f"{count}, grid {timesteps['grid']}",
+        "Noise": gradients["noise"]["policy"],
+        "Training images": str(train_count(settings)),
+    }

@@ -1,16 +1,6 @@
 # From sources on the hub or on disk to one assembled data set.
 
 
-def source_of(wildcards):
-    sources = config["datasets"][wildcards.dataset]["sources"]
-    return next(source for source in sources if source["name"] == wildcards.source)
-
-
-def source_input(wildcards):
-    path = source_of(wildcards)["path"]
-    return path if is_local(path) and Path(path).is_file() else []
-
-
 rule fetch_source:
     input:
         source_input,
@@ -20,11 +10,11 @@ rule fetch_source:
         "<logs>/fetch_source/{dataset}/{source}.log",
     benchmark:
         "<benchmarks>/fetch_source/{dataset}/{source}.tsv"
+    conda:
+        "../envs/dmin.yaml"
     params:
         source=lambda w: canonical(source_of(w)),
         code=code_digest("fetch_source"),
-    conda:
-        "../envs/dmin.yaml"
     script:
         "../scripts/fetch_source.py"
 
@@ -43,6 +33,8 @@ rule assemble_dataset:
         "<logs>/assemble_dataset/{dataset}.log",
     benchmark:
         "<benchmarks>/assemble_dataset/{dataset}.tsv"
+    conda:
+        "../envs/dmin.yaml"
     params:
         dataset=lambda w: canonical(
             {
@@ -51,8 +43,6 @@ rule assemble_dataset:
             }
         ),
         code=code_digest("assemble_dataset"),
-    conda:
-        "../envs/dmin.yaml"
     script:
         "../scripts/assemble_dataset.py"
 

@@ -16,11 +16,11 @@ rule evaluate_detection:
         "<logs>/evaluate_detection/{run}.log",
     benchmark:
         "<benchmarks>/evaluate_detection/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
     params:
         evaluation=section("runs", "{run}", "evaluation"),
         code=code_digest("evaluate_detection"),
-    conda:
-        "../envs/dmin.yaml"
     script:
         "../scripts/evaluate_detection.py"
 
@@ -42,10 +42,10 @@ rule evaluate_retrieval:
         "<logs>/evaluate_retrieval/{run}.log",
     benchmark:
         "<benchmarks>/evaluate_retrieval/{run}.tsv"
-    params:
-        code=code_digest("evaluate_retrieval"),
     conda:
         "../envs/dmin.yaml"
+    params:
+        code=code_digest("evaluate_retrieval"),
     script:
         "../scripts/evaluate_retrieval.py"
 
@@ -61,27 +61,12 @@ rule evaluate_norms:
         "<logs>/evaluate_norms/{run}.log",
     benchmark:
         "<benchmarks>/evaluate_norms/{run}.tsv"
-    params:
-        code=code_digest("evaluate_norms"),
     conda:
         "../envs/dmin.yaml"
+    params:
+        code=code_digest("evaluate_norms"),
     script:
         "../scripts/evaluate_norms.py"
-
-
-def metrics_of(wildcards):
-    """Every metrics file of a run, by the stage that wrote it."""
-    run, settings = wildcards.run, run_of(wildcards)
-    root = f"<results>/runs/{run}"
-    compressed = [str(width) for width in sorted(settings["influence"]["widths"])]
-    return {
-        "cache": [path.replace(".safetensors", ".metrics.json") for path in shards(run, "loss", "train")],
-        "query": [path.replace(".safetensors", ".metrics.json") for path in shards(run, "loss", "queries")],
-        "compress": [f"{root}/sketch/loss/v{v}/train.metrics.json" for v in compressed],
-        "index": [index_of(run, v).replace(".hnsw", ".metrics.json") for v in compressed],
-        "score": [path.replace("exact/top.parquet", "scores.metrics.json") for path in exact_tops(run)],
-        "retrieve": [path.replace("top.parquet", "retrieval.metrics.json") for path in retrieved_tops(run)],
-    }
 
 
 rule evaluate_cost:
@@ -98,11 +83,11 @@ rule evaluate_cost:
         "<logs>/evaluate_cost/{run}.log",
     benchmark:
         "<benchmarks>/evaluate_cost/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
     params:
         stages=["cache", "query", "compress", "index", "score", "retrieve"],
         code=code_digest("evaluate_cost"),
-    conda:
-        "../envs/dmin.yaml"
     script:
         "../scripts/evaluate_cost.py"
 
@@ -122,13 +107,13 @@ rule evaluate_generation:
         "<logs>/evaluate_generation/{run}.log",
     benchmark:
         "<benchmarks>/evaluate_generation/{run}.tsv"
-    params:
-        code=code_digest("evaluate_generation"),
+    conda:
+        "../envs/dmin.yaml"
     threads: config["compute"]["threads"]
     resources:
         batch=config["compute"]["encode_batch"],
-    conda:
-        "../envs/dmin.yaml"
+    params:
+        code=code_digest("evaluate_generation"),
     script:
         "../scripts/evaluate_generation.py"
 
@@ -138,5 +123,11 @@ rule tables:
         expand(
             "<results>/runs/{run}/tables/{table}.csv",
             run=config["runs"],
-            table=["detection_rate", "retrieval", "cost", "gradient_norms", "generation_quality"],
+            table=[
+                "detection_rate",
+                "retrieval",
+                "cost",
+                "gradient_norms",
+                "generation_quality",
+            ],
         ),

@@ -1,12 +1,6 @@
 # The gradient cache and its compression.
 
 
-def encoded_split(wildcards):
-    if wildcards.split == "queries":
-        return f"<results>/runs/{wildcards.run}/queries/queries.safetensors"
-    return "<results>/encoded/{dataset}/{base}/train.safetensors".format(**model_of(wildcards))
-
-
 rule cache_gradients:
     input:
         samples=encoded_split,
@@ -19,19 +13,19 @@ rule cache_gradients:
         "<logs>/cache_gradients/{run}/{feature}/{split}/{range}.log",
     benchmark:
         "<benchmarks>/cache_gradients/{run}/{feature}/{split}/{range}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=gpus(),
+        device=config["compute"]["device"],
+        batch=config["compute"]["gradient_batch"],
     params:
         gradients=lambda w: canonical(
             {key: value for key, value in run_of(w)["gradients"].items() if key != "shard_size"}
         ),
         base=lambda w: canonical(base_of(w)),
         code=code_digest("cache_gradients"),
-    threads: config["compute"]["threads"]
-    resources:
-        gpu=gpus(),
-        device=config["compute"]["device"],
-        batch=config["compute"]["gradient_batch"],
-    conda:
-        "../envs/dmin.yaml"
     script:
         "../scripts/cache_gradients.py"
 
@@ -56,11 +50,11 @@ rule compress:
         "<logs>/compress/{run}/{feature}/v{v}.log",
     benchmark:
         "<benchmarks>/compress/{run}/{feature}/v{v}.tsv"
-    params:
-        code=code_digest("compress"),
     wildcard_constraints:
         v=r"\d+",
     conda:
         "../envs/dmin.yaml"
+    params:
+        code=code_digest("compress"),
     script:
         "../scripts/compress.py"

@@ -1,13 +1,6 @@
 # Scores, the HNSW index, and retrieval.
 
 
-def gradients_at(wildcards, split):
-    """What holds the gradients of a split at width v: the sketch, or the shards for the uncompressed ones."""
-    if wildcards.v == "full":
-        return shards(wildcards.run, "loss", split)
-    return f"<results>/runs/{wildcards.run}/sketch/loss/v{wildcards.v}/{split}.npy"
-
-
 rule score:
     input:
         train=lambda w: gradients_at(w, "train"),
@@ -25,12 +18,12 @@ rule score:
         "<logs>/score/{run}/{method}/v{v}.log",
     benchmark:
         "<benchmarks>/score/{run}/{method}/v{v}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    threads: config["compute"]["threads"]
     params:
         top_k=lambda w: run_of(w)["influence"]["top_k"],
         code=code_digest("score"),
-    threads: config["compute"]["threads"]
-    conda:
-        "../envs/dmin.yaml"
     script:
         "../scripts/score.py"
 
@@ -46,22 +39,17 @@ rule build_index:
         "<logs>/build_index/{run}/v{v}/M{M}-efc{efc}.log",
     benchmark:
         "<benchmarks>/build_index/{run}/v{v}/M{M}-efc{efc}.tsv"
-    params:
-        seed=lambda w: run_of(w)["influence"]["hnsw"]["seed"],
-        code=code_digest("build_index"),
     wildcard_constraints:
         v=r"\d+",
         M=r"\d+",
         efc=r"\d+",
     conda:
         "../envs/dmin.yaml"
+    params:
+        seed=lambda w: run_of(w)["influence"]["hnsw"]["seed"],
+        code=code_digest("build_index"),
     script:
         "../scripts/build_index.py"
-
-
-def index_of(run, v):
-    hnsw = config["runs"][run]["influence"]["hnsw"]
-    return f"<results>/runs/{run}/index/v{v}/M{hnsw['M']}-efc{hnsw['ef_construction']}.hnsw"
 
 
 rule indexes:
@@ -84,6 +72,10 @@ rule retrieve:
         "<logs>/retrieve/{run}/v{v}.log",
     benchmark:
         "<benchmarks>/retrieve/{run}/v{v}.tsv"
+    wildcard_constraints:
+        v=r"\d+",
+    conda:
+        "../envs/dmin.yaml"
     params:
         settings=lambda w: canonical(
             {
@@ -93,28 +85,8 @@ rule retrieve:
             }
         ),
         code=code_digest("retrieve"),
-    wildcard_constraints:
-        v=r"\d+",
-    conda:
-        "../envs/dmin.yaml"
     script:
         "../scripts/retrieve.py"
-
-
-def exact_tops(run):
-    settings = config["runs"][run]
-    return [
-        f"<results>/runs/{run}/influence/{method}/v{v}/exact/top.parquet"
-        for method in settings["influence"]["methods"]
-        for v in widths(settings)
-    ]
-
-
-def retrieved_tops(run):
-    influence = config["runs"][run]["influence"]
-    if "dmin" not in influence["methods"]:
-        return []
-    return [f"<results>/runs/{run}/influence/dmin/v{v}/hnsw/top.parquet" for v in sorted(influence["widths"])]
 
 
 rule influence:

@@ -14,16 +14,16 @@ rule train_base:
         "<logs>/train_base/{base}.log",
     benchmark:
         "<benchmarks>/train_base/{base}.tsv"
-    params:
-        settings=section("base_training", "{base}"),
-        code=code_digest("train_base"),
     wildcard_constraints:
         base=name_pattern("base_training"),
+    conda:
+        "../envs/dmin.yaml"
     threads: config["compute"]["threads"]
     resources:
         save_every=config["compute"]["save_every"],
-    conda:
-        "../envs/dmin.yaml"
+    params:
+        settings=section("base_training", "{base}"),
+        code=code_digest("train_base"),
     script:
         "../scripts/train_base.py"
 
@@ -43,16 +43,16 @@ rule encode_samples:
         "<logs>/encode_samples/{dataset}/{base}.log",
     benchmark:
         "<benchmarks>/encode_samples/{dataset}/{base}.tsv"
-    params:
-        base=section("bases", "{base}"),
-        code=code_digest("encode_samples"),
+    conda:
+        "../envs/dmin.yaml"
     threads: config["compute"]["threads"]
     resources:
         gpu=gpus(),
         device=config["compute"]["device"],
         batch=config["compute"]["encode_batch"],
-    conda:
-        "../envs/dmin.yaml"
+    params:
+        base=section("bases", "{base}"),
+        code=code_digest("encode_samples"),
     script:
         "../scripts/encode_samples.py"
 
@@ -69,17 +69,17 @@ rule train_model:
         "<logs>/train_model/{model}.log",
     benchmark:
         "<benchmarks>/train_model/{model}.tsv"
-    params:
-        model=section("models", "{model}"),
-        base=lambda w: canonical(base_of(w)),
-        code=code_digest("train_model"),
+    conda:
+        "../envs/dmin.yaml"
     threads: config["compute"]["threads"]
     resources:
         gpu=gpus(),
         device=config["compute"]["device"],
         save_every=config["compute"]["save_every"],
-    conda:
-        "../envs/dmin.yaml"
+    params:
+        model=section("models", "{model}"),
+        base=lambda w: canonical(base_of(w)),
+        code=code_digest("train_model"),
     script:
         "../scripts/train_model.py"
 
@@ -100,18 +100,18 @@ rule generate_queries:
         "<logs>/generate_queries/{run}.log",
     benchmark:
         "<benchmarks>/generate_queries/{run}.tsv"
-    params:
-        queries=section("runs", "{run}", "queries"),
-        base=lambda w: canonical(base_of(w)),
-        subsets=lambda w: [source["name"] for source in dataset_of(run_of(w))["sources"]],
-        code=code_digest("generate_queries"),
+    conda:
+        "../envs/dmin.yaml"
     threads: config["compute"]["threads"]
     resources:
         gpu=gpus(),
         device=config["compute"]["device"],
         batch=config["compute"]["sample_batch"],
-    conda:
-        "../envs/dmin.yaml"
+    params:
+        queries=section("runs", "{run}", "queries"),
+        base=lambda w: canonical(base_of(w)),
+        subsets=lambda w: [source["name"] for source in dataset_of(run_of(w))["sources"]],
+        code=code_digest("generate_queries"),
     script:
         "../scripts/generate_queries.py"
 
@@ -126,15 +126,15 @@ rule encode_queries:
         "<logs>/encode_queries/{run}.log",
     benchmark:
         "<benchmarks>/encode_queries/{run}.tsv"
-    params:
-        base=lambda w: canonical(base_of(w)),
-        code=code_digest("encode_queries"),
+    conda:
+        "../envs/dmin.yaml"
     threads: config["compute"]["threads"]
     resources:
         gpu=gpus(),
         device=config["compute"]["device"],
         batch=config["compute"]["encode_batch"],
-    conda:
-        "../envs/dmin.yaml"
+    params:
+        base=lambda w: canonical(base_of(w)),
+        code=code_digest("encode_queries"),
     script:
         "../scripts/encode_queries.py"

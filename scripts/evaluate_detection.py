@@ -8,6 +8,4 @@ with job(snakemake):
     for path in map(Path, snakemake.input.tops):
         method, width, backend = path.parts[-4:-1]
         lists.append(RankedList(path, method, width.removeprefix("v"), backend))
-    evaluate_detection(
-        lists, Path(snakemake.input.samples), snakemake.params.evaluation, Path(snakemake.output[0])
-    )
+    evaluate_detection(lists, Path(snakemake.input.samples), snakemake.params.evaluation, Path(snakemake.output[0]))

@@ -9,7 +9,8 @@ with job(snakemake):
         Path(snakemake.input.description),
         Path(snakemake.input.samples),
         Path(snakemake.input.queries),
-        f"{snakemake.wildcards.method}, v={snakemake.wildcards.v}",
+        snakemake.wildcards.method,
+        snakemake.wildcards.v,
         [Path(path) for path in snakemake.output],
         snakemake.params.figures["dpi"],
     )

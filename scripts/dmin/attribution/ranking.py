@@ -33,7 +33,7 @@ def rank_top(
 def ranked_frame(
     order: np.ndarray, scores: np.ndarray, queries: Sequence[str], train: Sequence[str], subsets: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Tabulate ranked sample indices ``order [queries, k]`` and their ``scores [queries, k]`` (see :func:`rank_top`)."""
+    """Tabulate ranked sample indices ``[queries, k]`` and their scores ``[queries, k]``, as :func:`rank_top` does."""
     count, k = order.shape
     samples = [train[index] for index in order.reshape(-1)]
     return pd.DataFrame(

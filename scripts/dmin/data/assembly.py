@@ -96,9 +96,7 @@ def assemble_dataset(
                     _update(fingerprint, split, row.id, row.prompt, digest)
                     writer.append(_cells(row, png))
     counts = {split: dict(Counter(row.subset for row in part)) for split, part in splits.items()}
-    write_json(
-        {"fingerprint": fingerprint.hexdigest(), "size": size, "seed": seed, "counts": counts}, summary
-    )
+    write_json({"fingerprint": fingerprint.hexdigest(), "size": size, "seed": seed, "counts": counts}, summary)
     log.info("%d rows: %d train, %d test, %d noised copies", len(rows), cut, len(rows) - cut, len(copied))
 
 

@@ -49,7 +49,13 @@ def decode_image(data: bytes, name: str, size: int, mode: str = "RGB") -> Image.
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Scale a 16-bit or float grey image to 8 bits; Pillow's own conversion clips instead."""
     values = np.asarray(image, dtype=np.float64)
-    top = 1.0 if image.mode == "F" and values.max(initial=0.0) <= 1.0 else 65535.0 if values.max(initial=0.0) > 255 else 255.0
+    top = (
+        1.0
+        if image.mode == "F" and values.max(initial=0.0) <= 1.0
+        else 65535.0
+        if values.max(initial=0.0) > 255
+        else 255.0
+    )
     return Image.fromarray((values.clip(0, top) * (255.0 / top)).round().astype(np.uint8))
 
 

@@ -18,8 +18,8 @@ def evaluate_cost(stages: Mapping[str, Sequence[Path]], out: Path) -> None:
     """Write the cost table from the metrics files of each stage.
 
     Stages with a width carry it in their name, as ``compress v=4096``. ``cache`` and ``query`` are the gradients of
-    the training samples and of the queries; their bytes are those of the files, and ``uncompressed`` gives the
-    fp32 bytes that storing every gradient would take. Seconds are sums over a stage's jobs.
+    the training samples and of the queries; their bytes are those of sketches and norms, and ``uncompressed`` gives
+    the bytes that storing every gradient in fp32 would take. Seconds are sums over a stage's jobs.
     """
     read = {stage: [json.loads(path.read_text()) for path in paths] for stage, paths in stages.items()}
     rows: list[dict[str, Any]] = []
@@ -43,7 +43,9 @@ def _width(path: Path) -> str:
     return next(part[1:] for part in path.parts if part.startswith("v") and (part[1:].isdigit() or part == "vfull"))
 
 
-def _row(method: str, stage: str, facts: Sequence[Mapping[str, Any]], total: int | None, samples: int) -> dict[str, Any]:
+def _row(
+    method: str, stage: str, facts: Sequence[Mapping[str, Any]], total: int | None, samples: int
+) -> dict[str, Any]:
     return {
         "method": method,
         "stage": stage,

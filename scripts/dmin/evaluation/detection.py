@@ -66,7 +66,9 @@ def detection_rates(
             for name, values in groups.items()
         }
         mean = float(np.mean([values.mean() for values in groups.values()]))
-        table = {name: (float(values.mean()), draws[name], chance[name], len(values)) for name, values in groups.items()}
+        table = {
+            name: (float(values.mean()), draws[name], chance[name], len(values)) for name, values in groups.items()
+        }
         table["mean"] = (
             mean,
             np.mean(list(draws.values()), axis=0),
@@ -76,7 +78,15 @@ def detection_rates(
         for name, (rate, resampled, random_rate, count) in table.items():
             low, high = np.percentile(resampled, tails)
             rows.append(
-                {"subset": name, "k": k, "rate": rate, "low": low, "high": high, "chance": random_rate, "queries": count}
+                {
+                    "subset": name,
+                    "k": k,
+                    "rate": rate,
+                    "low": low,
+                    "high": high,
+                    "chance": random_rate,
+                    "queries": count,
+                }
             )
     return rows
 
@@ -88,13 +98,12 @@ def evaluate_detection(lists: Sequence[RankedList], samples: Path, config: Mappi
         samples: the training table, which gives chance.
         config: ``k, bootstrap, confidence, seed``.
     """
-    shares = pd.Series(read_subsets([samples])).value_counts(normalize=True).to_dict()
+    subsets = list(read_subsets([samples]).values())
+    shares = {name: subsets.count(name) / len(subsets) for name in set(subsets)}
     rows: list[dict[str, Any]] = []
     for entry in lists:
         top = pd.read_parquet(entry.path)
-        rates = detection_rates(
-            top, config["k"], shares, config["bootstrap"], config["confidence"], config["seed"]
-        )
+        rates = detection_rates(top, config["k"], shares, config["bootstrap"], config["confidence"], config["seed"])
         rows += [{"method": entry.method, "v": entry.v, "backend": entry.backend, **row} for row in rates]
         for row in rates:
             if row["subset"] == "mean":

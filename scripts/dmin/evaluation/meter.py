@@ -45,6 +45,4 @@ class Meter:
     def write(self, path: Path, **facts: Any) -> None:
         """Write seconds, the process's peak resident memory in bytes, the hardware and further ``facts`` as JSON."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        write_json(
-            {"seconds": self.seconds, "peak_memory_bytes": peak, "hardware": hardware_label(), **facts}, path
-        )
+        write_json({"seconds": self.seconds, "peak_memory_bytes": peak, "hardware": hardware_label(), **facts}, path)

@@ -13,19 +13,28 @@ from dmin.data.samples import read_samples, sample_pixels
 from dmin.figures.contact_sheet import plot_contact_sheet
 from dmin.figures.gallery import plot_gallery
 from dmin.figures.gallery_entry import GalleryEntry, GalleryItem
+from dmin.figures.methods import method_style
 from dmin.figures.scores import plot_score_distributions
 from dmin.figures.style import save_figure
+from dmin.figures.tables import width_label
 
 
 def draw_score_distributions(
-    scores: Path, description: Path, samples: Path, queries: Path, title: str, outputs: Sequence[Path], dpi: int
+    scores: Path,
+    description: Path,
+    samples: Path,
+    queries: Path,
+    method: str,
+    v: str,
+    outputs: Sequence[Path],
+    dpi: int,
 ) -> None:
     """Draw the scores of a method by the subsets of query and training sample."""
     facts = json.loads(description.read_text())
     columns = ["id", "subset"]
     asked = read_samples(queries, columns).set_index("id")["subset"].loc[facts["queries"]]
     train = read_samples(samples, columns).set_index("id")["subset"].loc[facts["train"]]
-    figure = plot_score_distributions(np.load(scores, mmap_mode="r"), asked.tolist(), train.tolist(), title)
+    figure = plot_score_distributions(np.load(scores, mmap_mode="r"), asked.tolist(), train.tolist(), _title(method, v))
     save_figure(figure, outputs, dpi)
 
 
@@ -42,7 +51,8 @@ def draw_gallery(
     samples: Path,
     queries: Path,
     subset: str,
-    title: str,
+    method: str,
+    v: str,
     settings: Mapping[str, int],
     outputs: Sequence[Path],
     dpi: int,
@@ -69,7 +79,11 @@ def draw_gallery(
                 subset=subset,
             )
         )
-    save_figure(plot_gallery(entries, f"{subset}: {title}"), outputs, dpi)
+    save_figure(plot_gallery(entries, f"{subset}: {_title(method, v)}"), outputs, dpi)
+
+
+def _title(method: str, v: str) -> str:
+    return f"{method_style(method).label}, {width_label(v)}"
 
 
 def _items(train: pd.DataFrame, scores: np.ndarray, chosen: np.ndarray) -> list[GalleryItem]:

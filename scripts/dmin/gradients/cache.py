@@ -61,7 +61,7 @@ class GradientPass:
                 timesteps.to(self.device),
                 conditioning,
             )
-            losses.sum().backward()  # type: ignore[no-untyped-call]
+            losses.sum().backward()
         unit, norm = sink.finish()
         result = {"sketch": unit, "norm": norm}
         if self.config["keep_raw"]:
@@ -158,7 +158,7 @@ def cache_gradients(
         timesteps=len(timesteps),
         evaluations=len(rows),
         parameters=parameters,
-        bytes=shard.stat().st_size,
+        bytes=sum(array.nbytes for name, array in tensors.items() if name != "raw"),
         raw_bytes=4 * parameters * len(rows),
     )
     progress.discard()
@@ -199,6 +199,6 @@ def require_space(shard: Path, shapes: Mapping[str, tuple[tuple[int, ...], Any]]
     free = shutil.disk_usage(shard.parent).free
     if free < needed:
         raise UserError(
-            f"The gradient shard '{shard}' needs {needed / 2**30:.1f} GiB of disk while it is made, and {free / 2**30:.1f} "
-            "GiB are free; free some space or lower gradients.shard_size."
+            f"The gradient shard '{shard}' needs {needed / 2**30:.1f} GiB of disk while it is made, and "
+            f"{free / 2**30:.1f} GiB are free; free some space or lower gradients.shard_size."
         )

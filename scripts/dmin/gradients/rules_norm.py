@@ -48,7 +48,9 @@ def rms_norm_gradients(
     normal = None
     if "weight" in wanted:
         values = widen(features)
-        normal = values * torch.rsqrt(values.square().mean(axes, keepdim=True) + epsilon)
+        # The norms of diffusers and transformers take the mean square in fp32 whatever the input.
+        squares = values.square() if isinstance(module, nn.RMSNorm) else values.float().square()
+        normal = values * torch.rsqrt(squares.mean(axes, keepdim=True) + epsilon)
     yield from _scale_and_shift(normal, gradient, weight.dim(), wanted)
 
 

@@ -65,9 +65,7 @@ class Shard:
             raise UserError(f"Gradient shard '{self.path}' fails its checksum; delete it and run again.")
 
 
-def write_shard(
-    path: Path, ids: Sequence[str], metadata: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
-) -> None:
+def write_shard(path: Path, ids: Sequence[str], metadata: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
     """Write a shard atomically, with a checksum over its tensors."""
     header = {**metadata, "ids": list(ids), "checksum": _checksum(tensors)}
     with atomic_path(path) as temporary:

@@ -88,9 +88,9 @@ class PermutationSums:
             self._scatter(self._cells.bucket_of(*place), part * self._cells.sign_of(*place))
 
     def collect(self) -> Tensor:
-        """Return the sketch ``[batch, width]``; the sums may go on after it."""
+        """Return the sketch ``[batch, width]``; later additions go on in the same memory."""
         self._flush()
-        return self._totals.clone()
+        return self._totals
 
     def _flush(self) -> None:
         if self._ranges:

@@ -84,5 +84,5 @@ class RolledSums:
             target.addcmul_(part, self._cells.signs_of(run), value=self._cells.row_signs[run.row])
 
     def collect(self) -> Tensor:
-        """Return the sketch ``[batch, width]``; the sums may go on after it."""
+        """Return the sketch ``[batch, width]``."""
         return self._totals[:, self._cells.order]

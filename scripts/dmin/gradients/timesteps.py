@@ -40,7 +40,7 @@ def timestep_grid(config: Mapping[str, Any], family: str) -> list[int]:
     elif grid == "uniform":
         steps = [1000 * k // count for k in range(count)][::-1]
     elif family == "stable_diffusion":
-        # PNDM with Stable Diffusion's offset lists 1000, 999, 999, 998, ..., 1: one repeat, which the golden grids show.
+        # PNDM with Stable Diffusion's offset lists 1000, 999, 999, 998, ..., 1: one repeat.
         descending = [1000, 999, *range(999, 0, -1)]
         steps = [descending[position] - 1 for position in cubic_positions(count)[1:]]
     else:

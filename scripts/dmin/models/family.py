@@ -22,7 +22,7 @@ class Family(ABC):
     """
 
     name: ClassVar[str]
-    denoiser: torch.nn.Module
+    denoiser: Any
 
     @classmethod
     @abstractmethod

@@ -82,4 +82,5 @@ def generate_queries(
         )
         images += [{"bytes": encode_png(Image.fromarray(image)), "path": None} for image in pixels]
         log.info("%d of %d images, %.1f s", len(images), len(queries), time.monotonic() - start)
-    write_samples(queries.assign(image=images), out)
+    queries["image"] = pd.Series(images)
+    write_samples(queries, out)

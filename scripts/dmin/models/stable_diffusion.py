@@ -12,9 +12,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditi
 from peft import LoraConfig
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from dmin.models.pixels import tensor_to_pixels
 from dmin.errors import UserError
 from dmin.models.family import Conditioning, Family
+from dmin.models.pixels import tensor_to_pixels
 
 
 class StableDiffusion(Family):
@@ -47,7 +47,7 @@ class StableDiffusion(Family):
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        config = self.denoiser.config
+        config: Any = self.denoiser.config
         return (config.in_channels, config.sample_size, config.sample_size)
 
     @torch.no_grad()

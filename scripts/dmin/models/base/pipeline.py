@@ -14,12 +14,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from dmin.data.excerpt import remaining_rows
 from dmin.data.images import decode_image, image_to_array
-from dmin.models.pixels import pixels_to_tensor
 from dmin.data.samples import image_bytes
 from dmin.digests import config_digest, file_digest
 from dmin.models.base.autoencoder import encode_modes, train_autoencoder
 from dmin.models.base.denoiser import build_scheduler, train_denoiser
 from dmin.models.base.tokenizer import train_tokenizer
+from dmin.models.pixels import pixels_to_tensor
 from dmin.models.training_state import TrainingState
 
 log = logging.getLogger(__name__)

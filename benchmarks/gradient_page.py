@@ -1,0 +1,84 @@
+"""The benchmark page, made from the benchmark's tables alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+_MODELS = {
+    "embedded": "embedded example, LoRA r=4 (P = 32,768)",
+    "ddpm_cifar": "CIFAR-10 DDPM, all parameters (P = 35,746,307)",
+    "sd14_lora": "Stable Diffusion 1.4, LoRA r=4 (P = 797,184)",
+    "sd3_lora": "Stable Diffusion 3 medium, LoRA r=4 (P = 1,179,648)",
+    "sd3_full": "Stable Diffusion 3 medium, transformer blocks (P = 2,008,851,456)",
+}
+_VARIANTS = {
+    "loop": "loop: one sample, one timestep at a time",
+    "hooks": "**dmin**, the paper's permutation sketch",
+    "hooks_rolled": "**dmin**, rolled sketch",
+    "batched": "plain batched forward + backward (limit)",
+    "vmap": "torch.func vmap(grad)",
+    "opacus": "Opacus",
+}
+_METHODS = {
+    "read": "plain read (limit)",
+    "rolled": "**dmin** rolled",
+    "permutation": "**dmin** permutation",
+    "gather": "int64 permutation gather, row by row",
+}
+_INTRODUCTION = """# Speed of per-sample gradients
+
+Made by `python benchmarks/gradients.py --page-only` from `gradients.csv` and `sketch.csv`; do not edit by hand.
+
+An evaluation is the sketched, normalised gradient of one (sample, timestep). Variants run in turn within one process,
+round after round; each figure comes from the median step. Memory is the peak of one step beyond the model and what a
+variant keeps between steps, activations included. Latents and prompts are random and encoded beforehand; weights are
+random unless the embedded base model is present. Every variant but the plain pass ends in a sketch.
+"""
+
+
+def write_page(folder: Path) -> None:
+    """Write ``README.md`` in ``folder`` from the tables there."""
+    parts = [_INTRODUCTION]
+    gradients = folder / "gradients.csv"
+    if gradients.is_file():
+        table = pd.read_csv(gradients)
+        for (device, model), rows in table.groupby(["device", "model"], sort=False):
+            parts.append(f"## {_MODELS[str(model)]}\n\n{device}\n\n{_gradient_table(rows)}")
+    sketch = folder / "sketch.csv"
+    if sketch.is_file():
+        for device, rows in pd.read_csv(sketch).groupby("device", sort=False):
+            parts.append(f"## Sketch\n\n{device}; gradient bytes per second\n\n{_sketch_table(rows)}")
+    (folder / "README.md").write_text("\n".join(parts))
+
+
+def _gradient_table(rows: pd.DataFrame) -> str:
+    lines = [
+        "| variant | evaluations/s | of the limit | times the loop | peak memory |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for row in rows.itertuples():
+        name = _VARIANTS[str(row.variant)]
+        if pd.isna(row.evaluations_per_second):
+            lines.append(f"| {name} | does not run | | | |")
+            continue
+        lines.append(
+            f"| {name} | {row.evaluations_per_second:,.1f} | {_ratio(row.ratio_to_batched)} | "
+            f"{_ratio(row.ratio_to_loop)} | {row.peak_extra_bytes / 2**20:,.0f} MiB |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _sketch_table(rows: pd.DataFrame) -> str:
+    lines = ["| P | width | rows | method | GB/s | of a read |", "|---:|---:|---:|---|---:|---:|"]
+    for row in rows.itertuples():
+        lines.append(
+            f"| {row.parameters:,} | {row.width:,} | {row.batch} | {_METHODS[str(row.method)]} | "
+            f"{row.gigabytes_per_second:.2f} | {row.fraction_of_read:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _ratio(value: object) -> str:
+    return "" if pd.isna(value) else f"{value:.2f}"

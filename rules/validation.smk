@@ -1,0 +1,120 @@
+# Validation of the config: one clear sentence for the first mistake. No rules.
+
+import difflib
+import json
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+
+def fail(sentence):
+    raise WorkflowError(f"Config: {sentence}")
+
+
+def filling_validator():
+    """A JSON schema validator that writes defaults into the instance, properties first so that defaults count."""
+    base = jsonschema.Draft202012Validator
+    check_properties = base.VALIDATORS["properties"]
+
+    def properties(validator, schemas, instance, schema):
+        if isinstance(instance, dict):
+            for key, entry in schemas.items():
+                if "default" in entry:
+                    instance.setdefault(key, json.loads(json.dumps(entry["default"])))
+        yield from check_properties(validator, schemas, instance, schema)
+
+    return jsonschema.validators.extend(base, {"properties": properties})
+
+
+def explain(error):
+    """Say what is wrong with one config entry: the key, the value and the fix."""
+    where = ".".join(str(part) for part in error.absolute_path) or "the top level"
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = sorted(key for key in error.instance if key not in known)[0]
+        near = difflib.get_close_matches(str(unknown), known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known keys are {', '.join(known)}."
+        return f"{where} has the unknown key '{unknown}'; {hint}"
+    if error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance][0]
+        return f"{where} lacks the key '{missing}'; add it."
+    if error.validator == "type":
+        wanted = error.validator_value
+        wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
+        hint = ""
+        if wanted == "number" and isinstance(error.instance, str):
+            hint = " (YAML reads 1e-4 as text; write 1.0e-4)"
+        return f"{where} is {error.instance!r}, but must be of type {wanted}{hint}."
+    if error.validator == "enum":
+        choices = [str(value) for value in error.validator_value]
+        return f"{where} is {error.instance!r}; choose one of {', '.join(choices)}."
+    message = error.message.rstrip(".")
+    return f"{where}: {message}; correct it as config/README.md describes."
+
+
+def validate_config(config):
+    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())
+    errors = sorted(
+        filling_validator()(schema).iter_errors(config),
+        key=lambda e: len(list(e.absolute_path)),
+    )
+    if errors:
+        fail(explain(jsonschema.exceptions.best_match(errors)))
+    for name, dataset in config["datasets"].items():
+        check_dataset(name, dataset)
+    for name, model in config["models"].items():
+        for key, table in (("dataset", "datasets"), ("base", "bases")):
+            if model[key] not in config[table]:
+                fail(
+                    f"models.{name}.{key} is '{model[key]}', which {table} does not define; define it or correct the name."
+                )
+    for name, run in config["runs"].items():
+        check_run(name, run)
+
+
+def is_local(path):
+    return path.startswith(".") or path.endswith(".parquet") or Path(path).is_absolute() or Path(path).exists()
+
+
+def check_dataset(name, dataset):
+    names = [source["name"] for source in dataset["sources"]]
+    for source in dataset["sources"]:
+        key = f"datasets.{name}.sources '{source['name']}'"
+        if names.count(source["name"]) > 1:
+            fail(f"datasets.{name}.sources lists '{source['name']}' twice; give each source a name of its own.")
+        if source["name"] in ("noise", "mean"):
+            fail(f"{key}: this name is reserved; choose another.")
+        if is_local(source["path"]) and not Path(source["path"]).exists():
+            fail(f"{key}: path '{source['path']}' does not exist; correct it.")
+    copies, total, train = split_counts(dataset)
+    if train < 1 or train == total:
+        fail(f"datasets.{name}.train_fraction {dataset['train_fraction']} leaves the training or the test set empty.")
+
+
+def check_run(name, run):
+    key = f"runs.{name}"
+    if run["model"] not in config["models"]:
+        fail(f"{key}.model is '{run['model']}', which models does not define; define it or correct the name.")
+    influence, gradients = run["influence"], run["gradients"]
+    for width in influence["widths"]:
+        if gradients["cache_dim"] % width:
+            fail(
+                f"{key}.influence.widths has {width}, which does not divide gradients.cache_dim "
+                f"{gradients['cache_dim']}; use widths that do."
+            )
+    train = train_count(run)
+    top, ef = influence["top_k"], influence["hnsw"]["ef"]
+    if top > train:
+        fail(f"{key}.influence.top_k is {top}, but the training set has {train} samples; lower it.")
+    if ef < top:
+        fail(f"{key}.influence.hnsw.ef is {ef}, below top_k {top}; raise ef or lower top_k.")
+    if max(run["evaluation"]["k"]) > top:
+        fail(f"{key}.evaluation.k has {max(run['evaluation']['k'])}, above influence.top_k {top}; raise top_k.")
+    if influence["uncompressed"] and not gradients["keep_raw"]:
+        fail(f"{key}.influence.uncompressed needs the uncompressed gradients; set gradients.keep_raw to true.")
+    if gradients["timesteps"]["grid"] == "custom" and not gradients["timesteps"]["custom"]:
+        fail(f"{key}.gradients.timesteps.custom is empty; list the timesteps that grid custom stands for.")
+
+
+validate_config(config)

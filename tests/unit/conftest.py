@@ -1,0 +1,40 @@
+"""Fixtures shared by the tests of models, gradients and scores: a tiny random Stable-Diffusion-shaped pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Read when torch is imported: tiny tensors gain nothing from threads, and forked children must not inherit a pool.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """The config entry of the tiny pipeline, saved in the diffusers format."""
+    from tiny_pipeline import build_base  # here, so that tests of data and figures start fast
+
+    return build_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def tiny_adapter(tmp_path_factory: pytest.TempPathFactory, tiny_base: Mapping[str, Any]) -> Path:
+    """The weights of a random adapter with r=4, alpha=8 whose output is not zero."""
+    from tiny_pipeline import build_adapter
+
+    return build_adapter(tiny_base, tmp_path_factory.mktemp("adapter"))
+
+
+@pytest.fixture(scope="session")
+def tiny_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five encoded samples with random latents and conditioning."""
+    from tiny_pipeline import random_samples
+
+    path = tmp_path_factory.mktemp("samples") / "train.safetensors"
+    random_samples(5).save(path)
+    return path

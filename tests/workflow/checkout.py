@@ -1,0 +1,116 @@
+"""A copy of the project in a folder of its own, and Snakemake in it."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pipeline import write_base, write_folder, write_table
+
+PROJECT = Path(__file__).parents[2]
+MICRO = Path(__file__).with_name("micro.yaml")
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def micro_config() -> dict[str, Any]:
+    """Return the micro config as it stands in its file."""
+    return yaml.safe_load(MICRO.read_text())
+
+
+class Checkout:
+    """The workflow's own files, the micro config as ``config/config.yaml``, its data and its base.
+
+    A copy, because ``--configfile`` would merge the micro config into the example's instead of replacing it, and
+    because tests edit the code.
+    """
+
+    def __init__(self, root: Path, parts: Path) -> None:
+        self.root = root
+        shutil.copytree(parts, root, dirs_exist_ok=True)
+        shutil.copy2(PROJECT / "Snakefile", root)
+        for folder in ("rules", "scripts", "schemas", "report", "profiles", "envs"):
+            # Times are kept: Snakemake takes a newer script for a changed one.
+            shutil.copytree(PROJECT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        self.write_config(MICRO.read_text())
+
+    def write_config(self, text: str) -> None:
+        """Replace the config."""
+        path = self.root / "config" / "config.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake here, with the library of this checkout."""
+        environment = {**os.environ, "PYTHONPATH": str(self.root / "scripts"), "HF_HUB_OFFLINE": "1"}
+        # A user's own profile would change what is tested.
+        environment.pop("SNAKEMAKE_PROFILE", None)
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", *arguments],
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def run(self, *targets: str) -> subprocess.CompletedProcess[str]:
+        """Make targets, by default everything, on two cores."""
+        start = time.monotonic()
+        result = self.snakemake("--cores", "2", *targets)
+        print(f"snakemake {' '.join(targets)}: {time.monotonic() - start:.1f} s")  # noqa: T201
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result
+
+    def plan(self, *targets: str) -> dict[str, int]:
+        """Return how many jobs of each rule a dry run plans."""
+        start = time.monotonic()
+        result = self.snakemake("--dry-run", *targets)
+        print(f"dry run: {time.monotonic() - start:.1f} s")  # noqa: T201
+        assert result.returncode == 0, result.stdout + result.stderr
+        table = result.stdout.partition("Job stats:")[2].partition("total")[0]
+        jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+        assert jobs or "Nothing to be done" in result.stdout, result.stdout
+        return {rule: count for rule, count in jobs.items() if rule != "all"}
+
+    def plan_with(self, change: Change) -> dict[str, int]:
+        """Return the plan under a changed config, and put the config back."""
+        config = copy.deepcopy(micro_config())
+        change(config)
+        return self.plan_as(yaml.safe_dump(config, sort_keys=False))
+
+    def plan_as(self, text: str) -> dict[str, int]:
+        """Return the plan under another config text, and put the config back."""
+        try:
+            self.write_config(text)
+            return self.plan()
+        finally:
+            self.write_config(MICRO.read_text())
+
+    def plan_edited(self, module: str, old: str, new: str) -> dict[str, int]:
+        """Return the plan after an edit of a file of the code, and undo the edit."""
+        path = self.root / module
+        text = path.read_text()
+        assert text.count(old) == 1, f"{module} holds '{old}' {text.count(old)} times"
+        try:
+            path.write_text(text.replace(old, new))
+            return self.plan()
+        finally:
+            path.write_text(text)
+
+
+def write_parts(folder: Path) -> None:
+    """Write the data and the base that the micro config names."""
+    write_table(folder / "data" / "red.parquet", "red", 24)
+    write_table(folder / "data" / "green.parquet", "green", 24)
+    write_folder(folder / "data" / "blue", "blue", 24)
+    write_base(folder / "base")
