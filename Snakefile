@@ -42,6 +42,10 @@ include: "rules/evaluation.smk"
 include: "rules/report.smk"
 
 
+onstart:
+    check_disk()
+
+
 localrules:
     all,
     datasets,

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -115,6 +116,33 @@ def check_run(name, run):
         fail(f"{key}.influence.uncompressed needs the uncompressed gradients; set gradients.keep_raw to true.")
     if gradients["timesteps"]["grid"] == "custom" and not gradients["timesteps"]["custom"]:
         fail(f"{key}.gradients.timesteps.custom is empty; list the timesteps that grid custom stands for.")
+
+
+def check_disk():
+    """Refuse to start where the disk cannot hold the gradient shards still to be made.
+
+    Uncompressed gradients are not counted, since the number of parameters is known only with the model; each shard
+    checks the disk again for everything it writes.
+    """
+    needed, missing, folder = 0, 0, Path(workflow.pathvars.apply("<results>"))
+    for name, run in config["runs"].items():
+        gradients = run["gradients"]
+        timesteps = gradients["timesteps"]
+        steps = len(timesteps["custom"]) if timesteps["grid"] == "custom" else timesteps["count"]
+        for split in ("train", "queries"):
+            for shard in shards(name, "loss", split):
+                if not Path(workflow.pathvars.apply(shard)).exists():
+                    start, stop = map(int, Path(shard).stem.split("-"))
+                    needed += (stop - start) * steps * 2 * gradients["cache_dim"]
+                    missing += 1
+    while not folder.exists():
+        folder = folder.absolute().parent
+    free = shutil.disk_usage(folder).free
+    if missing and needed > free:
+        raise WorkflowError(
+            f"The gradient cache needs {needed / 2**30:.1f} GiB for {missing} shards and '{folder}' has "
+            f"{free / 2**30:.1f} GiB free; free some space, lower runs.*.gradients.cache_dim, or use --directory."
+        )
 
 
 validate_config(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -35,13 +36,25 @@ def job(snakemake: Any) -> Iterator[None]:
     try:
         yield
         log.info("finished in %.1f s", time.monotonic() - start)
-    except UserError as error:
-        log.error("%s", error)
-        print(f"Error: {error}", file=sys.stderr)  # noqa: T201 (the sentence the user must see)
-        raise SystemExit(1) from None
-    except Exception:
-        log.exception("failed after %.1f s", time.monotonic() - start)
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            log.exception("failed after %.1f s", time.monotonic() - start)
+        else:
+            log.error("%s", sentence)
+            print(f"Error: {sentence}", file=sys.stderr)  # noqa: T201 (the sentence the user must see)
         raise SystemExit(1) from None
     finally:
         root.removeHandler(handler)
         handler.close()
+
+
+def _sentence(error: Exception) -> str | None:
+    """Say what the user can do about an error, or None where it is ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    # safetensors wraps the system's error in one of its own, of which only the text is left.
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or "No space left on device" in str(error):
+        return f"The disk is full ({error}); free some space and run again: finished work is kept."
+    return None

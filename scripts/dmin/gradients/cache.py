@@ -18,6 +18,7 @@ from dmin.errors import UserError
 from dmin.evaluation.meter import Meter
 from dmin.gradients.engine import PerSampleGradients
 from dmin.gradients.noise import draw_noise
+from dmin.gradients.precision import LOSS_SCALE, autocast, deterministic_attention
 from dmin.gradients.progress import Progress
 from dmin.gradients.selection import select_parameters
 from dmin.gradients.shard import write_shard
@@ -54,15 +55,18 @@ class GradientPass:
         noise = draw_noise(self.config["noise"], names, self.encoded.latents.shape[1:])
         conditioning = {name: value[index].to(self.device) for name, value in self.encoded.conditioning.items()}
         sink = SketchSink(self.sketch, len(rows), keep_raw=self.config["keep_raw"])
-        with self.engine.capture(len(rows), sink):
-            losses = self.family.objective(
-                self.encoded.latents[index].to(self.device),
-                noise.to(self.device),
-                timesteps.to(self.device),
-                conditioning,
-            )
-            losses.sum().backward()
+        with deterministic_attention(self.device), self.engine.capture(len(rows), sink):
+            with autocast(self.config["precision"], self.device):
+                losses = self.family.objective(
+                    self.encoded.latents[index].to(self.device),
+                    noise.to(self.device),
+                    timesteps.to(self.device),
+                    conditioning,
+                )
+            # Half-precision gradients of a mean over many elements underflow; the scale leaves with the norm.
+            (losses.sum() * LOSS_SCALE[self.config["precision"]]).backward()
         unit, norm = sink.finish()
+        norm = norm / LOSS_SCALE[self.config["precision"]]
         result = {"sketch": unit, "norm": norm}
         if self.config["keep_raw"]:
             result["raw"] = sink.unit_gradient()
@@ -123,7 +127,7 @@ def cache_gradients(
         "timesteps": timesteps,
         "noise": config["noise"],
         "objective": "training",
-        "dtype": "float32",
+        "precision": config["precision"],
         "cache_dim": width,
         "sketch_seed": config["sketch_seed"],
     }
@@ -143,8 +147,13 @@ def cache_gradients(
     if config["keep_raw"]:
         shapes["raw"] = ((len(rows), parameters), np.float16)
     require_space(shard, shapes)
-    key = config_digest(metadata, list(encoded.ids), file_digest(samples), sorted(shapes))
-    progress = Progress(shard.parent / ".resume" / f"{shard.stem}-{key}", shapes)
+    settings = {
+        **metadata,
+        "samples": file_digest(samples),
+        "ids": config_digest(encoded.ids),
+        "arrays": sorted(shapes),
+    }
+    progress = Progress(shard.parent / ".resume", shard.stem, config_digest(settings), settings, shapes)
     if progress.done:
         log.info("resuming after %d of %d evaluations", progress.done, len(rows))
     with Meter() as meter:

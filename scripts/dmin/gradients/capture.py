@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -97,7 +98,8 @@ class Capture:
         features, _ = inputs.pop()
         if site.rule is None:
             return
-        with torch.autocast(gradient.device.type, enabled=False):
+        kind = gradient.device.type
+        with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
             for local, rows in site.rule(site.module, features, gradient, site.names, self._workspace):
                 self._accumulate(site.names[local], rows)
 

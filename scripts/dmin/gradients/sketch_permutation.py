@@ -18,14 +18,15 @@ class PermutationCells:
         padded = -(-parameter_count // width) * width
         permutation = torch.randperm(padded, generator=generator)
         negative = torch.randint(0, 2, (padded,), generator=generator, dtype=torch.int8) == 0
-        # int16 stands in for uint16, which cannot be scattered: the bit patterns are the same.
-        stored, shown = (torch.int16, torch.uint16) if width <= 2**16 else (torch.int32, torch.int32)
+        # Signed integers stand in for unsigned ones, which cannot be scattered; reading masks the sign away.
+        stored = torch.int16 if width <= 2**16 else torch.int32
+        self._mask = 2**16 - 1 if width <= 2**16 else 2**32 - 1
         cells = torch.empty(padded, dtype=stored)
         for start in range(0, padded, _DRAWN):
             place = torch.arange(start, min(start + _DRAWN, padded))
             # Writing through the permutation inverts it without an inverse of eight bytes per coordinate.
             cells[permutation[place]] = (place // (padded // width)).to(stored)
-        self._cells = cells[:parameter_count].clone().view(shown).to(device)
+        self._cells = cells[:parameter_count].clone().to(device)
         self._negative = _pack(negative[:parameter_count]).to(device)
         self._count = parameter_count
         self.width = width
@@ -37,22 +38,26 @@ class PermutationCells:
 
     def bucket(self) -> Tensor:
         """Return the cell of every coordinate, ``[P]`` int64."""
-        return self.bucket_of(0, self._count)
+        return self.bucket_of(slice(0, self._count))
 
     def sign(self) -> Tensor:
         """Return the sign of every coordinate, ``[P]`` fp32."""
-        return self.sign_of(0, self._count)
+        return self.sign_of(slice(0, self._count))
 
-    def bucket_of(self, offset: int, count: int) -> Tensor:
-        """Return the cells of ``count`` coordinates from ``offset`` on."""
-        return self._cells[offset : offset + count].to(torch.int64)
+    def bucket_of(self, coordinates: slice | Tensor) -> Tensor:
+        """Return the cells of a range of coordinates, or of the listed ones."""
+        return self._cells[coordinates].to(torch.int64).bitwise_and_(self._mask)
 
-    def sign_of(self, offset: int, count: int) -> Tensor:
-        """Return the signs of ``count`` coordinates from ``offset`` on."""
-        first = offset // 8
-        packed = self._negative[first : (offset + count + 7) // 8]
-        places = torch.arange(8, device=packed.device, dtype=torch.uint8)
-        bits = ((packed.unsqueeze(1) >> places) & 1).view(-1)[offset - 8 * first :][:count]
+    def sign_of(self, coordinates: slice | Tensor) -> Tensor:
+        """Return the signs of a range of coordinates, or of the listed ones."""
+        if isinstance(coordinates, Tensor):
+            bits = (self._negative[coordinates >> 3] >> (coordinates & 7)) & 1
+        else:
+            first = coordinates.start // 8
+            packed = self._negative[first : (coordinates.stop + 7) // 8]
+            places = torch.arange(8, device=packed.device, dtype=torch.uint8)
+            bits = ((packed.unsqueeze(1) >> places) & 1).view(-1)
+            bits = bits[coordinates.start - 8 * first : coordinates.stop - 8 * first]
         return 1.0 - 2.0 * bits
 
 
@@ -77,15 +82,15 @@ class PermutationSums:
             if self._filled + count > _STAGED:
                 self._flush()
             self._staged[:, self._filled : self._filled + count] = values
-            self._ranges.append((offset, count))
+            self._ranges.append((offset, offset + count))
             self._filled += count
             return
         # Signed values are a copy; a bounded one stays in the processor's cache.
         step = count if values.is_cuda else max(_STAGED, _STEP // max(1, batch))
         for start in range(0, count, step):
-            part = values[:, start : start + step]
-            place = (offset + start, part.shape[1])
-            self._scatter(self._cells.bucket_of(*place), part * self._cells.sign_of(*place))
+            stop = min(start + step, count)
+            place = slice(offset + start, offset + stop)
+            self._scatter(self._cells.bucket_of(place), values[:, start:stop] * self._cells.sign_of(place))
 
     def collect(self) -> Tensor:
         """Return the sketch ``[batch, width]``; later additions go on in the same memory."""
@@ -94,9 +99,10 @@ class PermutationSums:
 
     def _flush(self) -> None:
         if self._ranges:
-            buckets = torch.cat([self._cells.bucket_of(*place) for place in self._ranges])
-            signs = torch.cat([self._cells.sign_of(*place) for place in self._ranges])
-            self._scatter(buckets, self._staged[:, : self._filled].mul_(signs))
+            device = self._totals.device
+            place = torch.cat([torch.arange(start, stop, device=device) for start, stop in self._ranges])
+            signed = self._staged[:, : self._filled].mul_(self._cells.sign_of(place))
+            self._scatter(self._cells.bucket_of(place), signed)
         self._ranges.clear()
         self._filled = 0
 

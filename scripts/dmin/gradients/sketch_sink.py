@@ -15,13 +15,13 @@ class SketchSink:
     def __init__(self, sketch: CountSketch, batch: int, keep_raw: bool = False):
         """Prepare for one capture of ``batch`` rows; ``keep_raw`` also keeps the whole gradient ``[batch, P]``."""
         self._sums = sketch.new_sums(batch)
-        self._square = torch.zeros(batch, dtype=torch.float64, device=sketch.device)
+        self._norms = [torch.zeros(batch, device=sketch.device)]
         self._raw = RawSink(sketch.parameter_count, batch, sketch.device) if keep_raw else None
 
     def add(self, offset: int, gradient: Tensor) -> None:
         """Take the gradient ``[batch, numel]`` of coordinates ``offset ... offset + numel`` of the flat vector."""
         self._sums.add(offset, gradient.float())
-        self._square += torch.linalg.vector_norm(gradient, dim=1).to(self._square).square()
+        self._norms.append(torch.linalg.vector_norm(gradient, dim=1))
         if self._raw is not None:
             self._raw.add(offset, gradient)
 
@@ -33,7 +33,7 @@ class SketchSink:
 
         Source: DMin, gradient compression (normalised before compression).
         """
-        norm = self._square.sqrt()
+        norm = self._norm()
         return _unit(self._sums.collect(), norm), norm.float()
 
     def unit_gradient(self) -> Tensor:
@@ -44,7 +44,10 @@ class SketchSink:
         """
         if self._raw is None:
             raise ValueError("the sink was made without keep_raw")
-        return _unit(self._raw.gradient, self._square.sqrt())
+        return _unit(self._raw.gradient, self._norm())
+
+    def _norm(self) -> Tensor:
+        return torch.linalg.vector_norm(torch.stack(self._norms).double(), dim=0)
 
 
 def _unit(rows: Tensor, norm: Tensor) -> Tensor:

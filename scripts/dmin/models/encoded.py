@@ -57,7 +57,7 @@ class EncodedSamples:
                     elif group == "unconditional":
                         groups[group][name] = file.get_tensor(key)
                 latents = file.get_slice("latents")[start:stop]
-        except (SafetensorError, KeyError, TypeError) as error:
+        except (SafetensorError, KeyError, TypeError, OSError) as error:
             raise UserError(
                 f"Encoded samples '{path}' are torn or foreign ({error}); delete the file and run again."
             ) from error

@@ -13,8 +13,11 @@ from peft import LoraConfig
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dmin.errors import UserError
+from dmin.models.adapter_file import canonicalise_adapter
 from dmin.models.family import Conditioning, Family
 from dmin.models.pixels import tensor_to_pixels
+
+ADAPTER_FILE = "pytorch_lora_weights.safetensors"
 
 
 class StableDiffusion(Family):
@@ -100,8 +103,9 @@ class StableDiffusion(Family):
         )
 
     def save_adapter(self, folder: Path) -> None:
-        self.denoiser.save_lora_adapter(folder, safe_serialization=True)
+        self.denoiser.save_lora_adapter(folder, safe_serialization=True, weight_name=ADAPTER_FILE)
+        canonicalise_adapter(folder / ADAPTER_FILE)
 
     def load_adapter(self, folder: Path) -> None:
-        self.denoiser.load_lora_adapter(str(folder), prefix=None, weight_name="pytorch_lora_weights.safetensors")
+        self.denoiser.load_lora_adapter(str(folder), prefix=None, weight_name=ADAPTER_FILE)
         self.denoiser.eval().requires_grad_(False)

@@ -1,0 +1,157 @@
+"""Adapter training from files to files, on the tiny pipeline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_pipeline import CPU, LORA, random_samples
+
+from dmin.digests import file_digest
+from dmin.errors import UserError
+from dmin.models import adapter_training
+from dmin.models.adapter_training import batch_indices, train_adapter
+from dmin.models.family import load_family
+from dmin.models.stable_diffusion import StableDiffusion
+
+MODEL = {
+    "lora": LORA,
+    "train": {
+        "seed": 1,
+        "steps": 7,
+        "batch_size": 4,
+        "learning_rate": 0.01,
+        "weight_decay": 0.0,
+        "warmup_steps": 2,
+        "prompt_dropout": 0.3,
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def _log_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter_training, "LOG_EVERY", 3)
+
+
+def _train(
+    base: Mapping[str, Any], samples: Path, folder: Path, model: Mapping[str, Any] = MODEL
+) -> tuple[bytes, bytes]:
+    adapter, curve = folder / "pytorch_lora_weights.safetensors", folder / "training.csv"
+    train_adapter(samples, base, model, adapter, folder / "model.json", curve, "cpu", 2)
+    return adapter.read_bytes(), curve.read_bytes()
+
+
+def test_files_are_written_and_nothing_else(
+    tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    _train(tiny_base, tiny_samples, folder)
+    adapter = folder / "pytorch_lora_weights.safetensors"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "model.json",
+        "pytorch_lora_weights.safetensors",
+        "training.csv",
+    ]
+    curve = pd.read_csv(folder / "training.csv")
+    assert list(curve.columns) == ["step", "loss", "learning_rate"]
+    assert curve["step"].tolist() == [3, 6, 7]
+    facts = json.loads((folder / "model.json").read_text())
+    assert facts["adapter"] == file_digest(adapter) and facts["samples"] == file_digest(tiny_samples)
+    assert facts["parameters"] == sum(value.numel() for value in load_file(adapter).values()) == 7680
+    assert facts["lora"] == MODEL["lora"] and facts["train"] == MODEL["train"]
+
+    family = load_family(tiny_base, CPU, ["denoiser"])
+    family.load_adapter(folder)
+    moved = [value.abs().max() for name, value in family.denoiser.named_parameters() if "lora_B" in name]
+    assert len(moved) == 32 and min(moved) > 0
+
+
+def test_interrupted_training_resumes_bit_for_bit(
+    tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = _train(tiny_base, tiny_samples, tmp_path / "whole")
+    objective, calls = StableDiffusion.objective, 0
+
+    def die_on_sixth(self: StableDiffusion, *inputs: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise KeyboardInterrupt
+        return objective(self, *inputs)
+
+    monkeypatch.setattr(StableDiffusion, "objective", die_on_sixth)
+    with pytest.raises(KeyboardInterrupt):
+        _train(tiny_base, tiny_samples, tmp_path / "cut")
+    assert not (tmp_path / "cut" / "pytorch_lora_weights.safetensors").exists()
+    assert _train(tiny_base, tiny_samples, tmp_path / "cut") == whole
+    # Five steps before the interruption, of which four were saved; then the last three.
+    assert calls == 6 + 3
+
+
+def test_changed_settings_do_not_resume(
+    tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = {**MODEL, "train": {**MODEL["train"], "learning_rate": 0.02}}
+    whole = _train(tiny_base, tiny_samples, tmp_path / "whole", changed)
+
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StableDiffusion, "save_adapter", die)
+        with pytest.raises(KeyboardInterrupt):
+            _train(tiny_base, tiny_samples, tmp_path / "cut")
+    assert _train(tiny_base, tiny_samples, tmp_path / "cut", changed) == whole
+
+
+def test_dropped_prompts_become_the_empty_one(
+    tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    objective = StableDiffusion.objective
+
+    def watch(self: StableDiffusion, *inputs: Any) -> torch.Tensor:
+        seen.append(inputs[3]["prompt_embeds"].clone())
+        return objective(self, *inputs)
+
+    monkeypatch.setattr(StableDiffusion, "objective", watch)
+    empty = random_samples(5).unconditional["prompt_embeds"]
+    for share, expected in ((0.0, False), (1.0, True)):
+        seen.clear()
+        model = {**MODEL, "train": {**MODEL["train"], "steps": 1, "prompt_dropout": share}}
+        _train(tiny_base, tiny_samples, tmp_path / str(share), model)
+        assert [torch.equal(row, empty[0]) for row in seen[0]] == [expected] * 4
+
+
+def test_unknown_target_stops_before_training(
+    tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path
+) -> None:
+    model = {**MODEL, "lora": {**LORA, "targets": ["to_x"]}}
+    with pytest.raises(UserError, match=r"lora\.targets names 'to_x'"):
+        _train(tiny_base, tiny_samples, tmp_path / "model", model)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(("count", "size"), [(10, 4), (10, 5), (7, 3), (3, 8), (1, 2)])
+def test_every_epoch_visits_every_sample_once(count: int, size: int) -> None:
+    epochs = 4
+    steps = -(-epochs * count // size)
+    visited = torch.cat([batch_indices(count, size, step, seed=1) for step in range(steps)])[: epochs * count]
+    orders = visited.view(epochs, count)
+    assert torch.equal(orders.sort(1).values, torch.arange(count).expand(epochs, count))
+    if count == 10:
+        assert len({tuple(order.tolist()) for order in orders}) == epochs
+
+
+def test_batches_depend_on_step_and_seed_alone() -> None:
+    torch.manual_seed(1)
+    first = batch_indices(100, 32, 5, seed=1)
+    torch.manual_seed(2)
+    assert torch.equal(batch_indices(100, 32, 5, seed=1), first)
+    assert not torch.equal(batch_indices(100, 32, 5, seed=2), first)

@@ -1,0 +1,87 @@
+"""Encoded samples on disk, and their making."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from tiny_pipeline import CPU, SIZE, random_samples
+
+from dmin.data.images import encode_png
+from dmin.data.samples import write_samples
+from dmin.errors import UserError
+from dmin.models.encoded import EncodedSamples
+from dmin.models.encoding import encode_samples
+from dmin.models.family import load_family
+from dmin.models.pixels import pixels_to_tensor, tensor_to_pixels
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, None), (0, 5), (1, 3), (4, 5), (3, 99)])
+def test_ranges_of_a_saved_file(tmp_path: Path, start: int, stop: int | None) -> None:
+    whole = random_samples(5)
+    whole.save(tmp_path / "a.safetensors")
+    part = EncodedSamples.load(tmp_path / "a.safetensors", start, stop)
+    assert part.ids == whole.ids[start:stop]
+    assert torch.equal(part.latents, whole.latents[start:stop])
+    assert set(part.conditioning) == set(part.unconditional) == {"prompt_embeds"}
+    assert torch.equal(part.conditioning["prompt_embeds"], whole.conditioning["prompt_embeds"][start:stop])
+    assert torch.equal(part.unconditional["prompt_embeds"], whole.unconditional["prompt_embeds"])
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, 3000, -1])
+def test_torn_file_is_named(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "a.safetensors"
+    random_samples(5).save(path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"Encoded samples '.*a\.safetensors' are torn or foreign"):
+        EncodedSamples.load(path)
+
+
+def test_foreign_and_missing_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(UserError, match=r"a\.safetensors'"):
+        EncodedSamples.load(path)
+    for metadata in (None, {"format": "pt"}):
+        save_file({"latents": torch.zeros(1)}, path, metadata=metadata)
+        with pytest.raises(UserError, match=r"a\.safetensors' are torn or foreign"):
+            EncodedSamples.load(path)
+
+
+def test_samples_are_encoded_alike_in_any_batch(tiny_base: Mapping[str, Any], tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (5, SIZE, SIZE, 3), dtype=np.uint8)
+    pixels[4] = pixels[0]
+    prompts = ["a red flag", "a blue brick", "a green sprite", "a", "a red flag"]
+    frame = pd.DataFrame({"id": [f"s/{number}" for number in range(5)], "prompt": prompts})
+    images = [{"bytes": encode_png(Image.fromarray(image)), "path": None} for image in pixels]
+    write_samples(frame.assign(image=images), tmp_path / "train.parquet")
+    made = []
+    for batch in (2, 5):
+        out = tmp_path / f"{batch}.safetensors"
+        encode_samples(tmp_path / "train.parquet", tiny_base, out, "cpu", batch)
+        made.append(EncodedSamples.load(out))
+    small, large = made
+    assert small.ids == large.ids == frame["id"].tolist()
+    assert torch.allclose(small.latents, large.latents, atol=1e-5)
+    assert torch.equal(large.latents[0], large.latents[4])
+
+    family = load_family(tiny_base, CPU, ["encoders"])
+    embeddings, empty = (family.encode_prompts(texts)["prompt_embeds"] for texts in (prompts, [""]))
+    assert torch.allclose(small.conditioning["prompt_embeds"], embeddings, atol=1e-5)
+    assert torch.allclose(small.unconditional["prompt_embeds"], empty, atol=1e-5)
+    assert torch.allclose(large.latents, family.encode_images(pixels_to_tensor(pixels)), atol=1e-5)
+
+
+def test_pixels_survive_the_way_to_tensors_and_back() -> None:
+    pixels = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
+    tensor = pixels_to_tensor(pixels)
+    assert tensor.shape == (1, 3, 16, 16) and tensor.min() == -1 and tensor.max() == 1
+    assert np.array_equal(tensor_to_pixels(tensor), pixels)
+    assert tensor_to_pixels(torch.full((1, 1, 1), 3.0)).item() == 255

@@ -1,0 +1,68 @@
+"""Queries: which prompts are asked about, and images that can be generated again alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_pipeline import SIZE
+
+from dmin.data.samples import read_samples, sample_pixels, write_samples
+from dmin.errors import UserError
+from dmin.models.queries import choose_prompts, generate_queries
+
+TEST = pd.DataFrame(
+    {
+        "id": ["flags/1", "flags/2", "flags/3", "bricks/1"],
+        "subset": ["flags", "flags", "flags", "bricks"],
+        "prompt": ["a red flag", "a blue flag", "a green flag", "a blue brick"],
+    }
+)
+
+
+def test_prompts_are_drawn_within_their_subset() -> None:
+    queries = choose_prompts(TEST, ["flags", "bricks"], 2, seed=1)
+    assert list(queries.columns) == ["id", "subset", "prompt", "seed"]
+    assert queries["id"].tolist() == [f"query/{subset}/{n:04d}" for subset in ("flags", "bricks") for n in range(2)]
+    flags, bricks = queries[:2], queries[2:]
+    assert flags["prompt"].nunique() == 2 and set(flags["prompt"]) <= set(TEST["prompt"][:3])
+    # One test row serves two queries, each with its own noise.
+    assert bricks["prompt"].tolist() == ["a blue brick"] * 2
+    assert queries["seed"].nunique() == 4
+
+
+def test_prompts_do_not_depend_on_row_order_or_on_other_subsets() -> None:
+    queries = choose_prompts(TEST, ["flags", "bricks"], 3, seed=1)
+    shuffled = choose_prompts(TEST[::-1], ["bricks", "flags"], 3, seed=1)
+    pd.testing.assert_frame_equal(queries, shuffled.sort_values("id", ascending=False, ignore_index=True)
+                                  .sort_values("subset", ascending=False, kind="stable", ignore_index=True)
+                                  .sort_values(["subset", "id"], ascending=[False, True], ignore_index=True))
+    assert not choose_prompts(TEST, ["flags", "bricks"], 3, seed=2)["seed"].equals(queries["seed"])
+
+
+def test_subset_without_test_rows_is_named() -> None:
+    with pytest.raises(UserError, match="Subset 'sprites' has no row in the test set"):
+        choose_prompts(TEST, ["flags", "sprites"], 1, seed=1)
+
+
+def test_images_are_the_same_in_any_batch(tiny_base: Mapping[str, Any], tiny_adapter: Path, tmp_path: Path) -> None:
+    write_samples(TEST, tmp_path / "test.parquet")
+    config = {"per_subset": 2, "seed": 1, "steps": 2, "guidance": 3.0}
+    tables = []
+    for batch in (1, 3):
+        out = tmp_path / f"{batch}.parquet"
+        generate_queries(
+            tmp_path / "test.parquet", tiny_adapter, tiny_base, config, ["flags", "bricks"], out, "cpu", batch
+        )
+        tables.append(read_samples(out))
+    alone, together = tables
+    assert list(alone.columns) == ["id", "subset", "prompt", "seed", "image"]
+    pd.testing.assert_frame_equal(alone.drop(columns="image"), together.drop(columns="image"))
+    left, right = (sample_pixels(table).astype(int) for table in tables)
+    assert left.shape == (4, SIZE, SIZE, 3)
+    assert np.abs(left - right).max() <= 1
+    assert np.abs(left[2] - left[3]).max() > 1
