@@ -29,12 +29,19 @@ _METHODS = {
 }
 _INTRODUCTION = """# Speed of per-sample gradients
 
-Made by `python benchmarks/gradients.py --page-only` from `gradients.csv` and `sketch.csv`; do not edit by hand.
+Made by `python benchmarks/gradients.py --page-only` from the tables beside it; do not edit by hand.
 
 An evaluation is the sketched, normalised gradient of one (sample, timestep). Variants run in turn within one process,
 round after round; each figure comes from the median step. Memory is the peak of one step beyond the model and what a
 variant keeps between steps, activations included. Latents and prompts are random and encoded beforehand; weights are
 random unless the embedded base model is present. Every variant but the plain pass ends in a sketch.
+"""
+
+_ACCURACY = """## Accuracy of the sketch
+
+Root mean square error of the cosine between centred per-sample gradients, over pairs and eight seeds; the ideal is
+that of a count sketch with independent cells, sqrt((1 + cosine^2) / v). Widths below the widest are its folds.
+
 """
 
 
@@ -50,6 +57,9 @@ def write_page(folder: Path) -> None:
     if sketch.is_file():
         for device, rows in pd.read_csv(sketch).groupby("device", sort=False):
             parts.append(f"## Sketch\n\n{device}; gradient bytes per second\n\n{_sketch_table(rows)}")
+    accuracy = folder / "sketch_accuracy.csv"
+    if accuracy.is_file():
+        parts.append(_ACCURACY + _accuracy_table(pd.read_csv(accuracy)))
     (folder / "README.md").write_text("\n".join(parts))
 
 
@@ -77,6 +87,15 @@ def _sketch_table(rows: pd.DataFrame) -> str:
             f"| {row.parameters:,} | {row.width:,} | {row.batch} | {_METHODS[str(row.method)]} | "
             f"{row.gigabytes_per_second:.2f} | {row.fraction_of_read:.2f} |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def _accuracy_table(rows: pd.DataFrame) -> str:
+    lines = ["| model | v | ideal | permutation | rolled |", "|---|---:|---:|---:|---:|"]
+    table = rows.pivot(index=["model", "v", "expected"], columns="kind", values="rmse").reset_index()
+    for row in table.sort_values(["model", "v"]).itertuples():
+        name = _MODELS[str(row.model)]
+        lines.append(f"| {name} | {row.v:,} | {row.expected:.4f} | {row.permutation:.4f} | {row.rolled:.4f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from gradient_cases import CASE_NAMES, Case, build_case, needs_gpu
 from gradient_page import write_page
+from gradient_sketch_accuracy import sketch_accuracy
 from gradient_sketch_speed import sketch_steps
 from gradient_variants import VARIANTS, Step
 from peak_memory import peak_extra_bytes
@@ -28,6 +29,8 @@ log = logging.getLogger("benchmark")
 _HERE = Path(__file__).resolve().parent
 # Parameters, width and rows of the sketch table: the embedded adapter, the CIFAR DDPM.
 _SKETCHES = ((32_768, 16_384, 64), (35_746_307, 65_536, 8))
+# Models whose whole gradients fit in memory, on which the sketches' accuracy is measured.
+_ACCURACY = ("embedded", "ddpm_cifar")
 _MOST_STORED_BYTES = {"cpu": 6 * 2**30, "cuda": 60 * 2**30}
 
 
@@ -50,6 +53,8 @@ def main() -> None:
             case = build_case(name, device, options.pipeline, options.batch, autocast)
             rows = _time_case(case, options.variants, options.repeats, label)
             _merge(options.out / "gradients.csv", rows, ["model", "device"])
+            if name in _ACCURACY and options.sketch:
+                _merge(options.out / "sketch_accuracy.csv", pd.DataFrame(sketch_accuracy(case)), ["model"])
             del case
             gc.collect()
         if options.sketch:
@@ -67,7 +72,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=7, help="timed steps per variant")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--pipeline", type=Path, default=_HERE.parent / "resources/example/base")
-    parser.add_argument("--sketch", action=argparse.BooleanOptionalAction, default=True, help="time the sketch alone")
+    parser.add_argument(
+        "--sketch",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="time the sketch alone and measure its accuracy",
+    )
     parser.add_argument("--force", action="store_true", help="run models meant for a GPU on a CPU")
     parser.add_argument("--page-only", action="store_true", help="only write the page from the tables")
     parser.add_argument("--out", type=Path, default=_HERE / "results")
