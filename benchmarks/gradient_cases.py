@@ -140,12 +140,15 @@ def build_case(
     torch.manual_seed(0)
     with device:
         model = recipe.build(pipeline)
-    model = model.to(device).eval().requires_grad_(False)
+    model = model.to(device).requires_grad_(False)
     if recipe.selection == "adapter":
         targets = ["to_q", "to_k", "to_v", "to_out.0"]
         model.add_adapter(LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False))
+    model.eval()
     rows = batch or (recipe.gpu_batch if device.type == "cuda" else recipe.cpu_batch)
     latents, *conditioning = (torch.randn(rows, *shape, device=device) for shape in recipe.shapes)
     timesteps = torch.randint(0, 1000, (rows,), device=device)
     parameters = select_parameters(model, recipe.selection)
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
     return Case(name, model, parameters, (latents, timesteps, *conditioning), recipe.width, autocast)

@@ -50,13 +50,14 @@ def write_page(folder: Path) -> None:
     parts = [_INTRODUCTION]
     gradients = folder / "gradients.csv"
     if gradients.is_file():
-        table = pd.read_csv(gradients)
-        for (device, model), rows in table.groupby(["device", "model"], sort=False):
-            parts.append(f"## {_MODELS[str(model)]}\n\n{device}\n\n{_gradient_table(rows)}")
+        for model, measured in pd.read_csv(gradients).groupby("model", sort=False):
+            parts.append(f"## {_MODELS[str(model)]}\n")
+            parts += [f"{device}\n\n{_gradient_table(rows)}" for device, rows in measured.groupby("device")]
     sketch = folder / "sketch.csv"
     if sketch.is_file():
-        for device, rows in pd.read_csv(sketch).groupby("device", sort=False):
-            parts.append(f"## Sketch\n\n{device}; gradient bytes per second\n\n{_sketch_table(rows)}")
+        parts.append("## Throughput of the sketch\n")
+        for device, rows in pd.read_csv(sketch).groupby("device"):
+            parts.append(f"{device}; bytes of fp32 gradient per second\n\n{_sketch_table(rows)}")
     accuracy = folder / "sketch_accuracy.csv"
     if accuracy.is_file():
         parts.append(_ACCURACY + _accuracy_table(pd.read_csv(accuracy)))
@@ -74,7 +75,7 @@ def _gradient_table(rows: pd.DataFrame) -> str:
             lines.append(f"| {name} | does not run | | | |")
             continue
         lines.append(
-            f"| {name} | {row.evaluations_per_second:,.1f} | {_ratio(row.ratio_to_batched)} | "
+            f"| {name} | {_rate(row.evaluations_per_second)} | {_ratio(row.ratio_to_batched)} | "
             f"{_ratio(row.ratio_to_loop)} | {row.peak_extra_bytes / 2**20:,.0f} MiB |"
         )
     return "\n".join(lines) + "\n"
@@ -97,6 +98,10 @@ def _accuracy_table(rows: pd.DataFrame) -> str:
         name = _MODELS[str(row.model)]
         lines.append(f"| {name} | {row.v:,} | {row.expected:.4f} | {row.permutation:.4f} | {row.rolled:.4f} |")
     return "\n".join(lines) + "\n"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _ratio(value: object) -> str:

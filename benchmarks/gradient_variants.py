@@ -96,12 +96,11 @@ def per_sample_vmap(case: Case) -> Step:
 def per_sample_opacus(case: Case) -> Step:
     """Opacus: hooks that store the per-sample gradient of every tensor, then the sketch."""
     sketch = _sketch(case, "permutation")
-    # Its module hooks would slow the other variants and cannot run inside torch.func, so it gets a model of its own.
-    model = copy.deepcopy(case.model)
+    # Its module hooks would slow the other variants and cannot run inside torch.func, so it gets a model of its own,
+    # in training mode because the hooks record nothing otherwise; none of the models has an active dropout.
+    model = copy.deepcopy(case.model).train()
     named = dict(model.named_parameters())
     parameters = [named[name] for name in case.parameters]
-    for parameter in parameters:
-        parameter.requires_grad_(True)
     wrapped = GradSampleModule(model, loss_reduction="sum")
 
     def step() -> int:

@@ -37,7 +37,7 @@ _MOST_STORED_BYTES = {"cpu": 6 * 2**30, "cuda": 60 * 2**30}
 def main() -> None:
     """Run the benchmark from the command line."""
     options = _options()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     options.out.mkdir(parents=True, exist_ok=True)
     if not options.page_only:
         torch.set_num_threads(options.threads)
@@ -174,7 +174,7 @@ def _hardware(device: torch.device, threads: int, autocast: torch.dtype | None) 
         return f"{torch.cuda.get_device_name(device)}, {precision}"
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     processor = names[0].split(":", 1)[1].strip() if names else "CPU"
-    return f"{processor}, {threads} threads, {precision}"
+    return f"{processor}, {threads} thread{'s' if threads > 1 else ''}, {precision}"
 
 
 if __name__ == "__main__":

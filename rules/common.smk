@@ -109,13 +109,15 @@ def module_facts(path):
 
 @lru_cache(maxsize=None)
 def code_digest(rule_name):
-    """A digest of a rule's script and of every dmin module it imports, directly or not."""
+    """A digest of a rule's script, of every dmin module it imports, directly or not, and of the modules' templates."""
     pending, digests = [ROOT / "scripts" / f"{rule_name}.py"], {}
     while pending:
         path = pending.pop()
         if path in digests:
             continue
         digests[path], imports = module_facts(path)
+        for template in path.parent.glob(f"{path.stem}.*.j2"):
+            digests[template] = hashlib.sha256(template.read_bytes()).hexdigest()
         for name in imports:
             stem = ROOT.joinpath("scripts", *name.split("."))
             pending += [file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.exists()]
@@ -147,8 +149,9 @@ def source_of(wildcards):
 
 
 def source_input(wildcards):
-    path = source_of(wildcards)["path"]
-    return path if is_local(path) and Path(path).is_file() else []
+    """The files of a local source, so that a changed image is fetched again; none for one on the hub."""
+    path = Path(source_of(wildcards)["path"])
+    return [str(path)] if path.is_file() else sorted(str(file) for file in path.rglob("*") if file.is_file())
 
 
 def encoded_split(wildcards):

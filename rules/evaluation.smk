@@ -27,6 +27,8 @@ rule evaluate_detection:
 
 rule evaluate_retrieval:
     input:
+        found=lambda w: retrieved_tops(w.run),
+        exact=lambda w: [path.replace("/hnsw/", "/exact/") for path in retrieved_tops(w.run)],
         retrievals=lambda w: [path.replace("top.parquet", "retrieval.metrics.json") for path in retrieved_tops(w.run)],
         indexes=lambda w: [
             index_of(w.run, v).replace(".hnsw", ".metrics.json") for v in sorted(run_of(w)["influence"]["widths"])
@@ -45,6 +47,7 @@ rule evaluate_retrieval:
     conda:
         "../envs/dmin.yaml"
     params:
+        k=lambda w: run_of(w)["evaluation"]["k"],
         code=code_digest("evaluate_retrieval"),
     script:
         "../scripts/evaluate_retrieval.py"

@@ -62,7 +62,6 @@ rule retrieve:
         index=lambda w: index_of(w.run, w.v),
         index_description=lambda w: index_of(w.run, w.v).replace(".hnsw", ".json"),
         queries="<run>/sketch/loss/v{v}/queries.npy",
-        exact="<run>/influence/dmin/v{v}/exact/top.parquet",
         samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
         query_samples="<run>/queries/queries.parquet",
     output:
@@ -78,11 +77,7 @@ rule retrieve:
         "../envs/dmin.yaml"
     params:
         settings=lambda w: canonical(
-            {
-                "ef": run_of(w)["influence"]["hnsw"]["ef"],
-                "top_k": run_of(w)["influence"]["top_k"],
-                "k": run_of(w)["evaluation"]["k"],
-            }
+            {"ef": run_of(w)["influence"]["hnsw"]["ef"], "top_k": run_of(w)["influence"]["top_k"]}
         ),
         code=code_digest("retrieve"),
     script:

@@ -10,12 +10,15 @@ import yaml
 
 
 def fail(sentence):
-    raise WorkflowError(f"Config: {sentence}")
+    """Stop with one sentence; a WorkflowError would print this file's stack below it."""
+    raise SystemExit(f"Error: {sentence}")
 
 
 def filling_validator():
     """A JSON schema validator that writes defaults into the instance, properties first so that defaults count."""
     base = jsonschema.Draft202012Validator
+    # JSON has one kind of number, so 3.0 would pass for an integer.
+    whole = base.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     check_properties = base.VALIDATORS["properties"]
 
     def properties(validator, schemas, instance, schema):
@@ -25,15 +28,17 @@ def filling_validator():
                     instance.setdefault(key, json.loads(json.dumps(entry["default"])))
         yield from check_properties(validator, schemas, instance, schema)
 
-    return jsonschema.validators.extend(base, {"properties": properties})
+    return jsonschema.validators.extend(base, {"properties": properties}, type_checker=whole)
 
 
 def explain(error):
     """Say what is wrong with one config entry: the key, the value and the fix."""
     where = ".".join(str(part) for part in error.absolute_path) or "the top level"
+    if "propertyNames" in error.absolute_schema_path:
+        return f"{where} has the name {error.instance!r}; use letters, digits, - and _, and quote a number."
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))
-        unknown = sorted(key for key in error.instance if key not in known)[0]
+        unknown = min((key for key in error.instance if key not in known), key=str)
         near = difflib.get_close_matches(str(unknown), known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known keys are {', '.join(known)}."
         return f"{where} has the unknown key '{unknown}'; {hint}"
@@ -84,13 +89,18 @@ def check_dataset(name, dataset):
         key = f"datasets.{name}.sources '{source['name']}'"
         if names.count(source["name"]) > 1:
             fail(f"datasets.{name}.sources lists '{source['name']}' twice; give each source a name of its own.")
-        if source["name"] in ("noise", "mean"):
+        if source["name"] in ("noise", "mean", "all"):
             fail(f"{key}: this name is reserved; choose another.")
         if is_local(source["path"]) and not Path(source["path"]).exists():
-            fail(f"{key}: path '{source['path']}' does not exist; correct it.")
+            fail(
+                f"{key}: path '{source['path']}' does not exist; correct it (it is relative to the working directory)."
+            )
     copies, total, train = split_counts(dataset)
     if train < 1 or train == total:
-        fail(f"datasets.{name}.train_fraction {dataset['train_fraction']} leaves the training or the test set empty.")
+        fail(
+            f"datasets.{name}.train_fraction {dataset['train_fraction']} leaves the training or the test set of {total} "
+            "rows empty; change it or take more rows."
+        )
 
 
 def check_run(name, run):

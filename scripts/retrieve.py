@@ -8,11 +8,9 @@ with job(snakemake):
     retrieve(
         Path(snakemake.input.index),
         Path(snakemake.input.queries),
-        Path(snakemake.input.exact),
         [Path(snakemake.input.samples), Path(snakemake.input.query_samples)],
         settings["ef"],
         settings["top_k"],
-        settings["k"],
         Path(snakemake.output.top),
         Path(snakemake.output.metrics),
     )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny_pipeline import CPU, LATENT, LORA, PROMPT_LENGTH, SIZE, TEXT_WIDTH, build_adapter, random_samples
 from torch import Tensor, nn
 
@@ -163,7 +164,7 @@ def test_adapter_round_trip_keeps_the_output_and_its_scale(tiny_base: Mapping[st
         generator = torch.Generator().manual_seed(1)
         for name, value in trained.denoiser.named_parameters():
             if "lora_" in name:
-                value.copy_(0.3 * torch.randn(value.shape, generator=generator))
+                value.copy_(0.1 * torch.randn(value.shape, generator=generator))
         before = trained.denoiser(*inputs).sample
         trained.save_adapter(tmp_path)
         loaded = load_family(tiny_base, CPU, ["denoiser"])
@@ -186,6 +187,34 @@ def test_adapter_file_does_not_depend_on_hash_order(tiny_adapter: Path) -> None:
     # peft keeps the targets in a set, whose order would change the file's digest from process to process.
     assert settings["target_modules"] == sorted(LORA["targets"])
     assert (settings["r"], settings["lora_alpha"]) == (LORA["rank"], LORA["alpha"])
+
+
+@pytest.mark.filterwarnings("ignore:While injecting the PEFT adapters:RuntimeWarning")
+def test_adapters_that_do_not_fit_are_refused(
+    tiny_base: Mapping[str, Any], tiny_adapter: Path, tmp_path: Path
+) -> None:
+    weights = load_file(tiny_adapter)
+    renamed = {name.replace("to_q", "to_x"): value for name, value in weights.items()}
+    halved = dict(list(weights.items())[1:])
+    wider = {name: value.repeat(1, 2) if "lora_A" in name else value for name, value in weights.items()}
+    with safe_open(tiny_adapter, framework="pt") as file:
+        metadata = file.metadata()
+    cases = {"renamed": "to_x", "halved": "differ in '.*lora_A", "wider": "cannot be loaded"}
+    for (case, sentence), tensors in zip(cases.items(), (renamed, halved, wider), strict=True):
+        (tmp_path / case).mkdir()
+        save_file(tensors, tmp_path / case / tiny_adapter.name, metadata=metadata)
+        with pytest.raises(UserError, match=rf"Adapter '.*{case}/.*{sentence}.*train it on this base"):
+            load_family(tiny_base, CPU, ["denoiser"]).load_adapter(tmp_path / case)
+
+
+@pytest.mark.parametrize("keep", [0, 100, -1, None])
+def test_torn_and_missing_adapters_are_named(
+    tiny_base: Mapping[str, Any], tiny_adapter: Path, tmp_path: Path, keep: int | None
+) -> None:
+    if keep is not None:
+        (tmp_path / tiny_adapter.name).write_bytes(tiny_adapter.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"Adapter '.*safetensors' cannot be loaded"):
+        load_family(tiny_base, CPU, ["denoiser"]).load_adapter(tmp_path)
 
 
 def test_unknown_target_is_named(tiny_base: Mapping[str, Any]) -> None:

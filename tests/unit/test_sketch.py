@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dmin.errors import UserError
 from dmin.gradients.sketch import CountSketch, RawSink, SketchKind, SketchSink, fold
+from dmin.gradients.sketch_rolled import RolledSums
 
 KINDS: tuple[SketchKind, ...] = ("permutation", "rolled")
 
@@ -78,6 +79,17 @@ def test_streaming_any_slices_in_any_order_gives_the_same_sketch(kind: SketchKin
     torch.testing.assert_close(unit, sketch.apply(rows) / rows.norm(dim=1, keepdim=True), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(sink.unit_gradient(), rows / rows.norm(dim=1, keepdim=True))
     assert torch.equal(raw.gradient, rows)
+
+
+def test_whole_rows_at_once_equal_rows_in_turn() -> None:
+    size, width = 700 * 16, 16
+    sketch = CountSketch(size, width, seed=2, kind="rolled")
+    rows = _rows(3, size)
+    sums = sketch.new_sums(3)
+    assert isinstance(sums, RolledSums)
+    sums._add_runs(0, rows[:, : 5 * width])
+    sums._add_rows(5, rows[:, 5 * width :])
+    torch.testing.assert_close(sums.collect(), sketch.apply(rows), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -38,8 +38,11 @@ def build_base(folder: Path) -> dict[str, Any]:
     return {"family": "stable_diffusion", "path": str(folder), "revision": None}
 
 
-def build_adapter(base: Mapping[str, Any], folder: Path, scale: float = 0.3) -> Path:
-    """Save an adapter with random weights of standard deviation ``scale`` and return the weights' path."""
+def build_adapter(base: Mapping[str, Any], folder: Path, scale: float = 0.1) -> Path:
+    """Save an adapter with random weights of standard deviation ``scale`` and return the weights' path.
+
+    A larger scale saturates the attention, which makes the gradients of single precision inexact.
+    """
     family = load_family(base, CPU, ["denoiser"])
     family.add_adapter(LORA)
     generator = torch.Generator().manual_seed(1)
@@ -82,6 +85,7 @@ def gradient_config(**changes: Any) -> dict[str, Any]:
         "cache_dim": 1024,
         "sketch_seed": 5,
         "keep_raw": True,
+        "precision": "float32",
         "on_bad_loss": "error",
         **changes,
     }

@@ -60,14 +60,15 @@ def test_dataset_holds_every_row_once_and_its_noised_copies(finished: Checkout) 
     ids = [*train["id"], *test["id"]]
     assert (len(train), len(test)) == (TRAIN, TEST)
     assert len(set(ids)) == len(ids)
-    assert {name for name in ids if "+" not in name} == {
-        f"{subset}/{row}" for subset in SUBSETS for row in range(24)
-    }
+    assert {name for name in ids if "+" not in name} == {f"{subset}/{row}" for subset in SUBSETS for row in range(24)}
     assert sum(name.endswith("+noise") for name in ids) == 3
     assert set(train.loc[train["id"].str.endswith("+noise"), "subset"]) | {"noise"} == {"noise"}
     assert sample_pixels(train).shape == (TRAIN, 16, 16, 3)
     summary = json.loads((folder / "dataset.json").read_text())
-    assert {split: sum(counts.values()) for split, counts in summary["counts"].items()} == {"train": TRAIN, "test": TEST}
+    assert {split: sum(counts.values()) for split, counts in summary["counts"].items()} == {
+        "train": TRAIN,
+        "test": TEST,
+    }
 
 
 def test_queries_are_named_images_of_test_prompts(finished: Checkout, results: Path) -> None:
@@ -138,7 +139,9 @@ def test_scores_are_inner_products_of_the_raw_gradients(results: Path) -> None:
     ]
     for method, weigh in (("dmin", False), ("dmin_no_norm", True)):
         left, right = (
-            (split["raw"] * (split["norm"][:, :, None] if weigh else 1)).astype(np.float64).reshape(len(split["raw"]), -1)
+            (split["raw"] * (split["norm"][:, :, None] if weigh else 1))
+            .astype(np.float64)
+            .reshape(len(split["raw"]), -1)
             for split in splits
         )
         assert np.allclose(scores(results, method, "full")[0], left @ right.T, rtol=1e-3, atol=1e-6)
@@ -149,7 +152,9 @@ def test_detection_rates_have_a_mean_and_chance(finished: Checkout, results: Pat
     lists = [(method, v, "exact") for method in METHODS for v in WIDTHS]
     lists += [("dmin", v, "hnsw") for v in WIDTHS if v != "full"]
     keys = frame[["method", "v", "backend", "subset", "k"]].itertuples(index=False, name=None)
-    assert sorted(keys) == sorted((*entry, subset, k) for entry in lists for subset in [*SUBSETS, "mean"] for k in (2, 5))
+    assert sorted(keys) == sorted(
+        (*entry, subset, k) for entry in lists for subset in [*SUBSETS, "mean"] for k in (2, 5)
+    )
     train = read_samples(finished.root / "results" / "datasets" / "micro" / "train.parquet", ["subset"])
     share = train["subset"].value_counts() / TRAIN
     parts = frame[frame["subset"] != "mean"]
@@ -166,7 +171,9 @@ def test_detection_rate_follows_from_the_ranked_list(results: Path) -> None:
     top = pd.read_parquet(results / "influence" / "dmin" / "v256" / "exact" / "top.parquet")
     frame = table(results, "detection_rate").query("method == 'dmin' and v == '256' and backend == 'exact' and k == 5")
     hits = (top["query_subset"] == top["sample_subset"])[top["rank"] <= 5]
-    assert np.allclose(frame.set_index("subset").loc[SUBSETS, "rate"], hits.groupby(top["query_subset"]).mean()[SUBSETS])
+    assert np.allclose(
+        frame.set_index("subset").loc[SUBSETS, "rate"], hits.groupby(top["query_subset"]).mean()[SUBSETS]
+    )
 
 
 def test_index_recalls_the_exact_ranking(results: Path) -> None:
@@ -176,7 +183,8 @@ def test_index_recalls_the_exact_ranking(results: Path) -> None:
     assert (frame["recall"] > 0.95).all()
     assert (frame["p50_ms"] <= frame["p95_ms"]).all()
     found, exact = (
-        pd.read_parquet(results / "influence" / "dmin" / "v256" / backend / "top.parquet") for backend in ("hnsw", "exact")
+        pd.read_parquet(results / "influence" / "dmin" / "v256" / backend / "top.parquet")
+        for backend in ("hnsw", "exact")
     )
     assert list(found.columns) == list(exact.columns)
     assert np.allclose(found["score"], exact["score"], atol=1e-5)
@@ -258,7 +266,7 @@ def test_nothing_temporary_is_left(finished: Checkout) -> None:
 
 
 def test_every_job_logs_its_end(finished: Checkout) -> None:
-    logs = [path for path in (finished.root / "logs").rglob("*.log")]
+    logs = list((finished.root / "logs").rglob("*.log"))
     assert len(logs) > 30
     assert [path for path in logs if "finished in" not in path.read_text()] == []
 
@@ -278,7 +286,9 @@ def test_second_run_from_scratch_gives_the_same_numbers(
     wanted += [run / "influence" / method / f"v{v}" / "scores.npy" for method in METHODS for v in WIDTHS]
     again = new_checkout("again")
     again.run(*map(str, wanted))
-    different = [str(path) for path in wanted if (again.root / path).read_bytes() != (finished.root / path).read_bytes()]
+    different = [
+        str(path) for path in wanted if (again.root / path).read_bytes() != (finished.root / path).read_bytes()
+    ]
     assert different == []
 
 

@@ -20,7 +20,12 @@ def dmin_scores(queries: GradientRows, train: GradientRows, normalise: bool) -> 
     Raises:
         UserError: the two sides were cached under different settings.
     """
-    require_equal_metadata(queries.metadata, train.metadata, "query gradients", "training gradients")
+    require_equal_metadata(
+        {**queries.metadata, "width": queries.width},
+        {**train.metadata, "width": train.width},
+        "query gradients",
+        "training gradients",
+    )
     left = queries.all()
     if not normalise:
         left *= queries.norms[:, :, None]

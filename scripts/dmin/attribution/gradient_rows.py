@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dmin.errors import UserError
-from dmin.gradients.shard import open_shards
+from dmin.gradients.shard import open_shards, require_equal_metadata
 
 BLOCK_BYTES = 2**27
 
@@ -37,13 +37,14 @@ class GradientRows:
         self.width: int = self.metadata["P"]
         if sketch is not None:
             description = json.loads(sketch.with_suffix(".json").read_text())
-            if description["ids"] != self.ids:
+            self.width = description.pop("v")
+            if description.pop("ids") != self.ids:
                 raise UserError(f"Sketch '{sketch}' holds other samples than its shards; delete it and run again.")
+            require_equal_metadata(description, self.metadata, str(sketch), str(shards[0]))
             try:
                 self._sketch = np.load(sketch, mmap_mode="r")
-            except ValueError as error:
+            except (ValueError, EOFError) as error:
                 raise UserError(f"Sketch '{sketch}' is torn ({error}); delete it and run again.") from error
-            self.width = description["v"]
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield float32 blocks ``[n, T, width]`` with the rows that they are, in order."""

@@ -36,11 +36,15 @@ def evaluate_cost(stages: Mapping[str, Sequence[Path]], out: Path) -> None:
         rows.append(_row(fact["method"], f"score v={_width(path)}", [fact], fact["bytes"], fact["samples"]))
     for path, fact in zip(stages["retrieve"], read["retrieve"], strict=True):
         rows.append(_row("dmin", f"retrieve v={_width(path)}", [fact], None, 1))
-    write_csv(pd.DataFrame(rows, columns=COLUMNS), out)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    # A missing number would turn the whole column into floats.
+    write_csv(table.astype({"total_bytes": "Int64"}), out)
 
 
 def _width(path: Path) -> str:
-    return next(part[1:] for part in path.parts if part.startswith("v") and (part[1:].isdigit() or part == "vfull"))
+    # From the end, because a run may be called v2.
+    parts = reversed(path.parts)
+    return next(part[1:] for part in parts if part.startswith("v") and (part[1:].isdigit() or part == "vfull"))
 
 
 def _row(

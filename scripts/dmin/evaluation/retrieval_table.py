@@ -5,35 +5,58 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from dmin.data.atomic import write_csv
 
+COLUMNS = ["method", "v", "backend", "k", "recall", "p50_ms", "p95_ms", "build_seconds", "index_bytes"]
 
-def evaluate_retrieval(retrievals: Sequence[Path], indexes: Sequence[Path], out: Path) -> None:
+
+def recall_at(found: pd.DataFrame, exact: pd.DataFrame, k: int) -> float:
+    """Return the share of the exact top ``k`` that the retrieved top ``k`` holds, averaged over queries."""
+    pairs = [
+        set(zip(head["query_id"], head["sample_id"], strict=True))
+        for head in (frame[frame["rank"] <= k] for frame in (found, exact))
+    ]
+    return len(pairs[0] & pairs[1]) / len(pairs[1])
+
+
+def evaluate_retrieval(
+    found: Sequence[Path],
+    exact: Sequence[Path],
+    retrievals: Sequence[Path],
+    indexes: Sequence[Path],
+    depths: Sequence[int],
+    out: Path,
+) -> None:
     """Write one row per width and k: recall against exact, search latency, build seconds and index bytes.
 
     Args:
-        retrievals: metrics of each retrieval, which name their width.
-        indexes: metrics of each index, likewise.
+        found: the ranked list that each index returned.
+        exact: the exact ranked lists of the same widths, in the same order.
+        retrievals: metrics of each retrieval, which name their width, in the same order.
+        indexes: metrics of each index, which name theirs.
+        depths: the values of k.
     """
     built = {facts["v"]: facts for facts in (json.loads(path.read_text()) for path in indexes)}
-    rows = []
-    for path in retrievals:
-        found = json.loads(path.read_text())
-        for k, recall in sorted(found["recall"].items(), key=lambda entry: int(entry[0])):
+    rows: list[dict[str, Any]] = []
+    for answer, truth, metrics in zip(found, exact, retrievals, strict=True):
+        facts = json.loads(metrics.read_text())
+        got, wanted = (pd.read_parquet(path, columns=["query_id", "rank", "sample_id"]) for path in (answer, truth))
+        for k in sorted(depths):
             rows.append(
                 {
                     "method": "dmin",
-                    "v": found["v"],
+                    "v": facts["v"],
                     "backend": "hnsw",
-                    "k": int(k),
-                    "recall": recall,
-                    "p50_ms": round(found["p50_ms"], 4),
-                    "p95_ms": round(found["p95_ms"], 4),
-                    "build_seconds": round(built[found["v"]]["seconds"], 3),
-                    "index_bytes": built[found["v"]]["bytes"],
+                    "k": k,
+                    "recall": recall_at(got, wanted, k),
+                    "p50_ms": round(facts["p50_ms"], 4),
+                    "p95_ms": round(facts["p95_ms"], 4),
+                    "build_seconds": round(built[facts["v"]]["seconds"], 3),
+                    "index_bytes": built[facts["v"]]["bytes"],
                 }
             )
-    write_csv(pd.DataFrame(rows), out)
+    write_csv(pd.DataFrame(rows, columns=COLUMNS), out)

@@ -18,7 +18,8 @@ class PerSampleGradients:
 
     The selected parameters stay out of the autograd graph during a capture, so the batched weight gradient that a
     plain backward would build is replaced by, not added to, the per-sample one. One row is one (sample, timestep);
-    rows mix freely, provided that the model treats them independently (eval mode).
+    rows mix freely, provided that the model treats them independently (eval mode). A tensor must be used through the
+    forward of the module that owns it: a use by another module's code is not seen.
 
     Source: DMin, per-sample gradients; computed here by hooks instead of one sample at a time.
     """
@@ -79,6 +80,10 @@ class PerSampleGradients:
         try:
             yield
             capture.finish()
+        except BaseException:
+            # After running out of memory, a retry with fewer rows must not find the larger buffer still held.
+            self._workspace = Workspace()
+            raise
         finally:
             capture.close()
             self._require_gradients(True)

@@ -31,15 +31,14 @@ class Shard:
         self.path = path
         try:
             with safe_open(path, framework="np") as file:
-                text = file.metadata()["dmin"]
+                header = json.loads(file.metadata()["dmin"])
                 self.names = set(file.keys())
-        except (SafetensorError, KeyError, TypeError, OSError) as error:
+            self.ids: list[str] = header["ids"]
+            self.checksum: str = header["checksum"]
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise UserError(
                 f"Gradient shard '{path}' is torn or foreign ({error}); delete it and run again."
             ) from error
-        header = json.loads(text)
-        self.ids: list[str] = header["ids"]
-        self.checksum: str = header["checksum"]
         self.metadata: dict[str, Any] = {key: value for key, value in header.items() if key not in SAMPLE_KEYS}
 
     def read(self, name: str) -> np.ndarray:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_COORDINATES = 2**22
+
 
 class Run(NamedTuple):
     """Coordinates of one row that add to contiguous cells."""
@@ -32,8 +34,10 @@ class RolledCells:
         rows = -(-parameter_count // width)
         cycles = -(-rows // width)
         shifts = [torch.randperm(width, generator=generator) for _ in range(cycles)]
-        self._shifts: list[int] = torch.cat(shifts)[:rows].tolist()
-        self.row_signs: list[int] = (torch.randint(0, 2, (rows,), generator=generator) * 2 - 1).tolist()
+        self._row_shifts = torch.cat(shifts)[:rows].to(device)
+        self._shifts: list[int] = self._row_shifts.tolist()
+        self._signs = (torch.randint(0, 2, (rows,), generator=generator) * 2 - 1).to(device)
+        self.row_signs: list[int] = self._signs.tolist()
         self._column_signs = (torch.randint(0, 2, (cycles, width), generator=generator) * 2.0 - 1.0).to(device)
         self.order = torch.randperm(width, generator=generator).to(device)
         self._count = parameter_count
@@ -58,6 +62,14 @@ class RolledCells:
         """Return the column signs of a run."""
         return self._column_signs[run.row // self.width, run.column : run.column + run.length]
 
+    def rows_of(self, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """Return, for rows ``first ... last``, the column that falls on each cell and its sign, ``[rows, width]``."""
+        rows = torch.arange(first, last, device=self.device)
+        columns = torch.arange(self.width, device=self.device) - self._row_shifts[rows].unsqueeze(1)
+        columns = columns.remainder_(self.width)
+        signs = self._column_signs[(rows // self.width).unsqueeze(1), columns]
+        return columns, signs.mul_(self._signs[rows].unsqueeze(1))
+
     def runs(self, offset: int, count: int) -> Iterator[Run]:
         """Cut ``count`` coordinates from ``offset`` on into runs whose cells are contiguous."""
         start = 0
@@ -78,10 +90,29 @@ class RolledSums:
 
     def add(self, offset: int, values: Tensor) -> None:
         """Add ``values [batch, n]``, the coordinates from ``offset`` on."""
+        width, stop = self._cells.width, offset + values.shape[1]
+        first, last = -(-offset // width), stop // width
+        if values.is_cuda and last - first > 1:
+            # One kernel launch per row would take longer than the sums themselves.
+            self._add_runs(offset, values[:, : first * width - offset])
+            self._add_rows(first, values[:, first * width - offset : last * width - offset])
+            self._add_runs(last * width, values[:, last * width - offset :])
+        else:
+            self._add_runs(offset, values)
+
+    def _add_runs(self, offset: int, values: Tensor) -> None:
         for run in self._cells.runs(offset, values.shape[1]):
             target = self._totals[:, run.cell : run.cell + run.length]
             part = values[:, run.start : run.start + run.length]
             target.addcmul_(part, self._cells.signs_of(run), value=self._cells.row_signs[run.row])
+
+    def _add_rows(self, first: int, values: Tensor) -> None:
+        rows = values.unflatten(1, (-1, self._cells.width))
+        step = max(1, _COORDINATES // self._cells.width)
+        for start in range(0, rows.shape[1], step):
+            part = rows[:, start : start + step]
+            columns, signs = self._cells.rows_of(first + start, first + start + part.shape[1])
+            self._totals += part.gather(2, columns.expand_as(part)).mul_(signs).sum(1)
 
     def collect(self) -> Tensor:
         """Return the sketch ``[batch, width]``."""

@@ -91,8 +91,16 @@ def load_family(config: Mapping[str, Any], device: torch.device, parts: Sequence
     """Load the base pipeline of ``config`` (``family``, ``path``, ``revision``).
 
     Raises:
-        UserError: no such family.
+        UserError: no such family, or the pipeline cannot be loaded.
     """
     if config["family"] not in _LOADERS:
         raise UserError(f"family '{config['family']}' is unknown; choose one of {', '.join(sorted(_LOADERS))}.")
-    return _LOADERS[config["family"]]().load(config["path"], config["revision"], device, parts)
+    family = _LOADERS[config["family"]]()
+    try:
+        return family.load(config["path"], config["revision"], device, parts)
+    except OSError as error:
+        detail = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UserError(
+            f"Base '{config['path']}' cannot be loaded ({detail}); set path to a folder in the diffusers format or "
+            "a model on the hub."
+        ) from error

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dmin.errors import UserError
@@ -107,5 +109,16 @@ class StableDiffusion(Family):
         canonicalise_adapter(folder / ADAPTER_FILE)
 
     def load_adapter(self, folder: Path) -> None:
-        self.denoiser.load_lora_adapter(str(folder), prefix=None, weight_name=ADAPTER_FILE)
+        file, name = folder / ADAPTER_FILE, "default"
+        try:
+            with safe_open(file, framework="pt") as stored:
+                keys = set(stored.keys())
+            self.denoiser.load_lora_adapter(str(folder), prefix=None, weight_name=ADAPTER_FILE, adapter_name=name)
+        except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+            detail = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")
+            raise UserError(f"Adapter '{file}' cannot be loaded ({detail}); train it on this base.") from error
+        # diffusers only warns about weights without a place, and leaves places without weights at random.
+        unmatched = sorted(keys ^ set(get_peft_model_state_dict(self.denoiser, adapter_name=name)))
+        if unmatched:
+            raise UserError(f"Adapter '{file}' and the denoiser differ in '{unmatched[0]}'; train it on this base.")
         self.denoiser.eval().requires_grad_(False)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import hnswlib
 import numpy as np
-import pandas as pd
 
 from dmin.attribution.ranking import ranked_frame
 from dmin.attribution.subsets import read_subsets
@@ -53,21 +52,19 @@ def build_index(
 def retrieve(
     index: Path,
     queries: Path,
-    exact: Path,
     samples: Sequence[Path],
     ef: int,
     top_k: int,
-    depths: Sequence[int],
     top: Path,
     metrics: Path,
 ) -> None:
-    """Retrieve the ``top_k`` nearest training samples of every query and measure latency and recall.
+    """Retrieve the ``top_k`` nearest training samples of every query and measure latency.
 
-    Queries are searched one at a time by one thread. Recall at k is the share of the exact top k (``exact``) that
-    the retrieved top k holds; latency is the search alone, given the query's sketch.
+    Queries are searched one at a time by one thread; latency is the search alone, given the query's sketch.
 
     Raises:
-        UserError: the index and the queries were made under different settings.
+        UserError: the index and the queries were made under different settings, the index is torn, or ``top_k``
+            exceeds the training set.
     """
     facts = json.loads(index.with_suffix(".json").read_text())
     asked = json.loads(queries.with_suffix(".json").read_text())
@@ -77,6 +74,8 @@ def retrieve(
         str(index),
         str(queries),
     )
+    if top_k > len(facts["ids"]):
+        raise UserError(f"influence.top_k is {top_k}, but the training set has {len(facts['ids'])} samples; lower it.")
     sketches = np.load(queries, mmap_mode="r")
     vectors = sketches.reshape(len(sketches), -1)
     graph = hnswlib.Index(space="ip", dim=vectors.shape[1])
@@ -104,18 +103,7 @@ def retrieve(
         v=facts["v"],
         ef=ef,
         queries=len(vectors),
-        recall={str(k): recall_at(frame, exact, k) for k in depths},
         p50_ms=float(np.percentile(milliseconds, 50)),
         p95_ms=float(np.percentile(milliseconds, 95)),
     )
     log.info("%d queries, %.2f ms each (median)", len(vectors), np.median(milliseconds))
-
-
-def recall_at(found: pd.DataFrame, exact: Path, k: int) -> float:
-    """Return the share of the exact top ``k`` found in the retrieved top ``k``, averaged over queries."""
-    truth = pd.read_parquet(exact, columns=["query_id", "rank", "sample_id"])
-    pairs = [
-        set(zip(frame["query_id"], frame["sample_id"], strict=True))
-        for frame in (found[found["rank"] <= k], truth[truth["rank"] <= k])
-    ]
-    return len(pairs[0] & pairs[1]) / len(pairs[1])

@@ -1,0 +1,46 @@
+"""Gradient files made from given vectors, so that scores can be checked without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dmin.gradients.compress import compress
+from dmin.gradients.shard import write_shard
+from dmin.gradients.sketch import CountSketch
+
+CACHE_DIM = 32
+METADATA: dict[str, Any] = {
+    "feature": "loss",
+    "model": "m",
+    "timesteps": [900, 500, 100],
+    "noise": {"policy": "shared", "seed": 3},
+    "cache_dim": CACHE_DIM,
+    "sketch_seed": 5,
+}
+
+
+def write_gradients(path: Path, ids: Sequence[str], gradients: np.ndarray, **metadata: Any) -> Path:
+    """Write a shard of the gradients ``[n, T, P]`` as the cache would."""
+    settings = {**METADATA, "P": gradients.shape[-1], **metadata}
+    norm = np.linalg.norm(gradients, axis=-1).astype(np.float32)
+    unit = (gradients / norm[..., None]).astype(np.float32)
+    sketch = CountSketch(gradients.shape[-1], settings["cache_dim"], settings["sketch_seed"])
+    rows = sketch.apply(torch.from_numpy(unit.reshape(-1, unit.shape[-1]))).numpy()
+    tensors = {
+        "sketch": rows.reshape(*norm.shape, -1).astype(np.float16),
+        "norm": norm,
+        "raw": unit.astype(np.float16),
+    }
+    write_shard(path, ids, settings, tensors)
+    return path
+
+
+def compress_shards(shards: Sequence[Path], width: int, out: Path) -> Path:
+    """Compress shards to ``out`` (``.npy``) with its description beside it."""
+    compress(shards, width, out, out.with_suffix(".json"), out.with_suffix(".metrics.json"))
+    return out

@@ -1,0 +1,235 @@
+"""Mistakes in the config: one sentence that names the key, the value and the fix, before anything runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from checkout import PROJECT, Change, Checkout, micro_config
+
+MODULES = [compile((PROJECT / "rules" / f"{name}.smk").read_text(), name, "exec") for name in ("common", "validation")]
+
+
+def load(config: dict[str, Any]) -> dict[str, Any]:
+    """Run the workflow's config code, which is Python without rules, on a config; return its names."""
+    names: dict[str, Any] = {
+        "config": config,
+        "workflow": SimpleNamespace(
+            basedir=PROJECT,
+            pathvars=SimpleNamespace(apply=lambda path: path.replace("<results>", "results")),
+        ),
+        "WorkflowError": RuntimeError,
+    }
+    for module in MODULES:
+        exec(module, names)
+    return names
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the files that the micro config names exist; their content does not matter here."""
+    monkeypatch.chdir(tmp_path)
+    for path in ("data/red.parquet", "data/green.parquet", "data/blue/000.png"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+
+
+def put(path: str, value: Any) -> Change:
+    """Return a change of one nested key, named with dots; numbers are places in a list."""
+
+    def change(config: Any) -> None:
+        *parents, last = path.split(".")
+        for name in parents:
+            config = config[int(name)] if isinstance(config, list) else config.setdefault(name, {})
+        config[last] = value
+
+    return change
+
+
+def rename(path: str, new: str) -> Change:
+    """Return a change that misspells a key."""
+
+    def change(config: Any) -> None:
+        *parents, last = path.split(".")
+        for name in parents:
+            config = config[int(name)] if isinstance(config, list) else config[name]
+        config[new] = config.pop(last)
+
+    return change
+
+
+SOURCES, RUN, MODEL = "datasets.micro.sources", "runs.micro", "models.micro"
+
+# What is wrong, and what the sentence must hold: the key, the value, the fix.
+MISTAKES: list[tuple[str, Change, list[str]]] = [
+    ("misspelt key", rename(f"{RUN}.influence", "influense"), [RUN, "'influense'", "did you mean 'influence'?"]),
+    ("misspelt nested key", rename(f"{RUN}.influence.widths", "width"), [f"{RUN}.influence", "mean 'widths'?"]),
+    ("misspelt table", rename("models", "modles"), ["the top level", "'modles'", "did you mean 'models'?"]),
+    ("unknown key", put(f"{RUN}.gradients.zzz", 1), [f"{RUN}.gradients", "'zzz'", "known keys are parameters,"]),
+    ("key that is a number", put(f"{RUN}.queries", {5: 1, "x": 2}), [f"{RUN}.queries", "'5'", "known keys are"]),
+    ("missing key", put(MODEL, {"base": "tiny"}), [MODEL, "lacks the key 'dataset'", "add it"]),
+    ("table without entries", put("runs", None), ["runs", "None", "type object"]),
+    ("name with a blank", put("runs", {"my run": {"model": "micro"}}), ["runs", "'my run'", "use letters, digits"]),
+    ("name that is a number", put("runs", {2024: {"model": "micro"}}), ["runs", "2024", "quote a number"]),
+    ("rate as text", put(f"{MODEL}.train.learning_rate", "1e-4"), [f"{MODEL}.train.learning_rate", "'1e-4'", "1.0e-4"]),
+    ("rate of zero", put(f"{MODEL}.train.learning_rate", 0), [f"{MODEL}.train.learning_rate", "0 is less than"]),
+    ("steps as text", put(f"{MODEL}.train.steps", "many"), [f"{MODEL}.train.steps", "'many'", "type integer"]),
+    ("steps with a fraction", put(f"{MODEL}.train.steps", 1.0e3), [f"{MODEL}.train.steps", "1000.0", "type integer"]),
+    ("no for a number", put(f"{RUN}.queries.steps", False), [f"{RUN}.queries.steps", "False", "type integer"]),
+    (
+        "negative seed",
+        put("datasets.micro.seed", -1),
+        ["datasets.micro.seed", "-1", "minimum of 0", "config/README.md"],
+    ),
+    (
+        "unknown choice",
+        put(f"{RUN}.gradients.timesteps.grid", "cubic"),
+        [f"{RUN}.gradients.timesteps.grid", "'cubic'", "choose one of dmin_cubic, uniform, custom"],
+    ),
+    (
+        "unknown method",
+        put(f"{RUN}.influence.methods", ["dmni"]),
+        [f"{RUN}.influence.methods.0", "'dmni'", "choose one"],
+    ),
+    ("width twice", put(f"{RUN}.influence.widths", [64, 64]), [f"{RUN}.influence.widths", "[64, 64]", "non-unique"]),
+    (
+        "width that does not divide",
+        put(f"{RUN}.influence.widths", [64, 100]),
+        [f"{RUN}.influence.widths", "100", "does not divide gradients.cache_dim 256", "use widths that do"],
+    ),
+    ("lists too long", put(f"{RUN}.influence.top_k", 61), [f"{RUN}.influence.top_k", "61", "60 samples", "lower it"]),
+    ("ef below top_k", put(f"{RUN}.influence.hnsw.ef", 9), [f"{RUN}.influence.hnsw.ef", "9", "top_k 10", "raise ef"]),
+    ("k above top_k", put(f"{RUN}.evaluation.k", [5, 20]), [f"{RUN}.evaluation.k", "20", "top_k 10", "raise top_k"]),
+    (
+        "uncompressed, not kept",
+        put(f"{RUN}.gradients.keep_raw", False),
+        [f"{RUN}.influence.uncompressed", "set gradients.keep_raw to true"],
+    ),
+    (
+        "custom grid without timesteps",
+        put(f"{RUN}.gradients.timesteps", {"grid": "custom"}),
+        [f"{RUN}.gradients.timesteps.custom", "is empty", "list the timesteps"],
+    ),
+    (
+        "timestep out of range",
+        put(f"{RUN}.gradients.timesteps", {"grid": "custom", "custom": [1000]}),
+        [f"{RUN}.gradients.timesteps.custom.0", "1000 is greater than the maximum of 999"],
+    ),
+    (
+        "missing file",
+        put(f"{SOURCES}.0.path", "data/rde.parquet"),
+        ["datasets.micro.sources 'red'", "path 'data/rde.parquet' does not exist", "correct it"],
+    ),
+    ("missing folder", put(f"{SOURCES}.2.path", "./data/bleu"), ["sources 'blue'", "'./data/bleu' does not exist"]),
+    ("source twice", put(f"{SOURCES}.1.name", "red"), ["datasets.micro.sources", "'red' twice", "a name of its own"]),
+    *(
+        (f"source named {name}", put(f"{SOURCES}.1.name", name), [f"sources '{name}'", "reserved", "choose another"])
+        for name in ("noise", "mean", "all")
+    ),
+    ("no sources", put(SOURCES, []), [SOURCES, "[]", "non-empty"]),
+    (
+        "no training set",
+        put("datasets.micro.train_fraction", 0.01),
+        ["datasets.micro.train_fraction 0.01", "of 75 rows empty", "change it"],
+    ),
+    (
+        "no test set",
+        put("datasets.micro.train_fraction", 1.0),
+        ["datasets.micro.train_fraction", "1.0 is greater than or equal to the maximum of 1"],
+    ),
+    ("unknown data set", put(f"{MODEL}.dataset", "mirco"), [f"{MODEL}.dataset", "'mirco'", "datasets does not define"]),
+    ("unknown base", put(f"{MODEL}.base", "large"), [f"{MODEL}.base", "'large'", "bases does not define"]),
+    ("unknown model", put(f"{RUN}.model", "mirco"), [f"{RUN}.model", "'mirco'", "models does not define", "correct"]),
+]
+
+
+@pytest.mark.parametrize(("change", "parts"), [case[1:] for case in MISTAKES], ids=[case[0] for case in MISTAKES])
+def test_mistake_is_told_in_one_sentence(change: Change, parts: list[str]) -> None:
+    config = micro_config()
+    change(config)
+    with pytest.raises(SystemExit) as caught:
+        load(config)
+    sentence = str(caught.value)
+    assert sentence.startswith("Error: ")
+    assert sentence.count("\n") == 0
+    assert len(sentence) < 300
+    assert [part for part in parts if part not in sentence] == [], sentence
+
+
+def test_first_mistake_is_told_when_there_are_several() -> None:
+    config = micro_config()
+    put(f"{MODEL}.train.steps", "many")(config)
+    put("figure", {})(config)
+    with pytest.raises(SystemExit, match="top level has the unknown key 'figure'; did you mean 'figures'"):
+        load(config)
+
+
+def test_defaults_are_filled_in() -> None:
+    config = micro_config()
+    load(config)
+    run = config["runs"]["micro"]
+    assert run["gradients"]["timesteps"] == {"grid": "dmin_cubic", "count": 3, "custom": []}
+    assert run["influence"]["hnsw"] == {"M": 16, "ef_construction": 200, "ef": 50, "seed": 100}
+    assert config["models"]["micro"]["train"]["prompt_dropout"] == 0.1
+
+
+def test_defaults_of_two_entries_are_two_values() -> None:
+    config = micro_config()
+    config["runs"]["other"] = {"model": "micro", "influence": {"top_k": 10}, "evaluation": {"k": [5]}}
+    config["runs"]["third"] = {"model": "micro", "influence": {"top_k": 10}, "evaluation": {"k": [5]}}
+    load(config)
+    runs = config["runs"]
+    assert runs["other"]["influence"]["widths"] is not runs["third"]["influence"]["widths"]
+
+
+def test_config_without_runs_is_fine() -> None:
+    load({})
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "base.yaml"])
+def test_shipped_config_follows_the_schema(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    load(yaml.safe_load((PROJECT / "config" / name).read_text()))
+
+
+def test_split_counts_are_those_of_the_assembly() -> None:
+    from dmin.data.assembly import split_counts
+
+    counts = load({})["split_counts"]
+    for rows in (7, 100, 1200):
+        for noise in (0.0, 0.05, 0.29):
+            for fraction in (0.29, 0.8):
+                dataset = {"sources": [{"rows": rows}], "noise": {"fraction": noise}, "train_fraction": fraction}
+                assert counts(dataset) == split_counts(rows, noise, fraction)
+
+
+def test_local_paths_are_those_of_the_library() -> None:
+    from dmin.data.source import is_local
+
+    names = load({})
+    for path in ("data/blue", "data/none", "./none", "/none", "none.parquet", "owner/images", "../x", "images"):
+        assert names["is_local"](path) == is_local(path), path
+
+
+def test_full_disk_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = load(micro_config())
+    names["check_disk"]()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(RuntimeError, match=r"gradient cache needs 0\.0 GiB for 3 shards .* free some space"):
+        names["check_disk"]()
+
+
+def test_snakemake_shows_the_sentence_and_no_more(new_checkout: Callable[[str], Checkout]) -> None:
+    checkout = new_checkout("misspelt")
+    config = micro_config()
+    rename(f"{RUN}.influence.widths", "width")(config)
+    checkout.write_config(yaml.safe_dump(config))
+    result = checkout.snakemake("--dry-run")
+    assert result.returncode == 1
+    lines = [line for line in result.stderr.splitlines() if "profile" not in line]
+    assert lines == [f"Error: {RUN}.influence has the unknown key 'width'; did you mean 'widths'?"]
