@@ -30,7 +30,7 @@ wildcard_constraints:
     feature="loss",
     split="train|queries",
     range=r"\d{8}-\d{8}",
-    method="dmin|dmin_no_norm",
+    method="|".join(GRADIENT_METHODS + SAMPLE_METHODS),
     v=r"\d+|full",
 
 

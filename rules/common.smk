@@ -139,6 +139,28 @@ def shards(run_name, feature, split):
     ]
 
 
+# What a method reads decides its rule; dmin.attribution.registry holds the same names, and a test compares the two.
+GRADIENT_METHODS = [
+    "dmin",
+    "dmin_no_norm",
+    "dmin_renorm",
+    "dmin_centred",
+    "dmin_kernel",
+    "grad_dot",
+    "grad_cos",
+    "tracin_final",
+    "retrac_final",
+    "trak",
+    "relative_if",
+    "renormalised_if",
+]
+SAMPLE_METHODS = ["random", "pixels", "ssim", "clip", "text"]
+
+
+def gradient_methods(run):
+    return [method for method in run["influence"]["methods"] if method in GRADIENT_METHODS]
+
+
 def widths(run):
     return [str(width) for width in sorted(run["influence"]["widths"])] + ["full"] * run["influence"]["uncompressed"]
 
@@ -173,19 +195,22 @@ def index_of(run, v):
 
 
 def exact_tops(run):
-    settings = config["runs"][run]
-    return [
-        f"<results>/runs/{run}/influence/{method}/v{v}/exact/top.parquet"
-        for method in settings["influence"]["methods"]
-        for v in widths(settings)
-    ]
+    settings, root = config["runs"][run], f"<results>/runs/{run}/influence"
+    tops = []
+    for method in settings["influence"]["methods"]:
+        if method in SAMPLE_METHODS:
+            tops.append(f"{root}/{method}/top.parquet")
+        else:
+            tops += [f"{root}/{method}/v{v}/exact/top.parquet" for v in widths(settings)]
+    return tops
 
 
-def retrieved_tops(run):
+def retrieved_tops(run, backend="hnsw"):
+    """The ranked lists from an index, or the exact ones of the same widths."""
     influence = config["runs"][run]["influence"]
     if "dmin" not in influence["methods"]:
         return []
-    return [f"<results>/runs/{run}/influence/dmin/v{v}/hnsw/top.parquet" for v in sorted(influence["widths"])]
+    return [f"<results>/runs/{run}/influence/dmin/v{v}/{backend}/top.parquet" for v in sorted(influence["widths"])]
 
 
 def metrics_of(wildcards):
@@ -198,7 +223,7 @@ def metrics_of(wildcards):
         "query": [path.replace(".safetensors", ".metrics.json") for path in shards(run, "loss", "queries")],
         "compress": [f"{root}/sketch/loss/v{v}/train.metrics.json" for v in compressed],
         "index": [index_of(run, v).replace(".hnsw", ".metrics.json") for v in compressed],
-        "score": [path.replace("exact/top.parquet", "scores.metrics.json") for path in exact_tops(run)],
+        "score": [path.replace("exact/", "").replace("top.parquet", "scores.metrics.json") for path in exact_tops(run)],
         "retrieve": [path.replace("top.parquet", "retrieval.metrics.json") for path in retrieved_tops(run)],
     }
 
@@ -226,12 +251,15 @@ def shown_width(run):
 
 def rankings(run):
     """The ranked lists that the explorer shows, by label."""
-    settings, width = config["runs"][run], shown_width(run)
-    return {
-        f"{method}, v={v}": f"<results>/runs/{run}/influence/{method}/v{v}/exact/top.parquet"
-        for method in settings["influence"]["methods"]
-        for v in [str(width)] + ["full"] * settings["influence"]["uncompressed"]
-    }
+    settings, width, root = config["runs"][run], shown_width(run), f"<results>/runs/{run}/influence"
+    labelled = {}
+    for method in settings["influence"]["methods"]:
+        if method in SAMPLE_METHODS:
+            labelled[method] = f"{root}/{method}/top.parquet"
+            continue
+        for v in [str(width)] + ["full"] * settings["influence"]["uncompressed"]:
+            labelled[f"{method}, v={v}"] = f"{root}/{method}/v{v}/exact/top.parquet"
+    return labelled
 
 
 def explorer_notes(settings):

@@ -28,7 +28,7 @@ rule evaluate_detection:
 rule evaluate_retrieval:
     input:
         found=lambda w: retrieved_tops(w.run),
-        exact=lambda w: [path.replace("/hnsw/", "/exact/") for path in retrieved_tops(w.run)],
+        exact=lambda w: retrieved_tops(w.run, "exact"),
         retrievals=lambda w: [path.replace("top.parquet", "retrieval.metrics.json") for path in retrieved_tops(w.run)],
         indexes=lambda w: [
             index_of(w.run, v).replace(".hnsw", ".metrics.json") for v in sorted(run_of(w)["influence"]["widths"])

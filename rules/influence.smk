@@ -18,14 +18,46 @@ rule score:
         "<logs>/score/{run}/{method}/v{v}.log",
     benchmark:
         "<benchmarks>/score/{run}/{method}/v{v}.tsv"
+    wildcard_constraints:
+        method="|".join(GRADIENT_METHODS),
     conda:
         "../envs/dmin.yaml"
     threads: config["compute"]["threads"]
     params:
         top_k=lambda w: run_of(w)["influence"]["top_k"],
+        options=section("runs", "{run}", "influence", "options"),
         code=code_digest("score"),
     script:
         "../scripts/score.py"
+
+
+rule score_samples:
+    input:
+        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        queries="<run>/queries/queries.parquet",
+    output:
+        scores="<run>/influence/{method}/scores.npy",
+        description="<run>/influence/{method}/scores.json",
+        top="<run>/influence/{method}/top.parquet",
+        metrics="<run>/influence/{method}/scores.metrics.json",
+    log:
+        "<logs>/score_samples/{run}/{method}.log",
+    benchmark:
+        "<benchmarks>/score_samples/{run}/{method}.tsv"
+    wildcard_constraints:
+        method="|".join(SAMPLE_METHODS),
+    conda:
+        "../envs/dmin.yaml"
+    threads: config["compute"]["threads"]
+    resources:
+        device=config["compute"]["device"],
+        batch=config["compute"]["encode_batch"],
+    params:
+        top_k=lambda w: run_of(w)["influence"]["top_k"],
+        options=section("runs", "{run}", "influence", "options"),
+        code=code_digest("score_samples"),
+    script:
+        "../scripts/score_samples.py"
 
 
 rule build_index:

@@ -169,9 +169,10 @@ rule figures:
                 "training",
                 "queries",
                 *(["retrieval"] if "dmin" in settings["influence"]["methods"] else []),
-                *(f"scores/{method}-v{shown_width(run)}" for method in settings["influence"]["methods"]),
+                *(f"scores/{method}-v{shown_width(run)}" for method in gradient_methods(settings)),
                 *(
-                    f"gallery/{settings['influence']['methods'][0]}-v{shown_width(run)}/{source['name']}"
+                    f"gallery/{method}-v{shown_width(run)}/{source['name']}"
+                    for method in gradient_methods(settings)[:1]
                     for source in dataset_of(settings)["sources"]
                 ),
             ]

@@ -17,4 +17,5 @@ with job(snakemake):
         Path(snakemake.output.description),
         Path(snakemake.output.top),
         Path(snakemake.output.metrics),
+        snakemake.params.options,
     )

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from fabricated import CACHE_DIM, compress_shards, write_gradients
 from tiny_pipeline import TIMESTEPS, gradient_config, make_shard, random_samples
 
@@ -19,7 +18,6 @@ from dmin.attribution.dmin import dmin_scores
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.errors import UserError
 from dmin.gradients.shard import Shard
-from dmin.models.encoded import EncodedSamples
 
 P, T, N, M = 100, 3, 11, 4
 
@@ -58,9 +56,8 @@ def _loop(files: tuple[list[Path], list[Path]], width: int | None, normalise: bo
         rows = [Shard(path).read("raw" if width is None else "sketch").astype(np.float64) for path in shards]
         values = np.concatenate(rows)
         if width is not None:
-            folded = [values[..., start :: 1][..., : CACHE_DIM // width].sum(-1) for start in
-                      range(0, CACHE_DIM, CACHE_DIM // width)]  # fmt: skip
-            values = np.stack(folded, -1)
+            group = CACHE_DIM // width
+            values = np.stack([values[..., cell * group : (cell + 1) * group].sum(-1) for cell in range(width)], -1)
         norms = np.concatenate([Shard(path).read("norm").astype(np.float64) for path in shards])
         sides.append(values if normalise else values * norms[..., None])
     train, queries = sides
@@ -107,7 +104,7 @@ def test_blocks_do_not_change_scores(
     for size in (1, 4 * T * (width or P) * 4):
         monkeypatch.setattr(gradient_rows, "BLOCK_BYTES", size)
         assert len(list(rows[1].blocks())) > 2
-        np.testing.assert_allclose(dmin_scores(*rows, normalise), scores, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(dmin_scores(*rows, normalise), scores, atol=1e-6 * np.abs(scores).max())
 
 
 def test_scores_are_symmetric_and_bounded(files: tuple[list[Path], list[Path]], tmp_path: Path) -> None:
@@ -227,8 +224,3 @@ def test_rows_keep_the_order_of_the_shards(files: tuple[list[Path], list[Path]])
     assert rows.ids == [f"a/{n}" for n in (*range(6, N), *range(6))]
     np.testing.assert_array_equal(rows.norms[:5], Shard(files[0][1]).read("norm"))
     np.testing.assert_array_equal(rows.all()[5:], Shard(files[0][0]).read("raw").astype(np.float32))
-
-
-def test_encoded_samples_of_the_pipeline_have_the_shapes_that_scores_need() -> None:
-    samples = random_samples(2)
-    assert isinstance(samples, EncodedSamples) and samples.latents.dtype == torch.float32

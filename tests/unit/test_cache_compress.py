@@ -23,7 +23,9 @@ P = 100
 def shards(tmp_path: Path) -> list[Path]:
     gradients = np.random.default_rng(0).standard_normal((9, 3, P)).astype(np.float32)
     return [
-        write_gradients(tmp_path / f"{start}.safetensors", [f"s/{n}" for n in range(start, stop)], gradients[start:stop])
+        write_gradients(
+            tmp_path / f"{start}.safetensors", [f"s/{n}" for n in range(start, stop)], gradients[start:stop]
+        )
         for start, stop in ((0, 4), (4, 5), (5, 9))
     ]
 
@@ -76,11 +78,13 @@ def test_torn_and_mixed_shards_are_refused(shards: list[Path], tmp_path: Path) -
     data = bytearray(shards[1].read_bytes())
     data[-1] ^= 1
     shards[1].write_bytes(data)
-    with pytest.raises(UserError, match=r"4\.safetensors' fails its checksum"):
+    with pytest.raises(UserError, match=r"4\.safetensors' fails the checksum of 'sketch'"):
         compress_shards(shards, 8, tmp_path / "out" / "train.npy")
     assert not list((tmp_path / "out").iterdir())
     write_gradients(shards[1], ["s/4"], np.ones((1, 3, P)), sketch_seed=6)
-    with pytest.raises(UserError, match=r"0\.safetensors' and '.*4\.safetensors' differ in sketch_seed \(5 against 6\)"):
+    with pytest.raises(
+        UserError, match=r"0\.safetensors' and '.*4\.safetensors' differ in sketch_seed \(5 against 6\)"
+    ):
         compress_shards(shards, 8, tmp_path / "out" / "train.npy")
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+
 from dmin.data.assembly import assemble_dataset, split_counts
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, sample_pixels, write_samples
 from dmin.errors import UserError
-from PIL import Image
 
 CONFIG: dict[str, Any] = {
     "size": 8,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from dmin.data.atomic import atomic_path, write_csv, write_json, write_parquet
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+
 from dmin.data.excerpt import excerpt_source, remaining_rows
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, sample_pixels, write_samples
 from dmin.errors import UserError
-from PIL import Image
 
 EXAMPLE = Path(__file__).parents[2] / "resources" / "example" / "data"
 

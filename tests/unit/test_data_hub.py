@@ -11,11 +11,12 @@ import datasets
 import pandas as pd
 import pytest
 from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub import errors as hub_errors
+from PIL import Image
+
 from dmin.data import hub
 from dmin.data.source import fetch_source
 from dmin.errors import UserError
-from huggingface_hub import errors as hub_errors
-from PIL import Image
 
 # The client's own HTTP module, whichever release it uses.
 http = sys.modules[hub_errors.HfHubHTTPError.__bases__[0].__module__.split(".")[0]]

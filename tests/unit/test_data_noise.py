@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from dmin.data.noise import add_noise
 from dmin.seeds import derive_generator
-from PIL import Image
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])

@@ -8,10 +8,11 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+
 from dmin.data.images import encode_png
 from dmin.data.samples import ROW_GROUP, image_bytes, iter_samples, read_samples, sample_pixels, write_samples
 from dmin.errors import UserError
-from PIL import Image
 
 
 def _frame(count: int = 3, mode: str = "RGB") -> pd.DataFrame:

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+
 from dmin.data.source import SOURCE_COLUMNS, fetch_source
 from dmin.errors import UserError
-from PIL import Image
 
 
 def settings(path: object, **changes: Any) -> dict[str, Any]:

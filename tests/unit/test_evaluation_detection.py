@@ -44,7 +44,8 @@ def _random_top(queries: int, hit_rate: float, k: int = 10, seed: int = 0) -> pd
     generator = np.random.default_rng(seed)
     lists = {
         (f"q/{subset}/{number}", subset): [
-            subset if hit else "noise" for hit in generator.random(k) < generator.uniform(hit_rate - 0.3, hit_rate + 0.3)
+            subset if hit else "noise"
+            for hit in generator.random(k) < generator.uniform(hit_rate - 0.3, hit_rate + 0.3)
         ]
         for subset in ("a", "b")
         for number in range(queries)
@@ -164,8 +165,9 @@ def test_table_of_several_lists(tmp_path: Path) -> None:
     deep = table[table["k"] == 4]
     # The whole list is the same set, in whatever order, and all lists share their resamples.
     for column in ("rate", "low", "high"):
-        assert deep.loc[deep["backend"] == "hnsw", column].tolist() == deep.loc[
-            deep["backend"] == "exact", column
-        ].tolist()
+        assert (
+            deep.loc[deep["backend"] == "hnsw", column].tolist()
+            == deep.loc[deep["backend"] == "exact", column].tolist()
+        )
     first = table[(table["k"] == 1) & (table["subset"] == "b")].set_index("backend")["rate"]
     assert first.to_dict() == pytest.approx({"hnsw": 1 / 3, "exact": 2 / 3})

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+
 from dmin.errors import UserError
 from dmin.figures.explorer import write_explorer
-from PIL import Image
 
 HOSTILE = '</script><b>bold</b><!-- <script> &lt; \u2028 "quoted" \\ {{ 7 * 7 }}'
 VOID = {"meta", "link", "input", "img", "br", "hr"}

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
 from dmin.errors import UserError
 from dmin.figures.canvas import wrap_caption
 from dmin.figures.contact_sheet import plot_contact_sheet
@@ -23,8 +26,6 @@ from dmin.figures.scores import plot_score_distributions
 from dmin.figures.style import relation, save_figure, subset_colours
 from dmin.figures.tables import width_text
 from dmin.figures.training import plot_training
-from matplotlib.figure import Figure
-from PIL import Image
 
 
 def detection_table(

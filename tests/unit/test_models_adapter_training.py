@@ -47,9 +47,7 @@ def _train(
     return adapter.read_bytes(), curve.read_bytes()
 
 
-def test_files_are_written_and_nothing_else(
-    tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path
-) -> None:
+def test_files_are_written_and_nothing_else(tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     _train(tiny_base, tiny_samples, folder)
     adapter = folder / "pytorch_lora_weights.safetensors"
@@ -129,9 +127,7 @@ def test_dropped_prompts_become_the_empty_one(
         assert [torch.equal(row, empty[0]) for row in seen[0]] == [expected] * 4
 
 
-def test_unknown_target_stops_before_training(
-    tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path
-) -> None:
+def test_unknown_target_stops_before_training(tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path) -> None:
     model = {**MODEL, "lora": {**LORA, "targets": ["to_x"]}}
     with pytest.raises(UserError, match=r"lora\.targets names 'to_x'"):
         _train(tiny_base, tiny_samples, tmp_path / "model", model)

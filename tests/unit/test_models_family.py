@@ -142,7 +142,7 @@ def test_velocity_target(tiny_base: Mapping[str, Any], pair: tuple[Tensor, Tenso
 def test_unsupported_bases_are_refused(tiny_base: Mapping[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has prediction_type 'sample'; epsilon and v_prediction are supported"):
         load_family(_with_prediction(tiny_base, "sample", tmp_path / "base"), CPU, [])
-    with pytest.raises(UserError, match="family 'pixel_art' is unknown; choose one of .*stable_diffusion"):
+    with pytest.raises(UserError, match=r"family 'pixel_art' is unknown; choose one of .*stable_diffusion"):
         load_family({**tiny_base, "family": "pixel_art"}, CPU, [])
 
 
@@ -174,9 +174,7 @@ def test_adapter_round_trip_keeps_the_output_and_its_scale(tiny_base: Mapping[st
     # The adapter must weigh in, or a lost scale would not show.
     assert (before - plain).abs().max() > 1e-2
     assert (after - before).abs().max() <= 1e-6
-    scales = {
-        scale for module in loaded.denoiser.modules() for scale in getattr(module, "scaling", {}).values()
-    }
+    scales = {scale for module in loaded.denoiser.modules() for scale in getattr(module, "scaling", {}).values()}
     assert scales == {LORA["alpha"] / LORA["rank"]}
     assert not any(value.requires_grad for value in loaded.denoiser.parameters())
 
@@ -190,9 +188,7 @@ def test_adapter_file_does_not_depend_on_hash_order(tiny_adapter: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:While injecting the PEFT adapters:RuntimeWarning")
-def test_adapters_that_do_not_fit_are_refused(
-    tiny_base: Mapping[str, Any], tiny_adapter: Path, tmp_path: Path
-) -> None:
+def test_adapters_that_do_not_fit_are_refused(tiny_base: Mapping[str, Any], tiny_adapter: Path, tmp_path: Path) -> None:
     weights = load_file(tiny_adapter)
     renamed = {name.replace("to_q", "to_x"): value for name, value in weights.items()}
     halved = dict(list(weights.items())[1:])

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dmin.errors import UserError
 from dmin.models import training_state
 from dmin.models.fit import cosine_rate, fit
 from dmin.models.training_state import TrainingState
@@ -134,7 +135,7 @@ def test_loss_that_is_not_finite_stops_at_its_step(tmp_path: Path, bad: float) -
     problem = _Problem("a", tmp_path)
     losses = problem.loss_at
     problem.loss_at = lambda step: losses(step) * (bad if step == 4 else 1.0)  # type: ignore[method-assign]
-    with pytest.raises(FloatingPointError, match=f"toy: the loss is {bad} at step 5; lower learning_rate"):
+    with pytest.raises(UserError, match=f"Training the toy: the loss is {bad} at step 5; lower learning_rate"):
         problem.run()
 
 

@@ -33,8 +33,6 @@ def test_numbers_and_their_text_are_one_name() -> None:
 
 
 def test_generators_repeat() -> None:
-    first, second, other = (
-        torch.randn(8, generator=derive_generator(3, "step", number)) for number in (1, 1, 2)
-    )
+    first, second, other = (torch.randn(8, generator=derive_generator(3, "step", number)) for number in (1, 1, 2))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)

@@ -25,7 +25,6 @@ def test_round_trip(path: Path) -> None:
     assert shard.ids == ["x/1", "x/2+noise", "y/1", "é/ü"]
     assert shard.metadata == {**METADATA, "P": 64}
     assert shard.read("norm").shape == (4, 3)
-    shard.verify()
 
 
 def test_equal_contents_give_equal_bytes(path: Path, tmp_path: Path) -> None:
@@ -41,8 +40,17 @@ def test_checksum_catches_one_flipped_bit(path: Path, share: float) -> None:
     data[start + int(share * (len(data) - start))] ^= 1
     path.write_bytes(data)
     shard = Shard(path)
-    with pytest.raises(UserError, match=r"Gradient shard '.*a\.safetensors' fails its checksum; delete it"):
-        shard.verify()
+    with pytest.raises(UserError, match=r"Gradient shard '.*a\.safetensors' fails the checksum of '.*'; delete it"):
+        for name in sorted(shard.names):
+            shard.read(name)
+
+
+def test_changed_header_is_refused(path: Path) -> None:
+    data = path.read_bytes()
+    assert data.count(b"x/1") == 1
+    path.write_bytes(data.replace(b"x/1", b"x/9"))
+    with pytest.raises(UserError, match=r"a\.safetensors' is torn or foreign \(its header fails the checksum\)"):
+        Shard(path)
 
 
 @pytest.mark.parametrize("keep", [0, 7, 20, 500, -1])

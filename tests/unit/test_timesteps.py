@@ -83,4 +83,4 @@ def test_grids_descend_without_repeats_inside_the_range(grid: str, family: str) 
         steps = timestep_grid(_config(grid, count), family)
         assert len(steps) == count
         assert steps == sorted(set(steps), reverse=True)
-        assert 0 <= steps[-1] and steps[0] <= 999
+        assert steps[-1] >= 0 and steps[0] <= 999

@@ -83,6 +83,7 @@ def gradient_config(**changes: Any) -> dict[str, Any]:
         "timesteps": {"grid": "custom", "count": len(TIMESTEPS), "custom": TIMESTEPS},
         "noise": {"policy": "by_id", "seed": 3},
         "cache_dim": 1024,
+        "sketch_kind": "permutation",
         "sketch_seed": 5,
         "keep_raw": True,
         "precision": "float32",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import shutil
@@ -27,27 +26,33 @@ def micro_config() -> dict[str, Any]:
     return yaml.safe_load(MICRO.read_text())
 
 
+def write_template(folder: Path) -> None:
+    """Write what every checkout holds: the workflow's own files, the micro config, its data and its base."""
+    shutil.copy2(PROJECT / "Snakefile", folder)
+    for name in ("rules", "scripts", "schemas", "report", "profiles", "envs"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    (folder / "config").mkdir()
+    shutil.copy2(MICRO, folder / "config" / "config.yaml")
+    write_table(folder / "data" / "red.parquet", "red", 24)
+    write_table(folder / "data" / "green.parquet", "green", 24)
+    write_folder(folder / "data" / "blue", "blue", 24)
+    write_base(folder / "base")
+
+
 class Checkout:
-    """The workflow's own files, the micro config as ``config/config.yaml``, its data and its base.
+    """A copy of a template, in which Snakemake runs.
 
     A copy, because ``--configfile`` would merge the micro config into the example's instead of replacing it, and
-    because tests edit the code.
+    because tests edit the code; of a template, so that all checkouts of a session are equal.
     """
 
-    def __init__(self, root: Path, parts: Path) -> None:
+    def __init__(self, root: Path, template: Path) -> None:
         self.root = root
-        shutil.copytree(parts, root, dirs_exist_ok=True)
-        shutil.copy2(PROJECT / "Snakefile", root)
-        for folder in ("rules", "scripts", "schemas", "report", "profiles", "envs"):
-            # Times are kept: Snakemake takes a newer script for a changed one.
-            shutil.copytree(PROJECT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        self.write_config(MICRO.read_text())
+        shutil.copytree(template, root, dirs_exist_ok=True)
 
     def write_config(self, text: str) -> None:
         """Replace the config."""
-        path = self.root / "config" / "config.yaml"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+        (self.root / "config" / "config.yaml").write_text(text)
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake here, with the library of this checkout."""
@@ -84,7 +89,7 @@ class Checkout:
 
     def plan_with(self, change: Change) -> dict[str, int]:
         """Return the plan under a changed config, and put the config back."""
-        config = copy.deepcopy(micro_config())
+        config = micro_config()
         change(config)
         return self.plan_as(yaml.safe_dump(config, sort_keys=False))
 
@@ -106,11 +111,3 @@ class Checkout:
             return self.plan()
         finally:
             path.write_text(text)
-
-
-def write_parts(folder: Path) -> None:
-    """Write the data and the base that the micro config names."""
-    write_table(folder / "data" / "red.parquet", "red", 24)
-    write_table(folder / "data" / "green.parquet", "green", 24)
-    write_folder(folder / "data" / "blue", "blue", 24)
-    write_base(folder / "base")

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkout import Checkout, write_parts
+from checkout import Checkout, write_template
 
 
 @pytest.fixture(scope="session")
 def new_checkout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Checkout]:
     """Return a function that makes a fresh checkout, nothing run in it yet."""
-    parts = tmp_path_factory.mktemp("parts")
-    write_parts(parts)
-    return lambda name: Checkout(tmp_path_factory.mktemp(name), parts)
+    template = tmp_path_factory.mktemp("template")
+    write_template(template)
+    return lambda name: Checkout(tmp_path_factory.mktemp(name), template)
 
 
 @pytest.fixture(scope="session")

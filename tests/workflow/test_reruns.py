@@ -92,15 +92,7 @@ def test_longer_lists_score_again_only(finished: Checkout) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("sketch_seed", 7),
-        ("timesteps.count", 4),
-        ("noise.policy", "by_id"),
-        ("cache_dim", 512),
-    ],
-)
+@pytest.mark.parametrize(("path", "value"), [("sketch_seed", 7), ("timesteps.count", 4), ("noise.policy", "by_id")])
 def test_gradient_setting_caches_again_and_never_trains(finished: Checkout, path: str, value: Any) -> None:
     assert set(plan_with(finished, f"runs.micro.gradients.{path}", value)) == CACHED
 
@@ -131,7 +123,7 @@ def test_more_rows_of_a_source_fetch_that_source_only(finished: Checkout) -> Non
 
 def test_changed_image_in_a_folder_is_fetched_again(finished: Checkout) -> None:
     path = finished.root / "data" / "blue" / "000.png"
-    before, stat = path.read_bytes(), path.stat()
+    before = path.read_bytes()
     try:
         path.write_bytes((path.parent / "001.png").read_bytes())
         plan = finished.plan()
@@ -139,7 +131,6 @@ def test_changed_image_in_a_folder_is_fetched_again(finished: Checkout) -> None:
         path.write_bytes(before)
     assert set(plan) == EVERYTHING
     assert plan["fetch_source"] == 1
-    assert stat.st_size == len(before)
 
 
 def reversed_keys(value: Any) -> Any:
@@ -175,12 +166,8 @@ def test_writing_defaults_out_reruns_nothing(finished: Checkout) -> None:
 
 
 def test_speed_settings_rerun_nothing(finished: Checkout) -> None:
-    def hurry(config: dict[str, Any]) -> None:
-        config["compute"] = {
-            "device": "auto", "threads": 1, "save_every": 1, "encode_batch": 7, "sample_batch": 5, "gradient_batch": 11,
-        }  # fmt: skip
-
-    assert finished.plan_with(hurry) == {}
+    batches = {"encode_batch": 7, "sample_batch": 5, "gradient_batch": 11}
+    assert plan_with(finished, "compute", {"device": "auto", "threads": 2, "save_every": 1} | batches) == {}
 
 
 def test_second_run_of_a_model_shares_it(finished: Checkout) -> None:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from dmin.attribution.gradient_rows import GradientRows
-from dmin.gradients.shard import require_equal_metadata
+from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
+
+
+def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+    """Return DMin's scores, float32 ``[queries, train]``; there is nothing to set.
+
+    Raises:
+        UserError: the two sides were cached under different settings.
+    """
+    return dmin_scores(queries, train, normalise=True)
 
 
 def dmin_scores(queries: GradientRows, train: GradientRows, normalise: bool) -> np.ndarray:
@@ -20,12 +31,7 @@ def dmin_scores(queries: GradientRows, train: GradientRows, normalise: bool) -> 
     Raises:
         UserError: the two sides were cached under different settings.
     """
-    require_equal_metadata(
-        {**queries.metadata, "width": queries.width},
-        {**train.metadata, "width": train.width},
-        "query gradients",
-        "training gradients",
-    )
+    require_equal_settings(queries, train)
     left = queries.all()
     if not normalise:
         left *= queries.norms[:, :, None]

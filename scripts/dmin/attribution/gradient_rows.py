@@ -64,3 +64,17 @@ class GradientRows:
     def all(self) -> np.ndarray:
         """Return every row at once, float32 ``[N, T, width]``."""
         return np.concatenate([block for _, block in self.blocks()])
+
+
+def require_equal_settings(queries: GradientRows, train: GradientRows) -> None:
+    """Refuse queries and training samples whose gradients differ in more than their samples.
+
+    Raises:
+        UserError: naming the first setting that differs.
+    """
+    require_equal_metadata(
+        {**queries.metadata, "width": queries.width},
+        {**train.metadata, "width": train.width},
+        "query gradients",
+        "training gradients",
+    )

@@ -1,24 +1,20 @@
-"""Score the training samples of a run by one method, from files to files."""
+"""Score the training samples of a run by one method that reads gradients, from files to files."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from dmin.attribution.dmin import dmin_scores
 from dmin.attribution.gradient_rows import GradientRows
-from dmin.attribution.ranking import rank_top
+from dmin.attribution.outputs import check_top_k, write_scores
+from dmin.attribution.registry import find_method
 from dmin.attribution.subsets import read_subsets
-from dmin.data.atomic import atomic_path, write_json, write_parquet
 from dmin.errors import UserError
 from dmin.evaluation.meter import Meter
 
 log = logging.getLogger(__name__)
-
-NORMALISED = {"dmin": True, "dmin_no_norm": False}
 
 
 def score(
@@ -33,28 +29,30 @@ def score(
     description: Path,
     top: Path,
     metrics: Path,
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the scores ``[queries, train]`` fp32 of ``method``, their ids, and the ranked lists of length ``top_k``.
 
     Args:
         train_sketch: compressed gradients; None scores the uncompressed ones of the shards. Likewise ``query_sketch``.
         samples: tables that name the subset of every query and training sample.
+        settings: of the method; None leaves its defaults.
 
     Raises:
-        UserError: a file is torn, the settings differ, a score is not finite, or ``top_k`` exceeds the training set.
+        UserError: the method is unknown or reads no gradients, a file is torn, settings differ or are out of range,
+            a score is not finite, or ``top_k`` exceeds the training set.
     """
+    entry = find_method(method)
+    if entry.inputs != "gradients":
+        raise UserError(f"Method {method} reads no gradients; score it from the sample tables.")
+    options = settings or {}
     with Meter() as meter:
         train = GradientRows(train_shards, train_sketch)
         queries = GradientRows(query_shards, query_sketch)
-        if top_k > len(train.ids):
-            raise UserError(f"influence.top_k is {top_k}, but the training set has {len(train.ids)} samples; lower it.")
-        values = dmin_scores(queries, train, NORMALISED[method])
-    if not np.isfinite(values).all():
-        raise UserError(f"Method {method} gave scores that are not finite; check the gradient cache's log.")
-    with atomic_path(scores) as temporary:
-        np.save(temporary, values)
-    write_json({**train.metadata, "method": method, "width": train.width, "queries": queries.ids, "train": train.ids},
-               description)  # fmt: skip
-    write_parquet(rank_top(values, queries.ids, train.ids, read_subsets(samples), top_k), top)
+        check_top_k(top_k, len(train.ids))
+        values = entry.scores(queries, train, options)
+    facts = {**train.metadata, "method": method, "width": train.width, **entry.facts(options)}
+    subsets = read_subsets(samples)
+    write_scores(values, queries.ids, train.ids, subsets, top_k, facts, scores, description, top)
     meter.write(metrics, method=method, queries=len(queries.ids), samples=len(train.ids), bytes=scores.stat().st_size)
     log.info("%s: %d x %d scores in %.2f s", method, *values.shape, meter.seconds)

@@ -33,7 +33,8 @@ def evaluate_cost(stages: Mapping[str, Sequence[Path]], out: Path) -> None:
         for path, fact in zip(stages[stage], read[stage], strict=True):
             rows.append(_row("dmin", f"{stage} v={_width(path)}", [fact], fact["bytes"], fact["samples"]))
     for path, fact in zip(stages["score"], read["score"], strict=True):
-        rows.append(_row(fact["method"], f"score v={_width(path)}", [fact], fact["bytes"], fact["samples"]))
+        stage = "score" if path.parent.name == fact["method"] else f"score v={_width(path)}"
+        rows.append(_row(fact["method"], stage, [fact], fact["bytes"], fact["samples"]))
     for path, fact in zip(stages["retrieve"], read["retrieve"], strict=True):
         rows.append(_row("dmin", f"retrieve v={_width(path)}", [fact], None, 1))
     table = pd.DataFrame(rows, columns=COLUMNS)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dmin.digests import config_digest, file_digest
+from dmin.digests import base_digest, config_digest, file_digest
 from dmin.errors import UserError
 from dmin.evaluation.meter import Meter
 from dmin.gradients.engine import PerSampleGradients
@@ -44,7 +44,11 @@ class GradientPass:
         parameters = select_parameters(self.family.denoiser, self.config["parameters"])
         self.engine = PerSampleGradients(self.family.denoiser, parameters)
         self.sketch = CountSketch(
-            self.engine.parameter_count, self.config["cache_dim"], self.config["sketch_seed"], self.device
+            self.engine.parameter_count,
+            self.config["cache_dim"],
+            self.config["sketch_seed"],
+            self.device,
+            self.config["sketch_kind"],
         )
 
     def compute(self, rows: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
@@ -121,7 +125,7 @@ def cache_gradients(
     metadata = {
         "feature": feature,
         "model": file_digest(adapter),
-        "base": base,
+        "base": base_digest(base),
         "parameters": config["parameters"],
         "P": parameters,
         "timesteps": timesteps,
@@ -129,6 +133,7 @@ def cache_gradients(
         "objective": "training",
         "precision": config["precision"],
         "cache_dim": width,
+        "sketch_kind": config["sketch_kind"],
         "sketch_seed": config["sketch_seed"],
     }
     for line in gradient_pass.engine.coverage:
@@ -152,6 +157,7 @@ def cache_gradients(
         "samples": file_digest(samples),
         "ids": config_digest(encoded.ids),
         "arrays": sorted(shapes),
+        "on_bad_loss": config["on_bad_loss"],
     }
     progress = Progress(shard.parent / ".resume", shard.stem, config_digest(settings), settings, shapes)
     if progress.done:

@@ -1,21 +1,33 @@
-"""Fold a sketch to a smaller width."""
+"""From a wide sketch to a narrower one."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dmin.errors import UserError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
-def fold(sketch: np.ndarray, v: int) -> np.ndarray:
-    """Sum contiguous groups of a sketch ``[..., width]`` to ``[..., v]``; exactly the sketch of width ``v``.
+Array = TypeVar("Array", "np.ndarray", "torch.Tensor")
 
-    Source: DMin, gradient compression; groups of the same permutation nest.
+
+def fold(sketch: Array, v: int) -> Array:
+    """Return the exact sketch at the smaller width ``v``: sums of contiguous groups, ``[..., width] -> [..., v]``.
+
+    Takes and gives NumPy arrays or tensors. Folding in steps equals folding at once; the fold of a unit sketch has
+    no unit length.
 
     Raises:
-        UserError: ``v`` does not divide the width.
+        UserError: ``v`` is not positive or does not divide the width.
+
+    Source: DMin, gradient compression.
     """
     width = sketch.shape[-1]
     if v < 1 or width % v:
-        raise UserError(f"The width v={v} does not divide cache_dim {width}; use a width that does.")
-    return sketch.reshape(*sketch.shape[:-1], v, width // v).sum(-1)
+        raise UserError(
+            f"Width v={v} does not divide cache_dim {width}: choose divisors of cache_dim, such as {width // 2}."
+        )
+    groups: Any = sketch.reshape(*sketch.shape[:-1], v, width // v)
+    return groups.sum(-1)

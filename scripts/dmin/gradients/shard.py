@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from dmin.data.atomic import atomic_path
 from dmin.errors import UserError
 
-SAMPLE_KEYS = ("ids", "checksum", "samples")
+SAMPLE_KEYS = ("ids", "checksums")
 
 
 class Shard:
@@ -31,10 +31,13 @@ class Shard:
         self.path = path
         try:
             with safe_open(path, framework="np") as file:
-                header = json.loads(file.metadata()["dmin"])
-                self.names = set(file.keys())
+                digest, _, text = file.metadata()["dmin"].partition(" ")
+            if hashlib.sha256(text.encode()).hexdigest() != digest:
+                raise ValueError("its header fails the checksum")
+            header = json.loads(text)
             self.ids: list[str] = header["ids"]
-            self.checksum: str = header["checksum"]
+            self._checksums: dict[str, str] = header["checksums"]
+            self.names = set(self._checksums)
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise UserError(
                 f"Gradient shard '{path}' is torn or foreign ({error}); delete it and run again."
@@ -42,41 +45,32 @@ class Shard:
         self.metadata: dict[str, Any] = {key: value for key, value in header.items() if key not in SAMPLE_KEYS}
 
     def read(self, name: str) -> np.ndarray:
-        """Return one tensor.
+        """Return one tensor, checked against its checksum.
 
         Raises:
-            UserError: the shard does not hold it.
+            UserError: the shard does not hold it, or the checksum fails.
         """
         if name not in self.names:
             raise UserError(f"Gradient shard '{self.path}' holds no '{name}'; set gradients.keep_raw and run again.")
         with safe_open(self.path, framework="np") as file:
-            return file.get_tensor(name)
-
-    def verify(self) -> None:
-        """Check every byte against the checksum.
-
-        Raises:
-            UserError: they differ.
-        """
-        with safe_open(self.path, framework="np") as file:
-            tensors = {name: file.get_tensor(name) for name in sorted(self.names)}
-        if _checksum(tensors) != self.checksum:
-            raise UserError(f"Gradient shard '{self.path}' fails its checksum; delete it and run again.")
+            values: np.ndarray = file.get_tensor(name)
+        if _checksum(values) != self._checksums[name]:
+            raise UserError(f"Gradient shard '{self.path}' fails the checksum of '{name}'; delete it and run again.")
+        return values
 
 
 def write_shard(path: Path, ids: Sequence[str], metadata: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a shard atomically, with a checksum over its tensors."""
-    header = {**metadata, "ids": list(ids), "checksum": _checksum(tensors)}
+    """Write a shard atomically, with a checksum of every tensor and of the header."""
+    checksums = {name: _checksum(values) for name, values in tensors.items()}
+    text = json.dumps({**metadata, "ids": list(ids), "checksums": checksums}, sort_keys=True)
     with atomic_path(path) as temporary:
-        save_file(dict(tensors), temporary, metadata={"dmin": json.dumps(header, sort_keys=True)})
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        # One key, because safetensors writes several in random order.
+        save_file(dict(tensors), temporary, metadata={"dmin": f"{digest} {text}"})
 
 
-def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(tensors[name]).view(np.uint8).data)
-    return digest.hexdigest()
+def _checksum(values: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).view(np.uint8).data).hexdigest()
 
 
 def open_shards(paths: Sequence[Path]) -> list[Shard]:

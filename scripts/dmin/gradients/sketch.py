@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dmin.gradients.count_sketch import CountSketch, SketchKind
+from dmin.gradients.fold import fold
 from dmin.gradients.raw_sink import RawSink
-from dmin.gradients.sketch_fold import fold
 from dmin.gradients.sketch_sink import SketchSink
 
 __all__ = ["CountSketch", "RawSink", "SketchKind", "SketchSink", "fold"]

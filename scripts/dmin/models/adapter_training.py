@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from dmin.data.atomic import atomic_path, write_csv, write_json
-from dmin.digests import config_digest, file_digest
+from dmin.digests import base_digest, config_digest, file_digest
 from dmin.models.device import resolve_device
 from dmin.models.encoded import EncodedSamples
 from dmin.models.family import load_family
@@ -63,19 +63,20 @@ def train_adapter(
         latents = encoded.latents[index].to(where)
         return family.objective(latents, noise.to(where), timesteps.to(where), conditioning).mean()
 
-    key = config_digest(model["train"], model["lora"], base, file_digest(samples))
+    key = config_digest(model["train"], model["lora"], base_digest(base), file_digest(samples))
     state = TrainingState(adapter.parent / ".resume", key)
     loop = {**settings, "log_every": LOG_EVERY, "save_every": save_every}
     rows = fit("adapter", list(trained.values()), loss_at, loop, state, trained)
+    # diffusers writes a folder; inside the sidecar, a kill leaves nothing beside the results.
+    folder = adapter.parent / ".resume" / f"{key}-adapter"
+    family.save_adapter(folder)
     with atomic_path(adapter) as temporary:
-        folder = temporary.parent / f".{temporary.name}.folder"
-        family.save_adapter(folder)
-        written = folder / adapter.name
-        written.replace(temporary)
-        folder.rmdir()
+        (folder / adapter.name).replace(temporary)
+    folder.rmdir()
     write_csv(pd.DataFrame(rows), curve)
-    write_json({"parameters": parameters, "adapter": file_digest(adapter), "lora": model["lora"], "train": settings,
-                "base": base, "samples": file_digest(samples)}, description)  # fmt: skip
+    facts = {"parameters": parameters, "adapter": file_digest(adapter), "lora": model["lora"], "train": settings}
+    facts |= {"base": base, "base_digest": base_digest(base), "samples": file_digest(samples)}
+    write_json(facts, description)
     state.discard()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from dmin.errors import UserError
 from dmin.models.training_state import TrainingState
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def fit(
 
     ``loss_at`` must draw everything random from (seed, step), so that a run resumed from ``state`` equals an
     uninterrupted one. ``tensors`` is what the state keeps: the trained weights and whatever ``after_step`` updates.
+    The finished state stays until the caller discards it.
 
     Args:
         config: ``steps``, ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``log_every``, ``save_every``.
@@ -43,7 +45,7 @@ def fit(
         Rows ``{"step", "loss", "learning_rate"}``, the loss averaged since the row before.
 
     Raises:
-        FloatingPointError: the loss is not finite; the message names the step.
+        UserError: the loss is not finite; the message names the step.
     """
     optimizer = torch.optim.AdamW(parameters, lr=config["learning_rate"], weight_decay=config["weight_decay"])
     start, (rows, losses) = state.load(optimizer, tensors, ([], []))
@@ -56,7 +58,7 @@ def fit(
             group["lr"] = rate
         loss = loss_at(step)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"{name}: the loss is {loss.item()} at step {step + 1}; lower learning_rate.")
+            raise UserError(f"Training the {name}: the loss is {loss.item()} at step {step + 1}; lower learning_rate.")
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -73,6 +75,6 @@ def fit(
                 "%s: step %d of %d, loss %.4f, %.2f steps/s, %.0f s to go",
                 name, done, steps, rows[-1]["loss"], pace, (steps - done) / pace,
             )  # fmt: skip
-        if done % config["save_every"] == 0 and done < steps:
+        if done % config["save_every"] == 0 or done == steps:
             state.save(done, optimizer, tensors, (rows, losses))
     return rows

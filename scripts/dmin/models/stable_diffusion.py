@@ -57,6 +57,12 @@ class StableDiffusion(Family):
 
     @torch.no_grad()
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        unit = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        if pixels.shape[-1] % unit or pixels.shape[-2] % unit:
+            raise UserError(
+                f"Images of {pixels.shape[-1]} px do not fit this autoencoder; set the data set's size to a multiple "
+                f"of {unit}."
+            )
         mode = self.vae.encode(pixels.to(self.device)).latent_dist.mode()
         return mode * self.vae.config.scaling_factor
 

@@ -79,7 +79,6 @@ def train_autoencoder(
 
     state = TrainingState(state_folder, digest)
     fit("autoencoder", list(model.parameters()), loss_at, config, state, model.state_dict())
-    state.save(config["steps"], torch.optim.AdamW(model.parameters()), model.state_dict(), ([], []))
     model.eval().requires_grad_(False)
     std = encode_modes(model, images).std().item()
     model.register_to_config(scaling_factor=1.0 / std)

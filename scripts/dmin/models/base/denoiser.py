@@ -75,18 +75,19 @@ def train_denoiser(
     seed: int,
     state_folder: Path,
     digest: str,
+    initial: tuple[UNet2DConditionModel, CLIPTextModel] | None = None,
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """Train a UNet and a text encoder on latents ``[count, c, size, size]`` and tokens ``[count, length]``.
 
     Rows are drawn with ``weights`` ``[count]``; the loss is the mean squared error of the predicted noise, the prompt
     is dropped for a share of the rows so that classifier-free guidance works, and the returned weights are an
-    exponential moving average.
+    exponential moving average. Training starts from ``initial`` where it is given. The finished state stays in
+    ``state_folder``, as the autoencoder's does.
     """
     torch.manual_seed(seed)
     scheduler = build_scheduler()
-    trained = torch.nn.ModuleDict(
-        {"unet": build_unet(config, latents.shape), "text": build_text_encoder(config, tokenizer)}
-    )
+    unet, text = initial or (build_unet(config, latents.shape), build_text_encoder(config, tokenizer))
+    trained = torch.nn.ModuleDict({"unet": unet, "text": text}).requires_grad_(True)
     average = copy.deepcopy(trained).requires_grad_(False).eval()
     tensors = {
         f"{role}.{name}": value
@@ -115,5 +116,4 @@ def train_denoiser(
 
     state = TrainingState(state_folder, digest)
     fit("denoiser", list(trained.parameters()), loss_at, config, state, tensors, average_weights)
-    state.discard()
     return average["unet"], average["text"]

@@ -28,10 +28,12 @@ log = logging.getLogger(__name__)
 def train_base(config: Mapping[str, Any], out: Path, state_folder: Path, save_every: int) -> None:
     """Train tokenizer, autoencoder, text encoder and UNet and write them as one diffusers pipeline in half precision.
 
-    The images are the sources' rows that their excerpts leave out; a source of n rows is drawn with probability in
-    proportion to sqrt(n), so that small ones are learned too. A killed run resumes from its last saved step.
+    The images are the sources' rows that their excerpts leave out. A source of n rows is drawn with probability in
+    proportion to ``n ** balance``, so that small ones are learned too: 0.5 throughout, then the setting of
+    ``refine``, a second training of the UNet and the text encoder. A killed run resumes from its last saved step.
     """
-    images, prompts, weights = read_sources(config["sources"], config["size"])
+    images, prompts, sizes = read_sources(config["sources"], config["size"])
+    weights = sizes**-0.5
     log.info("%d images of %d sources", len(images), len(config["sources"]))
     loop = {"log_every": 100, "save_every": save_every}
     files = [file_digest(Path(source[key])) for source in config["sources"] for key in ("path", "excerpt")]
@@ -41,12 +43,18 @@ def train_base(config: Mapping[str, Any], out: Path, state_folder: Path, save_ev
     settings = config["denoiser"]
     tokenizer = train_tokenizer(prompts, settings["merges"], settings["prompt_length"])
     tokens = tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    refined = {**settings, **config["refine"]}
+    digests = [key, config_digest(key, settings), config_digest(key, settings, refined)]
+    first = train_denoiser(
+        latents, tokens, weights, tokenizer, {**settings, **loop}, config["seed"], state_folder, digests[1]
+    )
+    drawn = sizes ** (refined["balance"] - 1)
     unet, text_encoder = train_denoiser(
-        latents, tokens, weights, tokenizer, {**settings, **loop}, config["seed"], state_folder,
-        config_digest(key, settings),
-    )  # fmt: skip
+        latents, tokens, drawn, tokenizer, {**refined, **loop}, config["seed"], state_folder, digests[2], first
+    )
     save_base(vae, tokenizer, text_encoder, unet, out)
-    TrainingState(state_folder, key).discard()
+    for digest in digests:
+        TrainingState(state_folder, digest).discard()
 
 
 def save_base(
@@ -67,12 +75,12 @@ def save_base(
 
 
 def read_sources(sources: Sequence[Mapping[str, str]], size: int) -> tuple[torch.Tensor, list[str], torch.Tensor]:
-    """Return images ``[N, 3, size, size]`` in [-1, 1], their prompts, and the weights ``[N]`` to draw them with."""
-    pixels, prompts, weights = [], [], []
+    """Return images ``[N, 3, size, size]`` in [-1, 1], their prompts, and the size of each one's source ``[N]``."""
+    pixels, prompts, sizes = [], [], []
     for source in sources:
         rows = remaining_rows(Path(source["path"]), Path(source["excerpt"]))
         for origin, cell in zip(rows["origin"], rows["image"], strict=True):
             pixels.append(image_to_array(decode_image(image_bytes(cell), f"{source['name']} {origin}", size)))
         prompts += rows["prompt"].tolist()
-        weights += [len(rows) ** -0.5] * len(rows)
-    return pixels_to_tensor(np.stack(pixels)), prompts, torch.tensor(weights)
+        sizes += [len(rows)] * len(rows)
+    return pixels_to_tensor(np.stack(pixels)), prompts, torch.tensor(sizes, dtype=torch.float32)

@@ -1,0 +1,41 @@
+"""DMin's inner products, decorrelated over the training samples by a ridge kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dmin.attribution.dmin import dmin_scores
+from dmin.attribution.gradient_rows import GradientRows
+from dmin.attribution.ridge import RidgeKernel
+from dmin.attribution.settings import relative_lambda
+
+
+def unit_kernel(train: GradientRows) -> np.ndarray:
+    """Return ``sum_t <u_i,t, u_j,t>`` of the training samples, float32 ``[n, n]``, from pairs of blocks."""
+    kernel = np.empty((len(train.ids), len(train.ids)), dtype=np.float32)
+    for rows, left in train.blocks():
+        flat = left.reshape(len(left), -1)
+        for columns, right in train.blocks():
+            if columns.start > rows.start:
+                break
+            product = flat @ right.reshape(len(right), -1).T
+            kernel[rows, columns] = product
+            kernel[columns, rows] = product.T
+    return kernel
+
+
+def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+    """Return ``A (K + lambda I)^-1``, float32 ``[queries, train]``.
+
+    ``A`` are DMin's scores, ``K`` the same products between training samples; lambda is ``relative_lambda`` times
+    ``trace(K) / n``. It is TRAK's kernel on the concatenation of a sample's unit gradients.
+
+    Raises:
+        UserError: the two sides were cached under different settings, lambda is out of range, or K is singular.
+    """
+    penalty = relative_lambda(settings)
+    cross = dmin_scores(queries, train, normalise=True)
+    return RidgeKernel(unit_kernel(train)).solve(cross, penalty).astype(np.float32)

@@ -1,0 +1,48 @@
+"""What every scoring job writes, whatever its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dmin.attribution.ranking import rank_top
+from dmin.data.atomic import atomic_path, write_json, write_parquet
+from dmin.errors import UserError
+
+
+def check_top_k(top_k: int, count: int) -> None:
+    """Refuse ranked lists longer than the training set.
+
+    Raises:
+        UserError: they are.
+    """
+    if top_k > count:
+        raise UserError(f"influence.top_k is {top_k}, but the training set has {count} samples; lower it.")
+
+
+def write_scores(
+    values: np.ndarray,
+    queries: Sequence[str],
+    train: Sequence[str],
+    subsets: Mapping[str, str],
+    top_k: int,
+    facts: Mapping[str, Any],
+    scores: Path,
+    description: Path,
+    top: Path,
+) -> None:
+    """Write the matrix ``[queries, train]``, its ids with ``facts`` on how it was made, and the ranked lists.
+
+    Raises:
+        UserError: a score is not finite; ``facts["method"]`` is named.
+    """
+    if not np.isfinite(values).all():
+        cause = "the gradient cache's log" if "timesteps" in facts else "its inputs"
+        raise UserError(f"Method {facts['method']} gave scores that are not finite; check {cause}.")
+    with atomic_path(scores) as temporary:
+        np.save(temporary, values)
+    write_json({**facts, "queries": queries, "train": train}, description)
+    write_parquet(rank_top(values, queries, train, subsets, top_k), top)

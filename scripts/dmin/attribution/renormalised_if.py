@@ -1,0 +1,23 @@
+"""Renormalised influence: TRAK's score over the length of the sample's gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dmin.attribution.gradient_rows import GradientRows
+from dmin.attribution.trak import fit_trak
+from dmin.attribution.vectors import divide
+
+
+def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+    """Return TRAK's score divided by ``|phi_i|``, float32 ``[queries, train]``.
+
+    In inverse gradient units; settings and errors are TRAK's.
+
+    Source: Renormalised Influence, in the form of the D-TRAK comparison.
+    """
+    fit = fit_trak(queries, train, settings)
+    return divide(fit.scores, fit.lengths).astype(np.float32)

@@ -1,0 +1,60 @@
+"""TRAK on the diffusion loss: a ridge kernel over gradients averaged over timesteps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
+from dmin.attribution.mean_gradients import mean_gradients
+from dmin.attribution.ridge import RidgeKernel
+from dmin.attribution.settings import relative_lambda
+from dmin.attribution.vectors import products
+
+
+@dataclass(frozen=True)
+class TrakFit:
+    """What TRAK and the methods built on it share.
+
+    Attributes:
+        scores: TRAK's scores, float64 ``[queries, train]``.
+        lengths: ``|phi_i|``, ``[train]``.
+        solution_lengths: ``|(Phi^T Phi + lambda I)^-1 phi_i|``, ``[train]``.
+    """
+
+    scores: np.ndarray
+    lengths: np.ndarray
+    solution_lengths: np.ndarray
+
+
+def fit_trak(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> TrakFit:
+    """Fit the kernel ``(Phi^T Phi + lambda I)^-1`` on the training samples and score them for every query.
+
+    ``phi`` is the raw gradient averaged over timesteps, in sketch space. The dual form is solved in float64.
+
+    Raises:
+        UserError: the two sides were cached under different settings, lambda is out of range, or the kernel singular.
+    """
+    require_equal_settings(queries, train)
+    penalty = relative_lambda(settings)
+    features = mean_gradients(train)
+    gram = products(features, features)
+    kernel = RidgeKernel(gram)
+    cross = products(mean_gradients(queries), features)
+    return TrakFit(kernel.solve(cross, penalty), np.sqrt(np.diagonal(gram)), kernel.solution_norms(penalty))
+
+
+def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+    """Return ``phi_q (Phi^T Phi + lambda I)^-1 phi_i``, float32 ``[queries, train]``, without units.
+
+    ``settings["relative_lambda"]`` is lambda over ``trace(K) / n``. No sample is weighted by its loss.
+
+    Raises:
+        UserError: see :func:`fit_trak`.
+
+    Source: TRAK; for diffusion models, the form of the D-TRAK comparison.
+    """
+    return fit_trak(queries, train, settings).scores.astype(np.float32)

@@ -1,0 +1,234 @@
+"""What is written about the workflow is true of it, and its rules keep the conventions that the rest builds on."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from checkout import PROJECT
+from test_config import load
+
+from dmin.config_reference import BEGIN, END, render_reference, update_reference
+from dmin.errors import UserError
+
+SCHEMA = yaml.safe_load((PROJECT / "schemas" / "config.schema.yaml").read_text())
+README = (PROJECT / "config" / "README.md").read_text()
+
+
+def written_rules() -> dict[str, str]:
+    """Return the text of every rule that runs a script, by name."""
+    text = "\n".join(path.read_text() for path in sorted((PROJECT / "rules").glob("*.smk")))
+    blocks = re.split(r"^rule (\w+):\n", text, flags=re.MULTILINE)
+    rules = {
+        name: re.split(r"^\S", body, maxsplit=1, flags=re.MULTILINE)[0]
+        for name, body in zip(blocks[1::2], blocks[2::2], strict=True)
+    }
+    return {name: body for name, body in rules.items() if "script:" in body}
+
+
+RULES = written_rules()
+
+
+def schema_keys(entry: Mapping[str, Any], place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the path of every key that holds a value and not a table."""
+    if "$ref" in entry:
+        entry = {**SCHEMA["$defs"][entry["$ref"].split("/")[-1]], **entry}
+    if "properties" in entry:
+        for name, child in entry["properties"].items():
+            yield from schema_keys(child, (*place, name))
+    elif isinstance(entry.get("additionalProperties"), dict):
+        yield from schema_keys(entry["additionalProperties"], (*place, "{name}"))
+    else:
+        yield place
+        if "items" in entry:
+            yield from (
+                path for path in schema_keys(entry["items"], (*place[:-1], f"{place[-1]}[]")) if "[]" not in path[-1]
+            )
+
+
+def documented_keys(text: str) -> Iterator[tuple[str, ...]]:
+    """Yield the path of every key that has a row in the reference."""
+    place: tuple[str, ...] = ()
+    for line in text.splitlines():
+        if heading := re.match(r"### `(.+)`", line):
+            place = tuple(heading[1].split("."))
+        elif row := re.match(r"\| `([^`]+)` \|", line):
+            yield (*place, *row[1].split("."))
+
+
+def test_reference_is_in_step_with_the_schema(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(README)
+    update_reference(PROJECT / "schemas" / "config.schema.yaml", page)
+    assert page.read_text() == README, "run python -m dmin.config_reference schemas/config.schema.yaml config/README.md"
+
+
+def test_reference_has_every_key_of_the_schema_and_no_other() -> None:
+    documented = list(documented_keys(README.partition(BEGIN)[2].partition(END)[0]))
+    assert len(documented) > 80
+    assert sorted(documented) == sorted(schema_keys(SCHEMA))
+
+
+def test_reference_tells_type_default_and_description() -> None:
+    lines = render_reference(SCHEMA).splitlines()
+    assert "| `train.learning_rate` | number > 0 | `0.001` | Peak learning rate of AdamW. |" in lines
+    assert "| `sources` | list of tables | required | The subsets, in order; each name is the subset's name. |" in lines
+    assert "| `revision` | text or null | `null` | Commit or tag of a hub data set; pin it. |" in lines
+
+
+def test_page_without_markers_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("# Config\n")
+    with pytest.raises(UserError, match="lacks the lines"):
+        update_reference(PROJECT / "schemas" / "config.schema.yaml", page)
+    assert page.read_text() == "# Config\n"
+
+
+def merge(left: dict[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one config over another, as Snakemake does; an entry of which nothing is said stays."""
+    for key, value in right.items():
+        if isinstance(value, dict) and isinstance(left.get(key), dict):
+            merge(left[key], value)
+        elif value is not None:
+            left[key] = value
+    return left
+
+
+@pytest.mark.parametrize(
+    "example", re.findall(r"```yaml\n(.*?)```", README, re.DOTALL), ids=["second run", "own images"]
+)
+def test_examples_of_the_page_are_valid(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = merge(yaml.safe_load((PROJECT / "config" / "config.yaml").read_text()), yaml.safe_load(example))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "resources").symlink_to(PROJECT / "resources")
+    load(config)
+    assert len(config["runs"]) == 2
+
+
+def descriptions(entry: Any) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield every key's schema and whether it is described."""
+    if isinstance(entry, dict):
+        for child in (entry.get("properties") or {}).values() if isinstance(entry.get("properties"), dict) else ():
+            yield child, "description" in child or "$ref" in child
+        for child in entry.values():
+            yield from descriptions(child)
+    elif isinstance(entry, list):
+        for child in entry:
+            yield from descriptions(child)
+
+
+def test_schema_describes_every_key_and_allows_no_others() -> None:
+    keys = list(descriptions(SCHEMA))
+    assert len(keys) > 80
+    assert [key for key, described in keys if not described] == []
+    tables = [
+        table for table in [SCHEMA, *SCHEMA["$defs"].values(), *(key for key, _ in keys)] if "properties" in table
+    ]
+    assert [table for table in tables if table.get("additionalProperties") is not False] == []
+
+
+def test_every_script_belongs_to_a_rule() -> None:
+    assert len(RULES) > 20
+    assert {path.stem for path in (PROJECT / "scripts").glob("*.py")} == set(RULES)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rule_has_its_own_script_log_and_code_digest(rule: str) -> None:
+    body = RULES[rule]
+    assert f'"../scripts/{rule}.py"' in body
+    assert re.search(rf'log:\s+"<logs>/{rule}/', body), f"the log of {rule} is not in a folder of its name"
+    assert f'code=code_digest("{rule}")' in body
+    assert re.search(r'conda:\s+"\.\./envs/\w+\.yaml"', body)
+    if not rule.startswith("plot_") and rule != "explorer":
+        assert re.search(rf'benchmark:\s+"<benchmarks>/{rule}/', body)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rule_writes_below_the_results(rule: str) -> None:
+    outputs = RULES[rule].partition("output:")[2].partition("log:")[0]
+    paths = [text for text in re.findall(r'"([^"]+)"', outputs) if "/" in text and not text.startswith("../")]
+    assert [path for path in paths if not path.startswith(("<results>/", "<run>/", "gallery/", "scores/"))] == []
+
+
+@pytest.mark.parametrize("script", sorted((PROJECT / "scripts").glob("*.py")), ids=lambda path: path.stem)
+def test_script_is_thin_and_reads_no_config(script: Path) -> None:
+    # What a script reads past its params would change results without a rerun.
+    text = script.read_text()
+    assert "snakemake.config" not in text
+    assert len(text.splitlines()) < 30
+    tree = ast.parse(text)
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert sum(isinstance(node, ast.With) for node in tree.body) == 1
+
+
+def test_library_never_meets_snakemake() -> None:
+    texts = {path: path.read_text() for path in (PROJECT / "scripts" / "dmin").rglob("*.py")}
+    assert [path for path, text in texts.items() if re.search(r"^\s*(import|from) snakemake", text, re.MULTILINE)] == []
+
+
+def test_parsing_the_rules_imports_nothing_heavy() -> None:
+    # Each import here is paid by every dry run, and twice by every job on a cluster.
+    light = {
+        "ast",
+        "difflib",
+        "fractions",
+        "functools",
+        "hashlib",
+        "json",
+        "jsonschema",
+        "math",
+        "pathlib",
+        "re",
+        "shutil",
+        "snakemake",
+        "yaml",
+    }
+    texts = [(PROJECT / "Snakefile").read_text(), *(path.read_text() for path in (PROJECT / "rules").glob("*.smk"))]
+    imported = {name for text in texts for name in re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)}
+    assert imported <= light
+
+
+def pins(lines: list[str]) -> dict[str, str]:
+    """Return versions by normalised package name; every line must pin one."""
+    split = [
+        re.fullmatch(r"([A-Za-z0-9_.-]+)==([^\s;]+)", line.strip())
+        for line in lines
+        if line.strip() and not line.startswith("#")
+    ]
+    assert None not in split
+    return {re.sub(r"[-_.]+", "-", match[1]).lower(): match[2] for match in split if match}
+
+
+def test_requirements_pin_what_the_project_names() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    locked = pins((PROJECT / "requirements.txt").read_text().splitlines())
+    locked_dev = pins((PROJECT / "requirements-dev.txt").read_text().splitlines())
+    assert not set(locked) & set(locked_dev)
+    for wanted, available in (
+        (project["dependencies"], locked),
+        (project["optional-dependencies"]["dev"], locked_dev),
+    ):
+        named = pins(wanted)
+        assert {name: available.get(name) for name in named} == named
+
+
+def test_environment_installs_the_requirements() -> None:
+    environment = yaml.safe_load((PROJECT / "envs" / "dmin.yaml").read_text())
+    (listed,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert pins(listed) == pins((PROJECT / "requirements.txt").read_text().splitlines())
+
+
+def test_every_caption_exists_and_is_used() -> None:
+    text = "\n".join(path.read_text() for path in [PROJECT / "Snakefile", *(PROJECT / "rules").glob("*.smk")])
+    unused = [
+        path.name for path in (PROJECT / "report").glob("*.rst") if not re.search(rf'["/]{path.stem}(\.rst)?"', text)
+    ]
+    assert unused == []
+    assert [name for name in re.findall(r"report/(\w+\.rst)", text) if not (PROJECT / "report" / name).exists()] == []
