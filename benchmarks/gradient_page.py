@@ -44,6 +44,13 @@ that of a count sketch with independent cells, sqrt((1 + cosine^2) / v). Widths 
 
 """
 
+_PRECISION = """## Precision
+
+Gradients of random inputs against the same in fp64: cosine, mean and least over the batch, and the worst relative error
+of the norm. Losses, norms and sums are fp32 throughout; bf16 and fp16 are autocast.
+
+"""
+
 
 def write_page(folder: Path) -> None:
     """Write ``README.md`` in ``folder`` from the tables there."""
@@ -61,6 +68,9 @@ def write_page(folder: Path) -> None:
     accuracy = folder / "sketch_accuracy.csv"
     if accuracy.is_file():
         parts.append(_ACCURACY + _accuracy_table(pd.read_csv(accuracy)))
+    precision = folder / "precision.csv"
+    if precision.is_file():
+        parts.append(_PRECISION + _precision_table(pd.read_csv(precision)))
     (folder / "README.md").write_text("\n".join(parts))
 
 
@@ -97,6 +107,19 @@ def _accuracy_table(rows: pd.DataFrame) -> str:
     for row in table.sort_values(["model", "v"]).itertuples():
         name = _MODELS[str(row.model)]
         lines.append(f"| {name} | {row.v:,} | {row.expected:.4f} | {row.permutation:.4f} | {row.rolled:.4f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _precision_table(rows: pd.DataFrame) -> str:
+    lines = [
+        "| model | hardware | precision | cosine, mean | cosine, least | norm error |",
+        "|---|---|---|---:|---:|---:|",
+    ]
+    for row in rows.itertuples():
+        lines.append(
+            f"| {_MODELS[str(row.model)]} | {row.device} | {row.precision} | {row.cosine_mean:.7f} | "
+            f"{row.cosine_least:.7f} | {row.norm_error_worst:.1e} |"
+        )
     return "\n".join(lines) + "\n"
 
 

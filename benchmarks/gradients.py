@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from gradient_cases import CASE_NAMES, Case, build_case, needs_gpu
 from gradient_page import write_page
+from gradient_precision import gradient_precision
 from gradient_sketch_accuracy import sketch_accuracy
 from gradient_sketch_speed import sketch_steps
 from gradient_variants import VARIANTS, Step
@@ -31,6 +32,8 @@ _HERE = Path(__file__).resolve().parent
 _SKETCHES = ((32_768, 16_384, 64), (35_746_307, 65_536, 8))
 # Models whose whole gradients fit in memory, on which the sketches' accuracy is measured.
 _ACCURACY = ("embedded", "ddpm_cifar")
+# Models small enough to be run in fp64 as well.
+_PRECISION = ("embedded", "ddpm_cifar")
 _MOST_STORED_BYTES = {"cpu": 6 * 2**30, "cuda": 60 * 2**30}
 
 
@@ -53,6 +56,9 @@ def main() -> None:
             case = build_case(name, device, options.pipeline, options.batch, autocast)
             rows = _time_case(case, options.variants, options.repeats, label)
             _merge(options.out / "gradients.csv", rows, ["model", "device"])
+            if name in _PRECISION and options.sketch:
+                precision = pd.DataFrame(gradient_precision(case)).assign(device=label.rsplit(",", 1)[0])
+                _merge(options.out / "precision.csv", precision, ["model", "device"])
             if name in _ACCURACY and options.sketch:
                 _merge(options.out / "sketch_accuracy.csv", pd.DataFrame(sketch_accuracy(case)), ["model"])
             del case
@@ -64,7 +70,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time per-sample gradients and their sketch.")
-    parser.add_argument("--models", nargs="*", choices=CASE_NAMES, default=["embedded"])
+    parser.add_argument("--models", nargs="*", choices=CASE_NAMES, default=["embedded", "ddpm_cifar"])
     parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], help="default: bf16 on a GPU, fp32 on a CPU")

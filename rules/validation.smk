@@ -124,8 +124,25 @@ def check_run(name, run):
         fail(f"{key}.evaluation.k has {max(run['evaluation']['k'])}, above influence.top_k {top}; raise top_k.")
     if influence["uncompressed"] and not gradients["keep_raw"]:
         fail(f"{key}.influence.uncompressed needs the uncompressed gradients; set gradients.keep_raw to true.")
+    timesteps, base = gradients["timesteps"], config["bases"][config["models"][run["model"]]["base"]]
+    if timesteps["grid"] == "dmin_cubic" and repeats_timesteps(timesteps["count"], base["family"]):
+        fail(
+            f"{key}.gradients.timesteps.count is {timesteps['count']}, at which the grid dmin_cubic repeats a timestep; "
+            "lower it or use the grid uniform."
+        )
     if gradients["timesteps"]["grid"] == "custom" and not gradients["timesteps"]["custom"]:
         fail(f"{key}.gradients.timesteps.custom is empty; list the timesteps that grid custom stands for.")
+
+
+def repeats_timesteps(count, family):
+    """Whether the cubic grid holds a timestep twice; dmin.gradients.timesteps says how it is made."""
+    positions = [int(1000 * (k / count) ** 3) for k in range(count + 1)]
+    if family == "stable_diffusion":
+        # Positions 1 and 2 of its scheduler's list hold the same timestep.
+        positions = [2 if position == 1 else position for position in positions[1:]]
+    else:
+        positions = positions[:-1]
+    return len(set(positions)) < count
 
 
 def check_disk():

@@ -116,6 +116,11 @@ MISTAKES: list[tuple[str, Change, list[str]]] = [
         [f"{RUN}.gradients.timesteps.custom", "is empty", "list the timesteps"],
     ),
     (
+        "repeated timestep",
+        put(f"{RUN}.gradients.timesteps", {"grid": "dmin_cubic", "count": 21}),
+        [f"{RUN}.gradients.timesteps.count is 21", "repeats a timestep", "lower it or use the grid uniform"],
+    ),
+    (
         "timestep out of range",
         put(f"{RUN}.gradients.timesteps", {"grid": "custom", "custom": [1000]}),
         [f"{RUN}.gradients.timesteps.custom.0", "1000 is greater than the maximum of 999"],

@@ -18,7 +18,7 @@ CACHED = SCORED | {
     "cache_gradients", "compress", "build_index", "retrieve", "evaluate_retrieval", "evaluate_norms",
     "plot_retrieval", "plot_norms",
 }  # fmt: skip
-GENERATED = CACHED | {"generate_queries", "encode_queries", "evaluate_generation", "plot_queries"}
+GENERATED = CACHED | {"score_samples", "generate_queries", "encode_queries", "evaluate_generation", "plot_queries"}
 TRAINED = GENERATED | {"train_model", "plot_training"}
 ASSEMBLED = TRAINED | {"assemble_dataset", "encode_samples"}
 EVERYTHING = ASSEMBLED | {"fetch_source"}
@@ -86,6 +86,7 @@ def test_evaluation_depths_evaluate_again_only(finished: Checkout) -> None:
 
 def test_longer_lists_score_again_only(finished: Checkout) -> None:
     assert set(plan_with(finished, "runs.micro.influence.top_k", 12)) == SCORED | {
+        "score_samples",
         "retrieve",
         "evaluate_retrieval",
         "plot_retrieval",
@@ -187,6 +188,12 @@ def test_second_model_shares_the_encoded_samples(finished: Checkout) -> None:
     plan = finished.plan_with(add)
     assert set(plan) == TRAINED
     assert plan["train_model"] == 1
+
+
+def test_added_method_runs_its_own_job_only(finished: Checkout) -> None:
+    plan = plan_with(finished, "runs.micro.influence.methods", ["dmin", "dmin_no_norm", "text", "pixels"])
+    assert set(plan) == {"score_samples", "evaluate_detection", "evaluate_cost", "plot_detection", "explorer"}
+    assert plan["score_samples"] == 1
 
 
 def test_one_method_alone_needs_no_index_search(finished: Checkout) -> None:

@@ -150,7 +150,8 @@ def test_scores_are_inner_products_of_the_raw_gradients(results: Path) -> None:
 def test_detection_rates_have_a_mean_and_chance(finished: Checkout, results: Path) -> None:
     frame = table(results, "detection_rate")
     lists = [(method, v, "exact") for method in METHODS for v in WIDTHS]
-    lists += [("dmin", v, "hnsw") for v in WIDTHS if v != "full"]
+    lists += [("dmin", v, "hnsw") for v in WIDTHS if v != "full"] + [("text", "", "exact")]
+    frame["v"] = frame["v"].fillna("")
     keys = frame[["method", "v", "backend", "subset", "k"]].itertuples(index=False, name=None)
     assert sorted(keys) == sorted(
         (*entry, subset, k) for entry in lists for subset in [*SUBSETS, "mean"] for k in (2, 5)
@@ -255,7 +256,8 @@ def test_explorer_holds_every_query_and_needs_no_network(results: Path) -> None:
     data = next(json.loads(text) for text in page.texts if text.lstrip().startswith("{"))
     assert sorted(query[0] for query in data["queries"]) == sorted(scores(results, "dmin", "256")[1])
     assert [ranking["label"] for ranking in data["rankings"]] == [
-        f"{method}, v={v}" for method in METHODS for v in ("256", "full")
+        *(f"{method}, v={v}" for method in METHODS for v in ("256", "full")),
+        "text",
     ]
 
 
