@@ -18,7 +18,8 @@ def hardware_label() -> str:
     import sys
 
     names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    label = f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    cores = len(os.sched_getaffinity(0))
+    label = f"{names[0] if names else platform.machine()}, {cores} core{'s' if cores > 1 else ''}"
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         label += f", {torch.cuda.get_device_name()}"
