@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from skimage.metrics import structural_similarity
 
 from dmin.attribution import image_blocks, ssim
 from dmin.attribution.ranking import rank_top
@@ -108,7 +109,6 @@ def test_pixels_are_cosines_in_minus_one_to_one() -> None:
 
 @pytest.mark.parametrize(("side", "channels"), [(11, 3), (16, 1), (32, 3)])
 def test_ssim_is_the_reference(side: int, channels: int) -> None:
-    metrics = pytest.importorskip("skimage.metrics")
     left, right = draw(3, 0, side, channels), draw(6, 1, side, channels)
     # Flat, equal and nearly equal images, where differences of squares lose digits.
     right[0], right[1], right[2] = 255, left[0], left[1] // 2 + 60
@@ -116,7 +116,7 @@ def test_ssim_is_the_reference(side: int, channels: int) -> None:
     scores = run("ssim", table(left, "q"), table(right))
     for q, query in enumerate(left / 255):
         for i, image in enumerate(right / 255):
-            expected = metrics.structural_similarity(
+            expected = structural_similarity(
                 query, image, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=-1,
                 data_range=1,
             )  # fmt: skip
