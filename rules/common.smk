@@ -157,6 +157,11 @@ GRADIENT_METHODS = [
 SAMPLE_METHODS = ["random", "pixels", "ssim", "clip", "text"]
 
 
+def timestep_count(gradients):
+    timesteps = gradients["timesteps"]
+    return len(timesteps["custom"]) if timesteps["grid"] == "custom" else timesteps["count"]
+
+
 def gradient_methods(run):
     return [method for method in run["influence"]["methods"] if method in GRADIENT_METHODS]
 
@@ -266,11 +271,10 @@ def explorer_notes(settings):
     """What a reader of the explorer must know about the run."""
     gradients = settings["gradients"]
     timesteps = gradients["timesteps"]
-    count = len(timesteps["custom"]) if timesteps["grid"] == "custom" else timesteps["count"]
     return {
         "Model": settings["model"],
         "Parameters": gradients["parameters"],
-        "Timesteps": f"{count}, grid {timesteps['grid']}",
+        "Timesteps": f"{timestep_count(gradients)}, grid {timesteps['grid']}",
         "Noise": gradients["noise"]["policy"],
         "Training images": str(train_count(settings)),
     }

@@ -154,8 +154,7 @@ def check_disk():
     needed, missing, folder = 0, 0, Path(workflow.pathvars.apply("<results>"))
     for name, run in config["runs"].items():
         gradients = run["gradients"]
-        timesteps = gradients["timesteps"]
-        steps = len(timesteps["custom"]) if timesteps["grid"] == "custom" else timesteps["count"]
+        steps = timestep_count(gradients)
         for split in ("train", "queries"):
             for shard in shards(name, "loss", split):
                 if not Path(workflow.pathvars.apply(shard)).exists():
