@@ -139,21 +139,23 @@ def shards(run_name, feature, split):
     ]
 
 
-# What a method reads decides its rule; dmin.attribution.registry holds the same names, and a test compares the two.
-GRADIENT_METHODS = [
-    "dmin",
-    "dmin_no_norm",
-    "dmin_renorm",
-    "dmin_centred",
-    "dmin_kernel",
-    "grad_dot",
-    "grad_cos",
-    "tracin_final",
-    "retrac_final",
-    "trak",
-    "relative_if",
-    "renormalised_if",
-]
+# The feature whose cache a method reads, of the training samples and of the queries. What a method reads decides its
+# rule; dmin.attribution.registry holds the same names, and a test compares the two.
+METHOD_FEATURES = {
+    "dmin": ("loss", "loss"),
+    "dmin_no_norm": ("loss", "loss"),
+    "dmin_renorm": ("loss", "loss"),
+    "dmin_centred": ("loss", "loss"),
+    "dmin_kernel": ("loss", "loss"),
+    "grad_dot": ("loss", "loss"),
+    "grad_cos": ("loss", "loss"),
+    "tracin_final": ("loss", "loss"),
+    "retrac_final": ("loss", "loss"),
+    "trak": ("loss", "loss"),
+    "relative_if": ("loss", "loss"),
+    "renormalised_if": ("loss", "loss"),
+}
+GRADIENT_METHODS = list(METHOD_FEATURES)
 SAMPLE_METHODS = ["random", "pixels", "ssim", "clip", "text"]
 
 
@@ -187,11 +189,22 @@ def encoded_split(wildcards):
     return "<results>/encoded/{dataset}/{base}/train.safetensors".format(**model_of(wildcards))
 
 
+def feature_of(method, split):
+    """The feature whose cache holds what a method reads of a split."""
+    return METHOD_FEATURES[method][0 if split == "train" else 1]
+
+
+def feature_settings(wildcards):
+    """How the cache of a feature differs from that of the loss: what is differentiated, averaged over how many noises."""
+    return {"quantity": "loss", "draws": 1}
+
+
 def gradients_at(wildcards, split):
-    """What holds the gradients of a split at width v: the sketch, or the shards for the uncompressed ones."""
+    """What holds the gradients that a method reads at width v: the sketch, or the shards for the uncompressed ones."""
+    feature = feature_of(wildcards.method, split)
     if wildcards.v == "full":
-        return shards(wildcards.run, "loss", split)
-    return f"<results>/runs/{wildcards.run}/sketch/loss/v{wildcards.v}/{split}.npy"
+        return shards(wildcards.run, feature, split)
+    return f"<results>/runs/{wildcards.run}/sketch/{feature}/v{wildcards.v}/{split}.npy"
 
 
 def index_of(run, v):

@@ -24,6 +24,7 @@ rule cache_gradients:
         gradients=lambda w: canonical(
             {key: value for key, value in run_of(w)["gradients"].items() if key != "shard_size"}
         ),
+        feature=feature_settings,
         base=lambda w: canonical(base_of(w)),
         code=code_digest("cache_gradients"),
     script:
@@ -37,19 +38,15 @@ rule gradients:
 
 rule compress:
     input:
-        train=lambda w: shards(w.run, w.feature, "train"),
-        queries=lambda w: shards(w.run, w.feature, "queries"),
+        lambda w: shards(w.run, w.feature, w.split),
     output:
-        train="<run>/sketch/{feature}/v{v}/train.npy",
-        train_description="<run>/sketch/{feature}/v{v}/train.json",
-        train_metrics="<run>/sketch/{feature}/v{v}/train.metrics.json",
-        queries="<run>/sketch/{feature}/v{v}/queries.npy",
-        queries_description="<run>/sketch/{feature}/v{v}/queries.json",
-        queries_metrics="<run>/sketch/{feature}/v{v}/queries.metrics.json",
+        sketch="<run>/sketch/{feature}/v{v}/{split}.npy",
+        description="<run>/sketch/{feature}/v{v}/{split}.json",
+        metrics="<run>/sketch/{feature}/v{v}/{split}.metrics.json",
     log:
-        "<logs>/compress/{run}/{feature}/v{v}.log",
+        "<logs>/compress/{run}/{feature}/v{v}/{split}.log",
     benchmark:
-        "<benchmarks>/compress/{run}/{feature}/v{v}.tsv"
+        "<benchmarks>/compress/{run}/{feature}/v{v}/{split}.tsv"
     wildcard_constraints:
         v=r"\d+",
     conda:

@@ -5,8 +5,8 @@ rule score:
     input:
         train=lambda w: gradients_at(w, "train"),
         queries=lambda w: gradients_at(w, "queries"),
-        train_norms=lambda w: shards(w.run, "loss", "train"),
-        query_norms=lambda w: shards(w.run, "loss", "queries"),
+        train_norms=lambda w: shards(w.run, feature_of(w.method, "train"), "train"),
+        query_norms=lambda w: shards(w.run, feature_of(w.method, "queries"), "queries"),
         samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
         query_samples="<run>/queries/queries.parquet",
     output:

@@ -11,6 +11,7 @@ with job(snakemake):
         snakemake.params.base,
         snakemake.params.gradients,
         snakemake.wildcards.feature,
+        snakemake.params.feature,
         start,
         stop,
         Path(snakemake.output.shard),

@@ -55,7 +55,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
     return collected
 
 
-def _single_gradients(base: Mapping[str, Any], adapter: Path, samples: EncodedSamples) -> Tensor:
+def _single_gradients(base: Mapping[str, Any], adapter: Path, samples: EncodedSamples, draws: int = 1) -> Tensor:
     """Return the gradients ``[samples, timesteps, P]`` by autograd, one at a time, in float64."""
     family = load_family(base, CPU, ["denoiser"])
     family.load_adapter(adapter.parent)
@@ -64,10 +64,14 @@ def _single_gradients(base: Mapping[str, Any], adapter: Path, samples: EncodedSa
     for place, sample in enumerate(samples.ids):
         one = slice(place, place + 1)
         for timestep in TIMESTEPS:
-            noise = draw_noise(gradient_config()["noise"], [(sample, timestep)], samples.latents.shape[1:])
+            noises = draw_noise(gradient_config()["noise"], [(sample, timestep)], samples.latents.shape[1:], draws)
             conditioning = {name: value[one] for name, value in samples.conditioning.items()}
-            loss = family.objective(samples.latents[one], noise, torch.tensor([timestep]), conditioning)
-            rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss.sum(), chosen)]).double())
+            drawn = [
+                family.objective(samples.latents[one], noise[None], torch.tensor([timestep]), conditioning)
+                for noise in noises
+            ]
+            loss = torch.cat(drawn).mean()
+            rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, chosen)]).double())
     return torch.stack(rows).view(len(samples.ids), len(TIMESTEPS), -1)
 
 
@@ -117,6 +121,16 @@ def test_norms_and_unit_gradients_equal_autograd_one_by_one(
     norms = gradients.norm(dim=-1, keepdim=True)
     np.testing.assert_allclose(shard.read("norm"), norms[..., 0], rtol=1e-5)
     assert _error(shard.read("raw"), gradients / norms) < HALF
+
+
+def test_draws_average_the_gradient_before_its_norm_is_taken(
+    tiny_base: Mapping[str, Any], tiny_adapter: Path, tiny_samples: Path, tmp_path: Path
+) -> None:
+    averaged = make_shard(tmp_path, tiny_base, tiny_adapter, tiny_samples, draws=3)
+    gradients = _single_gradients(tiny_base, tiny_adapter, EncodedSamples.load(tiny_samples), draws=3)
+    norms = gradients.norm(dim=-1, keepdim=True)
+    np.testing.assert_allclose(averaged.read("norm"), norms[..., 0], rtol=1e-5)
+    assert _error(averaged.read("raw"), gradients / norms) < HALF
 
 
 def test_sketch_is_the_sketch_of_the_unit_gradient(shard: Shard) -> None:

@@ -101,10 +101,12 @@ def make_shard(
     start: int = 0,
     stop: int = 5,
     batch: int = 4,
+    draws: int = 1,
 ) -> Shard:
     """Cache the gradients of a range of samples in the folder ``out``."""
     path = out / f"{start:08d}-{stop:08d}.safetensors"
     settings = gradient_config() if config is None else config
     metrics = path.with_suffix(".metrics.json")
-    cache_gradients(samples, adapter, base, settings, "loss", start, stop, path, metrics, "cpu", batch)
+    feature = {"quantity": "loss", "draws": draws}
+    cache_gradients(samples, adapter, base, settings, "loss", feature, start, stop, path, metrics, "cpu", batch)
     return Shard(path)

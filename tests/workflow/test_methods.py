@@ -16,19 +16,21 @@ from dmin.gradients.timesteps import timestep_grid
 ROOT = Path(__file__).parents[2]
 
 
-def _lists() -> dict[str, list[str]]:
+def _lists() -> dict[str, Any]:
     tree = ast.parse((ROOT / "rules" / "common.smk").read_text())
     return {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and "METHODS" in node.targets[0].id
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id in ("METHOD_FEATURES", "SAMPLE_METHODS")
     }
 
 
 def test_rules_know_what_every_method_reads() -> None:
     gradients = {name for name, method in METHODS.items() if method.inputs == "gradients"}
     lists = _lists()
-    assert set(lists["GRADIENT_METHODS"]) == gradients
+    assert set(lists["METHOD_FEATURES"]) == gradients
     assert set(lists["SAMPLE_METHODS"]) == set(METHODS) - gradients
 
 

@@ -64,7 +64,7 @@ def test_explorer_setting_makes_the_explorer_only(finished: Checkout) -> None:
 def test_new_width_folds_and_indexes_once(finished: Checkout) -> None:
     assert plan_with(finished, "runs.micro.influence.widths", [64, 128, 256]) == {
         "build_index": 1,
-        "compress": 1,
+        "compress": 2,
         "evaluate_cost": 1,
         "evaluate_detection": 1,
         "evaluate_retrieval": 1,

@@ -17,6 +17,7 @@ from dmin.digests import base_digest, config_digest, file_digest
 from dmin.errors import UserError
 from dmin.evaluation.meter import Meter
 from dmin.gradients.engine import PerSampleGradients
+from dmin.gradients.mean_sink import MeanSink
 from dmin.gradients.noise import draw_noise
 from dmin.gradients.precision import LOSS_SCALE, autocast, deterministic_attention
 from dmin.gradients.progress import Progress
@@ -33,11 +34,16 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class GradientPass:
-    """Unit sketches and norms of (sample, timestep) rows; a row is ``(index of the sample, timestep)``."""
+    """Unit sketches and norms of (sample, timestep) rows; a row is ``(index of the sample, timestep)``.
+
+    ``feature`` says what is differentiated (``quantity``) and over how many noises the gradient is averaged
+    (``draws``).
+    """
 
     family: Family
     encoded: EncodedSamples
     config: Mapping[str, Any]
+    feature: Mapping[str, Any]
     device: torch.device
 
     def __post_init__(self) -> None:
@@ -53,13 +59,15 @@ class GradientPass:
 
     def compute(self, rows: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
         """Return ``sketch [rows, cache_dim]`` fp16, ``norm [rows]`` fp32 and, if kept, ``raw [rows, P]`` fp16."""
-        index = torch.tensor([sample for sample, _ in rows])
-        timesteps = torch.tensor([timestep for _, timestep in rows])
+        draws = self.feature["draws"]
+        index = torch.tensor([sample for sample, _ in rows]).repeat_interleave(draws)
+        timesteps = torch.tensor([timestep for _, timestep in rows]).repeat_interleave(draws)
         names = [(self.encoded.ids[sample], timestep) for sample, timestep in rows]
-        noise = draw_noise(self.config["noise"], names, self.encoded.latents.shape[1:])
+        noise = draw_noise(self.config["noise"], names, self.encoded.latents.shape[1:], draws)
         conditioning = {name: value[index].to(self.device) for name, value in self.encoded.conditioning.items()}
         sink = SketchSink(self.sketch, len(rows), keep_raw=self.config["keep_raw"])
-        with deterministic_attention(self.device), self.engine.capture(len(rows), sink):
+        averaged = sink if draws == 1 else MeanSink(sink, draws)
+        with deterministic_attention(self.device), self.engine.capture(len(index), averaged):
             with autocast(self.config["precision"], self.device):
                 losses = self.family.objective(
                     self.encoded.latents[index].to(self.device),
@@ -74,7 +82,7 @@ class GradientPass:
         result = {"sketch": unit, "norm": norm}
         if self.config["keep_raw"]:
             result["raw"] = sink.unit_gradient()
-        self._check(losses.detach(), norm, names, result)
+        self._check(losses.detach().unflatten(0, (-1, draws)).mean(1), norm, names, result)
         return {name: value.to(torch.float32 if name == "norm" else torch.float16) for name, value in result.items()}
 
     def _check(
@@ -98,7 +106,8 @@ def cache_gradients(
     adapter: Path,
     base: Mapping[str, Any],
     config: Mapping[str, Any],
-    feature: str,
+    name: str,
+    feature: Mapping[str, Any],
     start: int,
     stop: int,
     shard: Path,
@@ -108,8 +117,9 @@ def cache_gradients(
 ) -> None:
     """Write the shard of samples ``start`` to ``stop``: unit sketches, norms and, if asked for, raw unit gradients.
 
-    Samples and timesteps mix in one batch of ``batch`` rows. A killed job resumes at its last finished micro-batch;
-    running out of GPU memory halves the micro-batch and goes on.
+    ``feature``, called ``name``, says what is differentiated: see :class:`GradientPass`.
+    Samples and timesteps mix in one batch of ``batch`` evaluations. A killed job resumes at its last finished
+    micro-batch; running out of GPU memory halves the micro-batch and goes on.
 
     Raises:
         UserError: a loss or gradient is unusable (sample and timestep named), cache_dim exceeds the number of
@@ -119,11 +129,13 @@ def cache_gradients(
     encoded = EncodedSamples.load(samples, start, stop)
     family = load_family(base, where, ["denoiser"])
     family.load_adapter(adapter.parent)
-    gradient_pass = GradientPass(family, encoded, config, where)
+    gradient_pass = GradientPass(family, encoded, config, feature, where)
     timesteps = timestep_grid(config["timesteps"], base["family"])
     width, parameters = config["cache_dim"], gradient_pass.engine.parameter_count
     metadata = {
-        "feature": feature,
+        "feature": name,
+        "quantity": feature["quantity"],
+        "draws": feature["draws"],
         "model": file_digest(adapter),
         "base": base_digest(base),
         "parameters": config["parameters"],
@@ -163,7 +175,7 @@ def cache_gradients(
     if progress.done:
         log.info("resuming after %d of %d evaluations", progress.done, len(rows))
     with Meter() as meter:
-        fill(progress, gradient_pass, rows, batch)
+        fill(progress, gradient_pass, rows, max(1, batch // feature["draws"]))
     grid = (len(encoded.ids), len(timesteps))
     tensors = {name: np.array(array).reshape(*grid, *array.shape[1:]) for name, array in progress.arrays.items()}
     write_shard(shard, encoded.ids, metadata, tensors)

@@ -10,8 +10,12 @@ import torch
 from dmin.seeds import derive_generator
 
 
-def draw_noise(config: Mapping[str, Any], pairs: Sequence[tuple[str, int]], shape: Sequence[int]) -> torch.Tensor:
-    """Draw the noise of (sample id, timestep) pairs, standard normal, float32 ``[len(pairs), *shape]``.
+def draw_noise(
+    config: Mapping[str, Any], pairs: Sequence[tuple[str, int]], shape: Sequence[int], draws: int = 1
+) -> torch.Tensor:
+    """Draw the noises of (sample id, timestep) pairs, standard normal, float32 ``[len(pairs) * draws, *shape]``.
+
+    The draws of a pair are neighbours, and the first does not depend on how many follow.
 
     Policies: ``shared`` is one noise for every sample and timestep (DMin), ``per_timestep`` one for each timestep,
     ``by_id`` one for each sample and timestep. Draws depend on the seed and these names alone.
@@ -20,6 +24,7 @@ def draw_noise(config: Mapping[str, Any], pairs: Sequence[tuple[str, int]], shap
         config: ``policy`` and ``seed``.
         pairs: sample id and timestep of each row.
         shape: shape of one latent.
+        draws: noises of each pair.
     """
     policy, seed = config["policy"], config["seed"]
 
@@ -28,7 +33,11 @@ def draw_noise(config: Mapping[str, Any], pairs: Sequence[tuple[str, int]], shap
             return ()
         return (str(timestep),) if policy == "per_timestep" else (str(timestep), sample)
 
-    names = [name(sample, timestep) for sample, timestep in pairs]
+    names = [
+        (*name(sample, timestep), *((f"draw {draw}",) if draw else ()))
+        for sample, timestep in pairs
+        for draw in range(draws)
+    ]
     drawn = {
         key: torch.randn(tuple(shape), generator=derive_generator(seed, "gradient_noise", *key)) for key in set(names)
     }
