@@ -40,6 +40,7 @@ include: "rules/gradients.smk"
 include: "rules/influence.smk"
 include: "rules/evaluation.smk"
 include: "rules/report.smk"
+include: "rules/comparison.smk"
 
 
 onstart:
@@ -56,6 +57,7 @@ localrules:
     tables,
     figures,
     explorers,
+    comparison,
     base_models,
 
 
@@ -65,3 +67,4 @@ rule all:
         rules.tables.input,
         rules.figures.input,
         rules.explorers.input,
+        rules.comparison.input,

@@ -14,11 +14,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dmin.errors import UserError
+from dmin.figures.agreement import plot_agreement
 from dmin.figures.canvas import wrap_caption
 from dmin.figures.contact_sheet import plot_contact_sheet
 from dmin.figures.detection import plot_detection_by_k, plot_detection_by_v
 from dmin.figures.detection_options import DetectionOptions
 from dmin.figures.gallery import GalleryEntry, GalleryItem, plot_gallery
+from dmin.figures.main_table import plot_main_table
+from dmin.figures.method_gallery import plot_method_gallery
 from dmin.figures.methods import method_style
 from dmin.figures.norms import plot_gradient_norms
 from dmin.figures.retrieval import plot_retrieval
@@ -90,6 +93,20 @@ def scores_figure(train_subsets: Sequence[str] = ("cats", "dogs", "noise", "cats
     return plot_score_distributions(scores, ["cats", "dogs"] * 2, train_subsets, "DMin")
 
 
+def method_gallery(methods: Sequence[str] = ("dmin", "random")) -> Figure:
+    items = [GalleryItem(picture(n), "caption", subset, 0.5) for n, subset in enumerate(("cats", "dogs", "noise"))]
+    return plot_method_gallery(picture(5), "a cat", "cats", dict.fromkeys(methods, items), "cats")
+
+
+def agreement_table(methods: Sequence[str] = ("dmin", "trak", "random")) -> pd.DataFrame:
+    rows = [
+        (method, other, 1.0 if method == other else -0.001 if "random" in (method, other) else 0.5)
+        for method in methods
+        for other in methods
+    ]
+    return pd.DataFrame(rows, columns=["method", "other", "spearman"])
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "by_k": lambda: plot_detection_by_k(detection_table()),
     "by_k, one line": lambda: plot_detection_by_k(detection_table([("dmin", 4096.0)], ["cats"])),
@@ -110,6 +127,12 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "gallery": gallery,
     "gallery, large images, no least": lambda: gallery(300, 0),
     "contact sheet": lambda: plot_contact_sheet([picture(n) for n in range(3)], ["a", "b", "c" * 90], ["x", "x", "y"]),
+    "main table": lambda: plot_main_table(detection_table()),
+    "main table, no width": lambda: plot_main_table(detection_table([("random", np.nan)])),
+    "agreement": lambda: plot_agreement(agreement_table()),
+    "agreement, one method": lambda: plot_agreement(agreement_table(["dmin"])),
+    "agreement, nothing ordered": lambda: plot_agreement(agreement_table().assign(spearman=np.nan)),
+    "methods": method_gallery,
     "contact sheet, grey": lambda: plot_contact_sheet([picture(0, 8, 1)], ["a"], ["x"]),
 }
 
@@ -152,6 +175,9 @@ EMPTY: dict[str, Callable[[], Figure]] = {
     "training": lambda: plot_training(training_table()[:0]),
     "retrieval": lambda: plot_retrieval(retrieval_table()[:0]),
     "gallery": lambda: plot_gallery([], ""),
+    "main table": lambda: plot_main_table(detection_table()[:0]),
+    "agreement": lambda: plot_agreement(agreement_table()[:0]),
+    "methods": lambda: method_gallery([]),
     "contact sheet": lambda: plot_contact_sheet([], [], []),
     "contact sheet, other length": lambda: plot_contact_sheet([picture(0)], [], ["x"]),
 }

@@ -13,7 +13,10 @@ from checkout import MICRO, Checkout, micro_config
 GALLERIES, METHODS, WIDTHS = 3, 2, 3
 
 # Rules by what they hang on, each stage with all that follows it.
-SCORED = {"score", "evaluate_detection", "evaluate_cost", "plot_detection", "plot_scores", "plot_gallery", "explorer"}
+COMPARED = {"evaluate_agreement", "plot_agreement", "plot_main_table", "plot_methods"}
+SCORED = COMPARED | {
+    "score", "evaluate_detection", "evaluate_cost", "plot_detection", "plot_scores", "plot_gallery", "explorer",
+}  # fmt: skip
 CACHED = SCORED | {
     "cache_gradients", "compress", "build_index", "retrieve", "evaluate_retrieval", "evaluate_norms",
     "plot_retrieval", "plot_norms",
@@ -43,8 +46,11 @@ def test_second_run_does_nothing(finished: Checkout) -> None:
 
 def test_plot_setting_redraws_the_figures_only(finished: Checkout) -> None:
     assert plan_with(finished, "figures.dpi", 70) == {
+        "plot_agreement": 1,
         "plot_detection": 1,
         "plot_gallery": GALLERIES,
+        "plot_main_table": 1,
+        "plot_methods": GALLERIES,
         "plot_norms": 1,
         "plot_queries": 1,
         "plot_retrieval": 1,
@@ -54,7 +60,7 @@ def test_plot_setting_redraws_the_figures_only(finished: Checkout) -> None:
 
 
 def test_gallery_setting_redraws_the_galleries_only(finished: Checkout) -> None:
-    assert plan_with(finished, "figures.gallery.most", 4) == {"plot_gallery": GALLERIES}
+    assert plan_with(finished, "figures.gallery.most", 4) == {"plot_gallery": GALLERIES, "plot_methods": GALLERIES}
 
 
 def test_explorer_setting_makes_the_explorer_only(finished: Checkout) -> None:
@@ -69,6 +75,7 @@ def test_new_width_folds_and_indexes_once(finished: Checkout) -> None:
         "evaluate_detection": 1,
         "evaluate_retrieval": 1,
         "plot_detection": 1,
+        "plot_main_table": 1,
         "plot_retrieval": 1,
         "retrieve": 1,
         "score": METHODS,
@@ -77,9 +84,12 @@ def test_new_width_folds_and_indexes_once(finished: Checkout) -> None:
 
 def test_evaluation_depths_evaluate_again_only(finished: Checkout) -> None:
     assert plan_with(finished, "runs.micro.evaluation.k", [2, 5, 10]) == {
+        "evaluate_agreement": 1,
         "evaluate_detection": 1,
         "evaluate_retrieval": 1,
+        "plot_agreement": 1,
         "plot_detection": 1,
+        "plot_main_table": 1,
         "plot_retrieval": 1,
     }
 
@@ -100,9 +110,9 @@ def test_gradient_setting_caches_again_and_never_trains(finished: Checkout, path
 
 def test_query_seed_generates_again_and_never_trains(finished: Checkout) -> None:
     plan = plan_with(finished, "runs.micro.queries.seed", 7)
-    assert set(plan) == GENERATED
-    # The training set's gradients and sketches do not hang on the queries; both splits are folded by one job.
-    assert plan["cache_gradients"] == 1
+    # The training set's gradients, sketches and indexes do not hang on the queries.
+    assert set(plan) == GENERATED - {"build_index"}
+    assert plan["cache_gradients"] == 1 and plan["compress"] == WIDTHS - 1
 
 
 def test_learning_rate_trains_again_on_the_same_data(finished: Checkout) -> None:
@@ -192,7 +202,8 @@ def test_second_model_shares_the_encoded_samples(finished: Checkout) -> None:
 
 def test_added_method_runs_its_own_job_only(finished: Checkout) -> None:
     plan = plan_with(finished, "runs.micro.influence.methods", ["dmin", "dmin_no_norm", "text", "pixels"])
-    assert set(plan) == {"score_samples", "evaluate_detection", "evaluate_cost", "plot_detection", "explorer"}
+    tables = {"evaluate_detection", "evaluate_cost", "plot_detection", "explorer"}
+    assert set(plan) == {"score_samples"} | tables | COMPARED
     assert plan["score_samples"] == 1
 
 

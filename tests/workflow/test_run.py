@@ -28,6 +28,7 @@ TABLES = {
     "cost": ["method", "stage", "seconds", "bytes_per_sample", "total_bytes", "peak_memory_bytes", "hardware"],
     "gradient_norms": ["split", "sample_id", "subset", "timestep", "norm"],
     "generation_quality": ["subset", "images", "in_subset", "rate"],
+    "rank_agreement": ["method", "other", "spearman", "low", "high", "overlap", "k", "queries"],
 }
 
 
@@ -214,6 +215,7 @@ def test_generation_quality_counts_every_image(results: Path) -> None:
 def test_every_figure_is_drawn(results: Path) -> None:
     folder = results / "figures"
     names = ["detection_by_k", "detection_by_v", "gradient_norms", "training", "queries", "retrieval"]
+    names += ["main_table", "rank_agreement"] + [f"methods/{subset}" for subset in SUBSETS]
     names += [f"scores/{method}-v256" for method in METHODS] + [f"gallery/dmin-v256/{subset}" for subset in SUBSETS]
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*")) == sorted(
         f"{name}.{suffix}" for name in names for suffix in ("png", "svg")

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from dmin.data.samples import read_samples, sample_pixels
+from dmin.errors import UserError
 from dmin.figures.contact_sheet import plot_contact_sheet
 from dmin.figures.gallery import plot_gallery
 from dmin.figures.gallery_entry import GalleryEntry, GalleryItem
+from dmin.figures.method_gallery import plot_method_gallery
 from dmin.figures.methods import method_style
 from dmin.figures.scores import plot_score_distributions
 from dmin.figures.style import save_figure
@@ -80,6 +82,41 @@ def draw_gallery(
             )
         )
     save_figure(plot_gallery(entries, f"{subset}: {_title(method, v)}"), outputs, dpi)
+
+
+def draw_method_gallery(
+    tops: Mapping[str, Path],
+    samples: Path,
+    queries: Path,
+    subset: str,
+    most: int,
+    outputs: Sequence[Path],
+    dpi: int,
+) -> None:
+    """Draw the first query of a subset beside the ``most`` training images that every method ranks first.
+
+    Args:
+        tops: the ranked lists of each method.
+
+    Raises:
+        UserError: the subset has no query.
+    """
+    asked = read_samples(queries)
+    asked = asked[asked["subset"] == subset]
+    if asked.empty:
+        raise UserError(f"Subset '{subset}' has no query to show; generate at least one.")
+    query = asked.iloc[0]
+    train = read_samples(samples).set_index("id")
+    ranked = {}
+    for method, path in tops.items():
+        top = pd.read_parquet(path, filters=[("query_id", "==", query["id"]), ("rank", "<=", most)])
+        top = top.sort_values("rank")
+        scores = pd.Series(top["score"].to_numpy(), index=top["sample_id"])
+        rows = train.loc[top["sample_id"]]
+        ranked[method] = _items(rows, scores.to_numpy(), np.arange(len(rows)))
+    title = f"{subset}: what each method ranks first"
+    figure = plot_method_gallery(sample_pixels(asked.iloc[:1])[0], query["prompt"], subset, ranked, title)
+    save_figure(figure, outputs, dpi)
 
 
 def _title(method: str, v: str) -> str:

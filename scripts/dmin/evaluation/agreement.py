@@ -1,0 +1,93 @@
+"""How far methods agree on the order of the training samples."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from dmin.data.atomic import write_csv
+from dmin.errors import UserError
+from dmin.seeds import derive_seed
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ["method", "other", "spearman", "low", "high", "overlap", "k", "queries"]
+
+
+def rank_correlations(scores: np.ndarray) -> np.ndarray:
+    """Return Spearman's correlation of one query's ``scores [methods, train]``, ``[methods, methods]``.
+
+    Ties get their mean rank. A method that scores every sample alike orders nothing: its row and column are NaN.
+    """
+    ranks = rankdata(scores, axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(ranks, axis=1)
+    with np.errstate(invalid="ignore"):
+        return ranks @ ranks.T / np.outer(lengths, lengths)
+
+
+def top_overlaps(scores: np.ndarray, k: int) -> np.ndarray:
+    """Return the share of common samples among the top ``k`` of two methods, ``[methods, methods]``, of one query."""
+    chosen = np.zeros(scores.shape, dtype=np.float32)
+    np.put_along_axis(chosen, np.argsort(-scores, axis=1, kind="stable")[:, :k], 1.0, axis=1)
+    return chosen @ chosen.T / k
+
+
+def evaluate_agreement(
+    scores: Mapping[str, Path], k: int, bootstrap: int, confidence: float, seed: int, out: Path
+) -> None:
+    """Write the agreement of every pair of methods, averaged over queries.
+
+    Columns ``method, other, spearman, low, high, overlap, k, queries``: Spearman's correlation over all training
+    samples in [-1, 1] with its percentile bootstrap interval over queries, and the share of common samples in the
+    top ``k``. Queries on which one of the two orders nothing are left out of its mean; ``queries`` counts the others.
+
+    Args:
+        scores: the score matrix ``[queries, train]`` of each method; the ids stand beside it in ``scores.json``.
+
+    Raises:
+        UserError: two matrices differ in their queries or training samples, or ``k`` exceeds the training set.
+    """
+    matrices = [np.load(path, mmap_mode="r") for path in scores.values()]
+    _require_same_ids(list(scores.values()))
+    count, train = matrices[0].shape
+    if k > train:
+        raise UserError(f"The agreement of the top {k} needs {k} training samples, but there are {train}; lower k.")
+    rows = [np.stack([matrix[query] for matrix in matrices]) for query in range(count)]
+    correlations = np.stack([rank_correlations(values) for values in rows])
+    overlaps = np.mean([top_overlaps(values, k) for values in rows], axis=0)
+    draws = np.random.default_rng(derive_seed(seed, "agreement")).integers(0, count, (bootstrap, count))
+    names, table = list(scores), []
+    for first, method in enumerate(names):
+        for second, other in enumerate(names):
+            facts = _interval(correlations[:, first, second], draws, confidence)
+            table.append({"method": method, "other": other, **facts, "overlap": overlaps[first, second], "k": k})
+    write_csv(pd.DataFrame(table, columns=COLUMNS), out)
+    log.info("agreement of %d methods on %d queries", len(names), count)
+
+
+def _interval(values: np.ndarray, draws: np.ndarray, confidence: float) -> dict[str, Any]:
+    known = np.isfinite(values)
+    if not known.any():
+        return {"spearman": np.nan, "low": np.nan, "high": np.nan, "queries": 0}
+    sums = np.where(known, values, 0.0)[draws].sum(axis=1)
+    counts = known[draws].sum(axis=1)
+    means = sums[counts > 0] / counts[counts > 0]
+    low, high = np.percentile(means, [50 * (1 - confidence), 50 * (1 + confidence)])
+    return {"spearman": values[known].mean(), "low": low, "high": high, "queries": int(known.sum())}
+
+
+def _require_same_ids(paths: Sequence[Path]) -> None:
+    reference = json.loads(paths[0].with_suffix(".json").read_text())
+    for path in paths[1:]:
+        facts = json.loads(path.with_suffix(".json").read_text())
+        for key in ("queries", "train"):
+            if facts[key] != reference[key]:
+                raise UserError(f"Scores '{path}' and '{paths[0]}' name other {key}; delete both and run again.")

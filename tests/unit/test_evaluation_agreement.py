@@ -1,0 +1,74 @@
+"""Rank agreement equals scipy's, orders nothing where a method does not, and refuses matrices of other samples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from dmin.errors import UserError
+from dmin.evaluation.agreement import evaluate_agreement, rank_correlations, top_overlaps
+
+
+def write_matrix(folder: Path, values: np.ndarray, train: list[str] | None = None) -> Path:
+    folder.mkdir()
+    np.save(folder / "scores.npy", values.astype(np.float32))
+    ids = {
+        "queries": [f"q/{number}" for number in range(len(values))],
+        "train": train or [f"a/{number}" for number in range(values.shape[1])],
+    }
+    (folder / "scores.json").write_text(json.dumps(ids))
+    return folder / "scores.npy"
+
+
+def agreement(tmp_path: Path, matrices: dict[str, np.ndarray], k: int = 5) -> pd.DataFrame:
+    paths = {name: write_matrix(tmp_path / name, values) for name, values in matrices.items()}
+    evaluate_agreement(paths, k, 200, 0.95, 1, tmp_path / "table.csv")
+    return pd.read_csv(tmp_path / "table.csv").set_index(["method", "other"])
+
+
+def test_correlations_equal_scipy_with_ties() -> None:
+    scores = np.random.default_rng(0).integers(0, 6, (4, 40)).astype(np.float32)
+    expected = spearmanr(scores.T).statistic
+    np.testing.assert_allclose(rank_correlations(scores), expected, atol=1e-12)
+
+
+def test_overlap_counts_common_samples() -> None:
+    scores = np.array([[4, 3, 2, 1, 0], [0, 3, 4, 1, 2]], dtype=np.float32)
+    np.testing.assert_allclose(top_overlaps(scores, 2), [[1, 0.5], [0.5, 1]])
+
+
+def test_equal_opposite_and_unrelated_methods(tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    values, other = generator.normal(size=(2, 30, 300))
+    table = agreement(tmp_path, {"a": values, "scaled": 3 * values + 1, "opposite": -values, "unrelated": other})
+    assert table.loc[("a", "scaled"), "spearman"] == pytest.approx(1) and table.loc[("a", "scaled"), "overlap"] == 1
+    assert table.loc[("a", "opposite"), "spearman"] == pytest.approx(-1)
+    row = table.loc[("a", "unrelated")]
+    assert row["low"] < 0.05 and row["high"] > -0.05 and abs(row["spearman"]) < 4 / np.sqrt(300 * 30)
+    assert (table["queries"] == 30).all()
+
+
+def test_a_method_without_an_order_agrees_with_none(tmp_path: Path) -> None:
+    values = np.random.default_rng(2).normal(size=(6, 20))
+    flat = values.copy()
+    flat[:2] = 0
+    table = agreement(tmp_path, {"a": values, "partly": flat, "never": np.zeros_like(values)})
+    assert table.loc[("a", "partly"), "queries"] == 4 and table.loc[("a", "partly"), "spearman"] == pytest.approx(1)
+    assert table.loc[("a", "never"), "queries"] == 0 and np.isnan(table.loc[("a", "never"), "spearman"])
+
+
+def test_other_samples_are_refused(tmp_path: Path) -> None:
+    values = np.random.default_rng(3).normal(size=(2, 3))
+    paths = {
+        "a": write_matrix(tmp_path / "a", values),
+        "b": write_matrix(tmp_path / "b", values, ["a/0", "a/2", "a/1"]),
+    }
+    with pytest.raises(UserError, match=r"name other train; delete both and run again\.$"):
+        evaluate_agreement(paths, 2, 10, 0.95, 1, tmp_path / "table.csv")
+    with pytest.raises(UserError, match=r"needs 4 training samples, but there are 3; lower k\.$"):
+        evaluate_agreement({"a": paths["a"]}, 4, 10, 0.95, 1, tmp_path / "table.csv")
