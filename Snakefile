@@ -3,7 +3,10 @@ from snakemake.utils import min_version
 min_version("9.19")
 
 
-configfile: "config/config.yaml"
+# A config that defines data sets stands alone; any other is laid over the embedded example.
+if "datasets" not in config:
+
+    configfile: "config/config.yaml"
 
 
 report: "report/workflow.rst"

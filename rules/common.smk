@@ -267,6 +267,23 @@ def shown_width(run):
     return 4096 if 4096 in available else max(available)
 
 
+def shown_folders(run):
+    """The folder of each method's scores at the width whose pictures are shown, by method."""
+    width, root = f"v{shown_width(run)}", f"<results>/runs/{run}/influence"
+    methods = config["runs"][run]["influence"]["methods"]
+    return {
+        method: f"{root}/{method}" if method in SAMPLE_METHODS else f"{root}/{method}/{width}" for method in methods
+    }
+
+
+def shown_tops(run):
+    """The ranked list of each method at that width, by method."""
+    return {
+        method: f"{folder}/top.parquet" if method in SAMPLE_METHODS else f"{folder}/exact/top.parquet"
+        for method, folder in shown_folders(run).items()
+    }
+
+
 def rankings(run):
     """The ranked lists that the explorer shows, by label."""
     settings, width, root = config["runs"][run], shown_width(run), f"<results>/runs/{run}/influence"

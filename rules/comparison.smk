@@ -1,23 +1,6 @@
 # What sets methods side by side: the main table, their agreement, and one query under all of them.
 
 
-def shown_folders(run):
-    """The folder of each method's scores at the width whose pictures are shown, by method."""
-    root = f"<results>/runs/{run}/influence"
-    methods = config["runs"][run]["influence"]["methods"]
-    return {
-        method: f"{root}/{method}" + ("" if method in SAMPLE_METHODS else f"/v{shown_width(run)}") for method in methods
-    }
-
-
-def shown_tops(run):
-    """The ranked list of each method at that width, by method."""
-    return {
-        method: f"{folder}/top.parquet" if method in SAMPLE_METHODS else f"{folder}/exact/top.parquet"
-        for method, folder in shown_folders(run).items()
-    }
-
-
 rule evaluate_agreement:
     input:
         scores=lambda w: [f"{folder}/scores.npy" for folder in shown_folders(w.run).values()],

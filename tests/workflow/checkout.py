@@ -42,8 +42,7 @@ def write_template(folder: Path) -> None:
 class Checkout:
     """A copy of a template, in which Snakemake runs.
 
-    A copy, because ``--configfile`` would merge the micro config into the example's instead of replacing it, and
-    because tests edit the code; of a template, so that all checkouts of a session are equal.
+    A copy, because tests edit the config and the code; of a template, so that all checkouts of a session are equal.
     """
 
     def __init__(self, root: Path, template: Path) -> None:

@@ -151,6 +151,24 @@ def reversed_keys(value: Any) -> Any:
     return [reversed_keys(entry) for entry in value] if isinstance(value, list) else value
 
 
+def test_config_without_data_sets_is_laid_over_the_default_one(finished: Checkout) -> None:
+    (finished.root / "overlay.yaml").write_text("runs: {micro: {evaluation: {k: [2, 5, 10]}}}")
+    changed = plan_with(finished, "runs.micro.evaluation.k", [2, 5, 10])
+    assert finished.plan("--configfile", "overlay.yaml") == changed
+
+
+def test_config_with_data_sets_stands_alone(finished: Checkout) -> None:
+    config = micro_config()
+    config["runs"] = {"second": config["runs"]["micro"]}
+    (finished.root / "alone.yaml").write_text(yaml.safe_dump(config))
+    (finished.root / "config" / "config.yaml").write_text("no: config")
+    try:
+        plan = finished.plan("--configfile", "alone.yaml")
+    finally:
+        finished.write_config(MICRO.read_text())
+    assert set(plan) == GENERATED | {"plot_training"} and plan["generate_queries"] == 1
+
+
 def test_order_of_keys_reruns_nothing(finished: Checkout) -> None:
     text = yaml.safe_dump(reversed_keys(micro_config()), sort_keys=False)
     assert text.index("compute:") < text.index("datasets:")
