@@ -27,7 +27,7 @@ wildcard_constraints:
     base=name_pattern("bases"),
     model=name_pattern("models"),
     run=name_pattern("runs"),
-    feature="loss",
+    feature="|".join(FEATURES),
     split="train|queries",
     range=r"\d{8}-\d{8}",
     method="|".join(GRADIENT_METHODS + SAMPLE_METHODS),

@@ -33,13 +33,26 @@ class Method:
             Both sides are :class:`GradientRows` for ``gradients``, else sample tables.
         columns: what a table must hold beside ``id`` and ``subset``.
         facts: the settings that the scores depend on, as they are recorded beside the scores.
+        needs_subsets: it learns from the subsets of queries and samples: ``scores`` takes the subset of every id as
+            its fourth argument, and returns facts of what it learned after the scores.
     """
 
     name: str
     inputs: Literal["nothing", "samples", "gradients"]
-    scores: Callable[[Any, Any, Settings], np.ndarray]
+    scores: Callable[..., Any]
     columns: tuple[str, ...] = ()
     facts: Callable[[Settings], dict[str, Any]] = _no_facts
+    needs_subsets: bool = False
+
+    def run(
+        self, queries: Any, train: Any, settings: Settings, subsets: Mapping[str, str]
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return the scores ``[queries, train]`` and everything recorded beside them."""
+        facts = self.facts(settings)
+        if not self.needs_subsets:
+            return self.scores(queries, train, settings), facts
+        values, learned = self.scores(queries, train, settings, subsets)
+        return values, facts | learned
 
 
 # Imports stand inside the functions so that the registry is light, and are spelled out so that whoever digests the
@@ -118,6 +131,32 @@ def _renormalised_if(queries: GradientRows, train: GradientRows, settings: Setti
     return scores(queries, train, settings)
 
 
+def _dmin_weighted(
+    queries: GradientRows, train: GradientRows, settings: Settings, subsets: Mapping[str, str]
+) -> tuple[np.ndarray, dict[str, Any]]:
+    from dmin.attribution.dmin_weighted import scores
+
+    return scores(queries, train, settings, subsets)
+
+
+def _dtrak(queries: GradientRows, train: GradientRows, settings: Settings) -> np.ndarray:
+    from dmin.attribution.dtrak import scores
+
+    return scores(queries, train, settings)
+
+
+def _dtrak_unit(queries: GradientRows, train: GradientRows, settings: Settings) -> np.ndarray:
+    from dmin.attribution.dtrak_unit import scores
+
+    return scores(queries, train, settings)
+
+
+def _journey_trak(queries: GradientRows, train: GradientRows, settings: Settings) -> np.ndarray:
+    from dmin.attribution.journey_trak import scores
+
+    return scores(queries, train, settings)
+
+
 def _random(queries: pd.DataFrame, train: pd.DataFrame, settings: Settings) -> np.ndarray:
     from dmin.attribution.random_scores import scores
 
@@ -150,6 +189,10 @@ def _clip(queries: pd.DataFrame, train: pd.DataFrame, settings: Settings) -> np.
 
 def _ridge_facts(settings: Settings) -> dict[str, Any]:
     return {"relative_lambda": known.relative_lambda(settings)}
+
+
+def _weighted_facts(settings: Settings) -> dict[str, Any]:
+    return {"seed": known.method_seed(settings)}
 
 
 def _random_facts(settings: Settings) -> dict[str, Any]:
@@ -185,6 +228,10 @@ METHODS: dict[str, Method] = {
         Method("trak", "gradients", _trak, facts=_ridge_facts),
         Method("relative_if", "gradients", _relative_if, facts=_ridge_facts),
         Method("renormalised_if", "gradients", _renormalised_if, facts=_ridge_facts),
+        Method("dmin_weighted", "gradients", _dmin_weighted, facts=_weighted_facts, needs_subsets=True),
+        Method("dtrak", "gradients", _dtrak, facts=_ridge_facts),
+        Method("dtrak_unit", "gradients", _dtrak_unit, facts=_ridge_facts),
+        Method("journey_trak", "gradients", _journey_trak, facts=_ridge_facts),
     )
 }
 
