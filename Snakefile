@@ -38,6 +38,7 @@ include: "rules/dataset.smk"
 include: "rules/model.smk"
 include: "rules/gradients.smk"
 include: "rules/influence.smk"
+include: "rules/kernels.smk"
 include: "rules/evaluation.smk"
 include: "rules/report.smk"
 
@@ -53,6 +54,7 @@ localrules:
     gradients,
     indexes,
     influence,
+    kernels,
     tables,
     figures,
     explorers,
@@ -63,5 +65,6 @@ rule all:
     default_target: True
     input:
         rules.tables.input,
+        rules.kernels.input,
         rules.figures.input,
         rules.explorers.input,

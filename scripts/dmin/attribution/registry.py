@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dmin.attribution.gradient_rows import GradientRows
+    from dmin.attribution.ridge_problem import RidgeProblem
 
 Settings = Mapping[str, Any]
 
@@ -35,6 +36,7 @@ class Method:
         facts: the settings that the scores depend on, as they are recorded beside the scores.
         needs_subsets: it learns from the subsets of queries and samples: ``scores`` takes the subset of every id as
             its fourth argument, and returns facts of what it learned after the scores.
+        ridge: ``ridge(queries, train)`` of a kernel method, from which scores of any lambda follow.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Method:
     columns: tuple[str, ...] = ()
     facts: Callable[[Settings], dict[str, Any]] = _no_facts
     needs_subsets: bool = False
+    ridge: Callable[[GradientRows, GradientRows], RidgeProblem] | None = None
 
     def run(
         self, queries: Any, train: Any, settings: Settings, subsets: Mapping[str, str]
@@ -187,6 +190,24 @@ def _clip(queries: pd.DataFrame, train: pd.DataFrame, settings: Settings) -> np.
     return scores(queries, train, settings)
 
 
+def _mean_ridge(queries: GradientRows, train: GradientRows) -> RidgeProblem:
+    from dmin.attribution.trak import mean_problem
+
+    return mean_problem(queries, train)
+
+
+def _unit_ridge(queries: GradientRows, train: GradientRows) -> RidgeProblem:
+    from dmin.attribution.dmin_kernel import unit_problem
+
+    return unit_problem(queries, train)
+
+
+def _journey_ridge(queries: GradientRows, train: GradientRows) -> RidgeProblem:
+    from dmin.attribution.journey_trak import summed_problem
+
+    return summed_problem(queries, train)
+
+
 def _ridge_facts(settings: Settings) -> dict[str, Any]:
     return {"relative_lambda": known.relative_lambda(settings)}
 
@@ -220,18 +241,18 @@ METHODS: dict[str, Method] = {
         Method("dmin_no_norm", "gradients", _dmin_no_norm),
         Method("dmin_renorm", "gradients", _dmin_renorm),
         Method("dmin_centred", "gradients", _dmin_centred),
-        Method("dmin_kernel", "gradients", _dmin_kernel, facts=_ridge_facts),
+        Method("dmin_kernel", "gradients", _dmin_kernel, facts=_ridge_facts, ridge=_unit_ridge),
         Method("grad_dot", "gradients", _grad_dot),
         Method("grad_cos", "gradients", _grad_cos),
         Method("tracin_final", "gradients", _tracin_final, facts=_final_facts),
         Method("retrac_final", "gradients", _retrac_final, facts=_final_facts),
-        Method("trak", "gradients", _trak, facts=_ridge_facts),
+        Method("trak", "gradients", _trak, facts=_ridge_facts, ridge=_mean_ridge),
         Method("relative_if", "gradients", _relative_if, facts=_ridge_facts),
         Method("renormalised_if", "gradients", _renormalised_if, facts=_ridge_facts),
         Method("dmin_weighted", "gradients", _dmin_weighted, facts=_weighted_facts, needs_subsets=True),
-        Method("dtrak", "gradients", _dtrak, facts=_ridge_facts),
-        Method("dtrak_unit", "gradients", _dtrak_unit, facts=_ridge_facts),
-        Method("journey_trak", "gradients", _journey_trak, facts=_ridge_facts),
+        Method("dtrak", "gradients", _dtrak, facts=_ridge_facts, ridge=_mean_ridge),
+        Method("dtrak_unit", "gradients", _dtrak_unit, facts=_ridge_facts, ridge=_unit_ridge),
+        Method("journey_trak", "gradients", _journey_trak, facts=_ridge_facts, ridge=_journey_ridge),
     )
 }
 

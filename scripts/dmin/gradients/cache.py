@@ -102,8 +102,8 @@ class GradientPass:
             return
         where = [(*names[i], losses[i].item(), norm[i].item()) for i in bad.nonzero()[:, 0].tolist()]
         sample, timestep, loss, length = where[0]
-        value = f"{self.feature['quantity']} {loss:g}"
-        sentence = f"sample '{sample}' at timestep {timestep} has {value} and gradient norm {length:g}"
+        found = f"{self.feature['quantity']} {loss:g}"
+        sentence = f"sample '{sample}' at timestep {timestep} has {found} and gradient norm {length:g}"
         if self.config["on_bad_loss"] == "error":
             raise UserError(f"{sentence[0].upper()}{sentence[1:]}; mend it, or set gradients.on_bad_loss to skip.")
         log.warning("%d rows skipped, scored 0: %s", len(where), sentence)
