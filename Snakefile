@@ -30,7 +30,7 @@ wildcard_constraints:
     base=name_pattern("bases"),
     model=name_pattern("models"),
     run=name_pattern("runs"),
-    feature="loss",
+    feature="|".join(FEATURES),
     split="train|queries",
     range=r"\d{8}-\d{8}",
     method="|".join(GRADIENT_METHODS + SAMPLE_METHODS),
@@ -41,6 +41,7 @@ include: "rules/dataset.smk"
 include: "rules/model.smk"
 include: "rules/gradients.smk"
 include: "rules/influence.smk"
+include: "rules/kernels.smk"
 include: "rules/evaluation.smk"
 include: "rules/report.smk"
 include: "rules/comparison.smk"
@@ -57,6 +58,7 @@ localrules:
     gradients,
     indexes,
     influence,
+    kernels,
     tables,
     figures,
     explorers,
@@ -68,6 +70,7 @@ rule all:
     default_target: True
     input:
         rules.tables.input,
+        rules.kernels.input,
         rules.figures.input,
         rules.explorers.input,
         rules.comparison.input,

@@ -154,7 +154,12 @@ METHOD_FEATURES = {
     "trak": ("loss", "loss"),
     "relative_if": ("loss", "loss"),
     "renormalised_if": ("loss", "loss"),
+    "dmin_weighted": ("loss", "loss"),
+    "dtrak": ("output_norm", "output_norm"),
+    "dtrak_unit": ("output_norm", "output_norm"),
+    "journey_trak": ("loss", "journey"),
 }
+FEATURES = sorted({feature for features in METHOD_FEATURES.values() for feature in features})
 GRADIENT_METHODS = list(METHOD_FEATURES)
 SAMPLE_METHODS = ["random", "pixels", "ssim", "clip", "text"]
 
@@ -168,8 +173,15 @@ def gradient_methods(run):
     return [method for method in run["influence"]["methods"] if method in GRADIENT_METHODS]
 
 
-def widths(run):
-    return [str(width) for width in sorted(run["influence"]["widths"])] + ["full"] * run["influence"]["uncompressed"]
+def features_of(run, split):
+    """The features whose caches the methods of a run read of a split; the loss always, for the tables on gradients."""
+    return sorted({"loss"} | {feature_of(method, split) for method in gradient_methods(run)})
+
+
+def widths(run, method):
+    """The widths that a method is scored at; only the loss keeps uncompressed gradients, for they are large."""
+    uncompressed = run["influence"]["uncompressed"] and set(METHOD_FEATURES[method]) == {"loss"}
+    return [str(width) for width in sorted(run["influence"]["widths"])] + ["full"] * uncompressed
 
 
 def source_of(wildcards):
@@ -196,7 +208,27 @@ def feature_of(method, split):
 
 def feature_settings(wildcards):
     """How the cache of a feature differs from that of the loss: what is differentiated, averaged over how many noises."""
-    return {"quantity": "loss", "draws": 1}
+    if wildcards.feature == "journey":
+        options = run_of(wildcards)["influence"]["options"]
+        return {"quantity": "loss", "draws": options["journey_draws"], "steps": options["journey_steps"]}
+    return {"quantity": wildcards.feature, "draws": 1}
+
+
+def gradient_settings(wildcards):
+    """The settings of the gradient cache that hold for a feature."""
+    settings = {key: value for key, value in run_of(wildcards)["gradients"].items() if key != "shard_size"}
+    if wildcards.feature != "loss":
+        settings["keep_raw"] = False
+    if wildcards.feature == "journey":
+        # Its timesteps are those of sampling, and its noise is fresh: no query shares it with another or with training.
+        del settings["timesteps"]
+        settings["noise"] = {**settings["noise"], "policy": "by_id"}
+    return canonical(settings)
+
+
+def trajectory_of(wildcards):
+    """The trajectory that gradients are taken along; none but for the journey."""
+    return [f"<results>/runs/{wildcards.run}/queries/trajectory.safetensors"] if wildcards.feature == "journey" else []
 
 
 def gradients_at(wildcards, split):
@@ -219,7 +251,7 @@ def exact_tops(run):
         if method in SAMPLE_METHODS:
             tops.append(f"{root}/{method}/top.parquet")
         else:
-            tops += [f"{root}/{method}/v{v}/exact/top.parquet" for v in widths(settings)]
+            tops += [f"{root}/{method}/v{v}/exact/top.parquet" for v in widths(settings, method)]
     return tops
 
 
@@ -292,7 +324,7 @@ def rankings(run):
         if method in SAMPLE_METHODS:
             labelled[method] = f"{root}/{method}/top.parquet"
             continue
-        for v in [str(width)] + ["full"] * settings["influence"]["uncompressed"]:
+        for v in [v for v in widths(settings, method) if v in (str(width), "full")]:
             labelled[f"{method}, v={v}"] = f"{root}/{method}/v{v}/exact/top.parquet"
     return labelled
 

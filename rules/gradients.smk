@@ -6,6 +6,7 @@ rule cache_gradients:
         samples=encoded_split,
         adapter=lambda w: f"<results>/models/{run_of(w)['model']}/pytorch_lora_weights.safetensors",
         base=base_files,
+        trajectory=trajectory_of,
     output:
         shard="<run>/gradients/{feature}/{split}/{range}.safetensors",
         metrics="<run>/gradients/{feature}/{split}/{range}.metrics.json",
@@ -21,9 +22,7 @@ rule cache_gradients:
         device=config["compute"]["device"],
         batch=config["compute"]["gradient_batch"],
     params:
-        gradients=lambda w: canonical(
-            {key: value for key, value in run_of(w)["gradients"].items() if key != "shard_size"}
-        ),
+        gradients=gradient_settings,
         feature=feature_settings,
         base=lambda w: canonical(base_of(w)),
         code=code_digest("cache_gradients"),
@@ -33,7 +32,12 @@ rule cache_gradients:
 
 rule gradients:
     input:
-        [shards(run, "loss", split) for run in config["runs"] for split in ("train", "queries")],
+        [
+            shards(run, feature, split)
+            for run, settings in config["runs"].items()
+            for split in ("train", "queries")
+            for feature in features_of(settings, split)
+        ],
 
 
 rule compress:

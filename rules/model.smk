@@ -138,3 +138,29 @@ rule encode_queries:
         code=code_digest("encode_queries"),
     script:
         "../scripts/encode_queries.py"
+
+
+rule record_trajectory:
+    input:
+        queries="<run>/queries/queries.parquet",
+        adapter=lambda w: f"<results>/models/{run_of(w)['model']}/pytorch_lora_weights.safetensors",
+        base=base_files,
+    output:
+        "<run>/queries/trajectory.safetensors",
+    log:
+        "<logs>/record_trajectory/{run}.log",
+    benchmark:
+        "<benchmarks>/record_trajectory/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=gpus(),
+        device=config["compute"]["device"],
+        batch=config["compute"]["sample_batch"],
+    params:
+        queries=lambda w: canonical({key: run_of(w)["queries"][key] for key in ("steps", "guidance")}),
+        base=lambda w: canonical(base_of(w)),
+        code=code_digest("record_trajectory"),
+    script:
+        "../scripts/record_trajectory.py"

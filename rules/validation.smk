@@ -124,6 +124,16 @@ def check_run(name, run):
         fail(f"{key}.evaluation.k has {max(run['evaluation']['k'])}, above influence.top_k {top}; raise top_k.")
     if influence["uncompressed"] and not gradients["keep_raw"]:
         fail(f"{key}.influence.uncompressed needs the uncompressed gradients; set gradients.keep_raw to true.")
+    steps, options = run["queries"]["steps"], influence["options"]
+    if "journey_trak" in influence["methods"] and options["journey_steps"] > steps:
+        fail(
+            f"{key}.influence.options.journey_steps is {options['journey_steps']}, above queries.steps {steps}; lower it."
+        )
+    if "dmin_weighted" in influence["methods"] and run["queries"]["per_subset"] < 2:
+        fail(
+            f"{key}.influence.methods has dmin_weighted, which learns from one half of the queries for the other; set "
+            "queries.per_subset to 2 or more."
+        )
     timesteps, base = gradients["timesteps"], config["bases"][config["models"][run["model"]]["base"]]
     if timesteps["grid"] == "dmin_cubic" and repeats_timesteps(timesteps["count"], base["family"]):
         fail(
@@ -155,11 +165,13 @@ def check_disk():
     for name, run in config["runs"].items():
         gradients = run["gradients"]
         steps = timestep_count(gradients)
-        for split in ("train", "queries"):
-            for shard in shards(name, "loss", split):
+        cached = [(split, feature) for split in ("train", "queries") for feature in features_of(run, split)]
+        for split, feature in cached:
+            rows = run["influence"]["options"]["journey_steps"] if feature == "journey" else steps
+            for shard in shards(name, feature, split):
                 if not Path(workflow.pathvars.apply(shard)).exists():
                     start, stop = map(int, Path(shard).stem.split("-"))
-                    needed += (stop - start) * steps * 2 * gradients["cache_dim"]
+                    needed += (stop - start) * rows * 2 * gradients["cache_dim"]
                     missing += 1
     while not folder.exists():
         folder = folder.absolute().parent

@@ -18,4 +18,5 @@ with job(snakemake):
         Path(snakemake.output.metrics),
         snakemake.resources.device,
         snakemake.resources.batch,
+        Path(snakemake.input.trajectory[0]) if snakemake.input.trajectory else None,
     )

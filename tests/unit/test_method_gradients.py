@@ -18,7 +18,11 @@ from dmin.errors import UserError
 from dmin.gradients.sketch import CountSketch
 from dmin.seeds import derive_seed
 
-GRADIENT_METHODS = sorted(name for name, method in METHODS.items() if method.inputs == "gradients")
+# What learns from subsets has tests of its own.
+GRADIENT_METHODS = sorted(
+    name for name, method in METHODS.items() if method.inputs == "gradients" and not method.needs_subsets
+)
+KERNEL_METHODS = ["trak", "relative_if", "renormalised_if", "dmin_kernel", "dtrak", "dtrak_unit", "journey_trak"]
 RIDGE = 0.3
 T = 3
 P = 48
@@ -62,7 +66,7 @@ def naive(method: str, queries: GradientRows, train: GradientRows, settings: Map
     mean_q, mean_i = raw_q.mean(1), raw_i.mean(1)
     centre = raw_i.mean(0)
     feature_q, feature_i = mean_q, mean_i
-    if method == "dmin_kernel":
+    if method in ("dmin_kernel", "dtrak_unit"):
         feature_q, feature_i = unit_q.reshape(len(unit_q), -1), unit_i.reshape(len(unit_i), -1)
     second = feature_i.T @ feature_i
     penalty = settings.get("relative_lambda", 0.1) * np.trace(second) / len(feature_i)
@@ -86,6 +90,9 @@ def naive(method: str, queries: GradientRows, train: GradientRows, settings: Map
             "dmin_renorm": lambda: sum(cosine(unit_q[q, t], unit_i[i, t]) for t in steps),
             "dmin_centred": lambda: sum(cosine(raw_q[q, t] - centre[t], raw_i[i, t] - centre[t]) for t in steps),
             "dmin_kernel": lambda: influence,
+            "dtrak": lambda: influence,
+            "dtrak_unit": lambda: influence,
+            "journey_trak": lambda: sum(float(raw_q[q, t] @ solved) for t in steps),
             "grad_dot": lambda: float(mean_q[q] @ mean_i[i]),
             "grad_cos": lambda: cosine(mean_q[q], mean_i[i]),
             "tracin_final": lambda: float(mean_q[q] @ trained_with(i, raw_i)),
@@ -231,7 +238,10 @@ def test_scores_agree_with_leaving_a_sample_out(
     correlations = [np.corrcoef(np.argsort(np.argsort([s, c])))[0, 1] for s, c in zip(scores, change, strict=True)]
     # A larger score is a proponent: without it the query's loss rises. Inputs of unequal variance are told apart by
     # what solves for curvature; unit gradients also lose the residual's size.
-    exact = {"trak": 0.95, "relative_if": 0.8, "renormalised_if": 0.8, "dmin_kernel": 0.7}
+    exact = {
+        "trak": 0.95, "dtrak": 0.95, "journey_trak": 0.95, "relative_if": 0.8, "renormalised_if": 0.8,
+        "dmin_kernel": 0.7, "dtrak_unit": 0.7,
+    }  # fmt: skip
     assert np.mean(correlations) > exact.get(method, 0.5)
 
 
@@ -246,7 +256,7 @@ def test_unknown_training_timestep_is_refused(tmp_path: Path) -> None:
         run("retrac_final", rows, rows, train_timestep="two")
 
 
-@pytest.mark.parametrize("method", GRADIENT_METHODS)
+@pytest.mark.parametrize("method", [method for method in GRADIENT_METHODS if method != "journey_trak"])
 def test_sides_of_different_settings_are_refused(tmp_path: Path, method: str) -> None:
     train = make_rows(tmp_path, "t", gradients(4, 0))
     other = write_gradients(tmp_path / "other.safetensors", ["q/0"], gradients(1, 1), timesteps=[900, 500, 99])
@@ -254,7 +264,7 @@ def test_sides_of_different_settings_are_refused(tmp_path: Path, method: str) ->
         METHODS[method].scores(GradientRows([other], None), train, {})
 
 
-@pytest.mark.parametrize("method", ["trak", "relative_if", "renormalised_if", "dmin_kernel"])
+@pytest.mark.parametrize("method", KERNEL_METHODS)
 def test_gradients_that_are_not_finite_are_refused(tmp_path: Path, method: str) -> None:
     values = gradients(4, 0)
     values[1, 0, 0] = np.nan

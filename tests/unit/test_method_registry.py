@@ -21,7 +21,8 @@ def test_every_method_is_there_once() -> None:
         "samples": {"pixels", "ssim", "clip", "text"},
         "gradients": {
             "dmin", "dmin_no_norm", "dmin_renorm", "dmin_centred", "dmin_kernel", "grad_dot", "grad_cos",
-            "tracin_final", "retrac_final", "trak", "relative_if", "renormalised_if",
+            "tracin_final", "retrac_final", "trak", "relative_if", "renormalised_if", "dmin_weighted",
+            "dtrak", "dtrak_unit", "journey_trak",
         },
     }  # fmt: skip
     for inputs, names in expected.items():

@@ -9,7 +9,7 @@ import numpy as np
 
 from dmin.attribution.dmin import dmin_scores
 from dmin.attribution.gradient_rows import GradientRows
-from dmin.attribution.ridge import RidgeKernel
+from dmin.attribution.ridge_problem import RidgeProblem
 from dmin.attribution.settings import relative_lambda
 
 
@@ -27,6 +27,16 @@ def unit_kernel(train: GradientRows) -> np.ndarray:
     return kernel
 
 
+def unit_problem(queries: GradientRows, train: GradientRows) -> RidgeProblem:
+    """Return the kernel over the concatenated unit gradients of every timestep, with the queries.
+
+    Raises:
+        UserError: the two sides were cached under different settings.
+    """
+    cross = dmin_scores(queries, train, normalise=True)
+    return RidgeProblem(unit_kernel(train), cross)
+
+
 def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
     """Return ``A (K + lambda I)^-1``, float32 ``[queries, train]``.
 
@@ -37,5 +47,4 @@ def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, An
         UserError: the two sides were cached under different settings, lambda is out of range, or K is singular.
     """
     penalty = relative_lambda(settings)
-    cross = dmin_scores(queries, train, normalise=True)
-    return RidgeKernel(unit_kernel(train)).solve(cross, penalty).astype(np.float32)
+    return unit_problem(queries, train).solve(penalty).astype(np.float32)

@@ -66,15 +66,19 @@ class GradientRows:
         return np.concatenate([block for _, block in self.blocks()])
 
 
-def require_equal_settings(queries: GradientRows, train: GradientRows) -> None:
-    """Refuse queries and training samples whose gradients differ in more than their samples.
+def require_equal_settings(queries: GradientRows, train: GradientRows, own: Sequence[str] = ()) -> None:
+    """Refuse queries and training samples whose gradients differ in more than their samples and the settings ``own``.
 
     Raises:
         UserError: naming the first setting that differs.
     """
     require_equal_metadata(
-        {**queries.metadata, "width": queries.width},
-        {**train.metadata, "width": train.width},
+        {**_without(queries.metadata, own), "width": queries.width},
+        {**_without(train.metadata, own), "width": train.width},
         "query gradients",
         "training gradients",
     )
+
+
+def _without(metadata: dict[str, Any], own: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in metadata.items() if key not in own}

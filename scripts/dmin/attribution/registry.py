@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dmin.attribution.gradient_rows import GradientRows
+    from dmin.attribution.ridge_problem import RidgeProblem
 
 Settings = Mapping[str, Any]
 
@@ -33,13 +34,28 @@ class Method:
             Both sides are :class:`GradientRows` for ``gradients``, else sample tables.
         columns: what a table must hold beside ``id`` and ``subset``.
         facts: the settings that the scores depend on, as they are recorded beside the scores.
+        needs_subsets: it learns from the subsets of queries and samples: ``scores`` takes the subset of every id as
+            its fourth argument, and returns facts of what it learned after the scores.
+        ridge: ``ridge(queries, train)`` of a kernel method, from which scores of any lambda follow.
     """
 
     name: str
     inputs: Literal["nothing", "samples", "gradients"]
-    scores: Callable[[Any, Any, Settings], np.ndarray]
+    scores: Callable[..., Any]
     columns: tuple[str, ...] = ()
     facts: Callable[[Settings], dict[str, Any]] = _no_facts
+    needs_subsets: bool = False
+    ridge: Callable[[GradientRows, GradientRows], RidgeProblem] | None = None
+
+    def run(
+        self, queries: Any, train: Any, settings: Settings, subsets: Mapping[str, str]
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return the scores ``[queries, train]`` and everything recorded beside them."""
+        facts = self.facts(settings)
+        if not self.needs_subsets:
+            return self.scores(queries, train, settings), facts
+        values, learned = self.scores(queries, train, settings, subsets)
+        return values, facts | learned
 
 
 # Imports stand inside the functions so that the registry is light, and are spelled out so that whoever digests the
@@ -118,6 +134,32 @@ def _renormalised_if(queries: GradientRows, train: GradientRows, settings: Setti
     return scores(queries, train, settings)
 
 
+def _dmin_weighted(
+    queries: GradientRows, train: GradientRows, settings: Settings, subsets: Mapping[str, str]
+) -> tuple[np.ndarray, dict[str, Any]]:
+    from dmin.attribution.dmin_weighted import scores
+
+    return scores(queries, train, settings, subsets)
+
+
+def _dtrak(queries: GradientRows, train: GradientRows, settings: Settings) -> np.ndarray:
+    from dmin.attribution.dtrak import scores
+
+    return scores(queries, train, settings)
+
+
+def _dtrak_unit(queries: GradientRows, train: GradientRows, settings: Settings) -> np.ndarray:
+    from dmin.attribution.dtrak_unit import scores
+
+    return scores(queries, train, settings)
+
+
+def _journey_trak(queries: GradientRows, train: GradientRows, settings: Settings) -> np.ndarray:
+    from dmin.attribution.journey_trak import scores
+
+    return scores(queries, train, settings)
+
+
 def _random(queries: pd.DataFrame, train: pd.DataFrame, settings: Settings) -> np.ndarray:
     from dmin.attribution.random_scores import scores
 
@@ -148,8 +190,30 @@ def _clip(queries: pd.DataFrame, train: pd.DataFrame, settings: Settings) -> np.
     return scores(queries, train, settings)
 
 
+def _mean_ridge(queries: GradientRows, train: GradientRows) -> RidgeProblem:
+    from dmin.attribution.trak import mean_problem
+
+    return mean_problem(queries, train)
+
+
+def _unit_ridge(queries: GradientRows, train: GradientRows) -> RidgeProblem:
+    from dmin.attribution.dmin_kernel import unit_problem
+
+    return unit_problem(queries, train)
+
+
+def _journey_ridge(queries: GradientRows, train: GradientRows) -> RidgeProblem:
+    from dmin.attribution.journey_trak import summed_problem
+
+    return summed_problem(queries, train)
+
+
 def _ridge_facts(settings: Settings) -> dict[str, Any]:
     return {"relative_lambda": known.relative_lambda(settings)}
+
+
+def _weighted_facts(settings: Settings) -> dict[str, Any]:
+    return {"seed": known.method_seed(settings)}
 
 
 def _random_facts(settings: Settings) -> dict[str, Any]:
@@ -177,14 +241,18 @@ METHODS: dict[str, Method] = {
         Method("dmin_no_norm", "gradients", _dmin_no_norm),
         Method("dmin_renorm", "gradients", _dmin_renorm),
         Method("dmin_centred", "gradients", _dmin_centred),
-        Method("dmin_kernel", "gradients", _dmin_kernel, facts=_ridge_facts),
+        Method("dmin_kernel", "gradients", _dmin_kernel, facts=_ridge_facts, ridge=_unit_ridge),
         Method("grad_dot", "gradients", _grad_dot),
         Method("grad_cos", "gradients", _grad_cos),
         Method("tracin_final", "gradients", _tracin_final, facts=_final_facts),
         Method("retrac_final", "gradients", _retrac_final, facts=_final_facts),
-        Method("trak", "gradients", _trak, facts=_ridge_facts),
+        Method("trak", "gradients", _trak, facts=_ridge_facts, ridge=_mean_ridge),
         Method("relative_if", "gradients", _relative_if, facts=_ridge_facts),
         Method("renormalised_if", "gradients", _renormalised_if, facts=_ridge_facts),
+        Method("dmin_weighted", "gradients", _dmin_weighted, facts=_weighted_facts, needs_subsets=True),
+        Method("dtrak", "gradients", _dtrak, facts=_ridge_facts, ridge=_mean_ridge),
+        Method("dtrak_unit", "gradients", _dtrak_unit, facts=_ridge_facts, ridge=_unit_ridge),
+        Method("journey_trak", "gradients", _journey_trak, facts=_ridge_facts, ridge=_journey_ridge),
     )
 }
 

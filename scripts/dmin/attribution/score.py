@@ -50,9 +50,12 @@ def score(
         train = GradientRows(train_shards, train_sketch)
         queries = GradientRows(query_shards, query_sketch)
         check_top_k(top_k, len(train.ids))
-        values = entry.scores(queries, train, options)
-    facts = {**train.metadata, "method": method, "width": train.width, **entry.facts(options)}
-    subsets = read_subsets(samples)
+        subsets = read_subsets(samples)
+        values, found = entry.run(queries, train, options, subsets)
+    facts = {**train.metadata, "method": method, "width": train.width, **found}
+    differing = {key: value for key, value in queries.metadata.items() if train.metadata.get(key) != value}
+    if differing:
+        facts["query_gradients"] = differing
     write_scores(values, queries.ids, train.ids, subsets, top_k, facts, scores, description, top)
     meter.write(metrics, method=method, queries=len(queries.ids), samples=len(train.ids), bytes=scores.stat().st_size)
     log.info("%s: %d x %d scores in %.2f s", method, *values.shape, meter.seconds)

@@ -11,6 +11,7 @@ from dmin.errors import UserError
 # Not tuned on any benchmark: a tenth of the kernel's mean diagonal. Published values were chosen on the test data.
 RELATIVE_LAMBDA = 0.1
 SEED = 42
+LAMBDA_GRID = (0.001, 0.01, 0.1, 1.0, 10.0)
 TRAIN_TIMESTEP = "mean"
 ENCODER = "openai/clip-vit-base-patch32"
 EFFICIENTNET = "efficientnet"
@@ -35,6 +36,15 @@ def check_relative_lambda(value: Any) -> float:
     if not number or not math.isfinite(value) or value <= 0:
         raise UserError(f"relative_lambda is {value!r}; set it to a positive number, such as {RELATIVE_LAMBDA}.")
     return float(value)
+
+
+def lambda_grid(settings: Mapping[str, Any]) -> list[float]:
+    """Return ``lambda_grid``, the values of ``relative_lambda`` to choose from; powers of ten where it is not set.
+
+    Raises:
+        UserError: one is no positive finite number.
+    """
+    return [check_relative_lambda(value) for value in settings.get("lambda_grid", LAMBDA_GRID)]
 
 
 def method_seed(settings: Mapping[str, Any]) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
 from dmin.attribution.mean_gradients import mean_gradients
-from dmin.attribution.ridge import RidgeKernel
+from dmin.attribution.ridge_problem import RidgeProblem
 from dmin.attribution.settings import relative_lambda
 from dmin.attribution.vectors import products
 
@@ -30,6 +30,17 @@ class TrakFit:
     solution_lengths: np.ndarray
 
 
+def mean_problem(queries: GradientRows, train: GradientRows) -> RidgeProblem:
+    """Return the kernel over raw gradients averaged over timesteps, in sketch space, with the queries.
+
+    Raises:
+        UserError: the two sides were cached under different settings.
+    """
+    require_equal_settings(queries, train)
+    features = mean_gradients(train)
+    return RidgeProblem(products(features, features), products(mean_gradients(queries), features))
+
+
 def fit_trak(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> TrakFit:
     """Fit the kernel ``(Phi^T Phi + lambda I)^-1`` on the training samples and score them for every query.
 
@@ -38,13 +49,9 @@ def fit_trak(queries: GradientRows, train: GradientRows, settings: Mapping[str, 
     Raises:
         UserError: the two sides were cached under different settings, lambda is out of range, or the kernel singular.
     """
-    require_equal_settings(queries, train)
     penalty = relative_lambda(settings)
-    features = mean_gradients(train)
-    gram = products(features, features)
-    kernel = RidgeKernel(gram)
-    cross = products(mean_gradients(queries), features)
-    return TrakFit(kernel.solve(cross, penalty), np.sqrt(np.diagonal(gram)), kernel.solution_norms(penalty))
+    problem = mean_problem(queries, train)
+    return TrakFit(problem.solve(penalty), problem.lengths, problem.kernel.solution_norms(penalty))
 
 
 def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:

@@ -35,6 +35,7 @@ _STYLES: dict[str, MethodStyle] = {
     "dmin_no_norm": MethodStyle("DMin, no normalisation", "#D55E00", "s", _DASHED),
     "dmin_renorm": MethodStyle("DMin, renormalised", "#3A7CA5", "v", _DASHED),
     "dmin_centred": MethodStyle("DMin, centred", "#56B4E9", "P", _SOLID),
+    "dmin_weighted": MethodStyle("DMin, learned weights", "#56B4E9", "X", _DASH_DOT),
     "dmin_kernel": MethodStyle("DMin, kernel", "#004B74", "p", _DASH_DOT),
     "grad_dot": MethodStyle("Gradient dot product", "#CC79A7", "s", _DASHED),
     "grad_cos": MethodStyle("Gradient cosine", "#CC79A7", "o", _SOLID),

@@ -28,8 +28,12 @@ from dmin.gradients.timesteps import timestep_grid
 from dmin.models.device import resolve_device
 from dmin.models.encoded import EncodedSamples
 from dmin.models.family import Family, load_family
+from dmin.models.trajectory import Trajectory
 
 log = logging.getLogger(__name__)
+
+# What can be differentiated, and the method of a family that computes it.
+QUANTITIES = {"loss": "objective", "output_norm": "output_norm"}
 
 
 @dataclass
@@ -37,7 +41,7 @@ class GradientPass:
     """Unit sketches and norms of (sample, timestep) rows; a row is ``(index of the sample, timestep)``.
 
     ``feature`` says what is differentiated (``quantity``) and over how many noises the gradient is averaged
-    (``draws``).
+    (``draws``). With a ``trajectory``, a row is taken at the clean latents that sampling predicted at its timestep.
     """
 
     family: Family
@@ -45,6 +49,7 @@ class GradientPass:
     config: Mapping[str, Any]
     feature: Mapping[str, Any]
     device: torch.device
+    trajectory: Trajectory | None = None
 
     def __post_init__(self) -> None:
         parameters = select_parameters(self.family.denoiser, self.config["parameters"])
@@ -63,14 +68,18 @@ class GradientPass:
         index = torch.tensor([sample for sample, _ in rows]).repeat_interleave(draws)
         timesteps = torch.tensor([timestep for _, timestep in rows]).repeat_interleave(draws)
         names = [(self.encoded.ids[sample], timestep) for sample, timestep in rows]
-        noise = draw_noise(self.config["noise"], names, self.encoded.latents.shape[1:], draws)
+        clean, place = self.encoded.latents, index
+        if self.trajectory is not None:
+            clean, place = self.trajectory.at(rows), torch.arange(len(rows)).repeat_interleave(draws)
+        noise = draw_noise(self.config["noise"], names, clean.shape[1:], draws)
         conditioning = {name: value[index].to(self.device) for name, value in self.encoded.conditioning.items()}
+        quantity = getattr(self.family, QUANTITIES[self.feature["quantity"]])
         sink = SketchSink(self.sketch, len(rows), keep_raw=self.config["keep_raw"])
         averaged = sink if draws == 1 else MeanSink(sink, draws)
         with deterministic_attention(self.device), self.engine.capture(len(index), averaged):
             with autocast(self.config["precision"], self.device):
-                losses = self.family.objective(
-                    self.encoded.latents[index].to(self.device),
+                losses = quantity(
+                    clean[place].to(self.device),
                     noise.to(self.device),
                     timesteps.to(self.device),
                     conditioning,
@@ -93,7 +102,8 @@ class GradientPass:
             return
         where = [(*names[i], losses[i].item(), norm[i].item()) for i in bad.nonzero()[:, 0].tolist()]
         sample, timestep, loss, length = where[0]
-        sentence = f"sample '{sample}' at timestep {timestep} has loss {loss:g} and gradient norm {length:g}"
+        found = f"{self.feature['quantity']} {loss:g}"
+        sentence = f"sample '{sample}' at timestep {timestep} has {found} and gradient norm {length:g}"
         if self.config["on_bad_loss"] == "error":
             raise UserError(f"{sentence[0].upper()}{sentence[1:]}; mend it, or set gradients.on_bad_loss to skip.")
         log.warning("%d rows skipped, scored 0: %s", len(where), sentence)
@@ -114,10 +124,12 @@ def cache_gradients(
     metrics: Path,
     device: str,
     batch: int,
+    trajectory: Path | None = None,
 ) -> None:
     """Write the shard of samples ``start`` to ``stop``: unit sketches, norms and, if asked for, raw unit gradients.
 
-    ``feature``, called ``name``, says what is differentiated: see :class:`GradientPass`.
+    ``feature``, called ``name``, says what is differentiated: see :class:`GradientPass`. With a ``trajectory`` of
+    the samples, gradients are taken along it, at ``feature["steps"]`` of its timesteps.
     Samples and timesteps mix in one batch of ``batch`` evaluations. A killed job resumes at its last finished
     micro-batch; running out of GPU memory halves the micro-batch and goes on.
 
@@ -129,8 +141,11 @@ def cache_gradients(
     encoded = EncodedSamples.load(samples, start, stop)
     family = load_family(base, where, ["denoiser"])
     family.load_adapter(adapter.parent)
-    gradient_pass = GradientPass(family, encoded, config, feature, where)
-    timesteps = timestep_grid(config["timesteps"], base["family"])
+    journey = None
+    if trajectory is not None:
+        journey = Trajectory.load(trajectory, encoded.ids, start, stop).thinned(feature["steps"])
+    gradient_pass = GradientPass(family, encoded, config, feature, where, journey)
+    timesteps = journey.timesteps if journey else timestep_grid(config["timesteps"], base["family"])
     width, parameters = config["cache_dim"], gradient_pass.engine.parameter_count
     metadata = {
         "feature": name,
@@ -142,7 +157,7 @@ def cache_gradients(
         "P": parameters,
         "timesteps": timesteps,
         "noise": config["noise"],
-        "objective": "training",
+        "objective": "training" if journey is None else "trajectory",
         "precision": config["precision"],
         "cache_dim": width,
         "sketch_kind": config["sketch_kind"],
@@ -167,6 +182,7 @@ def cache_gradients(
     settings = {
         **metadata,
         "samples": file_digest(samples),
+        "trajectory": file_digest(trajectory) if trajectory else None,
         "ids": config_digest(encoded.ids),
         "arrays": sorted(shapes),
         "on_bad_loss": config["on_bad_loss"],
@@ -183,7 +199,7 @@ def cache_gradients(
         metrics,
         samples=len(encoded.ids),
         timesteps=len(timesteps),
-        evaluations=len(rows),
+        evaluations=len(rows) * feature["draws"],
         parameters=parameters,
         bytes=sum(array.nbytes for name, array in tensors.items() if name != "raw"),
         raw_bytes=4 * parameters * len(rows),

@@ -13,6 +13,7 @@ import torch
 from dmin.errors import UserError
 
 Conditioning = dict[str, torch.Tensor]
+Recorder = Callable[[int, torch.Tensor], None]
 
 
 class Family(ABC):
@@ -49,10 +50,35 @@ class Family(ABC):
         """Return the training loss of each row, float32 ``[batch]``: the mean squared error over the row's elements."""
 
     @abstractmethod
+    def predict(
+        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+    ) -> torch.Tensor:
+        """Return the denoiser's output ``[batch, ...]`` for ``latents`` that ``noise`` was added to."""
+
+    def output_norm(
+        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+    ) -> torch.Tensor:
+        """Return the mean of the denoiser's squared output over the elements of each row, float32 ``[batch]``.
+
+        The error against zero: what the model was trained to predict never enters. Source: D-TRAK, its code.
+        """
+        return self.predict(latents, noise, timesteps, conditioning).float().square().flatten(1).mean(1)
+
+    @abstractmethod
     def sample(
-        self, conditioning: Conditioning, unconditional: Conditioning, noise: torch.Tensor, steps: int, guidance: float
+        self,
+        conditioning: Conditioning,
+        unconditional: Conditioning,
+        noise: torch.Tensor,
+        steps: int,
+        guidance: float,
+        record: Recorder | None = None,
     ) -> np.ndarray:
-        """Generate images from initial ``noise`` ``[batch, c, h, w]``; uint8 ``[batch, size, size, 3]``."""
+        """Generate images from initial ``noise`` ``[batch, c, h, w]``; uint8 ``[batch, size, size, 3]``.
+
+        ``record(timestep, clean)`` is called at every step with the clean latents ``[batch, c, h, w]`` that the
+        denoiser predicts there, guidance included.
+        """
 
     @abstractmethod
     def add_adapter(self, settings: Mapping[str, Any]) -> None:

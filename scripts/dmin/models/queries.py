@@ -51,6 +51,11 @@ def choose_prompts(test: pd.DataFrame, subsets: Sequence[str], per_subset: int, 
     return pd.DataFrame(rows)
 
 
+def initial_noise(seeds: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
+    """Return the noise ``[len(seeds), *shape]`` that sampling starts from, each from its own seed."""
+    return torch.stack([torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
 def generate_queries(
     test: Path,
     adapter: Path,
@@ -74,9 +79,7 @@ def generate_queries(
     images = []
     for first in range(0, len(queries), batch):
         part = queries.iloc[first : first + batch]
-        noise = torch.stack(
-            [torch.randn(family.latent_shape, generator=torch.Generator().manual_seed(int(s))) for s in part["seed"]]
-        )
+        noise = initial_noise(part["seed"].tolist(), family.latent_shape)
         pixels = family.sample(
             family.encode_prompts(part["prompt"].tolist()), unconditional, noise, config["steps"], config["guidance"]
         )

@@ -16,7 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from dmin.errors import UserError
 from dmin.models.adapter_file import canonicalise_adapter
-from dmin.models.family import Conditioning, Family
+from dmin.models.family import Conditioning, Family, Recorder
 from dmin.models.pixels import tensor_to_pixels
 
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"
@@ -74,16 +74,28 @@ class StableDiffusion(Family):
     def objective(
         self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
-        noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        prediction = self.denoiser(noisy, timesteps, conditioning["prompt_embeds"]).sample
+        prediction = self.predict(latents, noise, timesteps, conditioning)
         target = noise
         if self.scheduler.config.prediction_type == "v_prediction":
             target = self.scheduler.get_velocity(latents, noise, timesteps)
         return (prediction.float() - target.float()).square().flatten(1).mean(1)
 
+    def predict(
+        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+    ) -> torch.Tensor:
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)
+        output: torch.Tensor = self.denoiser(noisy, timesteps, conditioning["prompt_embeds"]).sample
+        return output
+
     @torch.no_grad()
     def sample(
-        self, conditioning: Conditioning, unconditional: Conditioning, noise: torch.Tensor, steps: int, guidance: float
+        self,
+        conditioning: Conditioning,
+        unconditional: Conditioning,
+        noise: torch.Tensor,
+        steps: int,
+        guidance: float,
+        record: Recorder | None = None,
     ) -> np.ndarray:
         scheduler = DDIMScheduler.from_config(self.scheduler.config, clip_sample=False)
         scheduler.set_timesteps(steps, device=self.device)
@@ -93,7 +105,10 @@ class StableDiffusion(Family):
         for timestep in scheduler.timesteps:
             prediction = self.denoiser(torch.cat([latents, latents]), timestep, prompts).sample
             without, given = prediction.chunk(2)
-            latents = scheduler.step(without + guidance * (given - without), timestep, latents).prev_sample
+            stepped = scheduler.step(without + guidance * (given - without), timestep, latents)
+            latents = stepped.prev_sample
+            if record is not None:
+                record(int(timestep), stepped.pred_original_sample)
         return tensor_to_pixels(self.vae.decode(latents / self.vae.config.scaling_factor).sample)
 
     def add_adapter(self, settings: Mapping[str, Any]) -> None:

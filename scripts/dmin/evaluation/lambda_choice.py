@@ -1,0 +1,129 @@
+"""What choosing lambda on held-out queries gives, beside the oracle's choice and the configured value."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dmin.attribution.gradient_rows import GradientRows
+from dmin.attribution.halves import split_halves
+from dmin.attribution.registry import find_method
+from dmin.attribution.ridge_problem import RidgeProblem
+from dmin.attribution.settings import lambda_grid, method_seed, relative_lambda
+from dmin.attribution.subsets import read_subsets
+from dmin.data.atomic import write_csv
+from dmin.errors import UserError
+from dmin.evaluation.meter import Meter
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ["method", "v", "relative_lambda", "choice", "yardstick", "value", "queries"]
+
+# How well scores [queries, train] do on each query, larger is better: yardstick name -> [queries].
+Yardsticks = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
+
+def detection_yardsticks(own: np.ndarray, ks: Sequence[int]) -> Yardsticks:
+    """Return the detection rate at every k, ``DR@k``; ``own [queries, train]`` says what counts as found."""
+
+    def judge(scores: np.ndarray) -> dict[str, np.ndarray]:
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : max(ks)]
+        found = np.take_along_axis(own, order, axis=1)
+        return {f"DR@{k}": found[:, :k].mean(1) for k in ks}
+
+    return judge
+
+
+def compare_choices(
+    problem: RidgeProblem, grid: Sequence[float], default: float, first: np.ndarray, yardsticks: Yardsticks
+) -> list[dict[str, Any]]:
+    """Choose lambda from ``grid`` by every yardstick, and measure each choice on the second half of the queries.
+
+    ``held_out`` is the best on the first half, ``oracle`` the best on the second, ``default`` is not chosen. Of equal
+    values the largest lambda is taken. Values too small for the kernel's precision are left out and logged.
+
+    Args:
+        first: boolean ``[queries]``, the half that choices are made on.
+
+    Returns:
+        Rows ``relative_lambda, choice, yardstick, value, queries``.
+
+    Raises:
+        UserError: the default, or every value of the grid, is too small for the kernel's precision.
+    """
+    judged: dict[float, Mapping[str, np.ndarray]] = {default: yardsticks(problem.solve(default))}
+    usable = []
+    for value in sorted(grid):
+        try:
+            judged[value] = yardsticks(problem.solve(value))
+        except UserError as error:
+            log.warning("left out of the grid: %s", error)
+        else:
+            usable.append(value)
+    if not usable:
+        raise UserError(f"influence.options.lambda_grid ends at {max(grid)}, where the kernel is singular; raise it.")
+    rows = []
+    for name in judged[default]:
+        held_out, oracle = (
+            _best({value: float(judged[value][name][half].mean()) for value in usable}) for half in (first, ~first)
+        )
+        for choice, value in (("held_out", held_out), ("oracle", oracle), ("default", default)):
+            measured = judged[value][name][~first]
+            rows.append(
+                {
+                    "relative_lambda": value,
+                    "choice": choice,
+                    "yardstick": name,
+                    "value": float(measured.mean()),
+                    "queries": len(measured),
+                }
+            )
+    return rows
+
+
+def _best(values: Mapping[float, float]) -> float:
+    # Rounded, so that equal sums in another order stay equal.
+    return max(values, key=lambda relative: (round(values[relative], 12), relative))
+
+
+def sweep_lambda(
+    method: str,
+    v: str,
+    train_shards: Sequence[Path],
+    query_shards: Sequence[Path],
+    train_sketch: Path | None,
+    query_sketch: Path | None,
+    samples: Sequence[Path],
+    ks: Sequence[int],
+    settings: Mapping[str, Any],
+    out: Path,
+) -> None:
+    """Write the choices of lambda for one kernel method at one width, by the detection rate.
+
+    Args:
+        train_sketch: compressed gradients; None takes the uncompressed ones of the shards. Likewise ``query_sketch``.
+        samples: tables that name the subset of every query and training sample.
+        ks: lengths of the list at which the detection rate is taken.
+
+    Raises:
+        UserError: the method has no kernel, a file is torn, a half of the queries is empty, or lambda is refused.
+    """
+    ridge = find_method(method).ridge
+    if ridge is None:
+        raise UserError(f"Method {method} has no kernel, so no lambda to choose.")
+    default, grid = relative_lambda(settings), lambda_grid(settings)
+    with Meter() as meter:
+        train, queries = GradientRows(train_shards, train_sketch), GradientRows(query_shards, query_sketch)
+        subsets = read_subsets(samples)
+        first = split_halves(queries.ids, subsets, method_seed(settings))
+        own = np.array([subsets[query] for query in queries.ids])[:, None] == [subsets[name] for name in train.ids]
+        rows = compare_choices(ridge(queries, train), grid, default, first, detection_yardsticks(own, ks))
+    for row in rows:
+        log.info("%(yardstick)s %(choice)s: lambda %(relative_lambda)g, %(value).3f", row)
+    write_csv(pd.DataFrame([{"method": method, "v": v, **row} for row in rows], columns=COLUMNS), out)
+    log.info("%d values of lambda in %.1f s", len(grid), meter.seconds)

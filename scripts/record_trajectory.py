@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from dmin.job import job
+from dmin.models.record_trajectory import record_trajectory
+
+with job(snakemake):
+    record_trajectory(
+        Path(snakemake.input.queries),
+        Path(snakemake.input.adapter),
+        snakemake.params.base,
+        snakemake.params.queries,
+        Path(snakemake.output[0]),
+        snakemake.resources.device,
+        snakemake.resources.batch,
+    )
