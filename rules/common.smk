@@ -158,6 +158,8 @@ METHOD_FEATURES = {
     "dtrak": ("output_norm", "output_norm"),
     "dtrak_unit": ("output_norm", "output_norm"),
     "journey_trak": ("loss", "journey"),
+    "datainf": ("loss_blocks", "loss_blocks"),
+    "lissa_gram": ("loss_blocks", "loss_blocks"),
 }
 FEATURES = sorted({feature for features in METHOD_FEATURES.values() for feature in features})
 GRADIENT_METHODS = list(METHOD_FEATURES)
@@ -180,6 +182,9 @@ def features_of(run, split):
 
 def widths(run, method):
     """The widths that a method is scored at; only the loss keeps uncompressed gradients, for they are large."""
+    if feature_of(method, "train") == "loss_blocks":
+        # A sketch per tensor does not fold.
+        return [str(run["gradients"]["block_dim"])]
     uncompressed = run["influence"]["uncompressed"] and set(METHOD_FEATURES[method]) == {"loss"}
     return [str(width) for width in sorted(run["influence"]["widths"])] + ["full"] * uncompressed
 
@@ -211,14 +216,17 @@ def feature_settings(wildcards):
     if wildcards.feature == "journey":
         options = run_of(wildcards)["influence"]["options"]
         return {"quantity": "loss", "draws": options["journey_draws"], "steps": options["journey_steps"]}
-    return {"quantity": wildcards.feature, "draws": 1}
+    return {"quantity": "output_norm" if wildcards.feature == "output_norm" else "loss", "draws": 1}
 
 
 def gradient_settings(wildcards):
     """The settings of the gradient cache that hold for a feature."""
     settings = {key: value for key, value in run_of(wildcards)["gradients"].items() if key != "shard_size"}
+    block_dim = settings.pop("block_dim")
     if wildcards.feature != "loss":
         settings["keep_raw"] = False
+    if wildcards.feature == "loss_blocks":
+        settings |= {"cache_dim": block_dim, "sketch_kind": "blocks"}
     if wildcards.feature == "journey":
         # Its timesteps are those of sampling, and its noise is fresh: no query shares it with another or with training.
         del settings["timesteps"]
@@ -293,18 +301,18 @@ def figure_settings(*keys):
     return canonical({key: config["figures"][key] for key in ("dpi", *keys)})
 
 
-def shown_width(run):
-    """The width whose pictures are shown: 2^12 where there is one, else the largest."""
-    available = config["runs"][run]["influence"]["widths"]
-    return 4096 if 4096 in available else max(available)
+def shown_width(run, method):
+    """The width whose pictures are shown of a method: 2^12 where there is one, else the largest."""
+    available = [width for width in widths(config["runs"][run], method) if width != "full"]
+    return "4096" if "4096" in available else available[-1]
 
 
 def shown_folders(run):
     """The folder of each method's scores at the width whose pictures are shown, by method."""
-    width, root = f"v{shown_width(run)}", f"<results>/runs/{run}/influence"
-    methods = config["runs"][run]["influence"]["methods"]
+    root = f"<results>/runs/{run}/influence"
     return {
-        method: f"{root}/{method}" if method in SAMPLE_METHODS else f"{root}/{method}/{width}" for method in methods
+        method: f"{root}/{method}" if method in SAMPLE_METHODS else f"{root}/{method}/v{shown_width(run, method)}"
+        for method in config["runs"][run]["influence"]["methods"]
     }
 
 
@@ -318,13 +326,13 @@ def shown_tops(run):
 
 def rankings(run):
     """The ranked lists that the explorer shows, by label."""
-    settings, width, root = config["runs"][run], shown_width(run), f"<results>/runs/{run}/influence"
+    settings, root = config["runs"][run], f"<results>/runs/{run}/influence"
     labelled = {}
     for method in settings["influence"]["methods"]:
         if method in SAMPLE_METHODS:
             labelled[method] = f"{root}/{method}/top.parquet"
             continue
-        for v in [v for v in widths(settings, method) if v in (str(width), "full")]:
+        for v in [v for v in widths(settings, method) if v in (shown_width(run, method), "full")]:
             labelled[f"{method}, v={v}"] = f"{root}/{method}/v{v}/exact/top.parquet"
     return labelled
 

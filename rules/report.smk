@@ -169,9 +169,9 @@ rule figures:
                 "training",
                 "queries",
                 *(["retrieval"] if "dmin" in settings["influence"]["methods"] else []),
-                *(f"scores/{method}-v{shown_width(run)}" for method in gradient_methods(settings)),
+                *(f"scores/{method}-v{shown_width(run, method)}" for method in gradient_methods(settings)),
                 *(
-                    f"gallery/{method}-v{shown_width(run)}/{source['name']}"
+                    f"gallery/{method}-v{shown_width(run, method)}/{source['name']}"
                     for method in gradient_methods(settings)[:1]
                     for source in dataset_of(settings)["sources"]
                 ),

@@ -22,7 +22,7 @@ def test_every_method_is_there_once() -> None:
         "gradients": {
             "dmin", "dmin_no_norm", "dmin_renorm", "dmin_centred", "dmin_kernel", "grad_dot", "grad_cos",
             "tracin_final", "retrac_final", "trak", "relative_if", "renormalised_if", "dmin_weighted",
-            "dtrak", "dtrak_unit", "journey_trak",
+            "dtrak", "dtrak_unit", "journey_trak", "datainf", "lissa_gram",
         },
     }  # fmt: skip
     for inputs, names in expected.items():
@@ -36,7 +36,7 @@ def test_every_method_is_documented() -> None:
 
 
 def test_unknown_method_is_refused() -> None:
-    with pytest.raises(UserError, match=r"Method 'dmin2' is unknown; choose one of clip, dmin, .*, trak\."):
+    with pytest.raises(UserError, match=r"Method 'dmin2' is unknown; choose one of clip, datainf, .*, trak\."):
         find_method("dmin2")
 
 

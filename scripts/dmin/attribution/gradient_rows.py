@@ -61,6 +61,15 @@ class GradientRows:
                 yield slice(first + start, first + start + len(block)), block
             first += len(shard.ids)
 
+    def columns(self, start: int, width: int) -> np.ndarray:
+        """Return the raw gradients' cells ``start ... start + width``, timesteps concatenated, ``[N, T * width]``."""
+        cells = slice(start, start + width)
+        if self._sketch is not None:
+            unit = self._sketch[..., cells].astype(np.float32)
+        else:
+            unit = np.concatenate([block[..., cells] for _, block in self.blocks()])
+        return (unit * self.norms[..., None]).reshape(len(self.ids), -1)
+
     def all(self) -> np.ndarray:
         """Return every row at once, float32 ``[N, T, width]``."""
         return np.concatenate([block for _, block in self.blocks()])

@@ -160,6 +160,18 @@ def _journey_trak(queries: GradientRows, train: GradientRows, settings: Settings
     return scores(queries, train, settings)
 
 
+def _datainf(queries: GradientRows, train: GradientRows, settings: Settings) -> np.ndarray:
+    from dmin.attribution.datainf import scores
+
+    return scores(queries, train, settings)
+
+
+def _lissa_gram(queries: GradientRows, train: GradientRows, settings: Settings) -> np.ndarray:
+    from dmin.attribution.lissa_gram import scores
+
+    return scores(queries, train, settings)
+
+
 def _random(queries: pd.DataFrame, train: pd.DataFrame, settings: Settings) -> np.ndarray:
     from dmin.attribution.random_scores import scores
 
@@ -216,6 +228,16 @@ def _weighted_facts(settings: Settings) -> dict[str, Any]:
     return {"seed": known.method_seed(settings)}
 
 
+def _damping_facts(settings: Settings) -> dict[str, Any]:
+    return {"damping": known.damping(settings)}
+
+
+def _lissa_gram_facts(settings: Settings) -> dict[str, Any]:
+    alpha = known.lissa_alpha(settings)
+    steps = {"lissa_iterations": known.lissa_iterations(settings), "lissa_alpha": "auto" if alpha is None else alpha}
+    return _damping_facts(settings) | steps
+
+
 def _random_facts(settings: Settings) -> dict[str, Any]:
     return {"seed": known.method_seed(settings)}
 
@@ -252,6 +274,8 @@ METHODS: dict[str, Method] = {
         Method("dmin_weighted", "gradients", _dmin_weighted, facts=_weighted_facts, needs_subsets=True),
         Method("dtrak", "gradients", _dtrak, facts=_ridge_facts, ridge=_mean_ridge),
         Method("dtrak_unit", "gradients", _dtrak_unit, facts=_ridge_facts, ridge=_unit_ridge),
+        Method("datainf", "gradients", _datainf, facts=_damping_facts),
+        Method("lissa_gram", "gradients", _lissa_gram, facts=_lissa_gram_facts),
         Method("journey_trak", "gradients", _journey_trak, facts=_ridge_facts, ridge=_journey_ridge),
     )
 }

@@ -13,6 +13,8 @@ RELATIVE_LAMBDA = 0.1
 SEED = 42
 LAMBDA_GRID = (0.001, 0.01, 0.1, 1.0, 10.0)
 TRAIN_TIMESTEP = "mean"
+DAMPING = 0.1
+LISSA_ITERATIONS = 10
 ENCODER = "openai/clip-vit-base-patch32"
 EFFICIENTNET = "efficientnet"
 
@@ -45,6 +47,37 @@ def lambda_grid(settings: Mapping[str, Any]) -> list[float]:
         UserError: one is no positive finite number.
     """
     return [check_relative_lambda(value) for value in settings.get("lambda_grid", LAMBDA_GRID)]
+
+
+def damping(settings: Mapping[str, Any]) -> float:
+    """Return ``damping``, the multiple of a tensor's mean squared gradient element that datainf and lissa_gram add.
+
+    Raises:
+        UserError: it is no positive finite number.
+    """
+    value = settings.get("damping", DAMPING)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise UserError(f"damping is {value!r}; set it to a positive number, such as {DAMPING}.")
+    return float(value)
+
+
+def lissa_iterations(settings: Mapping[str, Any]) -> int:
+    """Return ``lissa_iterations``, the length of lissa_gram's recursion; 10 where it is not set."""
+    return int(settings.get("lissa_iterations", LISSA_ITERATIONS))
+
+
+def lissa_alpha(settings: Mapping[str, Any]) -> float | None:
+    """Return ``lissa_alpha``, the step of lissa_gram's recursion; None for ``auto``, the default.
+
+    Raises:
+        UserError: it is neither ``auto`` nor a positive finite number.
+    """
+    value = settings.get("lissa_alpha", "auto")
+    if value == "auto":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise UserError(f"lissa_alpha is {value!r}; set it to auto or to a positive number.")
+    return float(value)
 
 
 def method_seed(settings: Mapping[str, Any]) -> int:

@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from dmin.digests import base_digest, config_digest, file_digest
 from dmin.errors import UserError
 from dmin.evaluation.meter import Meter
+from dmin.gradients.block_sketch import BlockSketch
 from dmin.gradients.engine import PerSampleGradients
 from dmin.gradients.mean_sink import MeanSink
 from dmin.gradients.noise import draw_noise
@@ -54,13 +55,13 @@ class GradientPass:
     def __post_init__(self) -> None:
         parameters = select_parameters(self.family.denoiser, self.config["parameters"])
         self.engine = PerSampleGradients(self.family.denoiser, parameters)
-        self.sketch = CountSketch(
-            self.engine.parameter_count,
-            self.config["cache_dim"],
-            self.config["sketch_seed"],
-            self.device,
-            self.config["sketch_kind"],
-        )
+        self.sketch = self._make_sketch({name: value.numel() for name, value in parameters.items()})
+
+    def _make_sketch(self, sizes: Mapping[str, int]) -> CountSketch | BlockSketch:
+        width, seed, kind = (self.config[key] for key in ("cache_dim", "sketch_seed", "sketch_kind"))
+        if kind == "blocks":
+            return BlockSketch(sizes, width, seed, self.device)
+        return CountSketch(sum(sizes.values()), width, seed, self.device, kind)
 
     def compute(self, rows: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
         """Return ``sketch [rows, cache_dim]`` fp16, ``norm [rows]`` fp32 and, if kept, ``raw [rows, P]`` fp16."""
@@ -163,6 +164,8 @@ def cache_gradients(
         "sketch_kind": config["sketch_kind"],
         "sketch_seed": config["sketch_seed"],
     }
+    if isinstance(gradient_pass.sketch, BlockSketch):
+        metadata["blocks"] = [list(astuple(block)) for block in gradient_pass.sketch.blocks]
     for line in gradient_pass.engine.coverage:
         log.info(
             "parameters by %s: %d tensors, %d values, %.1f %%",

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
-from dmin.gradients.count_sketch import CountSketch
+from dmin.gradients.count_sketch import RunningSums
 from dmin.gradients.raw_sink import RawSink
+
+
+class Sketch(Protocol):
+    """A linear map of gradients that arrive tensor by tensor."""
+
+    parameter_count: int
+    device: torch.device
+
+    def new_sums(self, batch: int) -> RunningSums:
+        """Return empty running sums for ``batch`` rows."""
 
 
 class SketchSink:
     """Receives the gradient tensor by tensor and keeps ``[batch, cache_dim]`` sums and one squared norm per row."""
 
-    def __init__(self, sketch: CountSketch, batch: int, keep_raw: bool = False):
+    def __init__(self, sketch: Sketch, batch: int, keep_raw: bool = False):
         """Prepare for one capture of ``batch`` rows; ``keep_raw`` also keeps the whole gradient ``[batch, P]``."""
         self._sums = sketch.new_sums(batch)
         self._norms = [torch.zeros(batch, device=sketch.device)]

@@ -1,0 +1,30 @@
+"""DataInf: influence with the order of inverse and average swapped, tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dmin.attribution.blocks import tensor_products
+from dmin.attribution.gradient_rows import GradientRows
+
+
+def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+    """Return DataInf's scores, float32 ``[queries, train]``, without units; larger is a proponent.
+
+    Per tensor, ``(1/n sum_j g_j g_j^T + lambda I)^-1`` becomes the mean of ``(g_j g_j^T + lambda I)^-1``, which is
+    closed: with ``A = V G^T``, ``K = G G^T`` and ``C = A / (lambda + diag K)`` the score is ``(A - C K / n) / lambda``,
+    summed over tensors. The gradients of a sample's timesteps are concatenated.
+
+    Raises:
+        UserError: see :func:`dmin.attribution.blocks.tensor_products`.
+
+    Source: DataInf, equation 5 and its choice of lambda; the published code returns the negative.
+    """
+    total = np.zeros((len(queries.ids), len(train.ids)))
+    for part in tensor_products(queries, train, settings):
+        weights = part.cross / (part.penalty + np.diagonal(part.kernel))
+        total += (part.cross - weights @ part.kernel / len(part.kernel)) / part.penalty
+    return total.astype(np.float32)
