@@ -55,7 +55,9 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
     return collected
 
 
-def _single_gradients(base: Mapping[str, Any], adapter: Path, samples: EncodedSamples, draws: int = 1) -> Tensor:
+def _single_gradients(
+    base: Mapping[str, Any], adapter: Path, samples: EncodedSamples, draws: int = 1, quantity: str = "objective"
+) -> Tensor:
     """Return the gradients ``[samples, timesteps, P]`` by autograd, one at a time, in float64."""
     family = load_family(base, CPU, ["denoiser"])
     family.load_adapter(adapter.parent)
@@ -67,7 +69,7 @@ def _single_gradients(base: Mapping[str, Any], adapter: Path, samples: EncodedSa
             noises = draw_noise(gradient_config()["noise"], [(sample, timestep)], samples.latents.shape[1:], draws)
             conditioning = {name: value[one] for name, value in samples.conditioning.items()}
             drawn = [
-                family.objective(samples.latents[one], noise[None], torch.tensor([timestep]), conditioning)
+                getattr(family, quantity)(samples.latents[one], noise[None], torch.tensor([timestep]), conditioning)
                 for noise in noises
             ]
             loss = torch.cat(drawn).mean()
@@ -131,6 +133,20 @@ def test_draws_average_the_gradient_before_its_norm_is_taken(
     norms = gradients.norm(dim=-1, keepdim=True)
     np.testing.assert_allclose(averaged.read("norm"), norms[..., 0], rtol=1e-5)
     assert _error(averaged.read("raw"), gradients / norms) < HALF
+
+
+def test_squared_output_is_differentiated_without_its_target(
+    shard: Shard, tiny_base: Mapping[str, Any], tiny_adapter: Path, tiny_samples: Path, tmp_path: Path
+) -> None:
+    output = make_shard(tmp_path, tiny_base, tiny_adapter, tiny_samples, quantity="output_norm")
+    gradients = _single_gradients(tiny_base, tiny_adapter, EncodedSamples.load(tiny_samples), quantity="output_norm")
+    norms = gradients.norm(dim=-1, keepdim=True)
+    np.testing.assert_allclose(output.read("norm"), norms[..., 0], rtol=1e-5)
+    assert _error(output.read("raw"), gradients / norms) < HALF
+    assert output.metadata["quantity"] == "output_norm"
+    assert not np.allclose(output.read("norm"), shard.read("norm"), rtol=1e-2)
+    with pytest.raises(UserError, match="differ in quantity"):
+        open_shards([shard.path, output.path])
 
 
 def test_sketch_is_the_sketch_of_the_unit_gradient(shard: Shard) -> None:

@@ -44,6 +44,26 @@ def test_one_decomposition_serves_every_penalty(features: tuple[np.ndarray, np.n
         np.testing.assert_allclose(kernel.solve(cross, relative), direct, atol=1e-8)
 
 
+def test_published_kernels_agree_up_to_their_units(features: tuple[np.ndarray, np.ndarray]) -> None:
+    """The kernels of dattri 0.3.0 and traker 0.3.2, as they stand in their code, at our lambda."""
+    train, queries = features
+    kernel = RidgeKernel(train @ train.T)
+    ours, penalty = kernel.solve(queries @ train.T, 0.1), kernel.penalty(0.1)
+    # dattri divides every gradient by sqrt(P), so its lambda is ours over P, and solves once per checkpoint.
+    unit = np.sqrt(train.shape[1])
+    scaled, asked = train / unit, queries / unit
+    second = scaled.T @ scaled
+    second[np.diag_indices_from(second)] += penalty / unit**2
+    np.testing.assert_allclose(asked @ np.linalg.solve(second, scaled.T), ours, atol=1e-8)
+    # traker sums over blocks of samples and divides the inverse by its mean size: ranks only.
+    total = np.zeros_like(second)
+    for block in np.array_split(train, 3):
+        total += block.T @ block
+    inverse = np.linalg.inv(total + penalty * np.eye(len(total)))
+    size = np.abs(inverse).mean()
+    np.testing.assert_allclose((train @ (inverse / size) @ queries.T).T * size, ours, atol=1e-8)
+
+
 def test_relative_penalty_ignores_the_unit_of_the_features(features: tuple[np.ndarray, np.ndarray]) -> None:
     train, queries = features
     plain = RidgeKernel(train @ train.T).solve(queries @ train.T, 0.1)

@@ -129,6 +129,29 @@ def test_epsilon_target_is_the_noise(tiny_base: Mapping[str, Any], pair: tuple[T
     assert torch.allclose(family.denoiser.noisy, signal * latents + share * noise, atol=1e-5)
 
 
+def test_output_norm_is_the_error_against_zero(tiny_base: Mapping[str, Any], pair: tuple[Tensor, Tensor]) -> None:
+    latents, noise = pair
+    family = load_family(tiny_base, CPU, [])
+    family.denoiser = _Answer(torch.tensor([0.0, 1.0, -3.0]).view(-1, 1, 1, 1).expand(-1, *LATENT))
+    given = (TIMESTEPS, {"prompt_embeds": torch.zeros(3, 1, TEXT_WIDTH)})
+    # The mean over elements, whatever the target is.
+    for target in (noise, -noise):
+        assert torch.equal(family.output_norm(latents, target, *given), torch.tensor([0.0, 1.0, 9.0]))
+    signal, share = _signal_and_noise()
+    assert torch.allclose(family.denoiser.noisy, signal * latents - share * noise, atol=1e-5)
+
+
+def test_recording_leaves_the_images(tiny_base: Mapping[str, Any]) -> None:
+    family = load_family(tiny_base, CPU, ["encoders", "denoiser"])
+    noise = torch.randn((2, *LATENT), generator=torch.Generator().manual_seed(0))
+    prompts, empty = family.encode_prompts(["a red flag", "a blue brick"]), family.encode_prompts([""])
+    steps: list[tuple[int, Tensor]] = []
+    recorded = family.sample(prompts, empty, noise, 3, 2.0, lambda *step: steps.append(step))
+    np.testing.assert_array_equal(recorded, family.sample(prompts, empty, noise, 3, 2.0))
+    assert len(steps) == 3 and all(clean.shape == (2, *LATENT) for _, clean in steps)
+    assert [timestep for timestep, _ in steps] == sorted({timestep for timestep, _ in steps}, reverse=True)
+
+
 def test_velocity_target(tiny_base: Mapping[str, Any], pair: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     latents, noise = pair
     family = load_family(_with_prediction(tiny_base, "v_prediction", tmp_path / "base"), CPU, [])

@@ -102,11 +102,12 @@ def make_shard(
     stop: int = 5,
     batch: int = 4,
     draws: int = 1,
+    quantity: str = "loss",
 ) -> Shard:
     """Cache the gradients of a range of samples in the folder ``out``."""
     path = out / f"{start:08d}-{stop:08d}.safetensors"
     settings = gradient_config() if config is None else config
     metrics = path.with_suffix(".metrics.json")
-    feature = {"quantity": "loss", "draws": draws}
+    feature = {"quantity": quantity, "draws": draws}
     cache_gradients(samples, adapter, base, settings, "loss", feature, start, stop, path, metrics, "cpu", batch)
     return Shard(path)
