@@ -160,6 +160,7 @@ METHOD_FEATURES = {
     "journey_trak": ("loss", "journey"),
     "datainf": ("loss_blocks", "loss_blocks"),
     "lissa_gram": ("loss_blocks", "loss_blocks"),
+    "lissa": ("loss", "lissa"),
 }
 FEATURES = sorted({feature for features in METHOD_FEATURES.values() for feature in features})
 GRADIENT_METHODS = list(METHOD_FEATURES)
@@ -232,6 +233,17 @@ def gradient_settings(wildcards):
         del settings["timesteps"]
         settings["noise"] = {**settings["noise"], "policy": "by_id"}
     return canonical(settings)
+
+
+def lissa_gradients(wildcards):
+    """The settings of the gradient cache that LiSSA's answers depend on."""
+    keys = ("parameters", "timesteps", "noise", "cache_dim", "sketch_kind", "sketch_seed")
+    return canonical({key: run_of(wildcards)["gradients"][key] for key in keys})
+
+
+def lissa_settings(wildcards):
+    options = run_of(wildcards)["influence"]["options"]
+    return {key: options[f"lissa_{key}"] for key in ("batch", "damping", "products")} | {"seed": options["seed"]}
 
 
 def trajectory_of(wildcards):

@@ -14,6 +14,8 @@ rule cache_gradients:
         "<logs>/cache_gradients/{run}/{feature}/{split}/{range}.log",
     benchmark:
         "<benchmarks>/cache_gradients/{run}/{feature}/{split}/{range}.tsv"
+    wildcard_constraints:
+        feature="|".join(feature for feature in FEATURES if feature != "lissa"),
     conda:
         "../envs/dmin.yaml"
     threads: config["compute"]["threads"]
@@ -28,6 +30,35 @@ rule cache_gradients:
         code=code_digest("cache_gradients"),
     script:
         "../scripts/cache_gradients.py"
+
+
+rule cache_lissa:
+    input:
+        samples=lambda w: "<results>/encoded/{dataset}/{base}/train.safetensors".format(**model_of(w)),
+        queries="<run>/queries/queries.safetensors",
+        adapter=lambda w: f"<results>/models/{run_of(w)['model']}/pytorch_lora_weights.safetensors",
+        base=base_files,
+    output:
+        shard="<run>/gradients/lissa/queries/{range}.safetensors",
+        metrics="<run>/gradients/lissa/queries/{range}.metrics.json",
+    log:
+        "<logs>/cache_lissa/{run}/{range}.log",
+    benchmark:
+        "<benchmarks>/cache_lissa/{run}/{range}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=gpus(),
+        device=config["compute"]["device"],
+        batch=config["compute"]["lissa_batch"],
+    params:
+        gradients=lissa_gradients,
+        lissa=lissa_settings,
+        base=lambda w: canonical(base_of(w)),
+        code=code_digest("cache_lissa"),
+    script:
+        "../scripts/cache_lissa.py"
 
 
 rule gradients:

@@ -22,7 +22,7 @@ def test_every_method_is_there_once() -> None:
         "gradients": {
             "dmin", "dmin_no_norm", "dmin_renorm", "dmin_centred", "dmin_kernel", "grad_dot", "grad_cos",
             "tracin_final", "retrac_final", "trak", "relative_if", "renormalised_if", "dmin_weighted",
-            "dtrak", "dtrak_unit", "journey_trak", "datainf", "lissa_gram",
+            "dtrak", "dtrak_unit", "journey_trak", "datainf", "lissa_gram", "lissa",
         },
     }  # fmt: skip
     for inputs, names in expected.items():

@@ -172,6 +172,12 @@ def _lissa_gram(queries: GradientRows, train: GradientRows, settings: Settings) 
     return scores(queries, train, settings)
 
 
+def _lissa(queries: GradientRows, train: GradientRows, settings: Settings) -> np.ndarray:
+    from dmin.attribution.lissa import scores
+
+    return scores(queries, train, settings)
+
+
 def _random(queries: pd.DataFrame, train: pd.DataFrame, settings: Settings) -> np.ndarray:
     from dmin.attribution.random_scores import scores
 
@@ -276,6 +282,7 @@ METHODS: dict[str, Method] = {
         Method("dtrak_unit", "gradients", _dtrak_unit, facts=_ridge_facts, ridge=_unit_ridge),
         Method("datainf", "gradients", _datainf, facts=_damping_facts),
         Method("lissa_gram", "gradients", _lissa_gram, facts=_lissa_gram_facts),
+        Method("lissa", "gradients", _lissa),
         Method("journey_trak", "gradients", _journey_trak, facts=_ridge_facts, ridge=_journey_ridge),
     )
 }

@@ -24,9 +24,7 @@ class _Predictor(nn.Module):
         self.family = family
         self.denoiser = family.denoiser
 
-    def forward(
-        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: dict[str, Tensor]
-    ) -> Tensor:
+    def forward(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: dict[str, Tensor]) -> Tensor:
         return self.family.predict(latents, noise, timesteps, conditioning).float()
 
 
@@ -66,11 +64,11 @@ class GaussNewton:
         output = self._output(draw)
         # Forward-mode derivatives exist for the plain attention kernel alone.
         with sdpa_kernel([SDPBackend.MATH]):
-            value, pull = vjp(output, self._parameters)
+            value, pull = vjp(output, self._parameters)  # type: ignore[misc]
             scale = 2 / value.numel()
 
             def one(vector: Tensor) -> Tensor:
-                _, change = jvp(output, (self._parameters,), (self._unflatten(vector),))
+                _, change = jvp(output, (self._parameters,), (self._unflatten(vector),))  # type: ignore[misc]
                 (gradient,) = pull(change)
                 return scale * torch.cat([gradient[name].flatten() for name in self._parameters])
 

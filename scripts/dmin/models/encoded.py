@@ -27,6 +27,11 @@ class EncodedSamples:
     conditioning: Mapping[str, torch.Tensor]
     unconditional: Mapping[str, torch.Tensor]
 
+    def rows(self, start: int, stop: int) -> EncodedSamples:
+        """Return the samples ``start`` to ``stop``."""
+        conditioning = {name: value[start:stop] for name, value in self.conditioning.items()}
+        return EncodedSamples(self.ids[start:stop], self.latents[start:stop], conditioning, self.unconditional)
+
     def save(self, path: Path) -> None:
         """Write everything to one safetensors file."""
         tensors = {"latents": self.latents}

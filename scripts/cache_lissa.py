@@ -1,0 +1,21 @@
+from pathlib import Path
+
+from dmin.gradients.lissa_cache import cache_lissa
+from dmin.job import job
+
+with job(snakemake):
+    start, stop = map(int, snakemake.wildcards.range.split("-"))
+    cache_lissa(
+        Path(snakemake.input.samples),
+        Path(snakemake.input.queries),
+        Path(snakemake.input.adapter),
+        snakemake.params.base,
+        snakemake.params.gradients,
+        snakemake.params.lissa,
+        start,
+        stop,
+        Path(snakemake.output.shard),
+        Path(snakemake.output.metrics),
+        snakemake.resources.device,
+        snakemake.resources.batch,
+    )

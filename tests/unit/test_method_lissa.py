@@ -1,0 +1,153 @@
+"""LiSSA's products and answers against dense Jacobians, its guard, and its resumable cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_pipeline import CPU, TIMESTEPS, gradient_config, make_shard, random_samples
+
+from dmin.attribution.gradient_rows import GradientRows
+from dmin.attribution.registry import METHODS
+from dmin.errors import UserError
+from dmin.gradients.compress import compress
+from dmin.gradients.gauss_newton import GaussNewton
+from dmin.gradients.lissa_cache import LissaPass, cache_lissa
+from dmin.gradients.progress import Progress
+from dmin.gradients.selection import select_parameters
+from dmin.gradients.sketch import CountSketch
+from dmin.models.family import Family, load_family
+
+LISSA = {"products": 6, "batch": 2, "damping": 0.5, "seed": 1}
+
+
+@pytest.fixture
+def family(tiny_base: Mapping[str, Any], tiny_adapter: Path) -> Family:
+    family = load_family(tiny_base, CPU, ["denoiser"])
+    family.load_adapter(tiny_adapter.parent)
+    return family
+
+
+def make_pass(family: Family, **changes: Any) -> LissaPass:
+    config = gradient_config(keep_raw=False)
+    return LissaPass(family, random_samples(4), config, LISSA | changes, TIMESTEPS, CPU)
+
+
+def curvature(family: Family, seed: int = 1) -> GaussNewton:
+    return GaussNewton(family, select_parameters(family.denoiser, "adapter"), random_samples(4), 2, seed, CPU)
+
+
+def jacobian(found: GaussNewton, draw: int) -> torch.Tensor:
+    """Return the Jacobian ``[outputs, P]`` of a draw, one output at a time."""
+    parameters = {name: value.clone().requires_grad_() for name, value in found._parameters.items()}
+    output = found._output(draw)(parameters).flatten()
+    rows = []
+    for value in output:
+        gradients = torch.autograd.grad(value, list(parameters.values()), retain_graph=True)
+        rows.append(torch.cat([gradient.flatten() for gradient in gradients]))
+    return torch.stack(rows).double()
+
+
+def test_products_equal_dense_ones(family: Family) -> None:
+    found = curvature(family)
+    vectors = torch.randn(3, found.parameter_count, generator=torch.Generator().manual_seed(0))
+    dense = jacobian(found, 0)
+    expected = 2 / len(dense) * (vectors.double() @ dense.T) @ dense
+    products = found.product(vectors, 0, 2)
+    assert float((products - expected).norm() / expected.norm()) < 1e-4
+    # Rows do not mix, draws differ, and equal seeds draw alike.
+    torch.testing.assert_close(found.product(vectors[1:2], 0, 1)[0], products[1], rtol=1e-4, atol=1e-7)
+    assert not torch.allclose(found.product(vectors, 1, 3), products, rtol=0.1)
+    torch.testing.assert_close(curvature(family).product(vectors, 0, 3), products, rtol=1e-4, atol=1e-7)
+
+
+def test_power_iteration_finds_the_largest_eigenvalue(family: Family) -> None:
+    found = curvature(family)
+    dense = jacobian(found, 0)
+    exact = 2 / len(dense) * float(torch.linalg.eigvalsh(dense @ dense.T)[-1])
+    assert found.largest_eigenvalue(1) == pytest.approx(exact, rel=0.05)
+
+
+def test_long_recursion_solves_the_damped_system(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    solver = make_pass(family, products=60)
+    plain = GaussNewton.product
+    monkeypatch.setattr(GaussNewton, "product", lambda self, vectors, draw, chunk: plain(self, vectors, 0, chunk))
+    queries = random_samples(2, seed=9, prefix="q")
+    answer = solver.compute(queries)
+    gradient = solver._gradients(queries).double()
+    dense = jacobian(solver._curvature, 0) * (2 / (2 * queries.latents[0].numel())) ** 0.5
+    inner = torch.linalg.solve(dense @ dense.T + solver.damping * torch.eye(len(dense)), dense @ gradient.T)
+    exact = (gradient - inner.T @ dense) / solver.damping
+    np.testing.assert_allclose(answer["norm"][:, 0], exact.norm(dim=1), rtol=1e-2)
+    sketch = CountSketch(solver.parameter_count, solver.sketch.width, gradient_config()["sketch_seed"])
+    expected = sketch.apply((exact / exact.norm(dim=1, keepdim=True)).float())
+    assert float((answer["sketch"][:, 0].float() - expected).norm(dim=1).max()) < 0.02
+
+
+def test_divergence_names_the_query(family: Family) -> None:
+    solver = make_pass(family, products=50, damping=0.05)
+    solver.scale /= 40
+    with pytest.raises(UserError, match=r"^LiSSA of query 'q/0' diverges at product \d+; raise .*lissa_damping\.$"):
+        solver.compute(random_samples(2, seed=9, prefix="q"))
+
+
+def run_cache(folder: Path, base: Mapping[str, Any], adapter: Path, train: Path, queries: Path, batch: int) -> Path:
+    shard = folder / "00000000-00000003.safetensors"
+    config = gradient_config(keep_raw=False)
+    cache_lissa(
+        train, queries, adapter, base, config, LISSA, 0, 3, shard, shard.with_suffix(".metrics.json"), "cpu", batch
+    )
+    return shard
+
+
+def test_killed_job_goes_on_to_the_same_bytes_and_scores(
+    tiny_base: Mapping[str, Any],
+    tiny_adapter: Path,
+    tiny_samples: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queries = tmp_path / "queries.safetensors"
+    random_samples(3, seed=9, prefix="q").save(queries)
+    whole = run_cache(tmp_path / "whole", tiny_base, tiny_adapter, tiny_samples, queries, 2)
+    store = Progress.store
+
+    def die(self: Progress, rows: Mapping[str, torch.Tensor]) -> None:
+        store(self, rows)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "store", die)
+    with pytest.raises(KeyboardInterrupt):
+        run_cache(tmp_path / "killed", tiny_base, tiny_adapter, tiny_samples, queries, 2)
+    monkeypatch.setattr(Progress, "store", store)
+    resumed = run_cache(tmp_path / "killed", tiny_base, tiny_adapter, tiny_samples, queries, 2)
+    assert resumed.read_bytes() == whole.read_bytes()
+    train = make_shard(tmp_path / "train", tiny_base, tiny_adapter, tiny_samples)
+    sides = []
+    for name, shard in (("queries", whole), ("train", train.path)):
+        sketch = tmp_path / f"{name}.npy"
+        compress([shard], 64, sketch, sketch.with_suffix(".json"), sketch.with_suffix(".metrics.json"))
+        sides.append(GradientRows([shard], sketch))
+    scores = METHODS["lissa"].scores(*sides, {})
+    assert scores.shape == (3, 5) and scores.dtype == np.float32 and np.isfinite(scores).all()
+
+
+def test_a_query_that_is_a_training_sample_is_its_own_proponent(
+    tiny_base: Mapping[str, Any], tiny_adapter: Path, tiny_samples: Path, tmp_path: Path
+) -> None:
+    config = gradient_config(keep_raw=False)
+    shard = tmp_path / "lissa" / "00000000-00000005.safetensors"
+    metrics = shard.with_suffix(".metrics.json")
+    cache_lissa(tiny_samples, tiny_samples, tiny_adapter, tiny_base, config, LISSA, 0, 5, shard, metrics, "cpu", 5)
+    train = make_shard(tmp_path / "train", tiny_base, tiny_adapter, tiny_samples)
+    sides = []
+    for name, path in (("queries", shard), ("train", train.path)):
+        sketch = tmp_path / f"{name}.npy"
+        compress([path], config["cache_dim"], sketch, sketch.with_suffix(".json"), sketch.with_suffix(".metrics.json"))
+        sides.append(GradientRows([path], sketch))
+    scores = METHODS["lissa"].scores(*sides, {})
+    assert (np.diagonal(scores) > 0).all()
