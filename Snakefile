@@ -39,6 +39,7 @@ include: "rules/model.smk"
 include: "rules/gradients.smk"
 include: "rules/influence.smk"
 include: "rules/evaluation.smk"
+include: "rules/ablation.smk"
 include: "rules/report.smk"
 
 
@@ -56,6 +57,7 @@ localrules:
     tables,
     figures,
     explorers,
+    ablations,
     base_models,
 
 

@@ -13,7 +13,10 @@ from checkout import MICRO, Checkout, micro_config
 GALLERIES, METHODS, WIDTHS = 3, 2, 3
 
 # Rules by what they hang on, each stage with all that follows it.
-SCORED = {"score", "evaluate_detection", "evaluate_cost", "plot_detection", "plot_scores", "plot_gallery", "explorer"}
+SCORED = {
+    "score", "evaluate_detection", "evaluate_hubness", "evaluate_cost", "plot_detection", "plot_scores", "plot_gallery",
+    "explorer",
+}  # fmt: skip
 CACHED = SCORED | {
     "cache_gradients", "compress", "build_index", "retrieve", "evaluate_retrieval", "evaluate_norms",
     "plot_retrieval", "plot_norms",
@@ -67,6 +70,7 @@ def test_new_width_folds_and_indexes_once(finished: Checkout) -> None:
         "compress": 1,
         "evaluate_cost": 1,
         "evaluate_detection": 1,
+        "evaluate_hubness": 1,
         "evaluate_retrieval": 1,
         "plot_detection": 1,
         "plot_retrieval": 1,
@@ -78,6 +82,7 @@ def test_new_width_folds_and_indexes_once(finished: Checkout) -> None:
 def test_evaluation_depths_evaluate_again_only(finished: Checkout) -> None:
     assert plan_with(finished, "runs.micro.evaluation.k", [2, 5, 10]) == {
         "evaluate_detection": 1,
+        "evaluate_hubness": 1,
         "evaluate_retrieval": 1,
         "plot_detection": 1,
         "plot_retrieval": 1,
@@ -192,7 +197,8 @@ def test_second_model_shares_the_encoded_samples(finished: Checkout) -> None:
 
 def test_added_method_runs_its_own_job_only(finished: Checkout) -> None:
     plan = plan_with(finished, "runs.micro.influence.methods", ["dmin", "dmin_no_norm", "text", "pixels"])
-    assert set(plan) == {"score_samples", "evaluate_detection", "evaluate_cost", "plot_detection", "explorer"}
+    tables = {"evaluate_detection", "evaluate_hubness", "evaluate_cost"}
+    assert set(plan) == {"score_samples", *tables, "plot_detection", "explorer"}
     assert plan["score_samples"] == 1
 
 

@@ -28,6 +28,7 @@ TABLES = {
     "cost": ["method", "stage", "seconds", "bytes_per_sample", "total_bytes", "peak_memory_bytes", "hardware"],
     "gradient_norms": ["split", "sample_id", "subset", "timestep", "norm"],
     "generation_quality": ["subset", "images", "in_subset", "rate"],
+    "hubness": ["method", "v", "k", "measure", "value", "low", "high", "queries", "train"],
 }
 
 

@@ -1,0 +1,56 @@
+# Studies of the methods, the index and compression that need no pass of the model; target ablations.
+
+
+rule evaluate_hubness:
+    input:
+        tops=lambda w: exact_tops(w.run),
+        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+    output:
+        report(
+            "<run>/tables/hubness.csv",
+            caption="../report/hubness.rst",
+            category="Tables",
+            labels={"run": "{run}", "table": "generally influential images"},
+        ),
+    log:
+        "<logs>/evaluate_hubness/{run}.log",
+    benchmark:
+        "<benchmarks>/evaluate_hubness/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        evaluation=section("runs", "{run}", "evaluation"),
+        code=code_digest("evaluate_hubness"),
+    script:
+        "../scripts/evaluate_hubness.py"
+
+
+rule plot_hubness:
+    input:
+        "<run>/tables/hubness.csv",
+    output:
+        figure(
+            "hubness",
+            "hubness",
+            "Ablations",
+            figure="generally influential images",
+            run="{run}",
+        ),
+    log:
+        "<logs>/plot_hubness/{run}.log",
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        figures=figure_settings(),
+        code=code_digest("plot_hubness"),
+    script:
+        "../scripts/plot_hubness.py"
+
+
+rule ablations:
+    input:
+        [
+            f"<results>/runs/{run}/{name}"
+            for run in config["runs"]
+            for name in ["figures/hubness.svg", "figures/hubness.png"]
+        ],
