@@ -47,10 +47,34 @@ rule plot_hubness:
         "../scripts/plot_hubness.py"
 
 
+rule evaluate_cost_summary:
+    input:
+        unpack(metrics_of),
+    output:
+        table=report(
+            "<run>/tables/cost_summary.csv",
+            caption="../report/cost_summary.rst",
+            category="Tables",
+            labels={"run": "{run}", "table": "cost of each method"},
+        ),
+        page="<run>/tables/cost_summary.md",
+    log:
+        "<logs>/evaluate_cost_summary/{run}.log",
+    benchmark:
+        "<benchmarks>/evaluate_cost_summary/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        stages=["cache", "query", "compress", "index", "score", "retrieve"],
+        code=code_digest("evaluate_cost_summary"),
+    script:
+        "../scripts/evaluate_cost_summary.py"
+
+
 rule ablations:
     input:
         [
             f"<results>/runs/{run}/{name}"
             for run in config["runs"]
-            for name in ["figures/hubness.svg", "figures/hubness.png"]
+            for name in ["figures/hubness.svg", "figures/hubness.png", "tables/cost_summary.csv"]
         ],
