@@ -1,6 +1,20 @@
 # Studies of the methods, the index and compression that need no pass of the model; target ablations.
 
 
+def ablated_runs(study):
+    """The runs whose config has the ``ablation`` section; ``study`` is one of its tables."""
+    return {run: settings["ablation"][study] for run, settings in config["runs"].items() if "ablation" in settings}
+
+
+def ablated_indexes(wildcards):
+    grid = run_of(wildcards)["ablation"]["hnsw"]
+    return [
+        f"<results>/runs/{wildcards.run}/ablation/hnsw/v{grid['v']}/M{links}-efc{efc}.csv"
+        for links in sorted(grid["M"])
+        for efc in sorted(grid["ef_construction"])
+    ]
+
+
 rule evaluate_hubness:
     input:
         tops=lambda w: exact_tops(w.run),
@@ -71,6 +85,92 @@ rule evaluate_cost_summary:
         "../scripts/evaluate_cost_summary.py"
 
 
+# Temporary, because each of the many indexes holds all sketches in single precision.
+use rule build_index as build_ablated_index with:
+    output:
+        index=temp("<run>/ablation/hnsw/v{v}/M{M}-efc{efc}.hnsw"),
+        description="<run>/ablation/hnsw/v{v}/M{M}-efc{efc}.json",
+        metrics="<run>/ablation/hnsw/v{v}/M{M}-efc{efc}.metrics.json",
+    log:
+        "<logs>/build_ablated_index/{run}/v{v}/M{M}-efc{efc}.log",
+    benchmark:
+        "<benchmarks>/build_ablated_index/{run}/v{v}/M{M}-efc{efc}.tsv"
+
+
+rule search_index:
+    input:
+        index="<run>/ablation/hnsw/v{v}/M{M}-efc{efc}.hnsw",
+        description="<run>/ablation/hnsw/v{v}/M{M}-efc{efc}.json",
+        metrics="<run>/ablation/hnsw/v{v}/M{M}-efc{efc}.metrics.json",
+        queries="<run>/sketch/loss/v{v}/queries.npy",
+        exact="<run>/influence/dmin/v{v}/exact/top.parquet",
+        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        query_samples="<run>/queries/queries.parquet",
+    output:
+        "<run>/ablation/hnsw/v{v}/M{M}-efc{efc}.csv",
+    log:
+        "<logs>/search_index/{run}/v{v}/M{M}-efc{efc}.log",
+    benchmark:
+        "<benchmarks>/search_index/{run}/v{v}/M{M}-efc{efc}.tsv"
+    wildcard_constraints:
+        v=r"\d+",
+        M=r"\d+",
+        efc=r"\d+",
+    # Searched as soon as it is built, so that few indexes lie on the disk at a time.
+    priority: 1
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        settings=lambda w: canonical(
+            {
+                "ef": run_of(w)["ablation"]["hnsw"]["ef"],
+                "k": run_of(w)["evaluation"]["k"],
+                "top_k": run_of(w)["influence"]["top_k"],
+            }
+        ),
+        code=code_digest("search_index"),
+    script:
+        "../scripts/search_index.py"
+
+
+rule evaluate_hnsw:
+    input:
+        ablated_indexes,
+    output:
+        report(
+            "<run>/tables/hnsw_ablation.csv",
+            caption="../report/hnsw.rst",
+            category="Tables",
+            labels={"run": "{run}", "table": "HNSW settings"},
+        ),
+    log:
+        "<logs>/evaluate_hnsw/{run}.log",
+    benchmark:
+        "<benchmarks>/evaluate_hnsw/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        code=code_digest("evaluate_hnsw"),
+    script:
+        "../scripts/evaluate_hnsw.py"
+
+
+rule plot_hnsw:
+    input:
+        "<run>/tables/hnsw_ablation.csv",
+    output:
+        figure("hnsw", "hnsw", "Ablations", figure="HNSW settings", run="{run}"),
+    log:
+        "<logs>/plot_hnsw/{run}.log",
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        figures=figure_settings(),
+        code=code_digest("plot_hnsw"),
+    script:
+        "../scripts/plot_hnsw.py"
+
+
 rule ablations:
     input:
         [
@@ -78,3 +178,4 @@ rule ablations:
             for run in config["runs"]
             for name in ["figures/hubness.svg", "figures/hubness.png", "tables/cost_summary.csv"]
         ],
+        [f"<results>/runs/{run}/figures/hnsw.{suffix}" for run in ablated_runs("hnsw") for suffix in ("svg", "png")],
