@@ -1,20 +1,6 @@
 # Studies of the methods, the index and compression that need no pass of the model; target ablations.
 
 
-def ablated_runs(study):
-    """The runs whose config has the ``ablation`` section; ``study`` is one of its tables."""
-    return {run: settings["ablation"][study] for run, settings in config["runs"].items() if "ablation" in settings}
-
-
-def ablated_indexes(wildcards):
-    grid = run_of(wildcards)["ablation"]["hnsw"]
-    return [
-        f"<results>/runs/{wildcards.run}/ablation/hnsw/v{grid['v']}/M{links}-efc{efc}.csv"
-        for links in sorted(grid["M"])
-        for efc in sorted(grid["ef_construction"])
-    ]
-
-
 rule evaluate_hubness:
     input:
         tops=lambda w: exact_tops(w.run),
@@ -171,6 +157,62 @@ rule plot_hnsw:
         "../scripts/plot_hnsw.py"
 
 
+rule evaluate_compression:
+    input:
+        train=cached_sketch("train"),
+        queries=cached_sketch("queries"),
+        train_shards=lambda w: shards(w.run, "loss", "train"),
+        query_shards=lambda w: shards(w.run, "loss", "queries"),
+        reference=uncompressed_scores,
+        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        query_samples="<run>/queries/queries.parquet",
+    output:
+        report(
+            "<run>/tables/compression_ablation.csv",
+            caption="../report/compression.rst",
+            category="Tables",
+            labels={"run": "{run}", "table": "compression"},
+        ),
+    log:
+        "<logs>/evaluate_compression/{run}.log",
+    benchmark:
+        "<benchmarks>/evaluate_compression/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    threads: config["compute"]["threads"]
+    params:
+        widths=compression_widths,
+        storage=lambda w: sorted(run_of(w)["ablation"]["compression"]["storage"]),
+        evaluation=section("runs", "{run}", "evaluation"),
+        code=code_digest("evaluate_compression"),
+    script:
+        "../scripts/evaluate_compression.py"
+
+
+rule plot_compression:
+    input:
+        compression="<run>/tables/compression_ablation.csv",
+        detection="<run>/tables/detection_rate.csv",
+        cost="<run>/tables/cost_summary.csv",
+    output:
+        figure(
+            "compression",
+            "compression",
+            "Ablations",
+            figure="bytes per image",
+            run="{run}",
+        ),
+    log:
+        "<logs>/plot_compression/{run}.log",
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        figures=figure_settings(),
+        code=code_digest("plot_compression"),
+    script:
+        "../scripts/plot_compression.py"
+
+
 rule ablations:
     input:
         [
@@ -178,4 +220,10 @@ rule ablations:
             for run in config["runs"]
             for name in ["figures/hubness.svg", "figures/hubness.png", "tables/cost_summary.csv"]
         ],
-        [f"<results>/runs/{run}/figures/hnsw.{suffix}" for run in ablated_runs("hnsw") for suffix in ("svg", "png")],
+        [
+            f"<results>/runs/{run}/figures/{name}.{suffix}"
+            for run, settings in config["runs"].items()
+            if "ablation" in settings
+            for name in ("hnsw", "compression")
+            for suffix in ("svg", "png")
+        ],
