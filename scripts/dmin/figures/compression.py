@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from dmin.figures.methods import method_style, order_methods
 from dmin.figures.panels import Panels
@@ -54,7 +55,11 @@ def plot_compression(table: pd.DataFrame, detection: pd.DataFrame, cost: pd.Data
         panel.set_title(title)
         panel.set_xscale("log")
     rate.set_ylim(0, 1.04)
-    error.set_yscale("log")
+    if (table["rmse"] > 0).any():
+        error.set_yscale("log")
+        error.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        error.yaxis.set_major_formatter("{x:g}")
+        error.yaxis.set_minor_formatter(NullFormatter())
     panels.label(x="Bytes per training image")
     handles = [
         Line2D([], [], color=_colour(name), marker=_MARKERS[name], label=f"DMin, {name}")

@@ -13,7 +13,7 @@ from dmin.figures.panels import Panels
 from dmin.figures.style import MUTED, house_style, lighten
 from dmin.figures.tables import require_table, width_label, width_order
 
-_COLUMNS = ("method", "v", "k", "measure", "value", "low", "high")
+_COLUMNS = ("method", "v", "k", "measure", "value", "low", "high", "train")
 _TITLES: Mapping[str, str] = {
     "unique_ratio": "Unique ratio",
     "hubs": "Hubs (in 10 % of lists)",
@@ -24,16 +24,19 @@ _TITLES: Mapping[str, str] = {
 
 @house_style
 def plot_hubness(table: pd.DataFrame) -> Figure:
-    """Draw each measure at the largest k: a panel per measure, a line of dots per method, a dot per width.
+    """Draw each measure at one k: a panel per measure, a line of dots per method, a dot per width.
+
+    The k is the largest that is at most a hundredth of the training set, or the smallest where none is: at a tenth of
+    it, chance alone would make every other image a hub.
 
     Args:
-        table: columns ``method, v, k, measure, value, low, high``.
+        table: columns ``method, v, k, measure, value, low, high, train``.
 
     Raises:
         UserError: the table is empty or lacks a column.
     """
     table = require_table(table, _COLUMNS, "hubness")
-    k = int(table["k"].max())
+    k = _shown_k({int(k) for k in table["k"]}, int(table["train"].max()))
     table = table[table["k"] == k]
     methods = order_methods({*table["method"]})
     widths = sorted({*table["v"]} - {""}, key=width_order)
@@ -45,7 +48,9 @@ def plot_hubness(table: pd.DataFrame) -> Figure:
                 shift = 0.0 if entry["v"] == "" else _shift(widths.index(entry["v"]), len(widths))
                 colour = _shade(method, str(entry["v"]), widths)
                 panel.plot([entry["low"], entry["high"]], [row + shift] * 2, color=colour, linewidth=1.2)
-                panel.plot([entry["value"]], [row + shift], marker=method_style(method).marker, color=colour)
+                marker = method_style(method).marker
+                # Unclipped, because zero hubs lie on the edge.
+                panel.plot([entry["value"]], [row + shift], marker=marker, color=colour, clip_on=False, zorder=3)
         panel.set_title(title)
         panel.set_xlim(left=0)
         panel.grid(visible=True, axis="x")
@@ -61,6 +66,10 @@ def plot_hubness(table: pd.DataFrame) -> Figure:
         ]
         panels.legend(handles, columns=min(5, len(handles)))
     return panels.figure
+
+
+def _shown_k(ks: set[int], train: int) -> int:
+    return max((k for k in ks if 100 * k <= train), default=min(ks))
 
 
 def _shift(index: int, count: int) -> float:
