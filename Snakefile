@@ -43,6 +43,7 @@ include: "rules/gradients.smk"
 include: "rules/influence.smk"
 include: "rules/kernels.smk"
 include: "rules/evaluation.smk"
+include: "rules/ablation.smk"
 include: "rules/report.smk"
 include: "rules/comparison.smk"
 
@@ -63,6 +64,7 @@ localrules:
     figures,
     explorers,
     comparison,
+    ablations,
     base_models,
 
 

@@ -360,3 +360,32 @@ def explorer_notes(settings):
         "Noise": gradients["noise"]["policy"],
         "Training images": str(train_count(settings)),
     }
+
+
+def ablated_indexes(wildcards):
+    """What the search of every index of the HNSW ablation found."""
+    grid = run_of(wildcards)["ablation"]["hnsw"]
+    return [
+        f"<results>/runs/{wildcards.run}/ablation/hnsw/v{grid['v']}/M{links}-efc{efc}.csv"
+        for links in sorted(grid["M"])
+        for efc in sorted(grid["ef_construction"])
+    ]
+
+
+def compression_widths(wildcards):
+    """The widths of the compression ablation: those of the config, or 64 to cache_dim by doubling, as far as they fold."""
+    run = run_of(wildcards)
+    cache_dim = run["gradients"]["cache_dim"]
+    doublings = [64 << n for n in range(cache_dim.bit_length()) if cache_dim % (64 << n) == 0]
+    return sorted(run["ablation"]["compression"]["widths"] or {*doublings, cache_dim}, reverse=True)
+
+
+def cached_sketch(split):
+    """The sketches of a split at cache_dim."""
+    return lambda w: f"<results>/runs/{w.run}/sketch/loss/v{run_of(w)['gradients']['cache_dim']}/{split}.npy"
+
+
+def uncompressed_scores(wildcards):
+    """DMin's uncompressed scores, where the run keeps the gradients that they need."""
+    kept = run_of(wildcards)["gradients"]["keep_raw"]
+    return [f"<results>/runs/{wildcards.run}/influence/dmin/vfull/scores.npy"] if kept else []

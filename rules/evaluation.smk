@@ -132,5 +132,6 @@ rule tables:
                 "cost",
                 "gradient_norms",
                 "generation_quality",
+                "hubness",
             ],
         ),

@@ -142,6 +142,25 @@ def check_run(name, run):
         )
     if gradients["timesteps"]["grid"] == "custom" and not gradients["timesteps"]["custom"]:
         fail(f"{key}.gradients.timesteps.custom is empty; list the timesteps that grid custom stands for.")
+    if "ablation" in run:
+        check_ablation(key, run)
+
+
+def check_ablation(key, run):
+    hnsw, cache_dim, top = run["ablation"]["hnsw"], run["gradients"]["cache_dim"], run["influence"]["top_k"]
+    places = [("hnsw.v", hnsw["v"])]
+    places += [("compression.widths", width) for width in run["ablation"]["compression"]["widths"]]
+    for place, width in places:
+        if cache_dim % width:
+            fail(
+                f"{key}.ablation.{place} has {width}, which does not divide gradients.cache_dim {cache_dim}; "
+                "use a width that does."
+            )
+    if min(hnsw["ef"]) < top:
+        fail(
+            f"{key}.ablation.hnsw.ef has {min(hnsw['ef'])}, below influence.top_k {top}; raise ef or lower "
+            "influence.top_k."
+        )
 
 
 def repeats_timesteps(count, family):

@@ -149,6 +149,26 @@ MISTAKES: list[tuple[str, Change, list[str]]] = [
     ),
     ("unknown data set", put(f"{MODEL}.dataset", "mirco"), [f"{MODEL}.dataset", "'mirco'", "datasets does not define"]),
     ("unknown base", put(f"{MODEL}.base", "large"), [f"{MODEL}.base", "'large'", "bases does not define"]),
+    (
+        "ablated width that does not divide",
+        put(f"{RUN}.ablation", {"hnsw": {"ef": [20]}}),
+        [f"{RUN}.ablation.hnsw.v has 4096", "does not divide gradients.cache_dim 256", "use a width that does"],
+    ),
+    (
+        "compression width that does not divide",
+        put(f"{RUN}.ablation", {"hnsw": {"v": 64}, "compression": {"widths": [64, 96]}}),
+        [f"{RUN}.ablation.compression.widths has 96", "does not divide gradients.cache_dim 256"],
+    ),
+    (
+        "ablated ef below top_k",
+        put(f"{RUN}.ablation", {"hnsw": {"v": 64, "ef": [200, 9]}}),
+        [f"{RUN}.ablation.hnsw.ef has 9, below influence.top_k 10", "raise ef or lower"],
+    ),
+    (
+        "unknown storage",
+        put(f"{RUN}.ablation", {"compression": {"storage": ["int4"]}}),
+        [f"{RUN}.ablation.compression.storage.0", "'int4'", "choose one of fp32, fp16, int8"],
+    ),
     ("unknown model", put(f"{RUN}.model", "mirco"), [f"{RUN}.model", "'mirco'", "models does not define", "correct"]),
 ]
 
@@ -181,6 +201,27 @@ def test_defaults_are_filled_in() -> None:
     assert run["gradients"]["timesteps"] == {"grid": "dmin_cubic", "count": 3, "custom": []}
     assert run["influence"]["hnsw"] == {"M": 16, "ef_construction": 200, "ef": 50, "seed": 100}
     assert config["models"]["micro"]["train"]["prompt_dropout"] == 0.1
+
+
+def test_ablation_is_opt_in_and_defaults_to_the_papers_grid() -> None:
+    config = micro_config()
+    load(config)
+    run = config["runs"]["micro"]
+    assert "ablation" not in run
+    run["gradients"]["cache_dim"], run["influence"]["widths"], run["ablation"] = 8192, [64], {}
+    names = load(config)
+    assert run["ablation"]["hnsw"] == {
+        "v": 4096,
+        "M": [4, 8, 16, 32, 48],
+        "ef_construction": [50, 100, 200, 300, 400, 500],
+        "ef": [200, 1000],
+    }
+    wildcards = SimpleNamespace(run="micro")
+    assert len(names["ablated_indexes"](wildcards)) == 30
+    assert names["compression_widths"](wildcards) == [8192, 4096, 2048, 1024, 512, 256, 128, 64]
+    for cache_dim, widths in ((96, [96]), (320, [320, 64]), (32, [32])):
+        run["gradients"]["cache_dim"] = cache_dim
+        assert names["compression_widths"](wildcards) == widths
 
 
 def test_defaults_of_two_entries_are_two_values() -> None:

@@ -15,7 +15,8 @@ GALLERIES, METHODS, WIDTHS = 3, 2, 3
 # Rules by what they hang on, each stage with all that follows it.
 COMPARED = {"evaluate_agreement", "plot_agreement", "plot_main_table", "plot_methods"}
 SCORED = COMPARED | {
-    "score", "evaluate_detection", "evaluate_cost", "plot_detection", "plot_scores", "plot_gallery", "explorer",
+    "score", "evaluate_detection", "evaluate_hubness", "evaluate_cost", "plot_detection", "plot_scores", "plot_gallery",
+    "explorer",
 }  # fmt: skip
 CACHED = SCORED | {
     "cache_gradients", "compress", "build_index", "retrieve", "evaluate_retrieval", "evaluate_norms",
@@ -73,6 +74,7 @@ def test_new_width_folds_and_indexes_once(finished: Checkout) -> None:
         "compress": 2,
         "evaluate_cost": 1,
         "evaluate_detection": 1,
+        "evaluate_hubness": 1,
         "evaluate_retrieval": 1,
         "plot_detection": 1,
         "plot_main_table": 1,
@@ -86,6 +88,7 @@ def test_evaluation_depths_evaluate_again_only(finished: Checkout) -> None:
     assert plan_with(finished, "runs.micro.evaluation.k", [2, 5, 10]) == {
         "evaluate_agreement": 1,
         "evaluate_detection": 1,
+        "evaluate_hubness": 1,
         "evaluate_retrieval": 1,
         "plot_agreement": 1,
         "plot_detection": 1,
@@ -220,8 +223,8 @@ def test_second_model_shares_the_encoded_samples(finished: Checkout) -> None:
 
 def test_added_method_runs_its_own_job_only(finished: Checkout) -> None:
     plan = plan_with(finished, "runs.micro.influence.methods", ["dmin", "dmin_no_norm", "text", "pixels"])
-    tables = {"evaluate_detection", "evaluate_cost", "plot_detection", "explorer"}
-    assert set(plan) == {"score_samples"} | tables | COMPARED
+    tables = {"evaluate_detection", "evaluate_hubness", "evaluate_cost"}
+    assert set(plan) == {"score_samples", *tables, "plot_detection", "explorer"} | COMPARED
     assert plan["score_samples"] == 1
 
 

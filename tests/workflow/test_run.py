@@ -29,6 +29,7 @@ TABLES = {
     "gradient_norms": ["split", "sample_id", "subset", "timestep", "norm"],
     "generation_quality": ["subset", "images", "in_subset", "rate"],
     "rank_agreement": ["method", "other", "spearman", "low", "high", "overlap", "k", "queries"],
+    "hubness": ["method", "v", "k", "measure", "value", "low", "high", "queries", "train"],
 }
 
 

@@ -31,18 +31,19 @@ def evaluate_cost(stages: Mapping[str, Sequence[Path]], out: Path) -> None:
         rows.append(_row("uncompressed", stage, facts, raw, samples))
     for stage in ("compress", "index"):
         for path, fact in zip(stages[stage], read[stage], strict=True):
-            rows.append(_row("dmin", f"{stage} v={_width(path)}", [fact], fact["bytes"], fact["samples"]))
+            rows.append(_row("dmin", f"{stage} v={stage_width(path)}", [fact], fact["bytes"], fact["samples"]))
     for path, fact in zip(stages["score"], read["score"], strict=True):
-        stage = "score" if path.parent.name == fact["method"] else f"score v={_width(path)}"
+        stage = "score" if path.parent.name == fact["method"] else f"score v={stage_width(path)}"
         rows.append(_row(fact["method"], stage, [fact], fact["bytes"], fact["samples"]))
     for path, fact in zip(stages["retrieve"], read["retrieve"], strict=True):
-        rows.append(_row("dmin", f"retrieve v={_width(path)}", [fact], None, 1))
+        rows.append(_row("dmin", f"retrieve v={stage_width(path)}", [fact], None, 1))
     table = pd.DataFrame(rows, columns=COLUMNS)
     # A missing number would turn the whole column into floats.
     write_csv(table.astype({"total_bytes": "Int64"}), out)
 
 
-def _width(path: Path) -> str:
+def stage_width(path: Path) -> str:
+    """Return the width, or ``full``, of the stage whose file lies at ``path``."""
     # From the end, because a run may be called v2.
     parts = reversed(path.parts)
     return next(part[1:] for part in parts if part.startswith("v") and (part[1:].isdigit() or part == "vfull"))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,14 @@ class RankedList:
     method: str
     v: str
     backend: str
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """Tell method, width and backend from ``METHOD/vWIDTH/BACKEND/top.parquet``, or ``METHOD/top.parquet``."""
+        if path.parent.name in ("exact", "hnsw"):
+            method, width, backend = path.parts[-4:-1]
+            return cls(path, method, width.removeprefix("v"), backend)
+        return cls(path, path.parent.name, "", "exact")
 
 
 def hits_at(top: pd.DataFrame, k: int) -> pd.DataFrame:

@@ -1,8 +1,8 @@
-"""From a table on disk to a figure on disk."""
+"""From tables on disk to a figure on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +13,11 @@ from dmin.figures.style import save_figure
 
 def draw_table(plot: Callable[[pd.DataFrame], Figure], table: str, outputs: Iterable[str], dpi: int) -> None:
     """Read a CSV table, plot it and write the figure to every output."""
+    draw_tables(plot, [table], outputs, dpi)
+
+
+def draw_tables(plot: Callable[..., Figure], tables: Sequence[str], outputs: Iterable[str], dpi: int) -> None:
+    """Read CSV tables, plot them together and write the figure to every output."""
     # An empty v is a method without a width; anything else in that column is text. Tables without it are unaffected.
-    frame = pd.read_csv(table, dtype={"v": "string"})
-    save_figure(plot(frame), [Path(path) for path in outputs], dpi)
+    frames = [pd.read_csv(table, dtype={"v": "string"}) for table in tables]
+    save_figure(plot(*frames), [Path(path) for path in outputs], dpi)

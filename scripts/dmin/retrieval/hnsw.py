@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import time
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,11 +16,9 @@ from dmin.attribution.subsets import read_subsets
 from dmin.data.atomic import atomic_path, write_json, write_parquet
 from dmin.errors import UserError
 from dmin.evaluation.meter import Meter
-from dmin.gradients.shard import require_equal_metadata
+from dmin.retrieval.search import IndexSearch
 
 log = logging.getLogger(__name__)
-
-SAMPLE_KEYS = ("ids", "M", "ef_construction", "seed")
 
 
 def build_index(
@@ -32,9 +30,13 @@ def build_index(
 
     Args:
         links: hnswlib's ``M``, the links per element.
+
+    Raises:
+        UserError: the disk is too small for the index, which holds the vectors in single precision.
     """
     rows = np.load(sketch, mmap_mode="r")
     count, dimension = len(rows), int(np.prod(rows.shape[1:]))
+    require_space(index, 4 * count * dimension)
     graph = hnswlib.Index(space="ip", dim=dimension)
     with Meter() as meter:
         graph.init_index(max_elements=count, M=links, ef_construction=ef_construction, random_seed=seed)
@@ -47,6 +49,21 @@ def build_index(
     write_json({**facts, "M": links, "ef_construction": ef_construction, "seed": seed}, description)
     meter.write(metrics, samples=count, v=facts["v"], bytes=index.stat().st_size)
     log.info("%d vectors of length %d indexed in %.1f s", count, dimension, meter.seconds)
+
+
+def require_space(index: Path, needed: int) -> None:
+    """Check that the disk holds an index of ``needed`` bytes.
+
+    Raises:
+        UserError: it does not.
+    """
+    index.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(index.parent).free
+    if free < needed:
+        raise UserError(
+            f"The index '{index}' needs {needed / 2**30:.1f} GiB of disk, and {free / 2**30:.1f} GiB are free; free "
+            "some space or index a smaller width."
+        )
 
 
 def retrieve(
@@ -66,44 +83,17 @@ def retrieve(
         UserError: the index and the queries were made under different settings, the index is torn, or ``top_k``
             exceeds the training set.
     """
-    facts = json.loads(index.with_suffix(".json").read_text())
-    asked = json.loads(queries.with_suffix(".json").read_text())
-    require_equal_metadata(
-        {key: value for key, value in facts.items() if key not in SAMPLE_KEYS},
-        {key: value for key, value in asked.items() if key not in SAMPLE_KEYS},
-        str(index),
-        str(queries),
-    )
-    if top_k > len(facts["ids"]):
-        raise UserError(f"influence.top_k is {top_k}, but the training set has {len(facts['ids'])} samples; lower it.")
-    sketches = np.load(queries, mmap_mode="r")
-    vectors = sketches.reshape(len(sketches), -1)
-    graph = hnswlib.Index(space="ip", dim=vectors.shape[1])
-    try:
-        graph.load_index(str(index))
-    except RuntimeError as error:
-        raise UserError(f"Index '{index}' is torn ({error}); delete it and run again.") from error
-    graph.set_ef(ef)
-    graph.set_num_threads(1)
-    graph.knn_query(vectors[0].astype(np.float32), k=top_k)
-    labels, scores, seconds = [], [], []
+    search = IndexSearch(index, queries)
     with Meter() as meter:
-        for row in vectors:
-            vector = row.astype(np.float32)
-            start = time.perf_counter()
-            found, distances = graph.knn_query(vector, k=top_k)
-            seconds.append(time.perf_counter() - start)
-            labels.append(found[0])
-            scores.append(1.0 - distances[0])
-    frame = ranked_frame(np.stack(labels), np.stack(scores), asked["ids"], facts["ids"], read_subsets(samples))
+        found = search.run(ef, top_k)
+    frame = ranked_frame(found.labels, found.scores, search.asked, search.train, read_subsets(samples))
     write_parquet(frame, top)
-    milliseconds = 1000 * np.asarray(seconds)
     meter.write(
         metrics,
-        v=facts["v"],
+        v=search.v,
         ef=ef,
-        queries=len(vectors),
-        p50_ms=float(np.percentile(milliseconds, 50)),
-        p95_ms=float(np.percentile(milliseconds, 95)),
+        queries=len(search.asked),
+        p50_ms=float(np.percentile(found.milliseconds, 50)),
+        p95_ms=float(np.percentile(found.milliseconds, 95)),
     )
-    log.info("%d queries, %.2f ms each (median)", len(vectors), np.median(milliseconds))
+    log.info("%d queries, %.2f ms each (median)", len(search.asked), np.median(found.milliseconds))

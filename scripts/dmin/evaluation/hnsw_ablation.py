@@ -1,0 +1,94 @@
+"""What the settings of an HNSW index give and cost: the supplement's Table 6, with recall, time and size."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dmin.attribution.ranking import ranked_frame
+from dmin.attribution.subsets import read_subsets
+from dmin.data.atomic import write_csv
+from dmin.evaluation.detection import hits_at
+from dmin.evaluation.retrieval_table import recall_at
+from dmin.retrieval.search import IndexSearch
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ["M", "ef_construction", "ef", "subset", "rate", "recall", "build_seconds", "index_bytes", "p50_ms", "p95_ms"]
+
+
+def quality_rows(found: pd.DataFrame, exact: pd.DataFrame, ks: Sequence[int]) -> list[dict[str, Any]]:
+    """Return detection rate and recall against the exact lists, averaged over every k, per subset and as their mean.
+
+    Args:
+        found: ranked lists, columns ``query_id, query_subset, rank, sample_id, sample_subset``; ``exact`` likewise.
+    """
+    rows = []
+    for subset in sorted({*exact["query_subset"]}):
+        part, truth = (frame[frame["query_subset"] == subset] for frame in (found, exact))
+        rate = np.mean([hits_at(part, k)["rate"].mean() for k in ks])
+        recall = np.mean([recall_at(part, truth, k) for k in ks])
+        rows.append({"subset": subset, "rate": float(rate), "recall": float(recall)})
+    mean = {name: float(np.mean([row[name] for row in rows])) for name in ("rate", "recall")}
+    return [*rows, {"subset": "mean", **mean}]
+
+
+def search_index(
+    index: Path,
+    built: Path,
+    queries: Path,
+    exact: Path,
+    samples: Sequence[Path],
+    efs: Sequence[int],
+    ks: Sequence[int],
+    top_k: int,
+    out: Path,
+) -> None:
+    """Search one index with every ``ef`` and write its rows of the ablation.
+
+    Args:
+        built: the index's metrics.
+        exact: the exact ranked lists at the same width.
+        samples: tables that name the subset of every query and training sample.
+        ks: lengths of the list over which rate and recall are averaged.
+        top_k: samples that each search returns, as everywhere in the run.
+
+    Raises:
+        UserError: the index is torn or was made under other settings than the queries.
+    """
+    facts, settings = (json.loads(path.read_text()) for path in (built, index.with_suffix(".json")))
+    truth = pd.read_parquet(exact)
+    subsets = read_subsets(samples)
+    search = IndexSearch(index, queries)
+    rows: list[dict[str, Any]] = []
+    for ef in sorted(efs):
+        found = search.run(ef, top_k)
+        lists = ranked_frame(found.labels, found.scores, search.asked, search.train, subsets)
+        p50, p95 = np.percentile(found.milliseconds, [50, 95])
+        rows += [
+            {
+                "M": settings["M"],
+                "ef_construction": settings["ef_construction"],
+                "ef": ef,
+                "build_seconds": round(facts["seconds"], 3),
+                "index_bytes": facts["bytes"],
+                "p50_ms": round(p50, 4),
+                "p95_ms": round(p95, 4),
+                **quality,
+            }
+            for quality in quality_rows(lists, truth, ks)
+        ]
+        log.info("ef %d: recall %.4f, rate %.4f, %.2f ms", ef, rows[-1]["recall"], rows[-1]["rate"], p50)
+    write_csv(pd.DataFrame(rows, columns=COLUMNS), out)
+
+
+def evaluate_hnsw(parts: Sequence[Path], out: Path) -> None:
+    """Write the rows of all indexes as one table, ordered by ``M, ef_construction, ef``."""
+    table = pd.concat([pd.read_csv(path) for path in parts])
+    write_csv(table.sort_values(COLUMNS[:3], kind="stable"), out)

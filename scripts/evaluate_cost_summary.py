@@ -1,0 +1,11 @@
+from pathlib import Path
+
+from dmin.evaluation.cost_summary import evaluate_cost_summary
+from dmin.job import job
+
+with job(snakemake):
+    evaluate_cost_summary(
+        {stage: [Path(path) for path in snakemake.input.get(stage)] for stage in snakemake.params.stages},
+        Path(snakemake.output.table),
+        Path(snakemake.output.page),
+    )

@@ -1,0 +1,168 @@
+"""The compression ablation on fabricated gradients, and what each number format loses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from fabricated import CACHE_DIM, compress_shards, write_gradients
+
+from dmin.attribution.gradient_rows import GradientRows
+from dmin.attribution.outputs import write_scores
+from dmin.data.samples import write_samples
+from dmin.errors import UserError
+from dmin.evaluation.compression import COLUMNS, compressed_scores, evaluate_compression, rank_correlation
+from dmin.evaluation.storage import stored, stored_bytes
+
+TRAIN, QUERIES, T, P = 90, 8, 3, 200
+EVALUATION = {"k": [5, 10], "bootstrap": 200, "confidence": 0.95, "seed": 0}
+
+
+@pytest.mark.parametrize(("storage", "relative"), [("fp32", 0), ("fp16", 2**-11), ("int8", 1 / 254)])
+def test_storage_rounds_within_its_step(storage: str, relative: float) -> None:
+    rows = np.random.default_rng(0).standard_normal((4, T, 32)).astype(np.float32)
+    # Rows of very different length lose no more than their own share.
+    rows[1] *= 1e-3
+    rows[2] *= 1e3
+    back = stored(rows, storage)
+    assert back.dtype == np.float32 and back.shape == rows.shape
+    largest = np.abs(rows).max(axis=-1, keepdims=True)
+    assert (np.abs(back - rows) <= relative * largest * 1.001).all()
+    # What was rounded once stays as it is.
+    np.testing.assert_allclose(stored(back, storage), back, rtol=1e-6)
+
+
+def test_zeros_stay_zeros() -> None:
+    assert not stored(np.zeros((2, T, 8), np.float32), "int8").any()
+
+
+def test_bytes_are_counted_with_their_scales() -> None:
+    assert [stored_bytes(10, 4096, storage) for storage in ("fp32", "fp16", "int8")] == [163840, 81920, 41000]
+
+
+def test_unknown_storage_and_too_large_values_are_refused() -> None:
+    with pytest.raises(UserError, match="Storage 'int4' is unknown; choose one of fp32, fp16, int8"):
+        stored(np.ones((1, 1, 1), np.float32), "int4")
+    with pytest.raises(UserError, match="store it as fp32"):
+        stored(np.full((1, 1, 1), 1e6, np.float32), "fp16")
+
+
+def test_rank_correlation_by_hand() -> None:
+    one = np.array([[1.0, 2, 3, 4], [5, 5, 5, 5]])
+    other = np.array([[10.0, 30, 20, 40], [1, 2, 3, 4]])
+    # 1 - 6 * 2 / (4 * 15); the second query ranks nothing and is left out.
+    assert rank_correlation(one, other) == pytest.approx(0.8)
+    assert rank_correlation(one, -one) == pytest.approx(-1)
+    assert np.isnan(rank_correlation(one[1:], other[1:]))
+
+
+class Run:
+    """The files of a small run: gradients of two subsets, their sketches and tables."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        generator = np.random.default_rng(0)
+        centres = generator.standard_normal((2, T, P))
+        self.gradients, self.rows = {}, {}
+        for split, count in (("train", TRAIN), ("queries", QUERIES)):
+            noise = generator.standard_normal((count, T, P))
+            gradients = centres[np.arange(count) % 2] + 1.5 * noise
+            ids = [f"{split}/{number}" for number in range(count)]
+            shard = write_gradients(folder / f"{split}.safetensors", ids, gradients)
+            sketch = compress_shards([shard], CACHE_DIM, folder / f"{split}.npy")
+            subsets = ["ab"[number % 2] for number in range(count)]
+            write_samples(pd.DataFrame({"id": ids, "subset": subsets}), folder / f"{split}.parquet")
+            self.gradients[split] = gradients / np.linalg.norm(gradients, axis=-1, keepdims=True)
+            self.rows[split] = GradientRows([shard], sketch)
+
+    def uncompressed(self) -> Path:
+        left, right = (self.gradients[split].reshape(-1, T * P) for split in ("queries", "train"))
+        ids = [self.rows[split].ids for split in ("queries", "train")]
+        out = self.folder / "scores.npy"
+        subsets = {name: "a" for side in ids for name in side}
+        write_scores(
+            (left @ right.T).astype(np.float32), *ids, subsets, 5, {"method": "dmin"},
+            out, out.with_suffix(".json"), self.folder / "top.parquet",
+        )  # fmt: skip
+        return out
+
+    def evaluate(self, widths: list[int], reference: Path | None = None, **changes: Any) -> pd.DataFrame:
+        out = self.folder / "compression.csv"
+        tables = [self.folder / "train.parquet", self.folder / "queries.parquet"]
+        evaluation = {**EVALUATION, **changes}
+        rows = self.rows
+        evaluate_compression(
+            rows["train"], rows["queries"], reference, tables, widths, ["fp32", "fp16", "int8"], evaluation, out
+        )
+        return pd.read_csv(out)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+def test_scores_are_products_of_folded_sketches(run: Run) -> None:
+    scores = compressed_scores(run.rows["queries"], run.rows["train"], [CACHE_DIM, 8], ["fp32"])
+    left, right = (run.rows[split].all() for split in ("queries", "train"))
+    np.testing.assert_allclose(scores[CACHE_DIM, "fp32"], np.einsum("qtv,itv->qi", left, right), atol=1e-5)
+    folded = [side.reshape(*side.shape[:2], 8, CACHE_DIM // 8).sum(-1) for side in (left, right)]
+    np.testing.assert_allclose(scores[8, "fp32"], np.einsum("qtv,itv->qi", *folded), atol=1e-5)
+
+
+def test_every_width_storage_and_k_has_a_row(run: Run) -> None:
+    table = run.evaluate([CACHE_DIM, 8])
+    assert list(table.columns) == COLUMNS
+    assert not table.duplicated(["method", "v", "storage", "k"]).any()
+    assert len(table) == 2 * 3 * 2
+    assert (table["low"] <= table["rate"]).all() and (table["rate"] <= table["high"]).all()
+    sizes = table.drop_duplicates(["v", "storage"]).set_index(["v", "storage"])["bytes_per_sample"]
+    assert sizes[8, "int8"] == T * (8 + 4) and sizes[CACHE_DIM, "fp16"] == 2 * T * CACHE_DIM
+    assert np.allclose(table["share_of_uncompressed"], table["bytes_per_sample"] / (4 * T * P))
+
+
+def test_the_cache_itself_is_without_error_where_it_is_the_reference(run: Run) -> None:
+    table = run.evaluate([CACHE_DIM, 8])
+    assert set(table["reference"]) == {"cache_dim"}
+    exact = table[(table["v"] == CACHE_DIM) & (table["storage"] == "fp32")]
+    assert exact["rmse"].tolist() == [0, 0] and exact["recall"].tolist() == [1, 1]
+    assert exact["spearman"].tolist() == pytest.approx([1, 1])
+    narrow = table[table["v"] == 8]
+    assert (narrow["rmse"] > 0.1).all() and (narrow["recall"] < 0.9).all()
+
+
+def test_narrower_is_worse_against_the_uncompressed_scores(run: Run) -> None:
+    table = run.evaluate([CACHE_DIM, 8, 2], run.uncompressed())
+    assert set(table["reference"]) == {"uncompressed"}
+    wide, middle, narrow = (table[(table["v"] == v) & (table["k"] == 10)] for v in (CACHE_DIM, 8, 2))
+    for column, sign in (("rmse", -1), ("spearman", 1)):
+        values = [sign * part[column].mean() for part in (wide, middle, narrow)]
+        assert values[0] > values[1] > values[2], column
+    # An inner product of unit vectors errs by about 1 / sqrt(v), T of them by sqrt(T) times as much.
+    assert wide["rmse"].mean() == pytest.approx(np.sqrt(T / CACHE_DIM), rel=0.25)
+
+
+def test_number_formats_err_far_less_than_the_sketch(run: Run) -> None:
+    table = run.evaluate([CACHE_DIM], run.uncompressed())
+    assert table["rmse"].max() < 1.02 * table["rmse"].min()
+
+
+def test_scores_of_other_samples_are_refused(run: Run) -> None:
+    scores = run.uncompressed()
+    path = scores.with_suffix(".json")
+    path.write_text(path.read_text().replace("train/7", "train/x7"))
+    with pytest.raises(UserError, match=r"Scores '.*scores\.npy' are of other samples"):
+        run.evaluate([8], scores)
+
+
+def test_width_that_does_not_fold_is_refused(run: Run) -> None:
+    with pytest.raises(UserError, match=f"v=5 does not divide cache_dim {CACHE_DIM}"):
+        run.evaluate([5])
+
+
+def test_k_beyond_the_training_set_is_refused(run: Run) -> None:
+    with pytest.raises(UserError, match=rf"evaluation\.k has {TRAIN + 1}, but the training set has {TRAIN} samples"):
+        run.evaluate([8], k=[5, TRAIN + 1])
