@@ -40,10 +40,13 @@ include: "rules/gradients.smk"
 include: "rules/influence.smk"
 include: "rules/evaluation.smk"
 include: "rules/report.smk"
+include: "rules/plan.smk"
 
 
 onstart:
-    check_disk()
+    # Only where gradients are to be made: a full disk must not keep anyone from asking for the plan.
+    if any(job.rule.name == "cache_gradients" for job in workflow.dag.needrun_jobs()):
+        check_disk()
 
 
 localrules:
@@ -57,6 +60,7 @@ localrules:
     figures,
     explorers,
     base_models,
+    plan,
 
 
 rule all:

@@ -278,3 +278,43 @@ def explorer_notes(settings):
         "Noise": gradients["noise"]["policy"],
         "Training images": str(train_count(settings)),
     }
+
+
+def planned_jobs(name):
+    """How many jobs make the ranked lists of a run from nothing."""
+    run = config["runs"][name]
+    # Per source a fetch; assembly, encoding, training and generation; per width of dmin an index and a retrieval.
+    jobs = len(dataset_of(run)["sources"]) + 4 + len(exact_tops(name)) + 2 * len(retrieved_tops(name))
+    if gradient_methods(run):
+        jobs += 1 + planned_gradient_jobs(name) + len(run["influence"]["widths"])
+    return jobs
+
+
+def planned_gradient_jobs(name):
+    return sum(len(shards(name, "loss", split)) for split in ("train", "queries"))
+
+
+def planned_run(name):
+    """What the plan needs to know about a run, and nothing that must be made first."""
+    run = config["runs"][name]
+    model = config["models"][run["model"]]
+    return canonical(
+        {
+            "run": name,
+            "dataset": model["dataset"],
+            "model": run["model"],
+            "base_name": model["base"],
+            "base": config["bases"][model["base"]],
+            "lora": model["lora"] if model["finetune"] == "adapter" else None,
+            "size": dataset_of(run)["size"],
+            "samples": train_count(run),
+            "queries": query_count(run),
+            "gradients": run["gradients"],
+            "widths": widths(run),
+            "links": run["influence"]["hnsw"]["M"],
+            "batch": config["compute"]["gradient_batch"],
+            "gradient_jobs": planned_gradient_jobs(name),
+            "jobs": planned_jobs(name),
+            "throughput": config["plan"]["throughput"].get(name),
+        }
+    )
