@@ -141,7 +141,9 @@ def test_page_shows_the_plan_of_the_paper() -> None:
     assert shown[1] == sizes
 
 
-def test_plan_starts_no_other_job_and_answers_each_time(new_checkout: Callable[[str], Checkout]) -> None:
+def test_plan_starts_no_other_job_and_answers_each_time(
+    new_checkout: Callable[[str], Checkout], monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkout = new_checkout("plan")
     assert checkout.plan("plan") == {"plan": 1}
     result = checkout.run("plan")
@@ -157,14 +159,22 @@ def test_plan_starts_no_other_job_and_answers_each_time(new_checkout: Callable[[
     jobs = pd.read_csv(checkout.root / "results" / "plan_costs.csv")["jobs"].unique().tolist()
     planned = checkout.plan("influence")
     assert jobs == [sum(planned.values()) - planned["influence"]]
+    config = micro_config()
+    config["runs"]["micro"]["influence"]["methods"] = ["text", "random"]
+    checkout.write_config(yaml.safe_dump(config))
+    planned = checkout.plan("influence")
+    # Its data are the checkout's, where the config is checked.
+    monkeypatch.chdir(checkout.root)
+    assert load(config)["planned_jobs"]("micro") == sum(planned.values()) - planned["influence"]
 
 
 def test_full_disk_does_not_keep_anyone_from_planning(new_checkout: Callable[[str], Checkout]) -> None:
     checkout = new_checkout("small-disk")
     config = micro_config()
-    # A cache of petabytes.
-    config["runs"]["micro"]["gradients"] |= {"cache_dim": 2**40, "keep_raw": False}
-    config["runs"]["micro"]["influence"] |= {"uncompressed": False}
+    # A cache of tens of terabytes, in one shard.
+    for source in config["datasets"]["micro"]["sources"]:
+        source["rows"] = 30_000_000
+    config["runs"]["micro"]["gradients"] |= {"timesteps": {"grid": "uniform", "count": 1000}, "shard_size": 99_999_999}
     checkout.write_config(yaml.safe_dump(config))
     checkout.run("plan")
     refused = checkout.snakemake("--cores", "1", "gradients")

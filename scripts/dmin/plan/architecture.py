@@ -23,6 +23,8 @@ _CLASS = {
     "stable_diffusion": "UNet2DConditionModel",
     "stable_diffusion_3": "SD3Transformer2DModel",
 }
+# CLIP reads no more; a tokenizer without a limit of its own says a number beyond reason.
+_CLIP_TOKENS = 77
 # Stable Diffusion 3 appends its T5 tokens to those of CLIP; without T5, zeros take their place.
 _T5_TOKENS = 256
 
@@ -72,8 +74,9 @@ def read_architecture(name: str, base: Mapping[str, Any], shipped: Path) -> Arch
     if family == "ddpm":
         return Architecture(denoiser, 1, 0)
     autoencoder = _read(base, shipped, "vae/config.json") or {"block_out_channels": [128, 256, 512, 512]}
-    tokenizer = _read(base, shipped, "tokenizer/tokenizer_config.json") or {"model_max_length": 77}
-    tokens = tokenizer["model_max_length"] + (_T5_TOKENS if family == "stable_diffusion_3" else 0)
+    tokenizer = _read(base, shipped, "tokenizer/tokenizer_config.json") or {}
+    tokens = min(tokenizer.get("model_max_length", _CLIP_TOKENS), _CLIP_TOKENS)
+    tokens += _T5_TOKENS if family == "stable_diffusion_3" else 0
     return Architecture(denoiser, 2 ** (len(autoencoder["block_out_channels"]) - 1), tokens)
 
 

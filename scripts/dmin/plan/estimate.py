@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dmin.errors import UserError
 from dmin.gradients.timesteps import timestep_grid
 from dmin.plan import memory
 from dmin.plan.architecture import read_architecture
@@ -32,13 +33,19 @@ def estimate_run(run: Mapping[str, Any], shipped: Path, measured: Path) -> tuple
         measured: the benchmark's table of throughputs.
 
     Raises:
-        UserError: the base's architecture is not known, or its parameters cannot be selected.
+        UserError: the base's architecture is not known, its parameters cannot be selected, or they are fewer than
+            ``cache_dim``.
     """
     architecture = read_architecture(run["base_name"], run["base"], shipped)
     gradients = run["gradients"]
     denoiser = MetaDenoiser(architecture, run["lora"], gradients["parameters"])
     steps = len(timestep_grid(gradients["timesteps"], run["base"]["family"]))
     parameters, samples = denoiser.attributed, run["samples"]
+    if gradients["cache_dim"] > parameters:
+        raise UserError(
+            f"gradients.cache_dim is {gradients['cache_dim']}, more than the {parameters} attributed parameters; lower "
+            "it or select more."
+        )
     table: Rows = []
     costs: Rows = []
     shared = _shared_costs(run, denoiser, architecture.latent_shape(run["size"]), steps, measured)

@@ -48,7 +48,7 @@ def render_time(costs: pd.DataFrame) -> str:
 
 
 def human_bytes(count: int) -> str:
-    """Return a number of bytes with four digits and a binary unit; nothing for 0."""
+    """Return a number of bytes with a binary unit; two decimals below 100 and for TiB, else one; '' for 0."""
     value, unit = float(count), 0
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1

@@ -214,6 +214,14 @@ def test_what_cannot_be_planned_is_told(base: Any, lora: Any, selection: str, se
         estimate_runs([run_of(base, lora, selection)], SHIPPED, NOWHERE)
 
 
+def test_sketches_wider_than_the_gradient_are_refused() -> None:
+    run = run_of(SD14, {**LORA, "rank": 1, "targets": ["to_q"]}, "adapter")
+    with pytest.raises(
+        UserError, match=r"cache_dim is 65536, more than the \d+ attributed parameters; lower it or select more"
+    ):
+        estimate_runs([run], SHIPPED, NOWHERE)
+
+
 def test_config_without_runs_has_no_plan() -> None:
     with pytest.raises(UserError, match="no runs to plan; add one"):
         estimate_runs([], SHIPPED, NOWHERE)
