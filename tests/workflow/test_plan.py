@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,20 @@ def test_plan_starts_no_other_job_and_answers_each_time(
     # Its data are the checkout's, where the config is checked.
     monkeypatch.chdir(checkout.root)
     assert load(config)["planned_jobs"]("micro") == sum(planned.values()) - planned["influence"]
+
+
+def test_snakemake_plans_the_paper(new_checkout: Callable[[str], Checkout]) -> None:
+    checkout = new_checkout("paper")
+    shutil.copytree(SHIPPED, checkout.root / "resources" / "architectures")
+    paper = ["--configfile", str(PROJECT / "config" / "paper" / "all.yaml")]
+    assert checkout.plan("plan", *paper) == {"plan": 1}
+    checkout.run("plan", *paper)
+    table = pd.read_csv(checkout.root / "results" / "plan.csv", dtype={"v": str})
+    # The config lies over the checkout's, whose run stays.
+    assert set(table["run"]) == {"micro"} | {path.stem for path in SINGLE}
+    full = table[(table["run"] == "sd3_full") & (table["v"] == "4096")].to_dict("records")[0]
+    assert (full["parameters"], full["evaluations"]) == (2_008_851_456, 46_440)
+    assert full["total_bytes"] == 9288 * 5 * 4096 * 4
 
 
 def test_full_disk_does_not_keep_anyone_from_planning(new_checkout: Callable[[str], Checkout]) -> None:
