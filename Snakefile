@@ -46,10 +46,13 @@ include: "rules/evaluation.smk"
 include: "rules/ablation.smk"
 include: "rules/report.smk"
 include: "rules/comparison.smk"
+include: "rules/plan.smk"
 
 
 onstart:
-    check_disk()
+    # Only where gradients are to be made: a full disk must not keep anyone from asking for the plan.
+    if any(job.rule.name == "cache_gradients" for job in workflow.dag.needrun_jobs()):
+        check_disk()
 
 
 localrules:
@@ -66,6 +69,7 @@ localrules:
     comparison,
     ablations,
     base_models,
+    plan,
 
 
 rule all:

@@ -59,7 +59,15 @@ def explain(error):
     return f"{where}: {message}; correct it as config/README.md describes."
 
 
+def drop_nulls(config):
+    """Leave out table entries set to null, so that a config can drop what the one below it defines."""
+    for table in ("datasets", "bases", "models", "runs"):
+        if isinstance(config.get(table), dict):
+            config[table] = {name: entry for name, entry in config[table].items() if entry is not None}
+
+
 def validate_config(config):
+    drop_nulls(config)
     schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())
     errors = sorted(
         filling_validator()(schema).iter_errors(config),
@@ -77,6 +85,9 @@ def validate_config(config):
                 )
     for name, run in config["runs"].items():
         check_run(name, run)
+    for name in config["plan"]["throughput"]:
+        if name not in config["runs"]:
+            fail(f"plan.throughput names '{name}', which runs does not define; define it or correct the name.")
 
 
 def is_local(path):

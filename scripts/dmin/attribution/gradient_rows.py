@@ -32,7 +32,7 @@ class GradientRows:
         self._shards = open_shards(shards)
         self.metadata: dict[str, Any] = self._shards[0].metadata
         self.ids = [sample for shard in self._shards for sample in shard.ids]
-        self.norms: np.ndarray = np.concatenate([shard.read("norm") for shard in self._shards])
+        self._norms: np.ndarray = np.concatenate([shard.read("norm") for shard in self._shards])
         self._sketch: np.ndarray | None = None
         self.width: int = self.metadata["P"]
         if sketch is not None:
@@ -45,6 +45,25 @@ class GradientRows:
                 self._sketch = np.load(sketch, mmap_mode="r")
             except (ValueError, EOFError) as error:
                 raise UserError(f"Sketch '{sketch}' is torn ({error}); delete it and run again.") from error
+
+    @property
+    def norms(self) -> np.ndarray:
+        """Norms ``[N, T]`` of the gradients before compression.
+
+        Raises:
+            UserError: they are not known, as of published gradients.
+        """
+        if np.isnan(self._norms).all():
+            raise UserError(
+                f"Gradients '{self._shards[0].path}' have no norms, because they were published without them; choose a "
+                "method of unit gradients alone, such as dmin."
+            )
+        return self._norms
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of samples and of timesteps, ``(N, T)``."""
+        return (len(self.ids), len(self.metadata["timesteps"]))
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield float32 blocks ``[n, T, width]`` with the rows that they are, in order."""

@@ -26,7 +26,7 @@ def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, An
     Source: Diffusion-ReTrac; one noise per timestep instead of its 16.
     """
     require_equal_settings(queries, train)
-    steps = train.norms.shape[1]
-    mean = np.full(queries.norms.shape, 1 / steps, dtype=np.float32)
+    steps = train.shape[1]
+    mean = np.full(queries.shape, 1 / steps, dtype=np.float32)
     features = weighted_gradients(train, timestep_weights(train.ids, steps, settings))
     return products(weighted_gradients(queries, mean), features).astype(np.float32)

@@ -1,0 +1,24 @@
+# What a config will cost, before anything runs.
+
+import time
+
+
+rule plan:
+    output:
+        table="<results>/plan.csv",
+        costs="<results>/plan_costs.csv",
+    log:
+        "<logs>/plan/plan.log",
+    benchmark:
+        "<benchmarks>/plan/plan.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        runs=lambda w: [planned_run(name) for name in config["runs"]],
+        architectures=str(ROOT / "resources" / "architectures"),
+        measured=str(ROOT / "benchmarks" / "results" / "gradients.csv"),
+        # A plan is a question, which is answered each time it is asked.
+        asked=lambda w: time.time(),
+        code=code_digest("plan"),
+    script:
+        "../scripts/plan.py"

@@ -1,0 +1,1 @@
+"""Size and cost of a config before anything runs, from models without weights."""

@@ -1,0 +1,99 @@
+"""A denoiser without weights: its parameters, and the memory of its backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import diffusers
+import torch
+from peft import LoraConfig
+from torch import Tensor
+
+from dmin.errors import UserError
+from dmin.gradients.selection import select_parameters
+from dmin.plan.architecture import Architecture
+
+
+class MetaDenoiser:
+    """A run's denoiser on the meta device, where tensors have shapes and no values.
+
+    Args:
+        architecture: of the base pipeline.
+        lora: ``rank, alpha, targets`` of the adapter; None for a model that is fine-tuned in full.
+        selection: the attributed parameters, as in ``gradients.parameters``.
+
+    Raises:
+        UserError: the adapter has no place in the denoiser, or the selection matches nothing.
+    """
+
+    def __init__(self, architecture: Architecture, lora: Mapping[str, Any] | None, selection: str) -> None:
+        self._architecture = architecture
+        with torch.device("meta"):
+            self.model: Any = getattr(diffusers, architecture.denoiser["_class_name"]).from_config(
+                dict(architecture.denoiser)
+            )
+        if lora is not None:
+            self._add_adapter(lora)
+        parameters = list(select_parameters(self.model, selection).values())
+        self.model.requires_grad_(False)
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        self.attributed = sum(value.numel() for value in parameters)
+        """P, the number of attributed values."""
+        self.largest = max(value.numel() for value in parameters)
+        """Values of the largest attributed tensor."""
+        self.total = sum(value.numel() for value in self.model.parameters())
+        """Values of the whole denoiser, adapter included."""
+
+    def _add_adapter(self, lora: Mapping[str, Any]) -> None:
+        try:
+            with torch.device("meta"):
+                self.model.add_adapter(
+                    LoraConfig(r=lora["rank"], lora_alpha=lora["alpha"], target_modules=list(lora["targets"]))
+                )
+        except ValueError as error:
+            raise UserError(
+                f"lora.targets {list(lora['targets'])} has no place in a {type(self.model).__name__}; correct the list."
+            ) from error
+
+    def saved_bytes(self, size: int) -> int:
+        """Return the float32 bytes that one (sample, timestep) row of ``size`` px keeps for the backward pass.
+
+        Plain attention keeps its weights, fused attention does not: this counts what PyTorch keeps without a fused
+        kernel.
+        """
+        # What two rows keep beyond one leaves out weights, which are kept too.
+        return self._kept(size, 2) - self._kept(size, 1)
+
+    def _kept(self, size: int, rows: int) -> int:
+        kept: list[Tensor] = []
+
+        def keep(value: Tensor) -> Tensor:
+            kept.append(value)
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+            self._forward(size, rows)
+        storages = {value.untyped_storage()._cdata: value.untyped_storage().nbytes() for value in kept}
+        return sum(storages.values())
+
+    def _forward(self, size: int, rows: int) -> Any:
+        def empty(*shape: int) -> Tensor:
+            return torch.empty(rows, *shape, device="meta")
+
+        latents, timesteps = empty(*self._architecture.latent_shape(size)), torch.zeros(rows, device="meta")
+        config, tokens = self.model.config, self._architecture.prompt_tokens
+        if isinstance(self.model, diffusers.SD3Transformer2DModel):
+            prompts = empty(tokens, config.joint_attention_dim)
+            return self.model(latents, prompts, empty(config.pooled_projection_dim), timesteps).sample
+        if isinstance(self.model, diffusers.UNet2DConditionModel):
+            return self.model(latents, timesteps, empty(tokens, config.cross_attention_dim)).sample
+        return self.model(latents, timesteps).sample
+
+    def conditioning_values(self) -> int:
+        """Return the values of one encoded prompt."""
+        config, tokens = self.model.config, self._architecture.prompt_tokens
+        if isinstance(self.model, diffusers.SD3Transformer2DModel):
+            return tokens * config.joint_attention_dim + config.pooled_projection_dim
+        return tokens * config.cross_attention_dim if tokens else 0

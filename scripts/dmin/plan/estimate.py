@@ -1,0 +1,124 @@
+"""The plan's rows of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dmin.errors import UserError
+from dmin.gradients.timesteps import timestep_grid
+from dmin.plan import memory
+from dmin.plan.architecture import read_architecture
+from dmin.plan.denoiser import MetaDenoiser
+from dmin.plan.throughput import find_throughput
+
+Rows = list[dict[str, Any]]
+
+# The paper counts float32 values.
+PAPER = 4
+
+
+def estimate_run(run: Mapping[str, Any], shipped: Path, measured: Path) -> tuple[Rows, Rows]:
+    """Return the rows of ``plan.csv`` and of ``plan_costs.csv`` of a run, one per width.
+
+    The first count bytes as the paper does: float32, training samples only. The second say what this workflow stores
+    (float16 and float32 norms, queries too) and needs.
+
+    Args:
+        run: ``run, dataset, model, base_name, base`` (family, path, revision), ``lora`` (None for full fine-tuning),
+            ``size`` (pixels), ``samples, queries`` (counts), ``gradients`` (the config section), ``widths`` (numbers,
+            or ``full``), ``links`` (HNSW's M), ``batch``, ``jobs, gradient_jobs``, ``throughput`` (stated, or None).
+        shipped: config files of known models.
+        measured: the benchmark's table of throughputs.
+
+    Raises:
+        UserError: the base's architecture is not known, its parameters cannot be selected, or they are fewer than
+            ``cache_dim``.
+    """
+    architecture = read_architecture(run["base_name"], run["base"], shipped)
+    gradients = run["gradients"]
+    denoiser = MetaDenoiser(architecture, run["lora"], gradients["parameters"])
+    steps = len(timestep_grid(gradients["timesteps"], run["base"]["family"]))
+    parameters, samples = denoiser.attributed, run["samples"]
+    if gradients["cache_dim"] > parameters:
+        raise UserError(
+            f"gradients.cache_dim is {gradients['cache_dim']}, more than the {parameters} attributed parameters; lower "
+            "it or select more."
+        )
+    table: Rows = []
+    costs: Rows = []
+    shared = _shared_costs(run, denoiser, architecture.latent_shape(run["size"]), steps, measured)
+    for v in run["widths"]:
+        width = parameters if v == "full" else int(v)
+        table.append(
+            {
+                "run": run["run"],
+                "dataset": run["dataset"],
+                "model": run["model"],
+                "parameters": parameters,
+                "timesteps": steps,
+                "samples": samples,
+                "v": v,
+                "evaluations": samples * steps,
+                "uncompressed_bytes_per_sample": PAPER * parameters * steps,
+                "bytes_per_sample": PAPER * width * steps,
+                "total_bytes": PAPER * width * steps * samples,
+            }
+        )
+        index = 0 if v == "full" else memory.index_bytes(samples, steps * width, run["links"])
+        costs.append(
+            {
+                "run": run["run"],
+                "v": v,
+                **shared,
+                "sketch_bytes": 0 if v == "full" else memory.STORED * width * steps * (samples + run["queries"]),
+                "index_bytes": index,
+                "host_bytes": memory.host_bytes(
+                    denoiser.total, shared["encoded_bytes_per_shard"], shared["map_peak_bytes"], index, run["queries"],
+                    steps, width,
+                ),
+            }
+        )  # fmt: skip
+    return table, costs
+
+
+def _shared_costs(
+    run: Mapping[str, Any], denoiser: MetaDenoiser, latent: tuple[int, int, int], steps: int, measured: Path
+) -> dict[str, Any]:
+    """Return what does not depend on the width."""
+    gradients, parameters, queries = run["gradients"], denoiser.attributed, run["queries"]
+    samples, width, kind = run["samples"], gradients["cache_dim"], gradients["sketch_kind"]
+    evaluations = (samples + queries) * steps
+    throughput = find_throughput(run["throughput"], parameters, latent, kind, measured)
+    per_second = throughput.per_second
+    encoded = latent[0] * latent[1] * latent[2] + denoiser.conditioning_values()
+    return {
+        "base": run["base"]["path"],
+        "selection": gradients["parameters"],
+        "model_parameters": denoiser.total,
+        "evaluations_with_queries": evaluations,
+        "uncompressed_total_bytes": PAPER * parameters * steps * samples,
+        "stored_dtype": "float16",
+        "cache_dim": width,
+        "cache_bytes": memory.cache_bytes(samples + queries, steps, width, parameters, gradients["keep_raw"]),
+        "encoded_bytes_per_shard": memory.COMPUTED * encoded * min(gradients["shard_size"], samples),
+        "map_peak_bytes": memory.map_bytes(parameters, width, kind)[1],
+        "gradient_batch": run["batch"],
+        "device_bytes": memory.device_bytes(
+            denoiser.total,
+            denoiser.saved_bytes(run["size"]),
+            run["batch"],
+            denoiser.largest,
+            width,
+            kind,
+            parameters,
+            gradients["keep_raw"],
+            gradients["precision"] != "float32",
+        ),
+        "gradient_jobs": run["gradient_jobs"],
+        "jobs": run["jobs"],
+        "evaluations_per_second": per_second,
+        "throughput": throughput.source,
+        "hours": None if per_second is None else evaluations / per_second / 3600,
+    }

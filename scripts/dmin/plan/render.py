@@ -1,0 +1,68 @@
+"""The plan as text that reads well in a terminal and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def render_sizes(table: pd.DataFrame, costs: pd.DataFrame) -> str:
+    """Return the sizes of every run and width: as the paper counts them (float32), and as they are stored.
+
+    Nothing in it depends on the machine or on a measurement.
+    """
+    both = table.merge(costs, on=["run", "v"])
+    header = ["run", "v", "P", "T", "samples", "evaluations", "uncompressed per sample", "uncompressed",
+              "per sample", "total", "cache on disk", "index", "host memory", "device memory"]  # fmt: skip
+    rows = [
+        [
+            row["run"], str(row["v"]), f"{row['parameters']:,}", str(row["timesteps"]), f"{row['samples']:,}",
+            f"{row['evaluations']:,}", human_bytes(row["uncompressed_bytes_per_sample"]),
+            human_bytes(row["uncompressed_total_bytes"]), human_bytes(row["bytes_per_sample"]),
+            human_bytes(row["total_bytes"]), human_bytes(row["cache_bytes"]), human_bytes(row["index_bytes"]),
+            human_bytes(row["host_bytes"]), human_bytes(row["device_bytes"]),
+        ]
+        for row in both.to_dict("records")
+    ]  # fmt: skip
+    return _align(header, rows)
+
+
+def render_time(costs: pd.DataFrame) -> str:
+    """Return jobs and predicted hours of every run."""
+    header = ["run", "jobs", "gradient jobs", "batch", "evaluations with queries", "per second", "hours", "throughput"]
+    rows = []
+    for row in costs.drop_duplicates("run").to_dict("records"):
+        known = pd.notna(row["hours"])
+        rows.append(
+            [
+                row["run"], f"{row['jobs']:,}", f"{row['gradient_jobs']:,}", str(row["gradient_batch"]),
+                f"{row['evaluations_with_queries']:,}",
+                f"{row['evaluations_per_second']:.4g}" if known else "?", f"{row['hours']:.3g}" if known else "?",
+                row["throughput"] if known else "unknown: state plan.throughput",
+            ]
+        )  # fmt: skip
+    return _align(header, rows)
+
+
+def human_bytes(count: int) -> str:
+    """Return a number of bytes with a binary unit; two decimals below 100 and for TiB, else one; '' for 0."""
+    value, unit = float(count), 0
+    while value >= 1024 and unit < len(_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    if not count:
+        return ""
+    digits = 0 if unit == 0 else 2 if value < 100 or unit == 4 else 1
+    return f"{value:.{digits}f} {_UNITS[unit]}"
+
+
+def _align(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, *rows]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(header))]
+    text = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([text[0], rule, *text[1:]])

@@ -1,0 +1,90 @@
+"""Adapters that were published without their alpha.
+
+``python -m dmin.published_adapter FILE --alpha 8 --out FOLDER`` writes one that loads with the scale of its training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from peft import LoraConfig
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from dmin.data.atomic import atomic_path
+from dmin.errors import UserError
+from dmin.models.adapter_file import SETTINGS, canonicalise_adapter
+
+_PREFIXES = ("transformer.", "unet.")
+_PARTS = (".lora_A.weight", ".lora_B.weight")
+
+
+def complete_adapter(source: Path, alpha: int, out: Path) -> None:
+    """Write the adapter ``source`` to ``out`` with its rank and ``alpha``, named as the denoiser names its layers.
+
+    diffusers used to save adapters without alpha and then loads them as if it were the rank: an adapter of rank 4 and
+    alpha 8 acts with scale 1 in place of 2. Pipelines also put ``transformer.`` or ``unet.`` before every name.
+
+    Raises:
+        UserError: the file is torn, is no adapter in the diffusers format or has several ranks, or it says another
+            alpha.
+    """
+    tensors, header = _read(source)
+    prefix = next((prefix for prefix in _PREFIXES if all(name.startswith(prefix) for name in tensors)), "")
+    tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    rank = _rank(source, tensors)
+    if SETTINGS in header:
+        said = {key.rpartition(".")[2]: value for key, value in json.loads(header[SETTINGS]).items()}.get("lora_alpha")
+        if said is not None and said != alpha:
+            raise UserError(f"Adapter '{source}' says alpha {said} and not {alpha}; use the alpha it was trained with.")
+    layers = sorted({name.removesuffix(part) for name in tensors for part in _PARTS if name.endswith(part)})
+    settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers).to_dict()
+    settings["target_modules"] = layers
+    with atomic_path(out) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt", SETTINGS: json.dumps(settings, default=str)})
+        canonicalise_adapter(temporary)
+
+
+def _read(source: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    try:
+        with safe_open(source, framework="np") as file:
+            return {name: file.get_tensor(name) for name in sorted(file.keys())}, file.metadata() or {}
+    except (SafetensorError, OSError, TypeError) as error:
+        raise UserError(f"Adapter '{source}' cannot be read ({error}); download it again.") from error
+
+
+def _rank(source: Path, tensors: Mapping[str, np.ndarray]) -> int:
+    foreign = [name for name in tensors if not name.endswith(_PARTS)]
+    if foreign or not tensors:
+        raise UserError(
+            f"Adapter '{source}' has {foreign[0] if foreign else 'no tensor'!r} and is no LoRA in the diffusers format "
+            "(*.lora_A.weight, *.lora_B.weight); convert it."
+        )
+    ranks = {value.shape[0] if name.endswith(_PARTS[0]) else value.shape[1] for name, value in tensors.items()}
+    if len(ranks) > 1:
+        raise UserError(f"Adapter '{source}' has the ranks {sorted(ranks)}; one rank for all layers is supported.")
+    return ranks.pop()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Complete an adapter from the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m dmin.published_adapter", description=__doc__)
+    parser.add_argument("file", type=Path, help="the adapter, pytorch_lora_weights.safetensors")
+    parser.add_argument("--alpha", type=int, required=True, help="alpha that it was trained with")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the completed adapter")
+    options = parser.parse_args(arguments)
+    try:
+        complete_adapter(options.file, options.alpha, options.out / options.file.name)
+    except UserError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
