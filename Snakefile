@@ -30,10 +30,10 @@ wildcard_constraints:
     base=name_pattern("bases"),
     model=name_pattern("models"),
     run=name_pattern("runs"),
-    feature="|".join(FEATURES),
+    feature="|".join([*FEATURES, CHECKPOINT_FEATURE]),
     split="train|queries",
     range=r"\d{8}-\d{8}",
-    method="|".join(GRADIENT_METHODS + SAMPLE_METHODS),
+    method="|".join(GRADIENT_METHODS + CHECKPOINT_METHODS + SAMPLE_METHODS),
     v=r"\d+|full",
 
 

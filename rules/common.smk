@@ -164,6 +164,9 @@ METHOD_FEATURES = {
 }
 FEATURES = sorted({feature for features in METHOD_FEATURES.values() for feature in features})
 GRADIENT_METHODS = list(METHOD_FEATURES)
+# They read a cache for each checkpoint of the training, by their own rule.
+CHECKPOINT_METHODS = ["tracin", "retrac"]
+CHECKPOINT_FEATURE = r"checkpoint-\d+"
 SAMPLE_METHODS = ["random", "pixels", "ssim", "clip", "text"]
 
 
@@ -183,11 +186,18 @@ def features_of(run, split):
 
 def widths(run, method):
     """The widths that a method is scored at; only the loss keeps uncompressed gradients, for they are large."""
+    compressed = [str(width) for width in sorted(run["influence"]["widths"])]
+    if method in CHECKPOINT_METHODS:
+        return compressed
     if feature_of(method, "train") == "loss_blocks":
         # A sketch per tensor does not fold.
         return [str(run["gradients"]["block_dim"])]
     uncompressed = run["influence"]["uncompressed"] and set(METHOD_FEATURES[method]) == {"loss"}
-    return [str(width) for width in sorted(run["influence"]["widths"])] + ["full"] * uncompressed
+    return compressed + ["full"] * uncompressed
+
+
+def checkpoint_steps(run):
+    return sorted(config["models"][run["model"]]["train"]["checkpoints"])
 
 
 def source_of(wildcards):
@@ -217,6 +227,11 @@ def feature_settings(wildcards):
     if wildcards.feature == "journey":
         options = run_of(wildcards)["influence"]["options"]
         return {"quantity": "loss", "draws": options["journey_draws"], "steps": options["journey_steps"]}
+    if wildcards.feature.startswith("checkpoint-"):
+        # The training samples are replayed as they were last seen; the queries meet fresh noises.
+        step = int(wildcards.feature.removeprefix("checkpoint-"))
+        draws = 1 if wildcards.split == "train" else run_of(wildcards)["influence"]["options"]["tracin_draws"]
+        return {"quantity": "loss", "draws": draws, "checkpoint": step}
     return {"quantity": "output_norm" if wildcards.feature == "output_norm" else "loss", "draws": 1}
 
 
@@ -232,7 +247,32 @@ def gradient_settings(wildcards):
         # Its timesteps are those of sampling, and its noise is fresh: no query shares it with another or with training.
         del settings["timesteps"]
         settings["noise"] = {**settings["noise"], "policy": "by_id"}
+    if wildcards.feature.startswith("checkpoint-"):
+        del settings["timesteps"]
+        if wildcards.split == "queries":
+            count = run_of(wildcards)["influence"]["options"]["tracin_timesteps"]
+            settings["timesteps"] = {"grid": "custom", "count": count, "custom": even_timesteps(count)}
+            settings["noise"] = {**settings["noise"], "policy": "by_id"}
     return canonical(settings)
+
+
+def even_timesteps(count):
+    """Timesteps 1 to 999, evenly spaced."""
+    return [500] if count == 1 else [1 + round(998 * place / (count - 1)) for place in range(count)]
+
+
+def adapter_of(wildcards):
+    """The adapter whose gradients a feature holds: the trained one, or that of a checkpoint."""
+    folder = f"<results>/models/{run_of(wildcards)['model']}"
+    if wildcards.feature.startswith("checkpoint-"):
+        return f"{folder}/checkpoints"
+    return f"{folder}/pytorch_lora_weights.safetensors"
+
+
+def replayed_log(wildcards):
+    """The training log that the training samples of a checkpoint are replayed from; none for other caches."""
+    replayed = wildcards.feature.startswith("checkpoint-") and wildcards.split == "train"
+    return [f"<results>/models/{run_of(wildcards)['model']}/training_log.parquet"] if replayed else []
 
 
 def lissa_gradients(wildcards):
@@ -257,6 +297,18 @@ def gradients_at(wildcards, split):
     if wildcards.v == "full":
         return shards(wildcards.run, feature, split)
     return f"<results>/runs/{wildcards.run}/sketch/{feature}/v{wildcards.v}/{split}.npy"
+
+
+def checkpoint_shards(wildcards, split):
+    """The shards of every checkpoint, checkpoint by checkpoint."""
+    steps = checkpoint_steps(run_of(wildcards))
+    return [shard for step in steps for shard in shards(wildcards.run, f"checkpoint-{step}", split)]
+
+
+def checkpoint_sketches(wildcards, split):
+    """The sketches of every checkpoint at width v, checkpoint by checkpoint."""
+    steps = checkpoint_steps(run_of(wildcards))
+    return [f"<results>/runs/{wildcards.run}/sketch/checkpoint-{step}/v{wildcards.v}/{split}.npy" for step in steps]
 
 
 def index_of(run, v):

@@ -4,9 +4,10 @@
 rule cache_gradients:
     input:
         samples=encoded_split,
-        adapter=lambda w: f"<results>/models/{run_of(w)['model']}/pytorch_lora_weights.safetensors",
+        adapter=adapter_of,
         base=base_files,
         trajectory=trajectory_of,
+        replay=replayed_log,
     output:
         shard="<run>/gradients/{feature}/{split}/{range}.safetensors",
         metrics="<run>/gradients/{feature}/{split}/{range}.metrics.json",
@@ -15,7 +16,7 @@ rule cache_gradients:
     benchmark:
         "<benchmarks>/cache_gradients/{run}/{feature}/{split}/{range}.tsv"
     wildcard_constraints:
-        feature="|".join(feature for feature in FEATURES if feature != "lissa"),
+        feature="|".join([*(feature for feature in FEATURES if feature != "lissa"), CHECKPOINT_FEATURE]),
     conda:
         "../envs/dmin.yaml"
     threads: config["compute"]["threads"]

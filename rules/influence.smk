@@ -31,6 +31,38 @@ rule score:
         "../scripts/score.py"
 
 
+rule score_checkpoints:
+    input:
+        train=lambda w: checkpoint_sketches(w, "train"),
+        queries=lambda w: checkpoint_sketches(w, "queries"),
+        train_norms=lambda w: checkpoint_shards(w, "train"),
+        query_norms=lambda w: checkpoint_shards(w, "queries"),
+        checkpoints=lambda w: f"<results>/models/{run_of(w)['model']}/checkpoints",
+        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        query_samples="<run>/queries/queries.parquet",
+    output:
+        scores="<run>/influence/{method}/v{v}/scores.npy",
+        description="<run>/influence/{method}/v{v}/scores.json",
+        top="<run>/influence/{method}/v{v}/exact/top.parquet",
+        metrics="<run>/influence/{method}/v{v}/scores.metrics.json",
+    log:
+        "<logs>/score_checkpoints/{run}/{method}/v{v}.log",
+    benchmark:
+        "<benchmarks>/score_checkpoints/{run}/{method}/v{v}.tsv"
+    wildcard_constraints:
+        method="|".join(CHECKPOINT_METHODS),
+        v=r"\d+",
+    conda:
+        "../envs/dmin.yaml"
+    threads: config["compute"]["threads"]
+    params:
+        top_k=lambda w: run_of(w)["influence"]["top_k"],
+        train=lambda w: canonical(config["models"][run_of(w)["model"]]["train"]),
+        code=code_digest("score_checkpoints"),
+    script:
+        "../scripts/score_checkpoints.py"
+
+
 rule score_samples:
     input:
         samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",

@@ -65,6 +65,8 @@ rule train_model:
         adapter="<results>/models/{model}/pytorch_lora_weights.safetensors",
         description="<results>/models/{model}/model.json",
         curve="<results>/models/{model}/training.csv",
+        checkpoints=directory("<results>/models/{model}/checkpoints"),
+        training_log="<results>/models/{model}/training_log.parquet",
     log:
         "<logs>/train_model/{model}.log",
     benchmark:

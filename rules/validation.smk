@@ -83,6 +83,12 @@ def validate_config(config):
                 fail(
                     f"models.{name}.{key} is '{model[key]}', which {table} does not define; define it or correct the name."
                 )
+        late = [step for step in model["train"]["checkpoints"] if step > model["train"]["steps"]]
+        if late:
+            fail(
+                f"models.{name}.train.checkpoints has {late[0]}, above steps {model['train']['steps']}; name steps of the "
+                "training."
+            )
     for name, run in config["runs"].items():
         check_run(name, run)
     for name in config["plan"]["throughput"]:
@@ -119,6 +125,20 @@ def check_run(name, run):
     if run["model"] not in config["models"]:
         fail(f"{key}.model is '{run['model']}', which models does not define; define it or correct the name.")
     influence, gradients = run["influence"], run["gradients"]
+    replayed = [method for method in influence["methods"] if method in CHECKPOINT_METHODS]
+    if replayed and not checkpoint_steps(run):
+        fail(
+            f"{key}.influence.methods has {replayed[0]}, which needs checkpoints, and model {run['model']} keeps none; list "
+            f"steps in models.{run['model']}.train.checkpoints."
+        )
+    if replayed:
+        batch, first = config["models"][run["model"]]["train"]["batch_size"], checkpoint_steps(run)[0]
+        epoch = math.ceil(train_count(run) / batch)
+        if first < epoch:
+            fail(
+                f"models.{run['model']}.train.checkpoints has {first}, but the first epoch, in which every sample is seen "
+                f"once, takes {epoch} steps; name steps from {epoch} on."
+            )
     for width in influence["widths"]:
         if gradients["cache_dim"] % width:
             fail(

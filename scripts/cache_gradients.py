@@ -4,10 +4,13 @@ from dmin.gradients.cache import cache_gradients
 from dmin.job import job
 
 with job(snakemake):
+    adapter, checkpoint = Path(snakemake.input.adapter), snakemake.params.feature.get("checkpoint")
+    if checkpoint is not None:
+        adapter = adapter / str(checkpoint) / "pytorch_lora_weights.safetensors"
     start, stop = map(int, snakemake.wildcards.range.split("-"))
     cache_gradients(
         Path(snakemake.input.samples),
-        Path(snakemake.input.adapter),
+        adapter,
         snakemake.params.base,
         snakemake.params.gradients,
         snakemake.wildcards.feature,
@@ -19,4 +22,5 @@ with job(snakemake):
         snakemake.resources.device,
         snakemake.resources.batch,
         Path(snakemake.input.trajectory[0]) if snakemake.input.trajectory else None,
+        Path(snakemake.input.replay[0]) if snakemake.input.replay else None,
     )

@@ -13,4 +13,6 @@ with job(snakemake):
         Path(snakemake.output.curve),
         snakemake.resources.device,
         snakemake.resources.save_every,
+        Path(snakemake.output.checkpoints),
+        Path(snakemake.output.training_log),
     )

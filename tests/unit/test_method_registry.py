@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 def test_every_method_is_there_once() -> None:
     expected = {
         "nothing": {"random"},
+        "checkpoints": {"tracin", "retrac"},
         "samples": {"pixels", "ssim", "clip", "text"},
         "gradients": {
             "dmin", "dmin_no_norm", "dmin_renorm", "dmin_centred", "dmin_kernel", "grad_dot", "grad_cos",

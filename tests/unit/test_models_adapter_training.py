@@ -16,9 +16,11 @@ from tiny_pipeline import CPU, LORA, random_samples
 from dmin.digests import file_digest
 from dmin.errors import UserError
 from dmin.models import adapter_training
-from dmin.models.adapter_training import batch_indices, train_adapter
+from dmin.models.adapter_training import train_adapter
+from dmin.models.encoded import EncodedSamples
 from dmin.models.family import load_family
 from dmin.models.stable_diffusion import StableDiffusion
+from dmin.models.training_batch import batch_indices, logged_noise
 
 MODEL = {
     "lora": LORA,
@@ -30,6 +32,7 @@ MODEL = {
         "weight_decay": 0.0,
         "warmup_steps": 2,
         "prompt_dropout": 0.3,
+        "checkpoints": [3, 5],
     },
 }
 
@@ -43,7 +46,18 @@ def _train(
     base: Mapping[str, Any], samples: Path, folder: Path, model: Mapping[str, Any] = MODEL
 ) -> tuple[bytes, bytes]:
     adapter, curve = folder / "pytorch_lora_weights.safetensors", folder / "training.csv"
-    train_adapter(samples, base, model, adapter, folder / "model.json", curve, "cpu", 2)
+    train_adapter(
+        samples,
+        base,
+        model,
+        adapter,
+        folder / "model.json",
+        curve,
+        "cpu",
+        2,
+        folder / "checkpoints",
+        folder / "training_log.parquet",
+    )
     return adapter.read_bytes(), curve.read_bytes()
 
 
@@ -52,9 +66,11 @@ def test_files_are_written_and_nothing_else(tiny_base: Mapping[str, Any], tiny_s
     _train(tiny_base, tiny_samples, folder)
     adapter = folder / "pytorch_lora_weights.safetensors"
     assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoints",
         "model.json",
         "pytorch_lora_weights.safetensors",
         "training.csv",
+        "training_log.parquet",
     ]
     curve = pd.read_csv(folder / "training.csv")
     assert list(curve.columns) == ["step", "loss", "learning_rate"]
@@ -88,6 +104,13 @@ def test_interrupted_training_resumes_bit_for_bit(
         _train(tiny_base, tiny_samples, tmp_path / "cut")
     assert not (tmp_path / "cut" / "pytorch_lora_weights.safetensors").exists()
     assert _train(tiny_base, tiny_samples, tmp_path / "cut") == whole
+    for name in (
+        "checkpoints/3/pytorch_lora_weights.safetensors",
+        "checkpoints/5/pytorch_lora_weights.safetensors",
+        "checkpoints/checkpoints.json",
+        "training_log.parquet",
+    ):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     # Five steps before the interruption, of which four were saved; then the last three.
     assert calls == 6 + 3
 
@@ -122,7 +145,7 @@ def test_dropped_prompts_become_the_empty_one(
     empty = random_samples(5).unconditional["prompt_embeds"]
     for share, expected in ((0.0, False), (1.0, True)):
         seen.clear()
-        model = {**MODEL, "train": {**MODEL["train"], "steps": 1, "prompt_dropout": share}}
+        model = {**MODEL, "train": {**MODEL["train"], "steps": 1, "checkpoints": [], "prompt_dropout": share}}
         _train(tiny_base, tiny_samples, tmp_path / str(share), model)
         assert [torch.equal(row, empty[0]) for row in seen[0]] == [expected] * 4
 
@@ -151,3 +174,30 @@ def test_batches_depend_on_step_and_seed_alone() -> None:
     torch.manual_seed(2)
     assert torch.equal(batch_indices(100, 32, 5, seed=1), first)
     assert not torch.equal(batch_indices(100, 32, 5, seed=2), first)
+
+
+def test_log_names_what_every_step_saw(
+    tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Any, ...]] = []
+    objective = StableDiffusion.objective
+
+    def watch(self: StableDiffusion, *inputs: Any) -> torch.Tensor:
+        seen.append(inputs)
+        return objective(self, *inputs)
+
+    monkeypatch.setattr(StableDiffusion, "objective", watch)
+    _train(tiny_base, tiny_samples, tmp_path)
+    samples, entries = EncodedSamples.load(tiny_samples), pd.read_parquet(tmp_path / "training_log.parquet")
+    assert len(entries) == 7 * 4 and set(entries["dropped"]) == {True, False}
+    for entry in entries.to_dict("records"):
+        latents, noise, timesteps, conditioning = seen[entry["step"] - 1]
+        row, place = entry["row"], samples.ids.index(entry["sample_id"])
+        prompt = (
+            samples.unconditional["prompt_embeds"][0]
+            if entry["dropped"]
+            else samples.conditioning["prompt_embeds"][place]
+        )
+        assert torch.equal(latents[row], samples.latents[place]) and timesteps[row] == entry["timestep"]
+        assert torch.equal(noise[row], logged_noise(entry, latents.shape[1:]))
+        assert torch.equal(conditioning["prompt_embeds"][row], prompt)

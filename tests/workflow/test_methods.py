@@ -23,7 +23,7 @@ def _lists() -> dict[str, Any]:
         for node in tree.body
         if isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
-        and node.targets[0].id in ("METHOD_FEATURES", "SAMPLE_METHODS")
+        and node.targets[0].id in ("METHOD_FEATURES", "CHECKPOINT_METHODS", "SAMPLE_METHODS")
     }
 
 
@@ -31,7 +31,9 @@ def test_rules_know_what_every_method_reads() -> None:
     gradients = {name for name, method in METHODS.items() if method.inputs == "gradients"}
     lists = _lists()
     assert set(lists["METHOD_FEATURES"]) == gradients
-    assert set(lists["SAMPLE_METHODS"]) == set(METHODS) - gradients
+    checkpoints = {name for name, method in METHODS.items() if method.inputs == "checkpoints"}
+    assert set(lists["CHECKPOINT_METHODS"]) == checkpoints
+    assert set(lists["SAMPLE_METHODS"]) == set(METHODS) - gradients - checkpoints
 
 
 def test_config_admits_every_method() -> None:

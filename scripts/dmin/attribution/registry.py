@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from dmin.attribution.checkpoints import Checkpoint
     from dmin.attribution.gradient_rows import GradientRows
     from dmin.attribution.ridge_problem import RidgeProblem
 
@@ -29,9 +30,11 @@ class Method:
 
     Attributes:
         name: its name in the config, in files and in tables.
-        inputs: ``gradients`` of the shared cache, or the tables of ``samples``, or ``nothing`` but their ids.
+        inputs: ``gradients`` of one cache, those of several ``checkpoints``, the tables of ``samples``, or ``nothing``
+            but their ids.
         scores: ``scores(queries, train, settings)`` gives float32 ``[queries, train]``, larger for more influence.
-            Both sides are :class:`GradientRows` for ``gradients``, else sample tables.
+            Both sides are :class:`GradientRows` for ``gradients``, else sample tables; with ``checkpoints``, a
+            sequence of :class:`Checkpoint` stands for both.
         columns: what a table must hold beside ``id`` and ``subset``.
         facts: the settings that the scores depend on, as they are recorded beside the scores.
         needs_subsets: it learns from the subsets of queries and samples: ``scores`` takes the subset of every id as
@@ -40,7 +43,7 @@ class Method:
     """
 
     name: str
-    inputs: Literal["nothing", "samples", "gradients"]
+    inputs: Literal["nothing", "samples", "gradients", "checkpoints"]
     scores: Callable[..., Any]
     columns: tuple[str, ...] = ()
     facts: Callable[[Settings], dict[str, Any]] = _no_facts
@@ -172,6 +175,18 @@ def _lissa_gram(queries: GradientRows, train: GradientRows, settings: Settings) 
     return scores(queries, train, settings)
 
 
+def _tracin(checkpoints: Sequence[Checkpoint], settings: Settings) -> np.ndarray:
+    from dmin.attribution.tracin import scores
+
+    return scores(checkpoints, settings)
+
+
+def _retrac(checkpoints: Sequence[Checkpoint], settings: Settings) -> np.ndarray:
+    from dmin.attribution.retrac import scores
+
+    return scores(checkpoints, settings)
+
+
 def _lissa(queries: GradientRows, train: GradientRows, settings: Settings) -> np.ndarray:
     from dmin.attribution.lissa import scores
 
@@ -274,6 +289,8 @@ METHODS: dict[str, Method] = {
         Method("grad_cos", "gradients", _grad_cos),
         Method("tracin_final", "gradients", _tracin_final, facts=_final_facts),
         Method("retrac_final", "gradients", _retrac_final, facts=_final_facts),
+        Method("tracin", "checkpoints", _tracin),
+        Method("retrac", "checkpoints", _retrac),
         Method("trak", "gradients", _trak, facts=_ridge_facts, ridge=_mean_ridge),
         Method("relative_if", "gradients", _relative_if, facts=_ridge_facts),
         Method("renormalised_if", "gradients", _renormalised_if, facts=_ridge_facts),

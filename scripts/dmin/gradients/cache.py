@@ -22,6 +22,7 @@ from dmin.gradients.mean_sink import MeanSink
 from dmin.gradients.noise import draw_noise
 from dmin.gradients.precision import LOSS_SCALE, autocast, deterministic_attention
 from dmin.gradients.progress import Progress
+from dmin.gradients.replay import Replay
 from dmin.gradients.selection import select_parameters
 from dmin.gradients.shard import write_shard
 from dmin.gradients.sketch import CountSketch, SketchSink
@@ -42,7 +43,8 @@ class GradientPass:
     """Unit sketches and norms of (sample, timestep) rows; a row is ``(index of the sample, timestep)``.
 
     ``feature`` says what is differentiated (``quantity``) and over how many noises the gradient is averaged
-    (``draws``). With a ``trajectory``, a row is taken at the clean latents that sampling predicted at its timestep.
+    (``draws``). With a ``trajectory``, a row is taken at the clean latents that sampling predicted at its timestep;
+    with a ``replay``, under the noise and the prompt, or none, that the sample was trained with.
     """
 
     family: Family
@@ -51,6 +53,7 @@ class GradientPass:
     feature: Mapping[str, Any]
     device: torch.device
     trajectory: Trajectory | None = None
+    replay: Replay | None = None
 
     def __post_init__(self) -> None:
         parameters = select_parameters(self.family.denoiser, self.config["parameters"])
@@ -72,8 +75,11 @@ class GradientPass:
         clean, place = self.encoded.latents, index
         if self.trajectory is not None:
             clean, place = self.trajectory.at(rows), torch.arange(len(rows)).repeat_interleave(draws)
-        noise = draw_noise(self.config["noise"], names, clean.shape[1:], draws)
-        conditioning = {name: value[index].to(self.device) for name, value in self.encoded.conditioning.items()}
+        if self.replay is None:
+            noise = draw_noise(self.config["noise"], names, clean.shape[1:], draws)
+        else:
+            noise = self.replay.noise(index.tolist(), clean.shape[1:])
+        conditioning = self._conditioning(index)
         quantity = getattr(self.family, QUANTITIES[self.feature["quantity"]])
         sink = SketchSink(self.sketch, len(rows), keep_raw=self.config["keep_raw"])
         averaged = sink if draws == 1 else MeanSink(sink, draws)
@@ -94,6 +100,14 @@ class GradientPass:
             result["raw"] = sink.unit_gradient()
         self._check(losses.detach().unflatten(0, (-1, draws)).mean(1), norm, names, result)
         return {name: value.to(torch.float32 if name == "norm" else torch.float16) for name, value in result.items()}
+
+    def _conditioning(self, index: torch.Tensor) -> dict[str, torch.Tensor]:
+        rows = {name: value[index] for name, value in self.encoded.conditioning.items()}
+        if self.replay is not None:
+            dropped = self.replay.dropped(index.tolist())
+            for name, value in rows.items():
+                value[dropped] = self.encoded.unconditional[name]
+        return {name: value.to(self.device) for name, value in rows.items()}
 
     def _check(
         self, losses: torch.Tensor, norm: torch.Tensor, names: list[tuple[str, int]], result: dict[str, torch.Tensor]
@@ -126,11 +140,13 @@ def cache_gradients(
     device: str,
     batch: int,
     trajectory: Path | None = None,
+    replay: Path | None = None,
 ) -> None:
     """Write the shard of samples ``start`` to ``stop``: unit sketches, norms and, if asked for, raw unit gradients.
 
     ``feature``, called ``name``, says what is differentiated: see :class:`GradientPass`. With a ``trajectory`` of
-    the samples, gradients are taken along it, at ``feature["steps"]`` of its timesteps.
+    the samples, gradients are taken along it, at ``feature["steps"]`` of its timesteps. With the training log
+    ``replay``, each sample has the one timestep and noise that it was last trained with by ``feature["checkpoint"]``.
     Samples and timesteps mix in one batch of ``batch`` evaluations. A killed job resumes at its last finished
     micro-batch; running out of GPU memory halves the micro-batch and goes on.
 
@@ -142,11 +158,15 @@ def cache_gradients(
     encoded = EncodedSamples.load(samples, start, stop)
     family = load_family(base, where, ["denoiser"])
     family.load_adapter(adapter.parent)
-    journey = None
+    journey = repeated = None
     if trajectory is not None:
         journey = Trajectory.load(trajectory, encoded.ids, start, stop).thinned(feature["steps"])
-    gradient_pass = GradientPass(family, encoded, config, feature, where, journey)
-    timesteps = journey.timesteps if journey else timestep_grid(config["timesteps"], base["family"])
+    if replay is not None:
+        repeated = Replay.load(replay, encoded.ids, feature["checkpoint"])
+    gradient_pass = GradientPass(family, encoded, config, feature, where, journey, repeated)
+    timesteps: list[Any] = ["replayed"]
+    if repeated is None:
+        timesteps = journey.timesteps if journey else timestep_grid(config["timesteps"], base["family"])
     width, parameters = config["cache_dim"], gradient_pass.engine.parameter_count
     metadata = {
         "feature": name,
@@ -158,7 +178,7 @@ def cache_gradients(
         "P": parameters,
         "timesteps": timesteps,
         "noise": config["noise"],
-        "objective": "training" if journey is None else "trajectory",
+        "objective": "trajectory" if journey else "replay" if repeated else "training",
         "precision": config["precision"],
         "cache_dim": width,
         "sketch_kind": config["sketch_kind"],
@@ -174,7 +194,10 @@ def cache_gradients(
             line.parameters,
             100 * line.share,
         )
-    rows = [(sample, timestep) for sample in range(len(encoded.ids)) for timestep in timesteps]
+    if repeated:
+        rows = list(enumerate(repeated.timesteps))
+    else:
+        rows = [(sample, timestep) for sample in range(len(encoded.ids)) for timestep in timesteps]
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {
         "sketch": ((len(rows), width), np.float16),
         "norm": ((len(rows),), np.float32),
@@ -186,6 +209,7 @@ def cache_gradients(
         **metadata,
         "samples": file_digest(samples),
         "trajectory": file_digest(trajectory) if trajectory else None,
+        "replay": file_digest(replay) if replay else None,
         "ids": config_digest(encoded.ids),
         "arrays": sorted(shapes),
         "on_bad_loss": config["on_bad_loss"],

@@ -1,0 +1,141 @@
+"""TracIn and ReTrac: replayed gradients, their weights, and the order of normalising and averaging."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fabricated import write_gradients
+from tiny_pipeline import CPU, gradient_config, random_samples
+
+from dmin.attribution.checkpoints import Checkpoint, checkpoint_weights
+from dmin.attribution.gradient_rows import GradientRows
+from dmin.attribution.registry import METHODS
+from dmin.errors import UserError
+from dmin.gradients.cache import cache_gradients
+from dmin.gradients.replay import Replay
+from dmin.gradients.shard import Shard
+from dmin.models.family import load_family
+from dmin.models.training_batch import draw_batch, training_log
+
+T, P = 3, 48
+TRAIN = {"steps": 4, "batch_size": 3, "prompt_dropout": 0.4, "seed": 7}
+
+
+def rows(path: Path, name: str, values: np.ndarray, **metadata: Any) -> GradientRows:
+    ids = [f"{name}/{number}" for number in range(len(values))]
+    return GradientRows([write_gradients(path / f"{name}.safetensors", ids, values, **metadata)], None)
+
+
+def make_points(folder: Path, count: int = 2) -> tuple[list[Checkpoint], list[tuple[np.ndarray, np.ndarray]]]:
+    """Return checkpoints of random gradients: queries at three timesteps, training samples at their own."""
+    generator = np.random.default_rng(0)
+    points, values = [], []
+    for place in range(count):
+        asked = generator.standard_normal((4, T, P)) * np.array([1, 10, 0.1])[:, None]
+        seen = generator.standard_normal((9, 1, P)) * generator.uniform(0.1, 10, (9, 1, 1))
+        path = folder / str(place)
+        queries = rows(path, "q", asked, timesteps=[900, 500, 100], draws=4)
+        train = rows(path, "t", seen, timesteps=["replayed"], draws=1)
+        points.append(Checkpoint(queries, train, 0.5 + place))
+        values.append((asked, seen[:, 0]))
+    return points, values
+
+
+def test_tracin_sums_weighted_products_over_checkpoints(tmp_path: Path) -> None:
+    points, values = make_points(tmp_path)
+    expected = sum(point.weight * asked.mean(1) @ seen.T for point, (asked, seen) in zip(points, values, strict=True))
+    scores = METHODS["tracin"].scores(points, {})
+    np.testing.assert_allclose(scores, expected, atol=2e-3 * np.abs(expected).max())
+
+
+def test_retrac_normalises_each_timestep_before_averaging(tmp_path: Path) -> None:
+    points, values = make_points(tmp_path)
+
+    def unit(vectors: np.ndarray) -> np.ndarray:
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+    expected = sum(
+        point.weight * unit(asked).mean(1) @ unit(seen).T for point, (asked, seen) in zip(points, values, strict=True)
+    )
+    scores = METHODS["retrac"].scores(points, {})
+    np.testing.assert_allclose(scores, expected, atol=2e-3)
+    assert np.abs(scores).max() <= sum(point.weight for point in points)
+
+
+@pytest.mark.parametrize("method", ["tracin", "retrac"])
+def test_duplicates_of_the_query_come_first(tmp_path: Path, method: str) -> None:
+    values = np.random.default_rng(1).standard_normal((30, 1, P))
+    values[4] = values[5]
+    queries = rows(tmp_path, "q", np.repeat(values[4:5], T, axis=1), timesteps=[900, 500, 100], draws=4)
+    point = Checkpoint(queries, rows(tmp_path, "t", values, timesteps=["replayed"], draws=1), 0.1)
+    scores = METHODS[method].scores([point], {})
+    assert set(np.argsort(-scores[0])[:2]) == {4, 5} and scores[0, 4] > 0
+
+
+def test_weights_are_learning_rates_times_epochs() -> None:
+    facts = [{"step": 10, "learning_rate": 0.1}, {"step": 30, "learning_rate": 0.05}]
+    assert checkpoint_weights(facts, 8, 40) == pytest.approx([0.1 * 2, 0.05 * 4])
+
+
+def test_sides_of_different_models_are_refused(tmp_path: Path) -> None:
+    points, _ = make_points(tmp_path, 1)
+    other = rows(tmp_path / "other", "t", np.ones((2, 1, P)), timesteps=["replayed"], draws=1, model="other")
+    with pytest.raises(UserError, match="differ in model"):
+        METHODS["tracin"].scores([Checkpoint(points[0].queries, other, 1.0)], {})
+    with pytest.raises(UserError, match=r"There is no checkpoint to sum over; list steps"):
+        METHODS["tracin"].scores([], {})
+
+
+def test_replayed_gradients_are_those_of_the_training_step(
+    tiny_base: Mapping[str, Any], tiny_adapter: Path, tiny_samples: Path, tmp_path: Path
+) -> None:
+    samples, step = random_samples(5), 3
+    log = training_log(samples.ids, samples.latents.shape[1:], TRAIN)
+    log.to_parquet(tmp_path / "log.parquet")
+    shard = tmp_path / "00000000-00000005.safetensors"
+    feature = {"quantity": "loss", "draws": 1, "checkpoint": step}
+    config = gradient_config()
+    del config["timesteps"]
+    cache_gradients(
+        tiny_samples, tiny_adapter, tiny_base, config, "checkpoint-3", feature, 0, 5, shard,
+        shard.with_suffix(".metrics.json"), "cpu", 2, replay=tmp_path / "log.parquet",
+    )  # fmt: skip
+    found = Shard(shard)
+    raw = found.read("raw").astype(np.float64) * found.read("norm")[..., None]
+    assert found.metadata["timesteps"] == ["replayed"] and raw.shape[1] == 1
+    family = load_family(tiny_base, CPU, ["denoiser"])
+    family.load_adapter(tiny_adapter.parent)
+    chosen = [value.requires_grad_() for name, value in family.denoiser.named_parameters() if "lora_" in name]
+    last: dict[int, np.ndarray] = {}
+    dropped: set[bool] = set()
+    for number in range(step):
+        batch = draw_batch(5, samples.latents.shape[1:], TRAIN, number)
+        prompts = samples.conditioning["prompt_embeds"][batch.index].clone()
+        prompts[batch.dropped] = samples.unconditional["prompt_embeds"]
+        losses = family.objective(
+            samples.latents[batch.index], batch.noise, batch.timesteps, {"prompt_embeds": prompts}
+        )
+        for row, place in enumerate(batch.index.tolist()):
+            gradients = torch.autograd.grad(losses[row], chosen, retain_graph=True)
+            last[place] = torch.cat([gradient.flatten() for gradient in gradients]).double().numpy()
+            dropped.add(bool(batch.dropped[row]))
+    assert dropped == {True, False} and set(last) == set(range(5))
+    for place, expected in last.items():
+        error = np.linalg.norm(raw[place, 0] - expected) / np.linalg.norm(expected)
+        assert error < 2e-3, place
+
+
+def test_a_sample_that_was_not_seen_is_refused(tmp_path: Path) -> None:
+    log = training_log([f"a/{number}" for number in range(5)], (1, 2, 2), TRAIN)
+    log.to_parquet(tmp_path / "log.parquet")
+    with pytest.raises(UserError, match=r"was not trained on before checkpoint 1; name a later step"):
+        Replay.load(tmp_path / "log.parquet", [f"a/{number}" for number in range(5)], 1)
+    whole = Replay.load(tmp_path / "log.parquet", [f"a/{number}" for number in range(5)], 4)
+    seen = pd.read_parquet(tmp_path / "log.parquet").groupby("sample_id")["step"].max()
+    assert whole.entries.set_index("sample_id")["step"].to_dict() == seen.to_dict()
