@@ -76,6 +76,19 @@ def base_of(wildcards):
     return config["bases"][model["base"]]
 
 
+def finetuned(kind):
+    """A wildcard constraint that admits the models of one kind of fine-tuning."""
+    names = [re.escape(name) for name, model in config["models"].items() if model["finetune"] == kind]
+    return "|".join(names) or "(?!)"
+
+
+def weights_of(wildcards):
+    """The trained weights that a run asks about: an adapter file, or a pipeline folder."""
+    name = run_of(wildcards)["model"]
+    file = "pipeline" if config["models"][name]["finetune"] == "full" else "pytorch_lora_weights.safetensors"
+    return f"<results>/models/{name}/{file}"
+
+
 def base_files(wildcards):
     """The files of a local base pipeline; none for one on the hub."""
     folder = Path(base_of(wildcards)["path"])

@@ -4,7 +4,7 @@
 rule cache_gradients:
     input:
         samples=encoded_split,
-        adapter=lambda w: f"<results>/models/{run_of(w)['model']}/pytorch_lora_weights.safetensors",
+        weights=weights_of,
         base=base_files,
     output:
         shard="<run>/gradients/{feature}/{split}/{range}.safetensors",

@@ -75,8 +75,19 @@ def validate_config(config):
                 fail(
                     f"models.{name}.{key} is '{model[key]}', which {table} does not define; define it or correct the name."
                 )
+        check_model(name, model)
     for name, run in config["runs"].items():
         check_run(name, run)
+
+
+def check_model(name, model):
+    family, train = config["bases"][model["base"]]["family"], model["train"]
+    if family == "ddpm" and model["finetune"] == "adapter":
+        fail(f"models.{name}.finetune is adapter, which the family ddpm does not take; set it to full.")
+    if train["accumulation"] > train["batch_size"]:
+        fail(
+            f"models.{name}.train.accumulation is {train['accumulation']}, above batch_size {train['batch_size']}; lower it."
+        )
 
 
 def is_local(path):
@@ -124,6 +135,14 @@ def check_run(name, run):
         fail(f"{key}.evaluation.k has {max(run['evaluation']['k'])}, above influence.top_k {top}; raise top_k.")
     if influence["uncompressed"] and not gradients["keep_raw"]:
         fail(f"{key}.influence.uncompressed needs the uncompressed gradients; set gradients.keep_raw to true.")
+    model = config["models"][run["model"]]
+    if gradients["parameters"] == "adapter" and model["finetune"] == "full":
+        fail(
+            f"{key}.gradients.parameters is adapter, but models.{run['model']} is fine-tuned in full; set it to all or "
+            "transformer_blocks."
+        )
+    if gradients["objective"] == "reference" and config["bases"][model["base"]]["family"] != "stable_diffusion_3":
+        fail(f"{key}.gradients.objective is reference, which only stable_diffusion_3 has; set it to training.")
     timesteps, base = gradients["timesteps"], config["bases"][config["models"][run["model"]]["base"]]
     if timesteps["grid"] == "dmin_cubic" and repeats_timesteps(timesteps["count"], base["family"]):
         fail(

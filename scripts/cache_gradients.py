@@ -7,7 +7,7 @@ with job(snakemake):
     start, stop = map(int, snakemake.wildcards.range.split("-"))
     cache_gradients(
         Path(snakemake.input.samples),
-        Path(snakemake.input.adapter),
+        Path(snakemake.input.weights),
         snakemake.params.base,
         snakemake.params.gradients,
         snakemake.wildcards.feature,

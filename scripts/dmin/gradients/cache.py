@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dmin.digests import base_digest, config_digest, file_digest
+from dmin.digests import base_digest, config_digest, file_digest, weights_digest
 from dmin.errors import UserError
 from dmin.evaluation.meter import Meter
 from dmin.gradients.engine import PerSampleGradients
@@ -26,7 +26,7 @@ from dmin.gradients.sketch import CountSketch, SketchSink
 from dmin.gradients.timesteps import timestep_grid
 from dmin.models.device import resolve_device
 from dmin.models.encoded import EncodedSamples
-from dmin.models.family import Family, load_family
+from dmin.models.family import Family, load_trained
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ class GradientPass:
     device: torch.device
 
     def __post_init__(self) -> None:
+        reference = self.config["objective"] == "reference"
+        self.objective = self.family.reference_objective if reference else self.family.objective
         parameters = select_parameters(self.family.denoiser, self.config["parameters"])
         self.engine = PerSampleGradients(self.family.denoiser, parameters)
         self.sketch = CountSketch(
@@ -61,7 +63,7 @@ class GradientPass:
         sink = SketchSink(self.sketch, len(rows), keep_raw=self.config["keep_raw"])
         with deterministic_attention(self.device), self.engine.capture(len(rows), sink):
             with autocast(self.config["precision"], self.device):
-                losses = self.family.objective(
+                losses = self.objective(
                     self.encoded.latents[index].to(self.device),
                     noise.to(self.device),
                     timesteps.to(self.device),
@@ -95,7 +97,7 @@ class GradientPass:
 
 def cache_gradients(
     samples: Path,
-    adapter: Path,
+    weights: Path,
     base: Mapping[str, Any],
     config: Mapping[str, Any],
     feature: str,
@@ -117,20 +119,19 @@ def cache_gradients(
     """
     where = resolve_device(device)
     encoded = EncodedSamples.load(samples, start, stop)
-    family = load_family(base, where, ["denoiser"])
-    family.load_adapter(adapter.parent)
+    family = load_trained(base, weights, where, ["denoiser"])
     gradient_pass = GradientPass(family, encoded, config, where)
     timesteps = timestep_grid(config["timesteps"], base["family"])
     width, parameters = config["cache_dim"], gradient_pass.engine.parameter_count
     metadata = {
         "feature": feature,
-        "model": file_digest(adapter),
+        "model": weights_digest(weights),
         "base": base_digest(base),
         "parameters": config["parameters"],
         "P": parameters,
         "timesteps": timesteps,
         "noise": config["noise"],
-        "objective": "training",
+        "objective": config["objective"],
         "precision": config["precision"],
         "cache_dim": width,
         "sketch_kind": config["sketch_kind"],
