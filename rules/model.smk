@@ -108,9 +108,7 @@ rule train_full:
         device=config["compute"]["device"],
         save_every=config["compute"]["save_every"],
     params:
-        model=lambda w: canonical(
-            {key: value for key, value in config["models"][w.model].items() if key != "lora"}
-        ),
+        model=lambda w: canonical({key: value for key, value in config["models"][w.model].items() if key != "lora"}),
         base=lambda w: canonical(base_of(w)),
         code=code_digest("train_full"),
     script:

@@ -306,8 +306,8 @@ def test_sd3_adapter_round_trip(bases: dict[str, dict[str, Any]], encoded: dict[
 
 @pytest.mark.parametrize(
     ("name", "finetune", "parameters"),
-    [("ddpm", "full", "all"), ("ddpm_grey", "full", "all"), ("sd", "full", "transformer_blocks"), ("sd3", "adapter", "adapter"),
-     ("sd3_t5", "full", "transformer_blocks")],
+    [("ddpm", "full", "all"), ("ddpm_grey", "full", "all"), ("sd", "full", "transformer_blocks"),
+     ("sd3", "adapter", "adapter"), ("sd3_t5", "full", "transformer_blocks")],
 )  # fmt: skip
 def test_gradients_of_every_family(
     bases: dict[str, dict[str, Any]],

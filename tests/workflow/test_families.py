@@ -15,7 +15,7 @@ from checkout import Checkout, micro_config
 
 sys.path.append(str(Path(__file__).parents[1] / "unit"))
 
-from tiny_families import build_ddpm, build_sd3  # noqa: E402
+from tiny_families import build_ddpm, build_sd3
 
 DETECTION = "results/runs/micro/tables/detection_rate.csv"
 

@@ -36,8 +36,8 @@ def fit(
 
     ``loss_at`` must draw everything random from (seed, step), so that a run resumed from ``state`` equals an
     uninterrupted one. It may return the loss in pieces that add up to it, each differentiated before the next is made,
-    which bounds the memory of a large batch. ``tensors`` is what the state keeps: the trained weights and whatever ``after_step`` updates.
-    The finished state stays until the caller discards it.
+    which bounds the memory of a large batch. ``tensors`` is what the state keeps: the trained
+    weights and whatever ``after_step`` updates. The finished state stays until the caller discards it.
 
     Args:
         config: ``steps``, ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``log_every``, ``save_every``.
