@@ -76,6 +76,19 @@ def base_of(wildcards):
     return config["bases"][model["base"]]
 
 
+def finetuned(kind):
+    """A wildcard constraint that admits the models of one kind of fine-tuning."""
+    names = [re.escape(name) for name, model in config["models"].items() if model["finetune"] == kind]
+    return "|".join(names) or "(?!)"
+
+
+def weights_of(wildcards):
+    """The trained weights that a run asks about: an adapter file, or a pipeline folder."""
+    name = run_of(wildcards)["model"]
+    file = "pipeline" if config["models"][name]["finetune"] == "full" else "pytorch_lora_weights.safetensors"
+    return f"<results>/models/{name}/{file}"
+
+
 def base_files(wildcards):
     """The files of a local base pipeline; none for one on the hub."""
     folder = Path(base_of(wildcards)["path"])
@@ -261,12 +274,11 @@ def even_timesteps(count):
     return [500] if count == 1 else [1 + round(998 * place / (count - 1)) for place in range(count)]
 
 
-def adapter_of(wildcards):
-    """The adapter whose gradients a feature holds: the trained one, or that of a checkpoint."""
-    folder = f"<results>/models/{run_of(wildcards)['model']}"
+def feature_weights(wildcards):
+    """The weights whose gradients a feature holds: the trained ones, or the folder of the checkpoints."""
     if wildcards.feature.startswith("checkpoint-"):
-        return f"{folder}/checkpoints"
-    return f"{folder}/pytorch_lora_weights.safetensors"
+        return f"<results>/models/{run_of(wildcards)['model']}/checkpoints"
+    return weights_of(wildcards)
 
 
 def replayed_log(wildcards):

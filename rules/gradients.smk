@@ -4,7 +4,7 @@
 rule cache_gradients:
     input:
         samples=encoded_split,
-        adapter=adapter_of,
+        weights=feature_weights,
         base=base_files,
         trajectory=trajectory_of,
         replay=replayed_log,
@@ -37,7 +37,7 @@ rule cache_lissa:
     input:
         samples=lambda w: "<results>/encoded/{dataset}/{base}/train.safetensors".format(**model_of(w)),
         queries="<run>/queries/queries.safetensors",
-        adapter=lambda w: f"<results>/models/{run_of(w)['model']}/pytorch_lora_weights.safetensors",
+        weights=weights_of,
         base=base_files,
     output:
         shard="<run>/gradients/lissa/queries/{range}.safetensors",

@@ -62,7 +62,7 @@ rule train_model:
         samples=lambda w: "<results>/encoded/{dataset}/{base}/train.safetensors".format(**config["models"][w.model]),
         base=base_files,
     output:
-        adapter="<results>/models/{model}/pytorch_lora_weights.safetensors",
+        weights="<results>/models/{model}/pytorch_lora_weights.safetensors",
         description="<results>/models/{model}/model.json",
         curve="<results>/models/{model}/training.csv",
         checkpoints=directory("<results>/models/{model}/checkpoints"),
@@ -71,6 +71,8 @@ rule train_model:
         "<logs>/train_model/{model}.log",
     benchmark:
         "<benchmarks>/train_model/{model}.tsv"
+    wildcard_constraints:
+        model=finetuned("adapter"),
     conda:
         "../envs/dmin.yaml"
     threads: config["compute"]["threads"]
@@ -86,6 +88,37 @@ rule train_model:
         "../scripts/train_model.py"
 
 
+rule train_full:
+    input:
+        samples=lambda w: "<results>/encoded/{dataset}/{base}/train.safetensors".format(**config["models"][w.model]),
+        base=base_files,
+    output:
+        weights=directory("<results>/models/{model}/pipeline"),
+        description="<results>/models/{model}/model.json",
+        curve="<results>/models/{model}/training.csv",
+        checkpoints=directory("<results>/models/{model}/checkpoints"),
+        training_log="<results>/models/{model}/training_log.parquet",
+    log:
+        "<logs>/train_full/{model}.log",
+    benchmark:
+        "<benchmarks>/train_full/{model}.tsv"
+    wildcard_constraints:
+        model=finetuned("full"),
+    conda:
+        "../envs/dmin.yaml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=gpus(),
+        device=config["compute"]["device"],
+        save_every=config["compute"]["save_every"],
+    params:
+        model=lambda w: canonical({key: value for key, value in config["models"][w.model].items() if key != "lora"}),
+        base=lambda w: canonical(base_of(w)),
+        code=code_digest("train_full"),
+    script:
+        "../scripts/train_full.py"
+
+
 rule models:
     input:
         expand("<results>/models/{model}/model.json", model=config["models"]),
@@ -94,7 +127,7 @@ rule models:
 rule generate_queries:
     input:
         test=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/test.parquet",
-        adapter=lambda w: f"<results>/models/{run_of(w)['model']}/pytorch_lora_weights.safetensors",
+        weights=weights_of,
         base=base_files,
     output:
         "<run>/queries/queries.parquet",
@@ -145,7 +178,7 @@ rule encode_queries:
 rule record_trajectory:
     input:
         queries="<run>/queries/queries.parquet",
-        adapter=lambda w: f"<results>/models/{run_of(w)['model']}/pytorch_lora_weights.safetensors",
+        weights=weights_of,
         base=base_files,
     output:
         "<run>/queries/trajectory.safetensors",

@@ -83,17 +83,27 @@ def validate_config(config):
                 fail(
                     f"models.{name}.{key} is '{model[key]}', which {table} does not define; define it or correct the name."
                 )
-        late = [step for step in model["train"]["checkpoints"] if step > model["train"]["steps"]]
-        if late:
-            fail(
-                f"models.{name}.train.checkpoints has {late[0]}, above steps {model['train']['steps']}; name steps of the "
-                "training."
-            )
+        check_model(name, model)
     for name, run in config["runs"].items():
         check_run(name, run)
     for name in config["plan"]["throughput"]:
         if name not in config["runs"]:
             fail(f"plan.throughput names '{name}', which runs does not define; define it or correct the name.")
+
+
+def check_model(name, model):
+    family, train = config["bases"][model["base"]]["family"], model["train"]
+    late = [step for step in train["checkpoints"] if step > train["steps"]]
+    if late:
+        fail(
+            f"models.{name}.train.checkpoints has {late[0]}, above steps {train['steps']}; name steps of the training."
+        )
+    if family == "ddpm" and model["finetune"] == "adapter":
+        fail(f"models.{name}.finetune is adapter, which the family ddpm does not take; set it to full.")
+    if train["accumulation"] > train["batch_size"]:
+        fail(
+            f"models.{name}.train.accumulation is {train['accumulation']}, above batch_size {train['batch_size']}; lower it."
+        )
 
 
 def is_local(path):
@@ -165,6 +175,14 @@ def check_run(name, run):
             f"{key}.influence.methods has dmin_weighted, which learns from one half of the queries for the other; set "
             "queries.per_subset to 2 or more."
         )
+    model = config["models"][run["model"]]
+    if gradients["parameters"] == "adapter" and model["finetune"] == "full":
+        fail(
+            f"{key}.gradients.parameters is adapter, but models.{run['model']} is fine-tuned in full; set it to all or "
+            "transformer_blocks."
+        )
+    if gradients["objective"] == "reference" and config["bases"][model["base"]]["family"] != "stable_diffusion_3":
+        fail(f"{key}.gradients.objective is reference, which only stable_diffusion_3 has; set it to training.")
     timesteps, base = gradients["timesteps"], config["bases"][config["models"][run["model"]]["base"]]
     if timesteps["grid"] == "dmin_cubic" and repeats_timesteps(timesteps["count"], base["family"]):
         fail(

@@ -2,15 +2,16 @@ from pathlib import Path
 
 from dmin.gradients.cache import cache_gradients
 from dmin.job import job
+from dmin.models.training_checkpoints import checkpoint_weights
 
 with job(snakemake):
-    adapter, checkpoint = Path(snakemake.input.adapter), snakemake.params.feature.get("checkpoint")
+    weights, checkpoint = Path(snakemake.input.weights), snakemake.params.feature.get("checkpoint")
     if checkpoint is not None:
-        adapter = adapter / str(checkpoint) / "pytorch_lora_weights.safetensors"
+        weights = checkpoint_weights(weights, checkpoint)
     start, stop = map(int, snakemake.wildcards.range.split("-"))
     cache_gradients(
         Path(snakemake.input.samples),
-        adapter,
+        weights,
         snakemake.params.base,
         snakemake.params.gradients,
         snakemake.wildcards.feature,

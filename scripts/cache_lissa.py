@@ -8,7 +8,7 @@ with job(snakemake):
     cache_lissa(
         Path(snakemake.input.samples),
         Path(snakemake.input.queries),
-        Path(snakemake.input.adapter),
+        Path(snakemake.input.weights),
         snakemake.params.base,
         snakemake.params.gradients,
         snakemake.params.lissa,

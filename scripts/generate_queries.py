@@ -6,7 +6,7 @@ from dmin.models.queries import generate_queries
 with job(snakemake):
     generate_queries(
         Path(snakemake.input.test),
-        Path(snakemake.input.adapter),
+        Path(snakemake.input.weights),
         snakemake.params.base,
         snakemake.params.queries,
         snakemake.params.subsets,

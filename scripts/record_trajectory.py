@@ -6,7 +6,7 @@ from dmin.models.record_trajectory import record_trajectory
 with job(snakemake):
     record_trajectory(
         Path(snakemake.input.queries),
-        Path(snakemake.input.adapter),
+        Path(snakemake.input.weights),
         snakemake.params.base,
         snakemake.params.queries,
         Path(snakemake.output[0]),

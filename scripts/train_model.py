@@ -1,14 +1,14 @@
 from pathlib import Path
 
 from dmin.job import job
-from dmin.models.adapter_training import train_adapter
+from dmin.models.training import train_model
 
 with job(snakemake):
-    train_adapter(
+    train_model(
         Path(snakemake.input.samples),
         snakemake.params.base,
         snakemake.params.model,
-        Path(snakemake.output.adapter),
+        Path(snakemake.output.weights),
         Path(snakemake.output.description),
         Path(snakemake.output.curve),
         snakemake.resources.device,

@@ -20,8 +20,17 @@ def base_digest(base: Mapping[str, Any]) -> str:
     folder = Path(base["path"])
     if not folder.is_dir():
         return config_digest(base)
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors", ".txt"))
-    return config_digest(base["family"], [(str(path.relative_to(folder)), file_digest(path)) for path in files])
+    return config_digest(base["family"], _folder_digests(folder, (".json", ".safetensors", ".txt")))
+
+
+def weights_digest(weights: Path) -> str:
+    """Return a digest of trained weights: of an adapter file, or of the weights in a pipeline folder."""
+    return config_digest(_folder_digests(weights, (".safetensors",))) if weights.is_dir() else file_digest(weights)
+
+
+def _folder_digests(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix in suffixes)
+    return [(str(path.relative_to(folder)), file_digest(path)) for path in files]
 
 
 def config_digest(*parts: Any) -> str:

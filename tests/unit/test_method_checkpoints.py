@@ -24,6 +24,12 @@ from dmin.models.family import load_family
 from dmin.models.training_batch import draw_batch, training_log
 
 T, P = 3, 48
+
+
+def uniform(count: int, generator: torch.Generator) -> torch.Tensor:
+    return torch.randint(0, 1000, (count,), generator=generator)
+
+
 TRAIN = {"steps": 4, "batch_size": 3, "prompt_dropout": 0.4, "seed": 7}
 
 
@@ -96,7 +102,7 @@ def test_replayed_gradients_are_those_of_the_training_step(
     tiny_base: Mapping[str, Any], tiny_adapter: Path, tiny_samples: Path, tmp_path: Path
 ) -> None:
     samples, step = random_samples(5), 3
-    log = training_log(samples.ids, samples.latents.shape[1:], TRAIN)
+    log = training_log(samples.ids, samples.latents.shape[1:], TRAIN, uniform)
     log.to_parquet(tmp_path / "log.parquet")
     shard = tmp_path / "00000000-00000005.safetensors"
     feature = {"quantity": "loss", "draws": 1, "checkpoint": step}
@@ -115,7 +121,7 @@ def test_replayed_gradients_are_those_of_the_training_step(
     last: dict[int, np.ndarray] = {}
     dropped: set[bool] = set()
     for number in range(step):
-        batch = draw_batch(5, samples.latents.shape[1:], TRAIN, number)
+        batch = draw_batch(5, samples.latents.shape[1:], TRAIN, number, uniform)
         prompts = samples.conditioning["prompt_embeds"][batch.index].clone()
         prompts[batch.dropped] = samples.unconditional["prompt_embeds"]
         losses = family.objective(
@@ -132,7 +138,7 @@ def test_replayed_gradients_are_those_of_the_training_step(
 
 
 def test_a_sample_that_was_not_seen_is_refused(tmp_path: Path) -> None:
-    log = training_log([f"a/{number}" for number in range(5)], (1, 2, 2), TRAIN)
+    log = training_log([f"a/{number}" for number in range(5)], (1, 2, 2), TRAIN, uniform)
     log.to_parquet(tmp_path / "log.parquet")
     with pytest.raises(UserError, match=r"was not trained on before checkpoint 1; name a later step"):
         Replay.load(tmp_path / "log.parquet", [f"a/{number}" for number in range(5)], 1)

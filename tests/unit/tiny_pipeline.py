@@ -80,6 +80,7 @@ def gradient_config(**changes: Any) -> dict[str, Any]:
     """Return gradient settings for the tiny adapter (7,680 parameters) with ``changes``."""
     return {
         "parameters": "adapter",
+        "objective": "training",
         "timesteps": {"grid": "custom", "count": len(TIMESTEPS), "custom": TIMESTEPS},
         "noise": {"policy": "by_id", "seed": 3},
         "cache_dim": 1024,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dmin.digests import base_digest, config_digest, file_digest
+from dmin.digests import base_digest, config_digest, file_digest, weights_digest
 from dmin.errors import UserError
 from dmin.evaluation.meter import Meter
 from dmin.gradients.block_sketch import BlockSketch
@@ -29,7 +29,7 @@ from dmin.gradients.sketch import CountSketch, SketchSink
 from dmin.gradients.timesteps import timestep_grid
 from dmin.models.device import resolve_device
 from dmin.models.encoded import EncodedSamples
-from dmin.models.family import Family, load_family
+from dmin.models.family import Family, load_trained
 from dmin.models.trajectory import Trajectory
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,9 @@ class GradientPass:
     replay: Replay | None = None
 
     def __post_init__(self) -> None:
+        reference = self.config["objective"] == "reference" and self.feature["quantity"] == "loss"
+        named = "reference_objective" if reference else QUANTITIES[self.feature["quantity"]]
+        self.quantity = getattr(self.family, named)
         parameters = select_parameters(self.family.denoiser, self.config["parameters"])
         self.engine = PerSampleGradients(self.family.denoiser, parameters)
         self.sketch = self._make_sketch({name: value.numel() for name, value in parameters.items()})
@@ -80,12 +83,11 @@ class GradientPass:
         else:
             noise = self.replay.noise(index.tolist(), clean.shape[1:])
         conditioning = self._conditioning(index)
-        quantity = getattr(self.family, QUANTITIES[self.feature["quantity"]])
         sink = SketchSink(self.sketch, len(rows), keep_raw=self.config["keep_raw"])
         averaged = sink if draws == 1 else MeanSink(sink, draws)
         with deterministic_attention(self.device), self.engine.capture(len(index), averaged):
             with autocast(self.config["precision"], self.device):
-                losses = quantity(
+                losses = self.quantity(
                     clean[place].to(self.device),
                     noise.to(self.device),
                     timesteps.to(self.device),
@@ -128,7 +130,7 @@ class GradientPass:
 
 def cache_gradients(
     samples: Path,
-    adapter: Path,
+    weights: Path,
     base: Mapping[str, Any],
     config: Mapping[str, Any],
     name: str,
@@ -156,8 +158,7 @@ def cache_gradients(
     """
     where = resolve_device(device)
     encoded = EncodedSamples.load(samples, start, stop)
-    family = load_family(base, where, ["denoiser"])
-    family.load_adapter(adapter.parent)
+    family = load_trained(base, weights, where, ["denoiser"])
     journey = repeated = None
     if trajectory is not None:
         journey = Trajectory.load(trajectory, encoded.ids, start, stop).thinned(feature["steps"])
@@ -172,13 +173,13 @@ def cache_gradients(
         "feature": name,
         "quantity": feature["quantity"],
         "draws": feature["draws"],
-        "model": file_digest(adapter),
+        "model": weights_digest(weights),
         "base": base_digest(base),
         "parameters": config["parameters"],
         "P": parameters,
         "timesteps": timesteps,
         "noise": config["noise"],
-        "objective": "trajectory" if journey else "replay" if repeated else "training",
+        "objective": "trajectory" if journey else "replay" if repeated else config["objective"],
         "precision": config["precision"],
         "cache_dim": width,
         "sketch_kind": config["sketch_kind"],

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dmin.digests import base_digest, config_digest, file_digest
+from dmin.digests import base_digest, config_digest, file_digest, weights_digest
 from dmin.errors import UserError
 from dmin.evaluation.meter import Meter
 from dmin.gradients.engine import PerSampleGradients
@@ -26,7 +26,7 @@ from dmin.gradients.sketch import CountSketch
 from dmin.gradients.timesteps import timestep_grid
 from dmin.models.device import resolve_device
 from dmin.models.encoded import EncodedSamples
-from dmin.models.family import Family, load_family
+from dmin.models.family import Family, load_trained
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class LissaPass:
 def cache_lissa(
     samples: Path,
     queries: Path,
-    adapter: Path,
+    weights: Path,
     base: Mapping[str, Any],
     config: Mapping[str, Any],
     lissa: Mapping[str, Any],
@@ -142,15 +142,14 @@ def cache_lissa(
     """
     where = resolve_device(device)
     asked = EncodedSamples.load(queries, start, stop)
-    family = load_family(base, where, ["denoiser"])
-    family.load_adapter(adapter.parent)
+    family = load_trained(base, weights, where, ["denoiser"])
     timesteps = timestep_grid(config["timesteps"], base["family"])
     solver = LissaPass(family, EncodedSamples.load(samples), config, lissa, timesteps, where)
     metadata = {
         "feature": "lissa",
         "quantity": "loss",
         "draws": 1,
-        "model": file_digest(adapter),
+        "model": weights_digest(weights),
         "base": base_digest(base),
         "parameters": config["parameters"],
         "P": solver.parameter_count,

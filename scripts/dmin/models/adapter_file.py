@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+ADAPTER_FILE = "pytorch_lora_weights.safetensors"
 SETTINGS = "lora_adapter_metadata"
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from diffusers import DiffusionPipeline
 
 from dmin.errors import UserError
 
@@ -19,11 +20,18 @@ Recorder = Callable[[int, torch.Tensor], None]
 class Family(ABC):
     """A loaded diffusion model: what encodes samples, what is differentiated, and what generates.
 
-    ``denoiser`` is the network whose parameters are trained and attributed; everything else is frozen.
+    ``denoiser`` is the network whose parameters are trained and attributed, ``part`` the name of its folder in the
+    pipeline; everything else is frozen. A pipeline may lack the parts ``optional``.
     """
 
     name: ClassVar[str]
+    part: ClassVar[str]
+    optional: ClassVar[tuple[str, ...]] = ()
     denoiser: Any
+    device: torch.device
+    base: str
+    untrained: bool = False
+    revision: str | None
 
     @classmethod
     @abstractmethod
@@ -80,17 +88,66 @@ class Family(ABC):
         denoiser predicts there, guidance included.
         """
 
-    @abstractmethod
-    def add_adapter(self, settings: Mapping[str, Any]) -> None:
-        """Add an untrained LoRA adapter to the denoiser."""
+    def reference_objective(
+        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+    ) -> torch.Tensor:
+        """Return the loss of each row as DMin's published code has it, where that is not the training loss.
 
-    @abstractmethod
+        Raises:
+            UserError: the published code has no other loss for this family.
+        """
+        raise UserError(
+            f"gradients.objective is reference, which only stable_diffusion_3 has; {self.name} takes training."
+        )
+
+    def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Return training timesteps ``[count]`` in 0..999, uniform."""
+        return torch.randint(0, 1000, (count,), generator=generator)
+
+    def add_adapter(self, settings: Mapping[str, Any]) -> None:
+        """Add an untrained LoRA adapter to the denoiser.
+
+        Raises:
+            UserError: the family takes none, or a target is absent.
+        """
+        raise UserError(f"The family {self.name} takes no adapter; set finetune to full.")
+
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter to ``folder`` in the diffusers format, with its rank and alpha."""
+        raise UserError(f"The family {self.name} takes no adapter; set finetune to full.")
 
-    @abstractmethod
     def load_adapter(self, folder: Path) -> None:
         """Add the adapter written by :meth:`save_adapter`, with the scale it was trained with."""
+        raise UserError(f"The family {self.name} takes no adapter; set finetune to full.")
+
+    def load_denoiser(self, kind: Any, base: str, revision: str | None) -> Any:
+        """Return the denoiser of a pipeline in float32; untrained where a local folder holds its config alone."""
+        folder = Path(base, self.part)
+        self.untrained = (folder / "config.json").is_file() and not any(folder.glob("*.safetensors*"))
+        if self.untrained:
+            with torch.random.fork_rng():
+                return kind.from_config(kind.load_config(base, subfolder=self.part))
+        return kind.from_pretrained(base, subfolder=self.part, revision=revision, torch_dtype=torch.float32)
+
+    def initialise_denoiser(self, seed: int) -> None:
+        """Draw fresh weights for the denoiser from ``seed``, as its class initialises them."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            fresh = type(self.denoiser).from_config(self.denoiser.config)
+        self.denoiser.load_state_dict(fresh.state_dict())
+
+    def save_pipeline(self, folder: Path) -> None:
+        """Write the whole pipeline with this denoiser to ``folder`` in the diffusers format."""
+        index = DiffusionPipeline.load_config(self.base, revision=self.revision)
+        given = {name: None for name in self.optional if not index.get(name, [None])[0]}
+        pipeline = DiffusionPipeline.from_pretrained(
+            self.base, revision=self.revision, dtype=torch.float32, **given, **{self.part: self.denoiser}
+        )
+        # One file for each network, whatever its size.
+        pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size="1TB")
+
+    def _frozen(self, module: Any) -> Any:
+        return module.to(self.device).eval().requires_grad_(False)
 
 
 _LOADERS: dict[str, Callable[[], type[Family]]] = {}
@@ -113,6 +170,33 @@ def _stable_diffusion() -> type[Family]:
     return StableDiffusion
 
 
+@register_family("stable_diffusion_3")
+def _stable_diffusion_3() -> type[Family]:
+    from dmin.models.stable_diffusion_3 import StableDiffusion3
+
+    return StableDiffusion3
+
+
+@register_family("ddpm")
+def _ddpm() -> type[Family]:
+    from dmin.models.ddpm import Ddpm
+
+    return Ddpm
+
+
+def load_trained(base: Mapping[str, Any], weights: Path, device: torch.device, parts: Sequence[str]) -> Family:
+    """Load a trained model: ``base`` with the adapter file ``weights``, or the pipeline folder ``weights``.
+
+    Raises:
+        UserError: as :func:`load_family`, or the adapter does not fit the base.
+    """
+    if weights.is_dir():
+        return load_family({**base, "path": str(weights), "revision": None}, device, parts)
+    family = load_family(base, device, parts)
+    family.load_adapter(weights.parent)
+    return family
+
+
 def load_family(config: Mapping[str, Any], device: torch.device, parts: Sequence[str]) -> Family:
     """Load the base pipeline of ``config`` (``family``, ``path``, ``revision``).
 
@@ -123,7 +207,9 @@ def load_family(config: Mapping[str, Any], device: torch.device, parts: Sequence
         raise UserError(f"family '{config['family']}' is unknown; choose one of {', '.join(sorted(_LOADERS))}.")
     family = _LOADERS[config["family"]]()
     try:
-        return family.load(config["path"], config["revision"], device, parts)
+        loaded = family.load(config["path"], config["revision"], device, parts)
+        loaded.base, loaded.revision = config["path"], config["revision"]
+        return loaded
     except OSError as error:
         detail = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ def cosine_rate(peak: float, step: int, steps: int, warmup: int) -> float:
 def fit(
     name: str,
     parameters: Sequence[torch.Tensor],
-    loss_at: Callable[[int], torch.Tensor],
+    loss_at: Callable[[int], torch.Tensor | Iterable[torch.Tensor]],
     config: Mapping[str, Any],
     state: TrainingState,
     tensors: Mapping[str, torch.Tensor],
@@ -35,8 +35,9 @@ def fit(
     """Minimise ``loss_at(step)`` over ``parameters`` with AdamW, clipped gradients and a cosine schedule.
 
     ``loss_at`` must draw everything random from (seed, step), so that a run resumed from ``state`` equals an
-    uninterrupted one. ``tensors`` is what the state keeps: the trained weights and whatever ``after_step`` updates.
-    The finished state stays until the caller discards it.
+    uninterrupted one. It may return the loss in pieces that add up to it, each differentiated before the next is made,
+    which bounds the memory of a large batch. ``tensors`` is what the state keeps: the trained
+    weights and whatever ``after_step`` updates. The finished state stays until the caller discards it.
 
     Args:
         config: ``steps``, ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``log_every``, ``save_every``.
@@ -56,16 +57,20 @@ def fit(
         rate = cosine_rate(config["learning_rate"], step, steps, config["warmup_steps"])
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = loss_at(step)
-        if not torch.isfinite(loss):
-            raise UserError(f"Training the {name}: the loss is {loss.item()} at step {step + 1}; lower learning_rate.")
-        loss.backward()
+        loss, given = 0.0, loss_at(step)
+        for piece in [given] if isinstance(given, torch.Tensor) else given:
+            if not torch.isfinite(piece):
+                raise UserError(
+                    f"Training the {name}: the loss is {piece.item()} at step {step + 1}; lower learning_rate."
+                )
+            piece.backward()
+            loss += piece.item()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if after_step is not None:
             after_step(step)
-        losses.append(loss.item())
+        losses.append(loss)
         done = step + 1
         if done % config["log_every"] == 0 or done == steps:
             rows.append({"step": done, "loss": sum(losses) / len(losses), "learning_rate": rate})

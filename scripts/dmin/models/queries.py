@@ -16,7 +16,7 @@ from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, write_samples
 from dmin.errors import UserError
 from dmin.models.device import resolve_device
-from dmin.models.family import load_family
+from dmin.models.family import load_trained
 from dmin.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def initial_noise(seeds: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
 
 def generate_queries(
     test: Path,
-    adapter: Path,
+    weights: Path,
     base: Mapping[str, Any],
     config: Mapping[str, Any],
     subsets: Sequence[str],
@@ -73,8 +73,7 @@ def generate_queries(
     start = time.monotonic()
     where = resolve_device(device)
     queries = choose_prompts(read_samples(test), subsets, config["per_subset"], config["seed"])
-    family = load_family(base, where, ["encoders", "denoiser"])
-    family.load_adapter(adapter.parent)
+    family = load_trained(base, weights, where, ["encoders", "denoiser"])
     unconditional = family.encode_prompts([""])
     images = []
     for first in range(0, len(queries), batch):

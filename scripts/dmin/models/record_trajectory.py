@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 
 from dmin.data.samples import read_samples, sample_pixels
-from dmin.digests import base_digest, config_digest, file_digest
+from dmin.digests import base_digest, config_digest, file_digest, weights_digest
 from dmin.errors import UserError
 from dmin.gradients.progress import Progress
 from dmin.models.device import resolve_device
-from dmin.models.family import Family, load_family
+from dmin.models.family import Family, load_trained
 from dmin.models.queries import initial_noise
 from dmin.models.trajectory import Trajectory
 
@@ -29,7 +29,7 @@ TOLERANCE = 4.0
 
 def record_trajectory(
     queries: Path,
-    adapter: Path,
+    weights: Path,
     base: Mapping[str, Any],
     config: Mapping[str, Any],
     out: Path,
@@ -56,12 +56,11 @@ def record_trajectory(
                 f"Queries '{queries}' have no {column} to sample them again with, so no trajectory; leave journey_trak "
                 "out for images that were not generated here."
             )
-    family = load_family(base, resolve_device(device), ["encoders", "denoiser"])
-    family.load_adapter(adapter.parent)
+    family = load_trained(base, weights, resolve_device(device), ["encoders", "denoiser"])
     count, steps = len(table), config["steps"]
     settings = {
         "queries": file_digest(queries),
-        "model": file_digest(adapter),
+        "model": weights_digest(weights),
         "base": base_digest(base),
         "steps": steps,
         "guidance": config["guidance"],

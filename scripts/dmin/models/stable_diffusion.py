@@ -2,53 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
-from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dmin.errors import UserError
-from dmin.models.adapter_file import canonicalise_adapter
-from dmin.models.family import Conditioning, Family, Recorder
+from dmin.models.family import Conditioning, Recorder
+from dmin.models.lora import LoraFamily
 from dmin.models.pixels import tensor_to_pixels
+from dmin.models.scheduler import load_scheduler
 
-ADAPTER_FILE = "pytorch_lora_weights.safetensors"
 
-
-class StableDiffusion(Family):
+class StableDiffusion(LoraFamily):
     """A Stable-Diffusion-1-shaped pipeline in the diffusers on-disk format, from a folder or the hub."""
 
     name: ClassVar[str] = "stable_diffusion"
+    part: ClassVar[str] = "unet"
 
     def __init__(self, base: str, revision: str | None, device: torch.device, parts: Sequence[str]) -> None:
         self.device = device
-        self.scheduler = DDPMScheduler.from_pretrained(base, subfolder="scheduler", revision=revision)
-        if self.scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
-            raise UserError(
-                f"The scheduler of '{base}' has prediction_type '{self.scheduler.config.prediction_type}'; "
-                "epsilon and v_prediction are supported."
-            )
+        self.scheduler = load_scheduler(DDPMScheduler, base, revision, ("epsilon", "v_prediction"))
         load = {"revision": revision, "torch_dtype": torch.float32}
         if "encoders" in parts:
             self.vae = self._frozen(AutoencoderKL.from_pretrained(base, subfolder="vae", **load))
             self.text_encoder = self._frozen(CLIPTextModel.from_pretrained(base, subfolder="text_encoder", **load))
             self.tokenizer = CLIPTokenizer.from_pretrained(base, subfolder="tokenizer", revision=revision)
         if "denoiser" in parts:
-            self.denoiser = self._frozen(UNet2DConditionModel.from_pretrained(base, subfolder="unet", **load))
+            self.denoiser = self._frozen(self.load_denoiser(UNet2DConditionModel, base, revision))
 
     @classmethod
     def load(cls, base: str, revision: str | None, device: torch.device, parts: Sequence[str]) -> StableDiffusion:
         return cls(base, revision, device, parts)
-
-    def _frozen(self, module: Any) -> Any:
-        return module.to(self.device).eval().requires_grad_(False)
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -110,36 +98,3 @@ class StableDiffusion(Family):
             if record is not None:
                 record(int(timestep), stepped.pred_original_sample)
         return tensor_to_pixels(self.vae.decode(latents / self.vae.config.scaling_factor).sample)
-
-    def add_adapter(self, settings: Mapping[str, Any]) -> None:
-        present = {name.split(".")[-1] for name, _ in self.denoiser.named_modules()} | {"to_out.0"}
-        absent = [target for target in settings["targets"] if target not in present]
-        if absent:
-            raise UserError(f"lora.targets names '{absent[0]}', which the denoiser does not have; correct the list.")
-        self.denoiser.add_adapter(
-            LoraConfig(
-                r=settings["rank"],
-                lora_alpha=settings["alpha"],
-                target_modules=list(settings["targets"]),
-                init_lora_weights="gaussian",
-            )
-        )
-
-    def save_adapter(self, folder: Path) -> None:
-        self.denoiser.save_lora_adapter(folder, safe_serialization=True, weight_name=ADAPTER_FILE)
-        canonicalise_adapter(folder / ADAPTER_FILE)
-
-    def load_adapter(self, folder: Path) -> None:
-        file, name = folder / ADAPTER_FILE, "default"
-        try:
-            with safe_open(file, framework="pt") as stored:
-                keys = set(stored.keys())
-            self.denoiser.load_lora_adapter(str(folder), prefix=None, weight_name=ADAPTER_FILE, adapter_name=name)
-        except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-            detail = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")
-            raise UserError(f"Adapter '{file}' cannot be loaded ({detail}); train it on this base.") from error
-        # diffusers only warns about weights without a place, and leaves places without weights at random.
-        unmatched = sorted(keys ^ set(get_peft_model_state_dict(self.denoiser, adapter_name=name)))
-        if unmatched:
-            raise UserError(f"Adapter '{file}' and the denoiser differ in '{unmatched[0]}'; train it on this base.")
-        self.denoiser.eval().requires_grad_(False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ import pandas as pd
 import torch
 
 from dmin.seeds import derive_generator, derive_seed
+
+DrawTimesteps = Callable[[int, torch.Generator], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,18 @@ class TrainingBatch:
     dropped: torch.Tensor
 
 
-def draw_batch(count: int, shape: Sequence[int], settings: Mapping[str, Any], step: int) -> TrainingBatch:
-    """Draw step ``step`` (from 0) of a training on ``count`` samples with latents of ``shape``, from its seed alone."""
+def draw_batch(
+    count: int, shape: Sequence[int], settings: Mapping[str, Any], step: int, draw_timesteps: DrawTimesteps
+) -> TrainingBatch:
+    """Draw step ``step`` (from 0) of a training on ``count`` samples with latents of ``shape``, from its seed alone.
+
+    ``draw_timesteps`` is the family's.
+    """
     size, seed = settings["batch_size"], settings["seed"]
     generator = derive_generator(seed, "train", step)
     index = batch_indices(count, size, step, seed)
     noise = torch.randn((size, *shape), generator=generator)
-    timesteps = torch.randint(0, 1000, (size,), generator=generator)
+    timesteps = draw_timesteps(size, generator)
     dropped = torch.rand(size, generator=generator) < settings["prompt_dropout"]
     return TrainingBatch(index, noise, timesteps, dropped)
 
@@ -43,7 +50,9 @@ def batch_indices(count: int, size: int, step: int, seed: int) -> torch.Tensor:
     return torch.stack([orders[int(position) // count][int(position) % count] for position in positions])
 
 
-def training_log(ids: Sequence[str], shape: Sequence[int], settings: Mapping[str, Any]) -> pd.DataFrame:
+def training_log(
+    ids: Sequence[str], shape: Sequence[int], settings: Mapping[str, Any], draw_timesteps: DrawTimesteps
+) -> pd.DataFrame:
     """Return every row that training sees, in order.
 
     Columns: ``step`` (from 1: the update that the row takes part in), ``row`` in its batch, ``sample_id``,
@@ -53,7 +62,7 @@ def training_log(ids: Sequence[str], shape: Sequence[int], settings: Mapping[str
     """
     parts = []
     for step in range(settings["steps"]):
-        batch = draw_batch(len(ids), shape, settings, step)
+        batch = draw_batch(len(ids), shape, settings, step, draw_timesteps)
         parts.append(
             pd.DataFrame(
                 {

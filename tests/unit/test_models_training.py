@@ -1,4 +1,4 @@
-"""Adapter training from files to files, on the tiny pipeline."""
+"""Training from files to files, on the tiny pipeline."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from tiny_pipeline import CPU, LORA, random_samples
 
 from dmin.digests import file_digest
 from dmin.errors import UserError
-from dmin.models import adapter_training
-from dmin.models.adapter_training import train_adapter
+from dmin.models import training
 from dmin.models.encoded import EncodedSamples
 from dmin.models.family import load_family
 from dmin.models.stable_diffusion import StableDiffusion
+from dmin.models.training import train_model
 from dmin.models.training_batch import batch_indices, logged_noise
 
 MODEL = {
+    "finetune": "adapter",
     "lora": LORA,
     "train": {
         "seed": 1,
@@ -33,20 +34,24 @@ MODEL = {
         "warmup_steps": 2,
         "prompt_dropout": 0.3,
         "checkpoints": [3, 5],
+        "accumulation": 1,
+        "checkpointing": False,
+        "precision": "float32",
+        "ema": None,
     },
 }
 
 
 @pytest.fixture(autouse=True)
 def _log_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter_training, "LOG_EVERY", 3)
+    monkeypatch.setattr(training, "LOG_EVERY", 3)
 
 
 def _train(
     base: Mapping[str, Any], samples: Path, folder: Path, model: Mapping[str, Any] = MODEL
 ) -> tuple[bytes, bytes]:
     adapter, curve = folder / "pytorch_lora_weights.safetensors", folder / "training.csv"
-    train_adapter(
+    train_model(
         samples,
         base,
         model,
@@ -76,7 +81,7 @@ def test_files_are_written_and_nothing_else(tiny_base: Mapping[str, Any], tiny_s
     assert list(curve.columns) == ["step", "loss", "learning_rate"]
     assert curve["step"].tolist() == [3, 6, 7]
     facts = json.loads((folder / "model.json").read_text())
-    assert facts["adapter"] == file_digest(adapter) and facts["samples"] == file_digest(tiny_samples)
+    assert facts["weights"] == file_digest(adapter) and facts["samples"] == file_digest(tiny_samples)
     assert facts["parameters"] == sum(value.numel() for value in load_file(adapter).values()) == 7680
     assert facts["lora"] == MODEL["lora"] and facts["train"] == MODEL["train"]
 
