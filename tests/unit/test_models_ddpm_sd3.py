@@ -49,6 +49,7 @@ TRAIN = {
     "checkpointing": False,
     "precision": "float32",
     "ema": None,
+    "checkpoints": [],
 }
 BUILDERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "ddpm": build_ddpm,
@@ -102,7 +103,9 @@ def _train(
 ) -> Path:
     model = {"finetune": finetune, "lora": LORA, "train": {**TRAIN, **train}}
     weights = folder / ("pipeline" if finetune == "full" else "pytorch_lora_weights.safetensors")
-    train_model(samples, base, model, weights, folder / "model.json", folder / "training.csv", "cpu", save_every)
+    checkpoints, log_file = folder / "checkpoints", folder / "training_log.parquet"
+    files = (weights, folder / "model.json", folder / "training.csv")
+    train_model(samples, base, model, *files, "cpu", save_every, checkpoints, log_file)
     return weights
 
 

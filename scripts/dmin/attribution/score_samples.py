@@ -38,7 +38,7 @@ def score_samples(
             range, a score is not finite, or ``top_k`` exceeds the training set.
     """
     entry = find_method(method)
-    if entry.inputs == "gradients":
+    if entry.inputs not in ("nothing", "samples"):
         raise UserError(f"Method {method} reads gradients; score it from the gradient cache.")
     with Meter() as meter:
         train, asked = (read_samples(path, ["id", "subset", *entry.columns]) for path in (samples, queries))
