@@ -13,6 +13,9 @@ report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/methods.smk"
+include: "rules/results.smk"
+include: "rules/planned.smk"
 include: "rules/validation.smk"
 
 

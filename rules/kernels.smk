@@ -1,27 +1,5 @@
 # What the methods built on a ridge kernel show beside their scores: the choice of lambda, and the steps of a journey.
 
-KERNEL_METHODS = ["trak", "dmin_kernel", "dtrak", "dtrak_unit", "journey_trak"]
-
-
-def lambda_sweeps(run):
-    """The sweeps of a run's kernel methods; a choice needs two queries of a subset."""
-    settings = config["runs"][run]
-    if settings["queries"]["per_subset"] < 2:
-        return []
-    return [
-        f"<results>/runs/{run}/influence/{method}/v{v}/lambda.csv"
-        for method in settings["influence"]["methods"]
-        if method in KERNEL_METHODS
-        for v in widths(settings, method)
-    ]
-
-
-def journey_steps(run):
-    settings = config["runs"][run]
-    if "journey_trak" not in settings["influence"]["methods"]:
-        return []
-    return [f"<results>/runs/{run}/influence/journey_trak/v{v}/steps.csv" for v in widths(settings, "journey_trak")]
-
 
 rule sweep_lambda:
     input:

@@ -108,6 +108,10 @@ def _keys(
 def _kind(entry: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     if "enum" in entry:
         return ", ".join(f"`{value}`" for value in entry["enum"])
+    if "const" in entry:
+        return f"`{entry['const']}`"
+    if "anyOf" in entry:
+        return " or ".join(_kind(choice, root) for choice in entry["anyOf"])
     kinds: list[str] = entry["type"] if isinstance(entry["type"], list) else [entry["type"]]
     text = " or ".join(_KINDS.get(kind, kind) for kind in kinds)
     if "items" in entry:

@@ -12,7 +12,10 @@ import pytest
 import yaml
 from checkout import PROJECT, Change, Checkout, micro_config
 
-MODULES = [compile((PROJECT / "rules" / f"{name}.smk").read_text(), name, "exec") for name in ("common", "validation")]
+MODULES = [
+    compile((PROJECT / "rules" / f"{name}.smk").read_text(), name, "exec")
+    for name in ("common", "methods", "results", "validation")
+]
 
 
 def load(config: dict[str, Any]) -> dict[str, Any]:

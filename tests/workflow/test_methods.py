@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def _lists() -> dict[str, Any]:
-    tree = ast.parse((ROOT / "rules" / "common.smk").read_text())
+    tree = ast.parse((ROOT / "rules" / "methods.smk").read_text())
     return {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body
