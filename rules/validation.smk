@@ -54,6 +54,10 @@ def explain(error):
         return f"{where} is {error.instance!r}, but must be of type {wanted}{hint}."
     if error.validator == "enum":
         choices = [str(value) for value in error.validator_value]
+        near = difflib.get_close_matches(str(error.instance), choices, n=3)
+        # A list too long to read is cut to the names that may be meant.
+        if len(choices) > 12 and near:
+            return f"{where} is {error.instance!r}; choose one of those in config/README.md, such as {', '.join(near)}."
         return f"{where} is {error.instance!r}; choose one of {', '.join(choices)}."
     message = error.message.rstrip(".")
     return f"{where}: {message}; correct it as config/README.md describes."

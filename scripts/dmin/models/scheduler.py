@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from dmin.errors import UserError
@@ -14,12 +15,15 @@ def load_scheduler(kind: Any, base: str, revision: str | None, predictions: Sequ
     ``predictions`` are the prediction types that the family's objective has a target for; none for flow matching.
 
     Raises:
+        OSError: the pipeline cannot be reached at all.
         UserError: the pipeline has no scheduler, one of the other sort (flow matching or not), of an unknown
             prediction type, or not of 1,000 training timesteps.
     """
     try:
         config = kind.load_config(base, subfolder="scheduler", revision=revision)
     except OSError as error:
+        if not Path(base).is_dir():
+            raise
         raise UserError(
             f"Base '{base}' has no readable scheduler ({str(error).splitlines()[0].rstrip('.')}); add the folder "
             "scheduler of a pipeline in the diffusers format."
