@@ -33,6 +33,7 @@ wildcard_constraints:
     base=name_pattern("bases"),
     model=name_pattern("models"),
     run=name_pattern("runs"),
+    bank=name_pattern("banks"),
     feature="|".join([*FEATURES, CHECKPOINT_FEATURE]),
     split="train|queries",
     range=r"\d{8}-\d{8}",
@@ -49,6 +50,7 @@ include: "rules/evaluation.smk"
 include: "rules/ablation.smk"
 include: "rules/report.smk"
 include: "rules/comparison.smk"
+include: "rules/retraining.smk"
 include: "rules/plan.smk"
 
 
@@ -71,6 +73,7 @@ localrules:
     explorers,
     comparison,
     ablations,
+    lds,
     base_models,
     plan,
 

@@ -82,6 +82,12 @@ def finetuned(kind):
     return "|".join(names) or "(?!)"
 
 
+def runs_asking(source):
+    """A wildcard constraint that admits the runs whose queries come from one source."""
+    names = [re.escape(name) for name, run in config["runs"].items() if run["queries"]["source"] == source]
+    return "|".join(names) or "(?!)"
+
+
 def weights_of(wildcards):
     """The trained weights that a run asks about: an adapter file, or a pipeline folder."""
     name = run_of(wildcards)["model"]
@@ -91,7 +97,11 @@ def weights_of(wildcards):
 
 def base_files(wildcards):
     """The files of a local base pipeline; none for one on the hub."""
-    folder = Path(base_of(wildcards)["path"])
+    return files_below(base_of(wildcards)["path"])
+
+
+def files_below(path):
+    folder = Path(path)
     return sorted(
         str(path) for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors", ".txt")
     )

@@ -135,6 +135,8 @@ rule generate_queries:
         "<logs>/generate_queries/{run}.log",
     benchmark:
         "<benchmarks>/generate_queries/{run}.tsv"
+    wildcard_constraints:
+        run=runs_asking("generated"),
     conda:
         "../envs/dmin.yaml"
     threads: config["compute"]["threads"]
@@ -143,12 +145,33 @@ rule generate_queries:
         device=config["compute"]["device"],
         batch=config["compute"]["sample_batch"],
     params:
-        queries=section("runs", "{run}", "queries"),
+        queries=lambda w: canonical({key: value for key, value in run_of(w)["queries"].items() if key != "source"}),
         base=lambda w: canonical(base_of(w)),
         subsets=lambda w: [source["name"] for source in dataset_of(run_of(w))["sources"]],
         code=code_digest("generate_queries"),
     script:
         "../scripts/generate_queries.py"
+
+
+rule take_queries:
+    input:
+        lambda w: f"<results>/datasets/{model_of(w)['dataset']}/test.parquet",
+    output:
+        "<run>/queries/queries.parquet",
+    log:
+        "<logs>/take_queries/{run}.log",
+    benchmark:
+        "<benchmarks>/take_queries/{run}.tsv"
+    wildcard_constraints:
+        run=runs_asking("held_out"),
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        queries=lambda w: canonical({key: run_of(w)["queries"][key] for key in ("per_subset", "seed")}),
+        subsets=lambda w: [source["name"] for source in dataset_of(run_of(w))["sources"]],
+        code=code_digest("take_queries"),
+    script:
+        "../scripts/take_queries.py"
 
 
 rule encode_queries:

@@ -154,3 +154,38 @@ def journey_steps(run):
     if "journey_trak" not in settings["influence"]["methods"]:
         return []
     return [f"<results>/runs/{run}/influence/journey_trak/v{v}/steps.csv" for v in widths(settings, "journey_trak")]
+
+
+def bank_of(wildcards):
+    return config["banks"][run_of(wildcards)["lds"]["bank"]]
+
+
+def bank_spans(bank):
+    """The ranges of retrainings that one job each runs."""
+    return shard_ranges(bank["subsets"] * bank["seeds"], bank["per_job"])
+
+
+def bank_losses(wildcards):
+    return [f"<results>/runs/{wildcards.run}/lds/losses/{span}.parquet" for span in bank_spans(bank_of(wildcards))]
+
+
+def scored_methods(run):
+    """The folder of the scores of each method at each width, by (method, width)."""
+    settings, root = config["runs"][run], f"<results>/runs/{run}/influence"
+    folders = {}
+    for method in settings["influence"]["methods"]:
+        if method in SAMPLE_METHODS:
+            folders[method, ""] = f"{root}/{method}"
+        else:
+            folders |= {(method, v): f"{root}/{method}/v{v}" for v in widths(settings, method)}
+    return folders
+
+
+def lds_sweeps(run):
+    settings = config["runs"][run]
+    return [
+        f"<results>/runs/{run}/influence/{method}/v{v}/lds_lambda.csv"
+        for method in settings["influence"]["methods"]
+        if method in KERNEL_METHODS
+        for v in widths(settings, method)
+    ]

@@ -65,7 +65,7 @@ def explain(error):
 
 def drop_nulls(config):
     """Leave out table entries set to null, so that a config can drop what the one below it defines."""
-    for table in ("datasets", "bases", "models", "runs"):
+    for table in ("datasets", "bases", "models", "runs", "banks"):
         if isinstance(config.get(table), dict):
             config[table] = {name: entry for name, entry in config[table].items() if entry is not None}
 
@@ -90,6 +90,11 @@ def validate_config(config):
         check_model(name, model)
     for name, run in config["runs"].items():
         check_run(name, run)
+    for name, bank in config["banks"].items():
+        if bank["model"] not in config["models"]:
+            fail(
+                f"banks.{name}.model is '{bank['model']}', which models does not define; define it or correct the name."
+            )
     for name in config["plan"]["throughput"]:
         if name not in config["runs"]:
             fail(f"plan.throughput names '{name}', which runs does not define; define it or correct the name.")
@@ -195,8 +200,30 @@ def check_run(name, run):
         )
     if gradients["timesteps"]["grid"] == "custom" and not gradients["timesteps"]["custom"]:
         fail(f"{key}.gradients.timesteps.custom is empty; list the timesteps that grid custom stands for.")
+    if "lds" in run:
+        check_lds(key, run)
+    if "journey_trak" in influence["methods"] and run["queries"]["source"] != "generated":
+        fail(
+            f"{key}.influence.methods has journey_trak, which needs the trajectory of a generated image, but "
+            f"queries.source is {run['queries']['source']}; leave the method out or set the source to generated."
+        )
     if "ablation" in run:
         check_ablation(key, run)
+
+
+def check_lds(key, run):
+    name = run["lds"]["bank"]
+    bank = config["banks"].get(name)
+    if bank is None:
+        fail(f"{key}.lds.bank is '{name}', which banks does not define; define it or correct the name.")
+    if bank["model"] != run["model"]:
+        fail(
+            f"{key}.lds.bank is '{name}', a bank of model {bank['model']}, but the run asks about model {run['model']}; "
+            "name a bank of that model."
+        )
+    left = bank["subsets"] - len([number for number in bank["exclude"] if number < bank["subsets"]])
+    if left < 8:
+        fail(f"banks.{name}.exclude leaves {left} of {bank['subsets']} sets, too few for an interval; keep at least 8.")
 
 
 def check_ablation(key, run):

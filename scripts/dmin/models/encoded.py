@@ -32,6 +32,13 @@ class EncodedSamples:
         conditioning = {name: value[start:stop] for name, value in self.conditioning.items()}
         return EncodedSamples(self.ids[start:stop], self.latents[start:stop], conditioning, self.unconditional)
 
+    def take(self, places: Sequence[int]) -> EncodedSamples:
+        """Return the samples at ``places``, in that order."""
+        rows = torch.tensor(places, dtype=torch.long)
+        conditioning = {name: value[rows] for name, value in self.conditioning.items()}
+        ids = [self.ids[place] for place in places]
+        return EncodedSamples(ids, self.latents[rows], conditioning, self.unconditional)
+
     def save(self, path: Path) -> None:
         """Write everything to one safetensors file."""
         tensors = {"latents": self.latents}

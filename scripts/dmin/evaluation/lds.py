@@ -1,0 +1,170 @@
+"""Linear datamodeling score: do the scores of a method foretell what retraining would have done?"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from dmin.data.atomic import write_csv
+from dmin.errors import UserError
+from dmin.evaluation.meter import hardware_label
+from dmin.retraining.sets import read_sets
+from dmin.seeds import derive_seed
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ["method", "v", "query_set", "lds", "low", "high", "seed_agreement", "ceiling", "queries", "sets", "seeds"]
+COLUMNS += ["hardware"]
+FEWEST_SETS = 8
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What retraining did: the loss of every query under every model.
+
+    Attributes:
+        queries: ids of the queries.
+        sets: numbers of the sets, in the order of the rows of ``losses``.
+        losses: ``[sets, seeds, queries]``.
+    """
+
+    queries: list[str]
+    sets: list[int]
+    losses: np.ndarray
+
+    @classmethod
+    def read(cls, parts: Sequence[Path]) -> Retrained:
+        """Read what :func:`measure_losses` wrote.
+
+        Raises:
+            UserError: fewer than 8 sets are left, or a retraining is missing.
+        """
+        table = pd.concat([pd.read_parquet(part) for part in parts])
+        cube = table.pivot_table(index=["set", "repeat"], columns="query_id", values="loss", sort=True)
+        sets, repeats = (sorted(set(cube.index.get_level_values(level))) for level in ("set", "repeat"))
+        if len(sets) < FEWEST_SETS:
+            raise UserError(
+                f"{len(sets)} retrained sets are too few for an interval; set the bank's subsets so that at least "
+                f"{FEWEST_SETS} are left."
+            )
+        if len(cube) < len(sets) * len(repeats) or cube.isna().any(axis=None):
+            raise UserError("The losses of a retraining are missing; delete the run's folder lds and run again.")
+        return cls(list(cube.columns), sets, cube.to_numpy().reshape(len(sets), len(repeats), -1))
+
+    @property
+    def target(self) -> np.ndarray:
+        """What scores foretell: minus the loss, mean over seeds, ``[queries, sets]``; larger is better."""
+        return -self.losses.mean(axis=1).T
+
+
+def rank_rows(values: np.ndarray) -> np.ndarray:
+    """Return the ranks within each row, centred and of unit length; a constant row gives zeros."""
+    ranks = rankdata(values, axis=-1)
+    ranks -= ranks.mean(axis=-1, keepdims=True)
+    length = np.linalg.norm(ranks, axis=-1, keepdims=True)
+    return np.divide(ranks, length, out=np.zeros_like(ranks), where=length > 0)
+
+
+def spearman_rows(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return Spearman's correlation of each row of ``left [q, s]`` with that of ``right``; 0 where one is constant."""
+    result: np.ndarray = (rank_rows(left) * rank_rows(right)).sum(axis=-1)
+    return result
+
+
+def predict_sets(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Return what scores ``[queries, train]`` foretell of every set: the sum over its members, ``[queries, sets]``."""
+    return scores.astype(np.float64) @ member.T.astype(np.float64)
+
+
+def noise_ceiling(losses: np.ndarray) -> tuple[float, float]:
+    """Return how well seeds agree on the sets, and what a perfect method could reach; NaN with a single seed.
+
+    The first is Spearman's correlation between two seeds, the mean over pairs and queries, ``r``. The second is the
+    correlation of the mean over ``n`` seeds with what infinitely many would give, ``sqrt(n r / (1 + (n - 1) r))``
+    (Spearman and Brown).
+
+    Args:
+        losses: ``[sets, seeds, queries]``.
+    """
+    seeds = losses.shape[1]
+    if seeds == 1:
+        return float("nan"), float("nan")
+    pairs = [(a, b) for a in range(seeds) for b in range(a)]
+    agreement = float(np.mean([spearman_rows(losses[:, a].T, losses[:, b].T).mean() for a, b in pairs]))
+    shared = max(agreement, 0.0)
+    return agreement, float(np.sqrt(seeds * shared / (1 + (seeds - 1) * shared)))
+
+
+def resampled_lds(predicted: np.ndarray, target: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Return the LDS ``[resamples]`` of resamples, with replacement, of both queries and sets.
+
+    All methods share the same resamples.
+    """
+    values = np.empty(resamples)
+    for number in range(resamples):
+        generator = np.random.default_rng(derive_seed(seed, "lds", number))
+        sets = generator.integers(0, target.shape[1], target.shape[1])
+        queries = generator.integers(0, target.shape[0], target.shape[0])
+        values[number] = spearman_rows(predicted[queries][:, sets], target[queries][:, sets]).mean()
+    return values
+
+
+def read_scores(scores: Path, queries: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Return a method's scores of ``queries``, ``[queries, train]``, and the training ids.
+
+    Raises:
+        UserError: a query was not scored.
+    """
+    description = json.loads(scores.with_suffix(".json").read_text(encoding="utf-8"))
+    places = {name: place for place, name in enumerate(description["queries"])}
+    missing = [name for name in queries if name not in places]
+    if missing:
+        raise UserError(f"'{scores}' has no scores of query '{missing[0]}'; make both from the same queries.")
+    return np.load(scores, allow_pickle=False)[[places[name] for name in queries]], description["train"]
+
+
+def evaluate_lds(
+    losses: Sequence[Path],
+    sets: Path,
+    scores: Mapping[tuple[str, str], Path],
+    query_set: str,
+    config: Mapping[str, Any],
+    out: Path,
+) -> None:
+    """Write the LDS of every method, with its interval, the noise ceiling and the hardware.
+
+    LDS is Spearman's correlation, over the sets, between the sum of a query's scores over the set and minus its loss
+    under the model trained on it, averaged over queries; in -1..1, 0 for chance. Source: TRAK, D-TRAK.
+
+    Args:
+        losses: see :func:`measure_losses`.
+        sets: see :func:`write_sets`.
+        scores: score files by method and width.
+        query_set: ``generated`` or ``held_out``.
+        config: ``bootstrap, confidence, seed``.
+
+    Raises:
+        UserError: as :meth:`Retrained.read` and :func:`read_scores`.
+    """
+    found = Retrained.read(losses)
+    agreement, ceiling = noise_ceiling(found.losses)
+    tails, rows = [50 * (1 - config["confidence"]), 50 * (1 + config["confidence"])], []
+    for (method, v), path in scores.items():
+        values, train = read_scores(path, found.queries)
+        predicted = predict_sets(values, read_sets(sets, train)[found.sets])
+        low, high = np.percentile(
+            resampled_lds(predicted, found.target, config["bootstrap"], config["seed"]), tails
+        ).tolist()
+        lds = float(spearman_rows(predicted, found.target).mean())
+        log.info("%s v=%s: LDS %.3f (%.3f to %.3f), ceiling %.3f", method, v, lds, low, high, ceiling)
+        facts = [method, v, query_set, lds, low, high, agreement, ceiling]
+        rows.append([*facts, len(found.queries), len(found.sets), found.losses.shape[1], hardware_label()])
+    write_csv(pd.DataFrame(rows, columns=COLUMNS), out)

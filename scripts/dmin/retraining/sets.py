@@ -1,0 +1,86 @@
+"""Which training samples each retraining sees."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dmin.attribution.subsets import read_subsets
+from dmin.data.atomic import write_parquet
+from dmin.errors import UserError
+from dmin.seeds import derive_seed
+
+log = logging.getLogger(__name__)
+
+
+def draw_sets(strata: Sequence[str], count: int, fraction: float, seed: int) -> np.ndarray:
+    """Draw ``count`` random sets of a ``fraction`` of the samples, the same share of every stratum.
+
+    Set ``s`` depends on the seed and ``s`` alone, so more sets keep the first ones.
+
+    Args:
+        strata: the stratum of every sample ``[n]``.
+
+    Returns:
+        Boolean ``[count, n]``, true where a sample is in a set.
+
+    Raises:
+        UserError: a stratum would be empty or whole in a set, or two sets are equal.
+    """
+    places = {name: np.flatnonzero(np.asarray(strata) == name) for name in sorted(set(strata))}
+    sizes = {name: math.floor(Fraction(str(fraction)) * len(rows)) for name, rows in places.items()}
+    for name, size in sizes.items():
+        if not 0 < size < len(places[name]):
+            raise UserError(
+                f"Subset '{name}' has {len(places[name])} training samples, of which fraction {fraction} leaves {size} to "
+                "a retraining; give it more rows or change fraction."
+            )
+    member = np.zeros((count, len(strata)), dtype=bool)
+    for number in range(count):
+        generator = np.random.default_rng(derive_seed(seed, "set", number))
+        for name, rows in places.items():
+            member[number, generator.choice(rows, sizes[name], replace=False)] = True
+    if len(np.unique(member, axis=0)) < count:
+        raise UserError(
+            f"Of {count} random sets of {len(strata)} samples two are equal, so one would be judged by itself; take "
+            "more samples or fewer sets."
+        )
+    return member
+
+
+def write_sets(samples: Path, config: Mapping[str, Any], out: Path) -> None:
+    """Draw the sets of a bank; parquet with a row ``set, id`` for every member.
+
+    Args:
+        samples: the training table.
+        config: ``subsets, fraction, seed``.
+    """
+    subsets = read_subsets([samples])
+    ids = list(subsets)
+    member = draw_sets(list(subsets.values()), config["subsets"], config["fraction"], config["seed"])
+    sets, rows = np.nonzero(member)
+    write_parquet(pd.DataFrame({"set": sets, "id": [ids[row] for row in rows]}), out)
+    log.info("%d sets of %d of %d samples", len(member), int(member[0].sum()), len(ids))
+
+
+def read_sets(path: Path, ids: Sequence[str]) -> np.ndarray:
+    """Return the sets of a file as boolean ``[sets, ids]``.
+
+    Raises:
+        UserError: a set has a sample that is not among ``ids``.
+    """
+    table = pd.read_parquet(path)
+    places = {name: place for place, name in enumerate(ids)}
+    unknown = sorted(set(table["id"]) - set(places))
+    if unknown:
+        raise UserError(f"'{path}' has the sample '{unknown[0]}', which was not scored; make both from one data set.")
+    member = np.zeros((int(table["set"].max()) + 1, len(ids)), dtype=bool)
+    member[table["set"], table["id"].map(places)] = True
+    return member
