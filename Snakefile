@@ -72,6 +72,7 @@ localrules:
     comparison,
     ablations,
     base_models,
+    classifiers,
     plan,
 
 

@@ -37,8 +37,18 @@ def dataset_of(run):
     return config["datasets"][config["models"][run["model"]]["dataset"]]
 
 
+def subsets_of(dataset):
+    """The names of the subsets of a data set: its classes, or its sources."""
+    return dataset["classes"] or [source["name"] for source in dataset["sources"]]
+
+
 def query_count(run):
-    return run["queries"]["per_subset"] * len(dataset_of(run)["sources"])
+    return run["queries"]["per_subset"] * len(subsets_of(dataset_of(run)))
+
+
+def candidate_count(run):
+    """Images that are generated so that per_subset of each class pass the classifier."""
+    return math.ceil(query_count(run) * Fraction(str(run["queries"]["classifier"]["oversample"])))
 
 
 def canonical(value):
@@ -79,6 +89,12 @@ def base_of(wildcards):
 def finetuned(kind):
     """A wildcard constraint that admits the models of one kind of fine-tuning."""
     names = [re.escape(name) for name, model in config["models"].items() if model["finetune"] == kind]
+    return "|".join(names) or "(?!)"
+
+
+def runs_with_classifier(wanted):
+    """A wildcard constraint that admits the runs whose generated images a classifier labels, or all others."""
+    names = [re.escape(name) for name, run in config["runs"].items() if bool(run["queries"]["classifier"]) == wanted]
     return "|".join(names) or "(?!)"
 
 

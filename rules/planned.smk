@@ -15,7 +15,7 @@ def planned_jobs(name):
     }
     if sketches:
         jobs += 1 + planned_gradient_jobs(name) + len(sketches)
-    return jobs + ("journey_trak" in run["influence"]["methods"])
+    return jobs + ("journey_trak" in run["influence"]["methods"]) + bool(run["queries"]["classifier"])
 
 
 def planned_gradient_jobs(name):
