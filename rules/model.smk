@@ -202,7 +202,7 @@ rule generate_candidates:
         batch=config["compute"]["sample_batch"],
     params:
         queries=lambda w: canonical({key: run_of(w)["queries"][key] for key in ("steps", "guidance", "seed")}),
-        count=lambda w: candidate_count(run_of(w)),
+        candidates=lambda w: candidate_count(run_of(w)),
         base=lambda w: canonical(base_of(w)),
         code=code_digest("generate_candidates"),
     script:

@@ -9,7 +9,7 @@ with job(snakemake):
         Path(snakemake.input.weights),
         snakemake.params.base,
         snakemake.params.queries,
-        snakemake.params.count,
+        snakemake.params.candidates,
         Path(snakemake.output[0]),
         snakemake.resources.device,
         snakemake.resources.batch,
