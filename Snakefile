@@ -75,6 +75,7 @@ localrules:
     ablations,
     lds,
     base_models,
+    classifiers,
     plan,
 
 

@@ -37,8 +37,18 @@ def dataset_of(run):
     return config["datasets"][config["models"][run["model"]]["dataset"]]
 
 
+def subsets_of(dataset):
+    """The names of the subsets of a data set: its classes, or its sources."""
+    return dataset["classes"] or [source["name"] for source in dataset["sources"]]
+
+
 def query_count(run):
-    return run["queries"]["per_subset"] * len(dataset_of(run)["sources"])
+    return run["queries"]["per_subset"] * len(subsets_of(dataset_of(run)))
+
+
+def candidate_count(run):
+    """Images that are generated so that per_subset of each class pass the classifier."""
+    return math.ceil(query_count(run) * Fraction(str(run["queries"]["classifier"]["oversample"])))
 
 
 def canonical(value):
@@ -82,9 +92,15 @@ def finetuned(kind):
     return "|".join(names) or "(?!)"
 
 
-def runs_asking(source):
-    """A wildcard constraint that admits the runs whose queries come from one source."""
-    names = [re.escape(name) for name, run in config["runs"].items() if run["queries"]["source"] == source]
+def query_kind(run):
+    """Where the queries of a run come from: generated, classified (generated and labelled by a classifier) or held_out."""
+    queries = run["queries"]
+    return "classified" if queries["source"] == "generated" and queries["classifier"] else queries["source"]
+
+
+def runs_asking(kind):
+    """A wildcard constraint that admits the runs whose queries are of one kind."""
+    names = [re.escape(name) for name, run in config["runs"].items() if query_kind(run) == kind]
     return "|".join(names) or "(?!)"
 
 

@@ -98,7 +98,7 @@ rule comparison:
             for name in [
                 "main_table",
                 "rank_agreement",
-                *(f"methods/{source['name']}" for source in dataset_of(settings)["sources"]),
+                *(f"methods/{subset}" for subset in subsets_of(dataset_of(settings))),
             ]
             for suffix in ("svg", "png")
         ],

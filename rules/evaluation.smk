@@ -135,3 +135,8 @@ rule tables:
                 "hubness",
             ],
         ),
+        [
+            f"<results>/runs/{run}/tables/query_labels.csv"
+            for run, settings in config["runs"].items()
+            if query_kind(settings) == "classified"
+        ],

@@ -33,6 +33,33 @@ rule base_models:
         expand("<results>/bases/{base}", base=config["base_training"]),
 
 
+rule train_classifier:
+    input:
+        lambda w: [config["classifier_training"][w.classifier][split] for split in ("train", "test")],
+    output:
+        weights="<results>/classifiers/{classifier}/classifier.safetensors",
+        description="<results>/classifiers/{classifier}/classifier.json",
+    log:
+        "<logs>/train_classifier/{classifier}.log",
+    benchmark:
+        "<benchmarks>/train_classifier/{classifier}.tsv"
+    wildcard_constraints:
+        classifier=name_pattern("classifier_training"),
+    conda:
+        "../envs/dmin.yaml"
+    threads: config["compute"]["threads"]
+    params:
+        settings=section("classifier_training", "{classifier}"),
+        code=code_digest("train_classifier"),
+    script:
+        "../scripts/train_classifier.py"
+
+
+rule classifiers:
+    input:
+        expand("<results>/classifiers/{classifier}/classifier.json", classifier=config["classifier_training"]),
+
+
 rule encode_samples:
     input:
         samples="<results>/datasets/{dataset}/train.parquet",
@@ -130,7 +157,8 @@ rule generate_queries:
         weights=weights_of,
         base=base_files,
     output:
-        "<run>/queries/queries.parquet",
+        # Spelled out: a constraint does not reach a wildcard inside a path variable.
+        "<results>/runs/{run}/queries/queries.parquet",
     log:
         "<logs>/generate_queries/{run}.log",
     benchmark:
@@ -145,9 +173,11 @@ rule generate_queries:
         device=config["compute"]["device"],
         batch=config["compute"]["sample_batch"],
     params:
-        queries=lambda w: canonical({key: value for key, value in run_of(w)["queries"].items() if key != "source"}),
+        queries=lambda w: canonical(
+            {key: value for key, value in run_of(w)["queries"].items() if key not in ("source", "classifier")}
+        ),
         base=lambda w: canonical(base_of(w)),
-        subsets=lambda w: [source["name"] for source in dataset_of(run_of(w))["sources"]],
+        subsets=lambda w: subsets_of(dataset_of(run_of(w))),
         code=code_digest("generate_queries"),
     script:
         "../scripts/generate_queries.py"
@@ -157,7 +187,7 @@ rule take_queries:
     input:
         lambda w: f"<results>/datasets/{model_of(w)['dataset']}/test.parquet",
     output:
-        "<run>/queries/queries.parquet",
+        "<results>/runs/{run}/queries/queries.parquet",
     log:
         "<logs>/take_queries/{run}.log",
     benchmark:
@@ -168,10 +198,70 @@ rule take_queries:
         "../envs/dmin.yaml"
     params:
         queries=lambda w: canonical({key: run_of(w)["queries"][key] for key in ("per_subset", "seed")}),
-        subsets=lambda w: [source["name"] for source in dataset_of(run_of(w))["sources"]],
+        subsets=lambda w: subsets_of(dataset_of(run_of(w))),
         code=code_digest("take_queries"),
     script:
         "../scripts/take_queries.py"
+
+
+rule generate_candidates:
+    input:
+        test=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/test.parquet",
+        weights=weights_of,
+        base=base_files,
+    output:
+        "<run>/queries/candidates.parquet",
+    log:
+        "<logs>/generate_candidates/{run}.log",
+    benchmark:
+        "<benchmarks>/generate_candidates/{run}.tsv"
+    wildcard_constraints:
+        run=runs_asking("classified"),
+    conda:
+        "../envs/dmin.yaml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=gpus(),
+        device=config["compute"]["device"],
+        batch=config["compute"]["sample_batch"],
+    params:
+        queries=lambda w: canonical({key: run_of(w)["queries"][key] for key in ("steps", "guidance", "seed")}),
+        candidates=lambda w: candidate_count(run_of(w)),
+        base=lambda w: canonical(base_of(w)),
+        code=code_digest("generate_candidates"),
+    script:
+        "../scripts/generate_candidates.py"
+
+
+rule label_queries:
+    input:
+        candidates="<run>/queries/candidates.parquet",
+        classifier=lambda w: run_of(w)["queries"]["classifier"]["path"],
+        description=lambda w: str(Path(run_of(w)["queries"]["classifier"]["path"]).with_suffix(".json")),
+    output:
+        queries="<results>/runs/{run}/queries/queries.parquet",
+        labels=report(
+            "<results>/runs/{run}/tables/query_labels.csv",
+            caption="../report/query_labels.rst",
+            category="Tables",
+            labels={"run": "{run}", "table": "labelled queries"},
+        ),
+    log:
+        "<logs>/label_queries/{run}.log",
+    benchmark:
+        "<benchmarks>/label_queries/{run}.tsv"
+    wildcard_constraints:
+        run=runs_asking("classified"),
+    conda:
+        "../envs/dmin.yaml"
+    threads: config["compute"]["threads"]
+    params:
+        confidence=lambda w: run_of(w)["queries"]["classifier"]["confidence"],
+        per_subset=lambda w: run_of(w)["queries"]["per_subset"],
+        subsets=lambda w: subsets_of(dataset_of(run_of(w))),
+        code=code_digest("label_queries"),
+    script:
+        "../scripts/label_queries.py"
 
 
 rule encode_queries:

@@ -171,9 +171,9 @@ rule figures:
                 *(["retrieval"] if "dmin" in settings["influence"]["methods"] else []),
                 *(f"scores/{method}-v{shown_width(run, method)}" for method in gradient_methods(settings)),
                 *(
-                    f"gallery/{method}-v{shown_width(run, method)}/{source['name']}"
+                    f"gallery/{method}-v{shown_width(run, method)}/{subset}"
                     for method in gradient_methods(settings)[:1]
-                    for source in dataset_of(settings)["sources"]
+                    for subset in subsets_of(dataset_of(settings))
                 ),
             ]
             for suffix in ("svg", "png")

@@ -131,6 +131,11 @@ def check_dataset(name, dataset):
             fail(
                 f"{key}: path '{source['path']}' does not exist; correct it (it is relative to the working directory)."
             )
+        if dataset["classes"] and source["label_column"] is None:
+            fail(f"{key}: label_column is null, but the data set has classes; name the column that holds them.")
+    for label in dataset["classes"] or []:
+        if label in ("noise", "mean", "all"):
+            fail(f"datasets.{name}.classes has '{label}', which is reserved; choose another.")
     copies, total, train = split_counts(dataset)
     if train < 1 or train == total:
         fail(
@@ -192,6 +197,7 @@ def check_run(name, run):
         )
     if gradients["objective"] == "reference" and config["bases"][model["base"]]["family"] != "stable_diffusion_3":
         fail(f"{key}.gradients.objective is reference, which only stable_diffusion_3 has; set it to training.")
+    check_classifier(key, run)
     timesteps, base = gradients["timesteps"], config["bases"][config["models"][run["model"]]["base"]]
     if timesteps["grid"] == "dmin_cubic" and repeats_timesteps(timesteps["count"], base["family"]):
         fail(
@@ -224,6 +230,32 @@ def check_lds(key, run):
     left = bank["subsets"] - len([number for number in bank["exclude"] if number < bank["subsets"]])
     if left < 8:
         fail(f"banks.{name}.exclude leaves {left} of {bank['subsets']} sets, too few for an interval; keep at least 8.")
+
+
+def check_classifier(key, run):
+    if run["queries"]["source"] == "held_out":
+        return
+    classifier, model = run["queries"]["classifier"], config["models"][run["model"]]
+    classes = config["datasets"][model["dataset"]]["classes"]
+    if classes and not classifier and config["bases"][model["base"]]["family"] == "ddpm":
+        fail(
+            f"{key}.queries.classifier is null, but model {run['model']} is unconditional and data set {model['dataset']} "
+            "has classes, which nothing else tells of a generated image; name a classifier."
+        )
+    if not classifier:
+        return
+    if not classes:
+        fail(
+            f"{key}.queries.classifier is set, but data set {model['dataset']} has no classes; list them in "
+            f"datasets.{model['dataset']}.classes or set the classifier to null."
+        )
+    path = Path(classifier["path"])
+    for file in (path, path.with_suffix(".json")):
+        if not file.is_file():
+            fail(
+                f"{key}.queries.classifier.path is '{path}', but the file '{file}' does not exist; correct it (it is "
+                "relative to the working directory)."
+            )
 
 
 def check_ablation(key, run):

@@ -64,19 +64,21 @@ def assemble_dataset(
     Args:
         sources: source parquet files by name.
         config: ``size``, ``noise`` (``fraction`` and ``std`` of the 0..1 range),
-            ``train_fraction``, ``seed``.
+            ``train_fraction``, ``seed``, and ``classes``: the labels that are the subsets, or null where each source is
+            a subset.
         train, test: parquet files to make, columns ``id, subset, prompt, label, origin, image{bytes,path}``.
         summary: JSON file to make with ``fingerprint, size, seed, counts`` (per split and subset).
 
     Raises:
-        UserError: a source name is reserved, a file is damaged, an image unreadable, or a split lacks a subset.
+        UserError: a source name is reserved, a file is damaged, an image unreadable, a label is not among the classes,
+            or a split lacks a subset.
     """
     _check_names(sources)
     size, seed = int(config["size"]), int(config["seed"])
     rows, cut = _plan_rows(sources, config)
     order = np.random.default_rng(derive_seed(seed, "shuffle")).permutation(len(rows))
     splits = {"train": [rows[i] for i in order[:cut]], "test": [rows[i] for i in order[cut:]]}
-    _check_splits(sources, splits)
+    _check_splits(config.get("classes") or list(sources), splits)
 
     copied = {row.original for row in rows if row.subset == NOISE_SUBSET}
     std = float(config["noise"]["std"])
@@ -144,7 +146,8 @@ def _plan_rows(sources: Mapping[str, Path], config: Mapping[str, Any]) -> tuple[
     rows: list[_Row] = []
     for name in sources:
         for number, row in enumerate(iter_samples(sources[name], ("prompt", "label", "origin"))):
-            rows.append(_Row(f"{name}/{number}", name, row["prompt"], row["label"], row["origin"], len(rows)))
+            subset = _subset(name, number, row["label"], config.get("classes"))
+            rows.append(_Row(f"{name}/{number}", subset, row["prompt"], row["label"], row["origin"], len(rows)))
     copies, _, cut = split_counts(len(rows), config["noise"]["fraction"], config["train_fraction"])
     generator = np.random.default_rng(derive_seed(int(config["seed"]), "noise copies"))
     for place in sorted(generator.choice(len(rows), copies, replace=False).tolist()):
@@ -153,12 +156,24 @@ def _plan_rows(sources: Mapping[str, Path], config: Mapping[str, Any]) -> tuple[
     return rows, cut
 
 
-def _check_splits(sources: Mapping[str, Path], splits: Mapping[str, Sequence[_Row]]) -> None:
+def _subset(source: str, number: int, label: str | None, classes: Sequence[str] | None) -> str:
+    """Return the subset of a row: its label where the data set has classes, else its source."""
+    if classes is None:
+        return source
+    if label not in classes:
+        raise UserError(
+            f"Source '{source}' has the label '{label}' in row {number}, which the data set's classes do not list; add "
+            "it to classes, or set label_column to the column of the classes."
+        )
+    return label
+
+
+def _check_splits(subsets: Sequence[str], splits: Mapping[str, Sequence[_Row]]) -> None:
     for split, part in splits.items():
-        missing = sorted(set(sources) - {row.subset for row in part})
+        missing = sorted(set(subsets) - {row.subset for row in part})
         if missing:
             raise UserError(
-                f"Source '{missing[0]}' has no row in the {split} split ({len(part)} rows in all); give it more rows "
+                f"Subset '{missing[0]}' has no row in the {split} split ({len(part)} rows in all); give it more rows "
                 "or change train_fraction."
             )
 

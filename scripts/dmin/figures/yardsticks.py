@@ -21,8 +21,8 @@ _DETECTION = ("method", "v", "backend", "subset", "k", "rate", "low", "high", "c
 def plot_yardsticks(lds: pd.DataFrame, detection: pd.DataFrame) -> Figure:
     """Draw LDS and the detection rate at the smallest k with their intervals, a row per method and width.
 
-    Rows are sorted by LDS. The dashed line is the noise ceiling of LDS, where there are two seeds, and the chance of the
-    detection rate; the thin line is zero.
+    Rows are sorted by LDS. The dashed line is the noise ceiling of LDS, where there are two seeds, and the chance of
+    the detection rate; the thin line is zero.
 
     Args:
         lds: columns ``method, v, query_set, lds, low, high, ceiling``.

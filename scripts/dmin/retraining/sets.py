@@ -39,8 +39,8 @@ def draw_sets(strata: Sequence[str], count: int, fraction: float, seed: int) -> 
     for name, size in sizes.items():
         if not 0 < size < len(places[name]):
             raise UserError(
-                f"Subset '{name}' has {len(places[name])} training samples, of which fraction {fraction} leaves {size} to "
-                "a retraining; give it more rows or change fraction."
+                f"Subset '{name}' has {len(places[name])} training samples, of which fraction {fraction} leaves {size} "
+                "to a retraining; give it more rows or change fraction."
             )
     member = np.zeros((count, len(strata)), dtype=bool)
     for number in range(count):

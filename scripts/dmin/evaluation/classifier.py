@@ -1,0 +1,109 @@
+"""A small classifier of grey images, which tells the class of a generated image."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+
+from dmin.errors import UserError
+
+
+class ClassifierNetwork(nn.Module):
+    """Three convolutions with batch normalisation and pooling, then one linear layer over all places.
+
+    Args:
+        size: side of the images in pixels.
+        classes: number of classes.
+        channels: channels of the three convolutions.
+    """
+
+    def __init__(self, size: int, classes: int, channels: tuple[int, int, int]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for number, (before, after) in enumerate(zip((1, *channels), channels, strict=False)):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+            if number < 2:
+                layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(0.3)
+        self.head = nn.Linear(channels[-1] * (size // 4) ** 2, classes)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return logits ``[batch, classes]`` of ``pixels [batch, 1, size, size]`` in [-1, 1]."""
+        logits: torch.Tensor = self.head(self.dropout(self.features(pixels).flatten(1)))
+        return logits
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained network in eval mode, the names of its classes in order, and the side of its images."""
+
+    network: ClassifierNetwork
+    classes: tuple[str, ...]
+    size: int
+
+    @torch.no_grad()
+    def classify(self, images: np.ndarray, batch: int = 500) -> tuple[np.ndarray, np.ndarray]:
+        """Classify images, colour ones by their mean over channels.
+
+        Args:
+            images: uint8 ``[images, size, size, channels]``.
+
+        Returns:
+            The class of each image as its name ``[images]``, and the probability given to it, float32 ``[images]``.
+
+        Raises:
+            UserError: the images are not of the classifier's size.
+        """
+        if images.shape[1:3] != (self.size, self.size):
+            raise UserError(
+                f"Images of {images.shape[1]} x {images.shape[2]} px do not fit the classifier; set the data set's "
+                f"size to {self.size}, or queries.classifier.path to a classifier of this size."
+            )
+        pixels = to_pixels(images)
+        parts = [F.softmax(self.network(part), dim=1) for part in pixels.split(batch)]
+        confidence, found = torch.cat(parts).max(dim=1)
+        return np.array(self.classes)[found.numpy()], confidence.numpy()
+
+
+def to_pixels(images: np.ndarray) -> torch.Tensor:
+    """Return uint8 images ``[n, size, size, channels]`` as grey pixels ``[n, 1, size, size]`` in [-1, 1]."""
+    return torch.from_numpy(images).float().mean(dim=-1).unsqueeze(1) / 127.5 - 1
+
+
+def description_of(weights: Path) -> Path:
+    """Return the JSON file that describes a file of weights."""
+    return weights.with_suffix(".json")
+
+
+def load_classifier(weights: Path) -> Classifier:
+    """Load a classifier: safetensors ``weights`` and the JSON file beside them with ``classes, size, channels``.
+
+    Raises:
+        UserError: a file is missing, or the two do not fit.
+    """
+    facts: dict[str, Any]
+    try:
+        facts = json.loads(description_of(weights).read_text())
+        classes, size = tuple(facts["classes"]), int(facts["size"])
+        network = ClassifierNetwork(size, len(classes), tuple(facts["channels"]))
+        network.load_state_dict(load_file(weights))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"File '{error.filename or weights}' does not exist; set queries.classifier.path to a classifier's "
+            "weights, with its JSON file beside them."
+        ) from error
+    except Exception as error:
+        raise UserError(
+            f"Classifier '{weights}' cannot be loaded ({str(error).splitlines()[0]}); make it again with the target "
+            "classifiers."
+        ) from error
+    return Classifier(network.float().eval(), classes, size)

@@ -1,0 +1,114 @@
+"""The class of each generated image, told by a classifier."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dmin.data.atomic import write_csv
+from dmin.data.samples import read_samples, sample_pixels, write_samples
+from dmin.errors import UserError
+from dmin.evaluation.classifier import load_classifier
+
+log = logging.getLogger(__name__)
+
+
+def label_queries(
+    candidates: Path,
+    classifier: Path,
+    subsets: Sequence[str],
+    per_subset: int,
+    confidence: float,
+    queries: Path,
+    labels: Path,
+) -> None:
+    """Write the first ``per_subset`` candidates of each class as queries, and how many were told and dropped.
+
+    ``queries`` has the columns ``id, subset, prompt, seed, image``, class by class; ``labels`` those of
+    :func:`tally`.
+
+    Raises:
+        UserError: the classifier lacks a class, or a class has too few candidates.
+    """
+    known = load_classifier(classifier)
+    missing = [name for name in subsets if name not in known.classes]
+    if missing:
+        raise UserError(
+            f"The classifier '{classifier}' does not tell the class '{missing[0]}' of the data set; it tells "
+            f"{', '.join(known.classes)}: correct the data set's classes or queries.classifier.path."
+        )
+    table = read_samples(candidates)
+    found, sure = known.classify(sample_pixels(table))
+    chosen = choose_queries(found, sure, subsets, per_subset, confidence)
+    counts = tally(found, sure, subsets, per_subset, confidence)
+    total = counts.iloc[-1]
+    log.info(
+        "%d of %d images dropped below confidence %s (%.1f %%), %d kept",
+        total["dropped"],
+        total["images"],
+        confidence,
+        100 * total["dropped"] / total["images"],
+        total["kept"],
+    )
+    rows = [
+        (f"query/{name}/{number:04d}", name, place) for name in subsets for number, place in enumerate(chosen[name])
+    ]
+    kept = table.iloc[[place for _, _, place in rows]].reset_index(drop=True)
+    kept["id"], kept["subset"] = [name for name, _, _ in rows], [subset for _, subset, _ in rows]
+    write_csv(counts, labels)
+    write_samples(kept[["id", "subset", "prompt", "seed", "image"]], queries)
+
+
+def choose_queries(
+    found: np.ndarray, sure: np.ndarray, subsets: Sequence[str], per_subset: int, confidence: float
+) -> dict[str, list[int]]:
+    """Return the places of the first ``per_subset`` images of each class with at least ``confidence``.
+
+    Args:
+        found: class of each image ``[images]``.
+        sure: probability given to it ``[images]``.
+
+    Raises:
+        UserError: a class has fewer.
+    """
+    chosen = {name: np.flatnonzero((found == name) & (sure >= confidence)) for name in subsets}
+    short = min(subsets, key=lambda name: len(chosen[name]))
+    passed = len(chosen[short])
+    if passed < per_subset:
+        advice = f"by {math.ceil(10 * per_subset / passed) / 10} times or more" if passed else "or train longer"
+        raise UserError(
+            f"Class '{short}' has {passed} of {len(found)} generated images at confidence {confidence} or above, and "
+            f"queries.per_subset asks for {per_subset}; raise queries.classifier.oversample {advice}, or lower "
+            "queries.per_subset."
+        )
+    return {name: places[:per_subset].tolist() for name, places in chosen.items()}
+
+
+def tally(
+    found: np.ndarray, sure: np.ndarray, subsets: Sequence[str], per_subset: int, confidence: float
+) -> pd.DataFrame:
+    """Count the images told as each class, and over ``all`` images, those of classes not asked about included.
+
+    Columns: ``subset``; ``images`` told so; ``dropped`` of them, below ``confidence``; ``dropped_share``; ``kept`` as
+    queries; ``confidence``, the mean probability of the class.
+    """
+    rows = []
+    for name in (*subsets, "all"):
+        mine = np.ones(len(found), bool) if name == "all" else found == name
+        dropped = int((sure[mine] < confidence).sum())
+        rows.append(
+            {
+                "subset": name,
+                "images": int(mine.sum()),
+                "dropped": dropped,
+                "dropped_share": dropped / max(int(mine.sum()), 1),
+                "kept": per_subset * (len(subsets) if name == "all" else 1),
+                "confidence": float(sure[mine].mean()) if mine.any() else 0.0,
+            }
+        )
+    return pd.DataFrame(rows)
