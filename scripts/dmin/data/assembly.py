@@ -160,7 +160,7 @@ def _subset(source: str, number: int, label: str | None, classes: Sequence[str] 
     """Return the subset of a row: its label where the data set has classes, else its source."""
     if classes is None:
         return source
-    if label not in classes:
+    if label is None or label not in classes:
         raise UserError(
             f"Source '{source}' has the label '{label}' in row {number}, which the data set's classes do not list; add "
             "it to classes, or set label_column to the column of the classes."

@@ -52,23 +52,17 @@ class Classifier:
 
     @torch.no_grad()
     def classify(self, images: np.ndarray, batch: int = 500) -> tuple[np.ndarray, np.ndarray]:
-        """Classify images, colour ones by their mean over channels.
+        """Classify images, colour ones by their mean over channels, of another size resized (bicubic).
 
         Args:
-            images: uint8 ``[images, size, size, channels]``.
+            images: uint8 ``[images, side, side, channels]``.
 
         Returns:
             The class of each image as its name ``[images]``, and the probability given to it, float32 ``[images]``.
-
-        Raises:
-            UserError: the images are not of the classifier's size.
         """
-        if images.shape[1:3] != (self.size, self.size):
-            raise UserError(
-                f"Images of {images.shape[1]} x {images.shape[2]} px do not fit the classifier; set the data set's "
-                f"size to {self.size}, or queries.classifier.path to a classifier of this size."
-            )
         pixels = to_pixels(images)
+        if pixels.shape[2:] != (self.size, self.size):
+            pixels = F.interpolate(pixels, (self.size, self.size), mode="bicubic", antialias=True).clamp(-1, 1)
         parts = [F.softmax(self.network(part), dim=1) for part in pixels.split(batch)]
         confidence, found = torch.cat(parts).max(dim=1)
         return np.array(self.classes)[found.numpy()], confidence.numpy()
