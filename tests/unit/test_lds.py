@@ -1,0 +1,191 @@
+"""The linear datamodeling score, on a model whose retraining has a closed form, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dmin.errors import UserError
+from dmin.evaluation.lds import Retrained, evaluate_lds, noise_ceiling, predict_sets, rank_rows, spearman_rows
+from dmin.evaluation.lds_lambda import choose_lambda, halve_sets
+from dmin.retraining.sets import draw_sets, read_sets
+
+CONFIG = {"bootstrap": 100, "confidence": 0.95, "seed": 1}
+
+
+class Ridge:
+    """Ridge regression, retrained exactly on any part of its samples; every query's loss is its squared error."""
+
+    def __init__(self, train: int = 400, queries: int = 12, width: int = 5) -> None:
+        generator = np.random.default_rng(0)
+        truth = generator.standard_normal(width)
+        self.x, self.x_query = (generator.standard_normal((count, width)) for count in (train, queries))
+        self.y = self.x @ truth + generator.standard_normal(train)
+        # Far from the model's answers, so that a query's loss is all but linear in them.
+        self.y_query = self.x_query @ truth + 10 * np.sign(generator.standard_normal(queries))
+
+    def solve(self, rows: np.ndarray) -> np.ndarray:
+        x = self.x[rows]
+        result: np.ndarray = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ self.y[rows])
+        return result
+
+    def losses(self, member: np.ndarray) -> np.ndarray:
+        """The losses ``[sets, 1, queries]``."""
+        return np.stack([(self.x_query @ self.solve(rows) - self.y_query) ** 2 for rows in member])[:, None]
+
+    def influence(self) -> np.ndarray:
+        """What one more training sample takes from each query's loss, ``[queries, train]``."""
+        everything = np.ones(len(self.x), dtype=bool)
+        theta = self.solve(everything)
+        inverse = np.linalg.inv(self.x.T @ self.x + np.eye(self.x.shape[1]))
+        residual, residual_query = self.y - self.x @ theta, self.y_query - self.x_query @ theta
+        result: np.ndarray = residual_query[:, None] * (self.x_query @ inverse @ self.x.T) * residual
+        return result
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> dict[str, Any]:
+    """An exactly retrained bank on disk, with the true influence, its negative and random scores."""
+    model = Ridge()
+    ids = [f"train/{row}" for row in range(len(model.x))]
+    queries = [f"query/{row:02d}" for row in range(len(model.x_query))]
+    member = draw_sets(["a"] * len(ids), 48, 0.5, seed=3)
+    sets, rows = np.nonzero(member)
+    pd.DataFrame({"set": sets, "id": [ids[row] for row in rows]}).to_parquet(tmp_path / "sets.parquet")
+    losses = model.losses(member)[:, 0]
+    table = pd.DataFrame(
+        [(number, 0, name, losses[number, place]) for number in range(48) for place, name in enumerate(queries)],
+        columns=["set", "repeat", "query_id", "loss"],
+    )
+    halves = [table[table["set"] % 2 == half] for half in range(2)]
+    for half, part in enumerate(halves):
+        part.to_parquet(tmp_path / f"losses-{half}.parquet")
+    true = model.influence()
+    scores = {"true": true, "opposite": -true, "random": np.random.default_rng(5).standard_normal(true.shape)}
+    for name, values in scores.items():
+        # The order of queries in a score file is its own.
+        np.save(tmp_path / f"{name}.npy", values[::-1])
+        (tmp_path / f"{name}.json").write_text(json.dumps({"queries": queries[::-1], "train": ids}))
+    return {
+        "losses": [tmp_path / f"losses-{half}.parquet" for half in range(2)],
+        "sets": tmp_path / "sets.parquet",
+        "scores": {(name, "8"): tmp_path / f"{name}.npy" for name in scores},
+        "query_set": "generated",
+        "config": CONFIG,
+        "out": tmp_path / "lds.csv",
+    }
+
+
+def test_influence_of_a_linear_model_foretells_its_retraining(bank: dict[str, Any]) -> None:
+    evaluate_lds(**bank)
+    table = pd.read_csv(bank["out"]).set_index("method")
+    assert table.loc["true", "lds"] > 0.95
+    assert table.loc["opposite", "lds"] == pytest.approx(-table.loc["true", "lds"])
+    assert abs(table.loc["random", "lds"]) < 0.15
+    assert (table["low"] <= table["lds"]).all() and (table["lds"] <= table["high"]).all()
+    assert table.loc["random", "high"] < table.loc["true", "low"]
+    assert set(table["queries"]) == {12} and set(table["sets"]) == {48} and set(table["seeds"]) == {1}
+    assert table["ceiling"].isna().all() and table["hardware"].str.contains("core").all()
+
+
+def test_table_is_the_same_each_time(bank: dict[str, Any]) -> None:
+    evaluate_lds(**bank)
+    first = bank["out"].read_bytes()
+    evaluate_lds(**bank)
+    assert bank["out"].read_bytes() == first
+
+
+def test_missing_retraining_is_named(bank: dict[str, Any]) -> None:
+    part = pd.read_parquet(bank["losses"][0])
+    part.iloc[1:].to_parquet(bank["losses"][0])
+    with pytest.raises(UserError, match="losses of a retraining are missing"):
+        evaluate_lds(**bank)
+
+
+def test_too_few_sets_are_refused(bank: dict[str, Any]) -> None:
+    part = pd.read_parquet(bank["losses"][0])
+    part[part["set"] < 14].to_parquet(bank["losses"][0])
+    with pytest.raises(UserError, match=r"7 retrained sets are too few .* at least 8"):
+        evaluate_lds(**{**bank, "losses": bank["losses"][:1]})
+
+
+def test_unscored_query_is_refused(bank: dict[str, Any]) -> None:
+    path = bank["scores"]["true", "8"]
+    facts = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({**facts, "queries": ["else"] * 12}))
+    with pytest.raises(UserError, match=r"has no scores of query 'query/00'"):
+        evaluate_lds(**bank)
+
+
+def test_set_of_other_samples_is_refused(bank: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="which was not scored"):
+        read_sets(bank["sets"], ["train/0"])
+
+
+def test_ranks_correlate_as_scipy_says() -> None:
+    from scipy.stats import spearmanr
+
+    generator = np.random.default_rng(2)
+    left, right = generator.integers(0, 5, (4, 30)), generator.standard_normal((4, 30))
+    wanted = [spearmanr(a, b).statistic for a, b in zip(left, right, strict=True)]
+    np.testing.assert_allclose(spearman_rows(left, right), wanted, atol=1e-12)
+    np.testing.assert_array_equal(rank_rows(np.ones((1, 3))), 0)
+
+
+def test_prediction_is_the_sum_over_members() -> None:
+    scores, member = np.arange(6, dtype=np.float32).reshape(2, 3), np.array([[True, False, True], [False, True, True]])
+    np.testing.assert_array_equal(predict_sets(scores, member), [[2, 3], [8, 9]])
+
+
+def test_ceiling_is_one_where_seeds_agree_and_rises_with_seeds() -> None:
+    signal = np.random.default_rng(0).standard_normal((40, 1, 6))
+    assert noise_ceiling(np.repeat(signal, 3, axis=1)) == pytest.approx((1, 1))
+    noise = np.random.default_rng(1).standard_normal((40, 8, 6))
+    two, eight = noise_ceiling((signal + noise)[:, :2]), noise_ceiling(signal + noise)
+    assert 0.3 < eight[0] < 0.7 and two[1] < eight[1] < 1
+    assert all(np.isnan(value) for value in noise_ceiling(signal))
+
+
+def test_target_is_minus_the_mean_loss() -> None:
+    found = Retrained(["q"], [0, 1], np.array([[[1.0], [3.0]], [[0.0], [0.0]]]))
+    np.testing.assert_array_equal(found.target, [[-2.0, 0.0]])
+
+
+def test_sets_take_their_share_of_every_stratum() -> None:
+    strata = ["a"] * 10 + ["b"] * 5
+    member = draw_sets(strata, 16, 0.5, seed=7)
+    assert member.shape == (16, 15)
+    assert (member[:, :10].sum(1) == 5).all() and (member[:, 10:].sum(1) == 2).all()
+    np.testing.assert_array_equal(draw_sets(strata, 9, 0.5, seed=7), member[:9])
+    assert (draw_sets(strata, 16, 0.5, seed=8) != member).any()
+
+
+@pytest.mark.parametrize(
+    ("strata", "count", "sentence"),
+    [
+        (["a"] * 10 + ["b"], 8, "Subset 'b' has 1 training samples, of which fraction 0.5 leaves 0"),
+        (["a"] * 4, 8, "Of 8 random sets of 4 samples two are equal"),
+    ],
+)
+def test_sets_that_judge_nothing_are_refused(strata: list[str], count: int, sentence: str) -> None:
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        draw_sets(strata, count, 0.5, seed=0)
+
+
+def test_lambda_is_chosen_on_other_sets_than_it_is_judged_by() -> None:
+    rows = {row["choice"]: row for row in choose_lambda({0.1: (0.5, 0.2), 1.0: (0.4, 0.9), 2.0: (0.1, 0.3)}, 2.0, 4, 3)}
+    assert {name: (row["relative_lambda"], row["lds"]) for name, row in rows.items()} == {
+        "default": (2.0, 0.3),
+        "held_out": (0.1, 0.2),
+        "oracle": (1.0, 0.9),
+    }
+    first = halve_sets(9, seed=1)
+    assert first.sum() == 4
+    with pytest.raises(UserError, match="take at least 6"):
+        halve_sets(5, seed=1)
