@@ -94,7 +94,7 @@ def test_kill_while_saving_keeps_the_state_before(tmp_path: Path, monkeypatch: p
     save_file: Callable[..., None] = training_state.save_file
 
     def die_on_second(payload: Any, path: Path, metadata: Any) -> None:
-        saved.append(metadata["step"])
+        saved.append(metadata)
         save_file(payload, path, metadata=metadata)
         if len(saved) == 2:
             path.write_bytes(path.read_bytes()[:100])
