@@ -16,6 +16,7 @@ include: "rules/common.smk"
 include: "rules/methods.smk"
 include: "rules/results.smk"
 include: "rules/planned.smk"
+include: "rules/verified.smk"
 include: "rules/validation.smk"
 
 
@@ -50,6 +51,7 @@ include: "rules/ablation.smk"
 include: "rules/report.smk"
 include: "rules/comparison.smk"
 include: "rules/plan.smk"
+include: "rules/verify.smk"
 
 
 onstart:
@@ -73,6 +75,7 @@ localrules:
     ablations,
     base_models,
     plan,
+    verify,
 
 
 rule all:

@@ -159,7 +159,7 @@ def test_unknown_target_stops_before_training(tiny_base: Mapping[str, Any], tiny
     model = {**MODEL, "lora": {**LORA, "targets": ["to_x"]}}
     with pytest.raises(UserError, match=r"lora\.targets names 'to_x'"):
         _train(tiny_base, tiny_samples, tmp_path / "model", model)
-    assert not (tmp_path / "model").exists()
+    assert list((tmp_path / "model").iterdir()) == []
 
 
 @pytest.mark.parametrize(("count", "size"), [(10, 4), (10, 5), (7, 3), (3, 8), (1, 2)])

@@ -32,6 +32,7 @@ from dmin.models.device import resolve_device
 from dmin.models.encoded import EncodedSamples
 from dmin.models.family import Family, load_trained
 from dmin.models.trajectory import Trajectory
+from dmin.provenance import provenance
 from dmin.sidecar import only_writer
 
 log = logging.getLogger(__name__)
@@ -210,11 +211,11 @@ def cache_gradients(
     if config["keep_raw"]:
         shapes["raw"] = ((len(rows), parameters), np.float16)
     require_space(shard, shapes)
+    inputs = {"samples": samples, "trajectory": trajectory, "replay": replay}
+    digests = {role: file_digest(path) if path else None for role, path in inputs.items()}
     settings = {
         **metadata,
-        "samples": file_digest(samples),
-        "trajectory": file_digest(trajectory) if trajectory else None,
-        "replay": file_digest(replay) if replay else None,
+        **digests,
         "ids": config_digest(encoded.ids),
         "arrays": sorted(shapes),
         "on_bad_loss": config["on_bad_loss"],
@@ -228,7 +229,10 @@ def cache_gradients(
             fill(progress, gradient_pass, rows, max(1, batch // feature["draws"]), request)
         grid = (len(encoded.ids), len(timesteps))
         tensors = {name: np.array(array).reshape(*grid, *array.shape[1:]) for name, array in progress.arrays.items()}
-        write_shard(shard, encoded.ids, metadata, tensors)
+        made_from = {"weights": metadata["model"], "base": metadata["base"]}
+        made_from |= {role: digest for role, digest in digests.items() if digest}
+        made = provenance({"gradients": config, "feature": feature}, made_from)
+        write_shard(shard, encoded.ids, metadata, tensors, made)
         meter.write(
             metrics,
             samples=len(encoded.ids),

@@ -28,6 +28,7 @@ from dmin.gradients.timesteps import timestep_grid
 from dmin.models.device import resolve_device
 from dmin.models.encoded import EncodedSamples
 from dmin.models.family import Family, load_trained
+from dmin.provenance import provenance
 from dmin.sidecar import only_writer
 
 log = logging.getLogger(__name__)
@@ -183,7 +184,9 @@ def cache_lissa(
                 left = (len(asked.ids) - progress.done) / pace
                 log.info("%d of %d queries, %.2f per second, %.0f s to go", progress.done, len(asked.ids), pace, left)
         tensors = {name: np.array(array) for name, array in progress.arrays.items()}
-        write_shard(shard, asked.ids, metadata, tensors)
+        made_from = {"weights": metadata["model"], "base": metadata["base"]}
+        made_from |= {role: settings[role] for role in ("samples", "queries")}
+        write_shard(shard, asked.ids, metadata, tensors, provenance({"gradients": config, "lissa": lissa}, made_from))
         meter.write(
             metrics,
             samples=len(asked.ids),

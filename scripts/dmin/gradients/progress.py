@@ -61,7 +61,7 @@ class Progress:
         self._checksums: dict[str, int] = dict.fromkeys(shapes, 0)
         if self._state.exists():
             before = json.loads(self._state.read_text())
-            self.done, self._checksums = before["rows"], before["checksums"]
+            self.done, self._checksums = before["rows"], before.get("checksums", {})
         self._total = next(iter(shapes.values()))[0][0]
         if self.done and not self._whole(shapes):
             log.warning("starting afresh: rows of the unfinished job in '%s' are torn", folder)
@@ -92,7 +92,7 @@ class Progress:
             for start in range(0, self.done, BLOCK_ROWS):
                 rows = np.ascontiguousarray(array[start : min(start + BLOCK_ROWS, self.done)])
                 checksum = zlib.crc32(rows.view(np.uint8).data, checksum)
-            if checksum != self._checksums[name]:
+            if checksum != self._checksums.get(name):
                 return False
         return True
 

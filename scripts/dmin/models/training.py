@@ -24,6 +24,7 @@ from dmin.models.training_batch import draw_batch, training_log
 from dmin.models.training_checkpoints import checkpoint_weights, holds_checkpoints, publish_checkpoints
 from dmin.models.training_state import TrainingState
 from dmin.models.weight_average import WeightAverage
+from dmin.provenance import versions
 from dmin.seeds import derive_seed
 from dmin.sidecar import only_writer
 
@@ -123,6 +124,7 @@ def _train(
     write_parquet(training_log(encoded.ids, shape, settings, family.draw_timesteps), log_file)
     facts = {**recipe, "parameters": parameters, "weights": weights_digest(weights), "base": base}
     facts |= {"written": "last step" if settings["ema"] is None else "moving average"}
+    facts |= {"versions": versions()}
     facts |= {"base_digest": base_digest(base), "samples": file_digest(samples)}
     write_json(facts, description)
     state.discard()
