@@ -16,6 +16,9 @@ from dmin.evaluation.meter import Meter
 
 log = logging.getLogger(__name__)
 
+# What sets the pace and no score.
+SPEED = ("device", "batch")
+
 
 def score_samples(
     method: str,
@@ -51,7 +54,7 @@ def score_samples(
     facts = {"method": method, **entry.facts(settings)}
     ids = asked["id"].tolist(), train["id"].tolist()
     made_from = {"train": file_digest(samples), "queries": file_digest(queries)}
-    config = {"method": method, "options": settings}
+    config = {"method": method, "options": {key: settings[key] for key in settings if key not in SPEED}}
     write_scores(values, *ids, subsets, top_k, facts, scores, description, top, config, made_from)
     meter.write(metrics, method=method, queries=len(asked), samples=len(train), bytes=scores.stat().st_size)
     log.info("%s: %d x %d scores in %.2f s", method, *values.shape, meter.seconds)
