@@ -91,6 +91,7 @@ def test_files_are_written_and_nothing_else(tiny_base: Mapping[str, Any], tiny_s
     assert len(moved) == 32 and min(moved) > 0
 
 
+@pytest.mark.fault("Ctrl-C in the training of an adapter", "continues to the same bytes")
 def test_interrupted_training_resumes_bit_for_bit(
     tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
