@@ -150,6 +150,37 @@ def test_sigterm_ends_training_after_its_step(tmp_path: Path) -> None:
     assert resumed.run() == rows and _same(resumed, whole)
 
 
+@pytest.mark.fault("SIGKILL at random moments of training", "continues to the same bits, however often")
+def test_sigkill_at_random_moments_of_training(tmp_path: Path) -> None:
+    whole = _Problem("a", tmp_path / "whole")
+    rows = whole.run()
+
+    def work() -> None:
+        problem = _Problem("a", tmp_path / "cut")
+        losses: Callable[[int], torch.Tensor] = problem.loss_at
+
+        def slow(step: int) -> torch.Tensor:
+            time.sleep(0.02)
+            return losses(step)
+
+        problem.loss_at = slow  # type: ignore[method-assign]
+        problem.run()
+
+    killed = 0
+    for moment in np.random.default_rng(0).uniform(0.02, 0.2, 4):
+        process = multiprocessing.get_context("fork").Process(target=work)
+        process.start()
+        process.join(moment)
+        process.kill()
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
+    assert killed
+    # On a machine so slow that nothing was saved, attempts would be refused, which is another test's matter.
+    (tmp_path / "cut" / "a" / "attempts.json").unlink(missing_ok=True)
+    resumed = _Problem("a", tmp_path / "cut")
+    assert resumed.run() == rows and _same(resumed, whole)
+
+
 @pytest.mark.fault(
     "attempts that save nothing", "the third in a row is refused and says so; a run after that tries again"
 )
