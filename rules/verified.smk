@@ -129,7 +129,9 @@ def verified_scores(name, top):
     """The entry of the score matrix that a ranked list was made from."""
     run, parts = config["runs"][name], in_results(top).split("/")
     method = parts[3]
-    scores = "/".join(parts[: 4 if method in SAMPLE_METHODS else 5] + ["scores.npy"])
+    folder = f"runs/{name}/influence/{method}"
+    if method not in SAMPLE_METHODS:
+        folder = f"{folder}/{parts[4]}"
     settings = {"method": method, "top_k": run["influence"]["top_k"]}
     if method in CHECKPOINT_METHODS:
         settings["train"] = config["models"][run["model"]]["train"]
@@ -140,4 +142,4 @@ def verified_scores(name, top):
         made_from = {"train": ["file", samples], "queries": ["file", f"runs/{name}/queries/queries.parquet"]}
     else:
         made_from = {split: rows_of(name, method, parts[4][1:], split) for split in ("train", "queries")}
-    return verified(name, "scores", {"scores": scores, "top": top}, settings, made_from)
+    return verified(name, "scores", {"scores": f"{folder}/scores.npy", "top": top}, settings, made_from)
