@@ -16,6 +16,7 @@ include: "rules/common.smk"
 include: "rules/methods.smk"
 include: "rules/results.smk"
 include: "rules/planned.smk"
+include: "rules/verified.smk"
 include: "rules/validation.smk"
 
 
@@ -52,6 +53,7 @@ include: "rules/report.smk"
 include: "rules/comparison.smk"
 include: "rules/retraining.smk"
 include: "rules/plan.smk"
+include: "rules/verify.smk"
 
 
 onstart:
@@ -77,6 +79,7 @@ localrules:
     base_models,
     classifiers,
     plan,
+    verify,
 
 
 rule all:

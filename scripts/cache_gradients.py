@@ -1,10 +1,11 @@
 from pathlib import Path
 
+from dmin.deadline import StopRequest
 from dmin.gradients.cache import cache_gradients
 from dmin.job import job
 from dmin.models.training_checkpoints import checkpoint_weights
 
-with job(snakemake):
+with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
     weights, checkpoint = Path(snakemake.input.weights), snakemake.params.feature.get("checkpoint")
     if checkpoint is not None:
         weights = checkpoint_weights(weights, checkpoint)
@@ -24,4 +25,5 @@ with job(snakemake):
         snakemake.resources.batch,
         Path(snakemake.input.trajectory[0]) if snakemake.input.trajectory else None,
         Path(snakemake.input.replay[0]) if snakemake.input.replay else None,
+        request,
     )

@@ -1,9 +1,10 @@
 from pathlib import Path
 
+from dmin.deadline import StopRequest
 from dmin.gradients.lissa_cache import cache_lissa
 from dmin.job import job
 
-with job(snakemake):
+with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
     start, stop = map(int, snakemake.wildcards.range.split("-"))
     cache_lissa(
         Path(snakemake.input.samples),
@@ -18,4 +19,5 @@ with job(snakemake):
         Path(snakemake.output.metrics),
         snakemake.resources.device,
         snakemake.resources.batch,
+        request,
     )

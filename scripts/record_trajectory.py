@@ -1,9 +1,10 @@
 from pathlib import Path
 
+from dmin.deadline import StopRequest
 from dmin.job import job
 from dmin.models.record_trajectory import record_trajectory
 
-with job(snakemake):
+with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
     record_trajectory(
         Path(snakemake.input.queries),
         Path(snakemake.input.weights),
@@ -12,4 +13,5 @@ with job(snakemake):
         Path(snakemake.output[0]),
         snakemake.resources.device,
         snakemake.resources.batch,
+        request,
     )

@@ -1,8 +1,9 @@
 from pathlib import Path
 
+from dmin.deadline import StopRequest
 from dmin.job import job
 from dmin.models.base.pipeline import train_base
 
-with job(snakemake):
+with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
     out = Path(snakemake.output[0])
-    train_base(snakemake.params.settings, out, out.parent / ".resume", snakemake.resources.save_every)
+    train_base(snakemake.params.settings, out, out.parent / ".resume", snakemake.resources.save_every, request)

@@ -1,9 +1,10 @@
 from pathlib import Path
 
+from dmin.deadline import StopRequest
 from dmin.job import job
 from dmin.models.training import train_model
 
-with job(snakemake):
+with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
     train_model(
         Path(snakemake.input.samples),
         snakemake.params.base,
@@ -15,4 +16,5 @@ with job(snakemake):
         snakemake.resources.save_every,
         Path(snakemake.output.checkpoints),
         Path(snakemake.output.training_log),
+        request,
     )

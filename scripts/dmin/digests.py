@@ -11,8 +11,13 @@ from typing import Any
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, shortened to 16 hex digits."""
+    return sha256(path)[:16]
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hex digits."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def base_digest(base: Mapping[str, Any]) -> str:

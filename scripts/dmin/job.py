@@ -57,4 +57,13 @@ def _sentence(error: Exception) -> str | None:
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or "No space left on device" in str(error):
         return f"The disk is full ({error}); free some space and run again: finished work is kept."
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return (
+            f"'{error.filename}' cannot be written or read ({error.strerror}); give this user the right to, or move it."
+        )
+    # By name, because most jobs never import torch.
+    if type(error).__name__ == "OutOfMemoryError":
+        return "The GPU's memory is full; lower the job's batch size (compute, or train.batch_size with accumulation)."
+    if isinstance(error, MemoryError):
+        return "The memory is full; lower the job's batch size in compute, or give the rule more mem_mb."
     return None

@@ -10,6 +10,7 @@ import pytest
 import torch
 from fabricated import CACHE_DIM, METADATA, compress_shards, write_gradients
 
+from dmin.digests import sha256
 from dmin.errors import UserError
 from dmin.gradients import compress as module
 from dmin.gradients.fold import fold
@@ -39,6 +40,8 @@ def test_compressed_sketches_are_folds_of_the_cache(shards: list[Path], tmp_path
     groups = cached.reshape(9, 3, width, CACHE_DIM // width).sum(-1)
     assert np.array_equal(array, groups.astype(np.float16))
     facts = json.loads(sketch.with_suffix(".json").read_text())
+    made = facts.pop("provenance")
+    assert made["config"] == {"v": width} and made["sha256"] == {"sketch": sha256(sketch)}
     assert facts == {**METADATA, "P": P, "v": width, "ids": [f"s/{n}" for n in range(9)]}
     metrics = json.loads(sketch.with_suffix(".metrics.json").read_text())
     assert metrics["samples"] == 9 and metrics["bytes"] == sketch.stat().st_size

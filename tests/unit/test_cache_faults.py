@@ -41,6 +41,7 @@ def spoilt(tmp_path: Path) -> Path:
     return tmp_path / "spoilt.safetensors"
 
 
+@pytest.mark.fault("a loss that is not a number, in the cache", "sample and timestep are named; nothing is written")
 def test_bad_loss_names_sample_and_timestep(make: Make, spoilt: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Sample 'a/2' at timestep 900 has loss nan .*on_bad_loss to skip") as error:
         make(spoilt)
@@ -94,6 +95,7 @@ def test_selection_that_matches_nothing(make: Make) -> None:
         make(parameters="regex:does_not_exist")
 
 
+@pytest.mark.fault("disk too small for a shard", "told before anything is computed")
 def test_full_disk_is_told_before_anything_is_computed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     def compute(*_: Any) -> None:
         pytest.fail("computed in spite of the full disk")
@@ -104,6 +106,9 @@ def test_full_disk_is_told_before_anything_is_computed(make: Make, monkeypatch: 
         make()
 
 
+@pytest.mark.fault(
+    "GPU memory full in the gradient cache", "the micro-batch is halved and the job goes on to the same bytes"
+)
 def test_out_of_memory_halves_the_batch_and_goes_on(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

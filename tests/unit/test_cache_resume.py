@@ -100,6 +100,7 @@ def test_kill_between_micro_batches_loses_at_most_one(
     assert _clean(shard)
 
 
+@pytest.mark.fault("kill between rows and their count", "the rows are made again; the same bytes")
 @pytest.mark.parametrize("stores", range(1, BATCHES + 1))
 def test_kill_before_a_stored_micro_batch_is_counted(
     stores: int, make: Make, whole: Shard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int]
@@ -135,6 +136,7 @@ def test_kill_after_the_last_micro_batch_computes_nothing_again(
     assert computed == []
 
 
+@pytest.mark.fault("SIGKILL, gradient cache", "loses at most one micro-batch and continues to the same bytes")
 def test_sigkill_in_a_real_process(make: Make, whole: Shard, tmp_path: Path, computed: list[int]) -> None:
     def work() -> None:
         compute = GradientPass.compute
@@ -169,6 +171,7 @@ def test_resuming_is_told(
     assert "resuming after 8 of 15 evaluations" in caplog.text
 
 
+@pytest.mark.fault("config changed while a cache was unfinished", "starts afresh and names the setting")
 @pytest.mark.parametrize(
     "changes",
     [

@@ -85,7 +85,7 @@ class Run:
         subsets = {name: "a" for side in ids for name in side}
         write_scores(
             (left @ right.T).astype(np.float32), *ids, subsets, 5, {"method": "dmin"},
-            out, out.with_suffix(".json"), self.folder / "top.parquet",
+            out, out.with_suffix(".json"), self.folder / "top.parquet", {}, {},
         )  # fmt: skip
         return out
 

@@ -18,6 +18,7 @@ from dmin.attribution.score import score
 from dmin.attribution.score_samples import score_samples
 from dmin.data.images import encode_png
 from dmin.data.samples import write_samples
+from dmin.digests import file_digest, sha256
 from dmin.errors import UserError
 
 TRAIN = ["a/1", "b/1", "a/1+noise"]
@@ -61,6 +62,9 @@ def test_matrix_ids_lists_and_cost_are_written(job: dict[str, Any], method: str)
     assert matrix.shape == (2, 3) and matrix.dtype == np.float32
     facts = json.loads(job["description"].read_text())
     extra = {"clip": {"encoder": "EfficientNet-Lite0 (not CLIP)"}, "random": {"seed": 5}}.get(method, {})
+    made = facts.pop("provenance")
+    assert made["made_from"] == {"train": file_digest(job["samples"]), "queries": file_digest(job["queries"])}
+    assert made["sha256"] == {"scores": sha256(job["scores"]), "top": sha256(job["top"])}
     assert facts == {"method": method, "queries": QUERIES, "train": TRAIN, **extra}
     pd.testing.assert_frame_equal(pd.read_parquet(job["top"]), rank_top(matrix, QUERIES, TRAIN, SUBSETS, 2))
     metrics = json.loads(job["metrics"].read_text())

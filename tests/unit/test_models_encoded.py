@@ -35,6 +35,7 @@ def test_ranges_of_a_saved_file(tmp_path: Path, start: int, stop: int | None) ->
     assert torch.equal(part.unconditional["prompt_embeds"], whole.unconditional["prompt_embeds"])
 
 
+@pytest.mark.fault("encoded samples truncated", "refused and named")
 @pytest.mark.parametrize("keep", [0, 4, 100, 3000, -1])
 def test_torn_file_is_named(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "a.safetensors"

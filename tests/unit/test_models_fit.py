@@ -63,6 +63,7 @@ def _same(left: _Problem, right: _Problem) -> bool:
     return all(torch.equal(one, other) for one, other in pairs)
 
 
+@pytest.mark.fault("kill at any step of training", "continues from the last saved step to the same bits")
 @pytest.mark.parametrize("die_at", [1, 3, 4, 6, 10])
 def test_resumed_training_equals_uninterrupted_bit_for_bit(tmp_path: Path, die_at: int) -> None:
     whole = _Problem("a", tmp_path / "whole")
@@ -87,6 +88,7 @@ def test_two_interruptions_in_a_row(tmp_path: Path) -> None:
     assert resumed.run() == rows and _same(resumed, whole)
 
 
+@pytest.mark.fault("kill while the training state is written", "the state before stands; continues to the same bits")
 def test_kill_while_saving_keeps_the_state_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = _Problem("a", tmp_path / "whole")
     rows = whole.run()
@@ -94,7 +96,7 @@ def test_kill_while_saving_keeps_the_state_before(tmp_path: Path, monkeypatch: p
     save_file: Callable[..., None] = training_state.save_file
 
     def die_on_second(payload: Any, path: Path, metadata: Any) -> None:
-        saved.append(metadata["step"])
+        saved.append(metadata)
         save_file(payload, path, metadata=metadata)
         if len(saved) == 2:
             path.write_bytes(path.read_bytes()[:100])
@@ -130,6 +132,7 @@ def test_discard_removes_its_own_state_only(tmp_path: Path) -> None:
     problems[1].state.discard()
 
 
+@pytest.mark.fault("a loss that is not a number, in training", "ends and names the step")
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_loss_that_is_not_finite_stops_at_its_step(tmp_path: Path, bad: float) -> None:
     problem = _Problem("a", tmp_path)

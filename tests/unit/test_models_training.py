@@ -91,6 +91,7 @@ def test_files_are_written_and_nothing_else(tiny_base: Mapping[str, Any], tiny_s
     assert len(moved) == 32 and min(moved) > 0
 
 
+@pytest.mark.fault("Ctrl-C in the training of an adapter", "continues to the same bytes")
 def test_interrupted_training_resumes_bit_for_bit(
     tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +160,7 @@ def test_unknown_target_stops_before_training(tiny_base: Mapping[str, Any], tiny
     model = {**MODEL, "lora": {**LORA, "targets": ["to_x"]}}
     with pytest.raises(UserError, match=r"lora\.targets names 'to_x'"):
         _train(tiny_base, tiny_samples, tmp_path / "model", model)
-    assert not (tmp_path / "model").exists()
+    assert list((tmp_path / "model").iterdir()) == []
 
 
 @pytest.mark.parametrize(("count", "size"), [(10, 4), (10, 5), (7, 3), (3, 8), (1, 2)])

@@ -33,6 +33,7 @@ def test_equal_contents_give_equal_bytes(path: Path, tmp_path: Path) -> None:
     assert again.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.fault("one bit of a shard flipped", "refused when it is read, by its checksum")
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.999])
 def test_checksum_catches_one_flipped_bit(path: Path, share: float) -> None:
     data = bytearray(path.read_bytes())
@@ -53,6 +54,7 @@ def test_changed_header_is_refused(path: Path) -> None:
         Shard(path)
 
 
+@pytest.mark.fault("a shard truncated", "refused and named")
 @pytest.mark.parametrize("keep", [0, 7, 20, 500, -1])
 def test_truncated_file_is_named(path: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep])
@@ -60,6 +62,7 @@ def test_truncated_file_is_named(path: Path, keep: int) -> None:
         Shard(path)
 
 
+@pytest.mark.fault("another program's file in place of a shard", "refused and named")
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"dmin": "{}"}, {"dmin": "no JSON"}])
 def test_foreign_files_are_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     path = tmp_path / "foreign.safetensors"
@@ -75,6 +78,7 @@ def test_missing_file_and_missing_tensor_are_named(path: Path) -> None:
         Shard(path).read("curvature")
 
 
+@pytest.mark.fault("shards of two settings mixed", "refused, and the setting is named")
 @pytest.mark.parametrize(
     ("field", "value", "shown"),
     [

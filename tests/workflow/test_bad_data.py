@@ -54,6 +54,10 @@ def faulty(new_checkout: Callable[[str], Checkout]) -> tuple[Checkout, subproces
     return checkout, checkout.snakemake("--cores", "2", "--keep-going", *targets)
 
 
+@pytest.mark.fault(
+    "unreadable images, absent columns, too few rows",
+    "one sentence on the console and in the log; nothing half-made is left",
+)
 @pytest.mark.parametrize("source", FAULTS)
 def test_fault_is_told_in_one_sentence(faulty: tuple[Checkout, subprocess.CompletedProcess[str]], source: str) -> None:
     checkout, run = faulty

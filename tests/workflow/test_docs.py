@@ -191,6 +191,7 @@ def test_parsing_the_rules_imports_nothing_heavy() -> None:
         "shutil",
         "snakemake",
         "time",
+        "types",
         "yaml",
     }
     texts = [(PROJECT / "Snakefile").read_text(), *(path.read_text() for path in (PROJECT / "rules").glob("*.smk"))]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from dmin.errors import UserError
-from dmin.gradients.shard import open_shards, require_equal_metadata
+from dmin.gradients.shard import open_shards, require_equal_metadata, shards_digest
+from dmin.provenance import PROVENANCE, load_array
 
 BLOCK_BYTES = 2**27
 
@@ -18,7 +19,8 @@ BLOCK_BYTES = 2**27
 class GradientRows:
     """Unit gradients ``[N, T, width]`` and norms ``[N, T]`` of the samples ``ids``.
 
-    The gradients come from a compressed array, or, uncompressed, from the shards themselves.
+    The gradients come from a compressed array, or, uncompressed, from the shards themselves. ``digest`` covers what is
+    read.
 
     Args:
         shards: the split's shards, which hold the norms.
@@ -31,20 +33,23 @@ class GradientRows:
     def __init__(self, shards: Sequence[Path], sketch: Path | None) -> None:
         self._shards = open_shards(shards)
         self.metadata: dict[str, Any] = self._shards[0].metadata
+        self.digest = shards_digest(self._shards)
         self.ids = [sample for shard in self._shards for sample in shard.ids]
         self._norms: np.ndarray = np.concatenate([shard.read("norm") for shard in self._shards])
         self._sketch: np.ndarray | None = None
         self.width: int = self.metadata["P"]
         if sketch is not None:
             description = json.loads(sketch.with_suffix(".json").read_text())
+            made = description.pop(PROVENANCE, {})
             self.width = description.pop("v")
             if description.pop("ids") != self.ids:
                 raise UserError(f"Sketch '{sketch}' holds other samples than its shards; delete it and run again.")
             require_equal_metadata(description, self.metadata, str(sketch), str(shards[0]))
-            try:
-                self._sketch = np.load(sketch, mmap_mode="r")
-            except (ValueError, EOFError) as error:
-                raise UserError(f"Sketch '{sketch}' is torn ({error}); delete it and run again.") from error
+            if made and made["made_from"]["shards"] != self.digest:
+                raise UserError(f"Sketch '{sketch}' was made from other shards than these; delete it and run again.")
+            self._sketch = load_array(sketch, "sketch", "Sketch")
+            if made:
+                self.digest = made["sha256"]["sketch"]
 
     @property
     def norms(self) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from dmin.attribution.ranking import rank_top
 from dmin.data.atomic import atomic_path, write_json, write_parquet
 from dmin.errors import UserError
+from dmin.provenance import PROVENANCE, provenance
 
 
 def check_top_k(top_k: int, count: int) -> None:
@@ -33,8 +34,12 @@ def write_scores(
     scores: Path,
     description: Path,
     top: Path,
+    config: Mapping[str, Any],
+    made_from: Mapping[str, str],
 ) -> None:
     """Write the matrix ``[queries, train]``, its ids with ``facts`` on how it was made, and the ranked lists.
+
+    The JSON file holds the provenance too: ``config`` and ``made_from`` as :func:`provenance` takes them.
 
     Raises:
         UserError: a score is not finite; ``facts["method"]`` is named.
@@ -44,5 +49,6 @@ def write_scores(
         raise UserError(f"Method {facts['method']} gave scores that are not finite; check {cause}.")
     with atomic_path(scores) as temporary:
         np.save(temporary, values)
-    write_json({**facts, "queries": queries, "train": train}, description)
     write_parquet(rank_top(values, queries, train, subsets, top_k), top)
+    made = provenance({**config, "top_k": top_k}, made_from, {"scores": scores, "top": top})
+    write_json({**facts, "queries": queries, "train": train, PROVENANCE: made}, description)

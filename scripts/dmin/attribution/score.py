@@ -56,6 +56,8 @@ def score(
     differing = {key: value for key, value in queries.metadata.items() if train.metadata.get(key) != value}
     if differing:
         facts["query_gradients"] = differing
-    write_scores(values, queries.ids, train.ids, subsets, top_k, facts, scores, description, top)
+    made_from = {"train": train.digest, "queries": queries.digest}
+    config = {"method": method, "options": options}
+    write_scores(values, queries.ids, train.ids, subsets, top_k, facts, scores, description, top, config, made_from)
     meter.write(metrics, method=method, queries=len(queries.ids), samples=len(train.ids), bytes=scores.stat().st_size)
     log.info("%s: %d x %d scores in %.2f s", method, *values.shape, meter.seconds)

@@ -13,6 +13,7 @@ from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.outputs import check_top_k, write_scores
 from dmin.attribution.registry import find_method
 from dmin.attribution.subsets import read_subsets
+from dmin.digests import config_digest
 from dmin.errors import UserError
 from dmin.evaluation.meter import Meter
 
@@ -71,6 +72,9 @@ def score_checkpoints(
     described |= {"method": method, "width": first.train.width, "checkpoints": facts, "weights": weights}
     described["query_gradients"] = {key: first.queries.metadata[key] for key in ("timesteps", "draws", "noise")}
     subsets = read_subsets(samples)
-    write_scores(values, first.queries.ids, first.train.ids, subsets, top_k, described, scores, description, top)
+    digests = [config_digest([rows.digest for rows in side]) for side in sides]
+    made_from = {"queries": digests[0], "train": digests[1]}
+    ids, config = (first.queries.ids, first.train.ids), {"method": method, "train": train}
+    write_scores(values, *ids, subsets, top_k, described, scores, description, top, config, made_from)
     meter.write(metrics, method=method, queries=len(values), samples=count, bytes=scores.stat().st_size)
     log.info("%s: %d x %d scores from %d checkpoints in %.2f s", method, *values.shape, len(points), meter.seconds)

@@ -10,10 +10,14 @@ from typing import Any
 from dmin.attribution.outputs import check_top_k, write_scores
 from dmin.attribution.registry import find_method
 from dmin.data.samples import read_samples
+from dmin.digests import file_digest
 from dmin.errors import UserError
 from dmin.evaluation.meter import Meter
 
 log = logging.getLogger(__name__)
+
+# What sets the pace and no score.
+SPEED = ("device", "batch")
 
 
 def score_samples(
@@ -48,6 +52,9 @@ def score_samples(
         name: subset for frame in (train, asked) for name, subset in zip(frame["id"], frame["subset"], strict=True)
     }
     facts = {"method": method, **entry.facts(settings)}
-    write_scores(values, asked["id"].tolist(), train["id"].tolist(), subsets, top_k, facts, scores, description, top)
+    ids = asked["id"].tolist(), train["id"].tolist()
+    made_from = {"train": file_digest(samples), "queries": file_digest(queries)}
+    config = {"method": method, "options": {key: settings[key] for key in settings if key not in SPEED}}
+    write_scores(values, *ids, subsets, top_k, facts, scores, description, top, config, made_from)
     meter.write(metrics, method=method, queries=len(asked), samples=len(train), bytes=scores.stat().st_size)
     log.info("%s: %d x %d scores in %.2f s", method, *values.shape, meter.seconds)

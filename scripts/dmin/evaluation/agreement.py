@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 
 from dmin.data.atomic import write_csv
 from dmin.errors import UserError
+from dmin.provenance import load_array
 from dmin.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def evaluate_agreement(
     Raises:
         UserError: two matrices differ in their queries or training samples, or ``k`` exceeds the training set.
     """
-    matrices = [np.load(path, mmap_mode="r") for path in scores.values()]
+    matrices = [load_array(path, "scores", "Scores") for path in scores.values()]
     _require_same_ids(list(scores.values()))
     count, train = matrices[0].shape
     if k > train:

@@ -21,6 +21,7 @@ from dmin.evaluation.detection import detection_rates
 from dmin.evaluation.retrieval_table import recall_at
 from dmin.evaluation.storage import stored, stored_bytes
 from dmin.gradients.fold import fold
+from dmin.provenance import load_array
 
 log = logging.getLogger(__name__)
 
@@ -137,4 +138,4 @@ def _read_scores(path: Path, queries: GradientRows, train: GradientRows) -> np.n
     facts = json.loads(path.with_suffix(".json").read_text())
     if facts["queries"] != queries.ids or facts["train"] != train.ids:
         raise UserError(f"Scores '{path}' are of other samples than the sketches; delete them and run again.")
-    return np.asarray(np.load(path, mmap_mode="r"), dtype=np.float32)
+    return np.asarray(load_array(path, "scores", "Scores"), dtype=np.float32)

@@ -19,6 +19,7 @@ from dmin.figures.methods import method_style
 from dmin.figures.scores import plot_score_distributions
 from dmin.figures.style import save_figure
 from dmin.figures.tables import width_label
+from dmin.provenance import load_array
 
 
 def draw_score_distributions(
@@ -36,7 +37,9 @@ def draw_score_distributions(
     columns = ["id", "subset"]
     asked = read_samples(queries, columns).set_index("id")["subset"].loc[facts["queries"]]
     train = read_samples(samples, columns).set_index("id")["subset"].loc[facts["train"]]
-    figure = plot_score_distributions(np.load(scores, mmap_mode="r"), asked.tolist(), train.tolist(), _title(method, v))
+    figure = plot_score_distributions(
+        load_array(scores, "scores", "Scores"), asked.tolist(), train.tolist(), _title(method, v)
+    )
     save_figure(figure, outputs, dpi)
 
 
@@ -65,7 +68,7 @@ def draw_gallery(
         settings: ``queries`` (rows), ``most`` and ``least`` (training images per query).
     """
     facts = json.loads(description.read_text())
-    values = np.load(scores, mmap_mode="r")
+    values = load_array(scores, "scores", "Scores")
     train = read_samples(samples).set_index("id").loc[facts["train"]]
     asked = read_samples(queries).set_index("id").loc[facts["queries"]]
     entries = []

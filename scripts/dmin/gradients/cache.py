@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dmin.deadline import StopRequest
 from dmin.digests import base_digest, config_digest, file_digest, weights_digest
 from dmin.errors import UserError
 from dmin.evaluation.meter import Meter
@@ -31,6 +32,8 @@ from dmin.models.device import resolve_device
 from dmin.models.encoded import EncodedSamples
 from dmin.models.family import Family, load_trained
 from dmin.models.trajectory import Trajectory
+from dmin.provenance import provenance
+from dmin.sidecar import only_writer
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +146,7 @@ def cache_gradients(
     batch: int,
     trajectory: Path | None = None,
     replay: Path | None = None,
+    request: StopRequest | None = None,
 ) -> None:
     """Write the shard of samples ``start`` to ``stop``: unit sketches, norms and, if asked for, raw unit gradients.
 
@@ -150,11 +154,12 @@ def cache_gradients(
     the samples, gradients are taken along it, at ``feature["steps"]`` of its timesteps. With the training log
     ``replay``, each sample has the one timestep and noise that it was last trained with by ``feature["checkpoint"]``.
     Samples and timesteps mix in one batch of ``batch`` evaluations. A killed job resumes at its last finished
-    micro-batch; running out of GPU memory halves the micro-batch and goes on.
+    micro-batch; running out of GPU memory halves the micro-batch and goes on. ``request`` is asked before
+    every micro-batch.
 
     Raises:
         UserError: a loss or gradient is unusable (sample and timestep named), cache_dim exceeds the number of
-            parameters, or the disk is too small for the shard.
+            parameters, the disk is too small for the shard, another process makes it, or ``request`` asked for the end.
     """
     where = resolve_device(device)
     encoded = EncodedSamples.load(samples, start, stop)
@@ -206,39 +211,55 @@ def cache_gradients(
     if config["keep_raw"]:
         shapes["raw"] = ((len(rows), parameters), np.float16)
     require_space(shard, shapes)
+    inputs = {"samples": samples, "trajectory": trajectory, "replay": replay}
+    digests = {role: file_digest(path) if path else None for role, path in inputs.items()}
     settings = {
         **metadata,
-        "samples": file_digest(samples),
-        "trajectory": file_digest(trajectory) if trajectory else None,
-        "replay": file_digest(replay) if replay else None,
+        **digests,
         "ids": config_digest(encoded.ids),
         "arrays": sorted(shapes),
         "on_bad_loss": config["on_bad_loss"],
     }
-    progress = Progress(shard.parent / ".resume", shard.stem, config_digest(settings), settings, shapes)
-    if progress.done:
-        log.info("resuming after %d of %d evaluations", progress.done, len(rows))
-    with Meter() as meter:
-        fill(progress, gradient_pass, rows, max(1, batch // feature["draws"]))
-    grid = (len(encoded.ids), len(timesteps))
-    tensors = {name: np.array(array).reshape(*grid, *array.shape[1:]) for name, array in progress.arrays.items()}
-    write_shard(shard, encoded.ids, metadata, tensors)
-    meter.write(
-        metrics,
-        samples=len(encoded.ids),
-        timesteps=len(timesteps),
-        evaluations=len(rows) * feature["draws"],
-        parameters=parameters,
-        bytes=sum(array.nbytes for name, array in tensors.items() if name != "raw"),
-        raw_bytes=4 * parameters * len(rows),
-    )
-    progress.discard()
+    resume = shard.parent / ".resume"
+    with only_writer(resume, shard.stem):
+        progress = Progress(resume, shard.stem, config_digest(settings), settings, shapes)
+        if progress.done:
+            log.info("resuming after %d of %d evaluations", progress.done, len(rows))
+        with Meter() as meter:
+            fill(progress, gradient_pass, rows, max(1, batch // feature["draws"]), request)
+        grid = (len(encoded.ids), len(timesteps))
+        tensors = {name: np.array(array).reshape(*grid, *array.shape[1:]) for name, array in progress.arrays.items()}
+        made_from = {"weights": metadata["model"], "base": metadata["base"]}
+        made_from |= {role: digest for role, digest in digests.items() if digest}
+        made = provenance({"gradients": config, "feature": feature}, made_from)
+        write_shard(shard, encoded.ids, metadata, tensors, made)
+        meter.write(
+            metrics,
+            samples=len(encoded.ids),
+            timesteps=len(timesteps),
+            evaluations=len(rows) * feature["draws"],
+            parameters=parameters,
+            bytes=sum(array.nbytes for name, array in tensors.items() if name != "raw"),
+            raw_bytes=4 * parameters * len(rows),
+        )
+        progress.discard()
 
 
-def fill(progress: Progress, gradient_pass: GradientPass, rows: list[tuple[int, int]], batch: int) -> None:
-    """Compute the rows that ``progress`` lacks, ``batch`` at a time."""
+def fill(
+    progress: Progress,
+    gradient_pass: GradientPass,
+    rows: list[tuple[int, int]],
+    batch: int,
+    request: StopRequest | None = None,
+) -> None:
+    """Compute the rows that ``progress`` lacks, ``batch`` at a time.
+
+    Raises:
+        UserError: one evaluation does not fit into the GPU's memory, or ``request`` asked for the end.
+    """
     began, first, told = time.monotonic(), progress.done, time.monotonic()
     while progress.done < len(rows):
+        progress.end_if_due(request)
         part = rows[progress.done : progress.done + batch]
         try:
             result = gradient_pass.compute(part)

@@ -11,7 +11,8 @@ import numpy as np
 from dmin.data.atomic import atomic_path, write_json
 from dmin.evaluation.meter import Meter
 from dmin.gradients.fold import fold
-from dmin.gradients.shard import open_shards
+from dmin.gradients.shard import open_shards, shards_digest
+from dmin.provenance import PROVENANCE, provenance
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def compress(shards: Sequence[Path], width: int, sketch: Path, description: Path
                     row += len(folded)
             array.flush()
             del array
-        write_json({**opened[0].metadata, "v": width, "ids": ids}, description)
+        made = provenance({"v": width}, {"shards": shards_digest(opened)}, {"sketch": sketch})
+        write_json({**opened[0].metadata, "v": width, "ids": ids, PROVENANCE: made}, description)
     meter.write(metrics, samples=len(ids), bytes=sketch.stat().st_size)
     log.info("%d samples at %d timesteps folded to v=%d in %.1f s", len(ids), steps, width, meter.seconds)

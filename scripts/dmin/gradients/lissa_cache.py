@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dmin.deadline import StopRequest
 from dmin.digests import base_digest, config_digest, file_digest, weights_digest
 from dmin.errors import UserError
 from dmin.evaluation.meter import Meter
@@ -27,6 +28,8 @@ from dmin.gradients.timesteps import timestep_grid
 from dmin.models.device import resolve_device
 from dmin.models.encoded import EncodedSamples
 from dmin.models.family import Family, load_trained
+from dmin.provenance import provenance
+from dmin.sidecar import only_writer
 
 log = logging.getLogger(__name__)
 
@@ -130,13 +133,15 @@ def cache_lissa(
     metrics: Path,
     device: str,
     batch: int,
+    request: StopRequest | None = None,
 ) -> None:
     """Write the shard of queries ``start`` to ``stop``: LiSSA's answers in the sketch space of the loss cache.
 
-    ``batch`` queries share every product. A killed job resumes after the last of them that finished.
+    ``batch`` queries share every product. A killed job resumes after the last of them that finished. ``request`` is
+    asked before each of them.
 
     Raises:
-        UserError: see :class:`LissaPass`.
+        UserError: see :class:`LissaPass`; another process makes the shard; or ``request`` asked for the end.
 
     Source: LiSSA with Gauss-Newton products; for diffusion models, the comparison of Diffusion-ReTrac.
     """
@@ -167,23 +172,28 @@ def cache_lissa(
         "sketch": ((len(asked.ids), 1, config["cache_dim"]), np.float16),
         "norm": ((len(asked.ids), 1), np.float32),
     }
-    progress = Progress(shard.parent / ".resume", shard.stem, config_digest(settings), settings, shapes)
-    with Meter() as meter:
-        began, first = time.monotonic(), progress.done
-        while progress.done < len(asked.ids):
-            progress.store(solver.compute(asked.rows(progress.done, progress.done + batch)))
-            pace = (progress.done - first) / (time.monotonic() - began)
-            left = (len(asked.ids) - progress.done) / pace
-            log.info("%d of %d queries, %.2f per second, %.0f s to go", progress.done, len(asked.ids), pace, left)
-    tensors = {name: np.array(array) for name, array in progress.arrays.items()}
-    write_shard(shard, asked.ids, metadata, tensors)
-    meter.write(
-        metrics,
-        samples=len(asked.ids),
-        timesteps=len(timesteps),
-        evaluations=len(asked.ids) * (len(timesteps) + lissa["products"] * lissa["batch"]),
-        parameters=solver.parameter_count,
-        bytes=sum(array.nbytes for array in tensors.values()),
-        raw_bytes=4 * solver.parameter_count * len(asked.ids),
-    )
-    progress.discard()
+    resume = shard.parent / ".resume"
+    with only_writer(resume, shard.stem):
+        progress = Progress(resume, shard.stem, config_digest(settings), settings, shapes)
+        with Meter() as meter:
+            began, first = time.monotonic(), progress.done
+            while progress.done < len(asked.ids):
+                progress.end_if_due(request)
+                progress.store(solver.compute(asked.rows(progress.done, progress.done + batch)))
+                pace = (progress.done - first) / (time.monotonic() - began)
+                left = (len(asked.ids) - progress.done) / pace
+                log.info("%d of %d queries, %.2f per second, %.0f s to go", progress.done, len(asked.ids), pace, left)
+        tensors = {name: np.array(array) for name, array in progress.arrays.items()}
+        made_from = {"weights": metadata["model"], "base": metadata["base"]}
+        made_from |= {role: settings[role] for role in ("samples", "queries")}
+        write_shard(shard, asked.ids, metadata, tensors, provenance({"gradients": config, "lissa": lissa}, made_from))
+        meter.write(
+            metrics,
+            samples=len(asked.ids),
+            timesteps=len(timesteps),
+            evaluations=len(asked.ids) * (len(timesteps) + lissa["products"] * lissa["batch"]),
+            parameters=solver.parameter_count,
+            bytes=sum(array.nbytes for array in tensors.values()),
+            raw_bytes=4 * solver.parameter_count * len(asked.ids),
+        )
+        progress.discard()

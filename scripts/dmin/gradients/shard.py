@@ -13,15 +13,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from dmin.data.atomic import atomic_path
+from dmin.digests import config_digest
 from dmin.errors import UserError
+from dmin.provenance import PROVENANCE
 
-SAMPLE_KEYS = ("ids", "checksums")
+SAMPLE_KEYS = ("ids", "checksums", PROVENANCE)
 
 
 class Shard:
     """A readable shard: ``sketch [n, T, cache_dim]`` and ``raw [n, T, P]`` of unit gradients, ``norm [n, T]``.
 
     ``metadata`` holds what the gradients depend on; shards of one run agree on it, and train and query shards too.
+    ``provenance`` holds what this shard was made from, empty where that was not recorded; ``digest`` covers everything.
 
     Raises:
         UserError: the file is missing, torn or foreign.
@@ -35,6 +38,8 @@ class Shard:
             if hashlib.sha256(text.encode()).hexdigest() != digest:
                 raise ValueError("its header fails the checksum")
             header = json.loads(text)
+            self.digest = digest
+            self.provenance: dict[str, Any] = header.get(PROVENANCE, {})
             self.ids: list[str] = header["ids"]
             self._checksums: dict[str, str] = header["checksums"]
             self.names = set(self._checksums)
@@ -59,10 +64,17 @@ class Shard:
         return values
 
 
-def write_shard(path: Path, ids: Sequence[str], metadata: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a shard atomically, with a checksum of every tensor and of the header."""
+def write_shard(
+    path: Path,
+    ids: Sequence[str],
+    metadata: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    made: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a shard atomically, with a checksum of every tensor and of the header; ``made`` is its provenance."""
     checksums = {name: _checksum(values) for name, values in tensors.items()}
-    text = json.dumps({**metadata, "ids": list(ids), "checksums": checksums}, sort_keys=True)
+    header = {**metadata, "ids": list(ids), "checksums": checksums}
+    text = json.dumps(header if made is None else {**header, PROVENANCE: made}, sort_keys=True)
     with atomic_path(path) as temporary:
         digest = hashlib.sha256(text.encode()).hexdigest()
         # One key, because safetensors writes several in random order.
@@ -83,6 +95,11 @@ def open_shards(paths: Sequence[Path]) -> list[Shard]:
     for shard in shards[1:]:
         require_equal_metadata(shards[0].metadata, shard.metadata, str(shards[0].path), str(shard.path))
     return shards
+
+
+def shards_digest(shards: Sequence[Shard]) -> str:
+    """Return a digest of the shards of one split, in order."""
+    return config_digest([shard.digest for shard in shards])
 
 
 def require_equal_metadata(left: Mapping[str, Any], right: Mapping[str, Any], one: str, other: str) -> None:

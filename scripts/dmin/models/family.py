@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
+from dmin.digests import weights_digest
 from dmin.errors import UserError
 
 Conditioning = dict[str, torch.Tensor]
@@ -188,8 +190,12 @@ def load_trained(base: Mapping[str, Any], weights: Path, device: torch.device, p
     """Load a trained model: ``base`` with the adapter file ``weights``, or the pipeline folder ``weights``.
 
     Raises:
-        UserError: as :func:`load_family`, or the adapter does not fit the base.
+        UserError: as :func:`load_family`, the adapter does not fit the base, or the weights are not those that
+            ``model.json`` beside them describes.
     """
+    beside = weights.parent / "model.json"
+    if beside.exists() and json.loads(beside.read_text()).get("weights", "") != weights_digest(weights):
+        raise UserError(f"Weights '{weights}' are torn (not those of '{beside}'); delete both and run again.")
     if weights.is_dir():
         return load_family({**base, "path": str(weights), "revision": None}, device, parts)
     family = load_family(base, device, parts)

@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
+from dmin.deadline import StopRequest
 from dmin.errors import UserError
 from dmin.models.training_state import TrainingState
+from dmin.sidecar import count_attempt
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +33,15 @@ def fit(
     state: TrainingState,
     tensors: Mapping[str, torch.Tensor],
     after_step: Callable[[int], None] | None = None,
+    request: StopRequest | None = None,
 ) -> list[dict[str, float]]:
     """Minimise ``loss_at(step)`` over ``parameters`` with AdamW, clipped gradients and a cosine schedule.
 
     ``loss_at`` must draw everything random from (seed, step), so that a run resumed from ``state`` equals an
     uninterrupted one. It may return the loss in pieces that add up to it, each differentiated before the next is made,
-    which bounds the memory of a large batch. ``tensors`` is what the state keeps: the trained
-    weights and whatever ``after_step`` updates. The finished state stays until the caller discards it.
+    which bounds the memory of a large batch. ``tensors`` is what the state keeps: the trained weights and whatever
+    ``after_step`` updates. The finished state stays until the caller discards it. ``request`` is asked before every
+    step; when it says so, the state is saved and the training ends with an error.
 
     Args:
         config: ``steps``, ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``log_every``, ``save_every``.
@@ -46,14 +50,23 @@ def fit(
         Rows ``{"step", "loss", "learning_rate"}``, the loss averaged since the row before.
 
     Raises:
-        UserError: the loss is not finite; the message names the step.
+        UserError: the loss is not finite, ``request`` asked for the end (the step is named), or the last attempts got
+            no further than the saved state.
     """
     optimizer = torch.optim.AdamW(parameters, lr=config["learning_rate"], weight_decay=config["weight_decay"])
     start, (rows, losses) = state.load(optimizer, tensors, ([], []))
     steps, began = config["steps"], time.monotonic()
     if start:
         log.info("%s: resuming at step %d of %d", name, start, steps)
+    if start < steps:
+        count_attempt(state.attempts, start, f"Training the {name}")
     for step in range(start, steps):
+        if request is not None and (reason := request.due()):
+            if step > start and step % config["save_every"]:
+                state.save(step, optimizer, tensors, (rows, losses))
+            raise UserError(
+                f"Training the {name} ends after step {step} of {steps}, saved, because {reason}; run again to go on."
+            )
         rate = cosine_rate(config["learning_rate"], step, steps, config["warmup_steps"])
         for group in optimizer.param_groups:
             group["lr"] = rate

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from dmin.data.samples import read_samples, sample_pixels
+from dmin.deadline import StopRequest
 from dmin.digests import base_digest, config_digest, file_digest, weights_digest
 from dmin.errors import UserError
 from dmin.gradients.progress import Progress
@@ -20,6 +21,7 @@ from dmin.models.device import resolve_device
 from dmin.models.family import Family, load_trained
 from dmin.models.queries import initial_noise
 from dmin.models.trajectory import Trajectory
+from dmin.sidecar import only_writer
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +37,13 @@ def record_trajectory(
     out: Path,
     device: str,
     batch: int,
+    request: StopRequest | None = None,
 ) -> None:
     """Write the trajectories of generated queries: clean latents ``[queries, steps, c, h, w]`` fp32.
 
     Each query is sampled from its recorded prompt and seed, and must give the image that stands in the table, so the
-    images stay as they are. A killed job resumes at its last finished batch.
+    images stay as they are. A killed job resumes at its last finished batch; ``request`` is asked before
+    every batch.
 
     Args:
         queries: the table of generated images.
@@ -47,7 +51,7 @@ def record_trajectory(
 
     Raises:
         UserError: the table names no prompt or seed, as for images that were not generated here, or an image is not
-            what its seed gives.
+            what its seed gives; another process records them; or ``request`` asked for the end.
     """
     table = read_samples(queries)
     for column in ("prompt", "seed"):
@@ -69,15 +73,18 @@ def record_trajectory(
         "clean": ((count, steps, *family.latent_shape), np.float32),
         "timesteps": ((count, steps), np.int64),
     }
-    progress = Progress(out.parent / ".resume", out.stem, config_digest(settings), settings, shapes)
-    began, first = time.monotonic(), progress.done
-    while progress.done < count:
-        progress.store(_sample(family, table.iloc[progress.done : progress.done + batch], config))
-        pace = (progress.done - first) / (time.monotonic() - began)
-        log.info("%d of %d trajectories, %.0f s to go", progress.done, count, (count - progress.done) / pace)
-    timesteps = progress.arrays["timesteps"][0].tolist()
-    Trajectory(table["id"].tolist(), timesteps, torch.from_numpy(np.array(progress.arrays["clean"]))).save(out)
-    progress.discard()
+    resume = out.parent / ".resume"
+    with only_writer(resume, out.stem):
+        progress = Progress(resume, out.stem, config_digest(settings), settings, shapes)
+        began, first = time.monotonic(), progress.done
+        while progress.done < count:
+            progress.end_if_due(request)
+            progress.store(_sample(family, table.iloc[progress.done : progress.done + batch], config))
+            pace = (progress.done - first) / (time.monotonic() - began)
+            log.info("%d of %d trajectories, %.0f s to go", progress.done, count, (count - progress.done) / pace)
+        timesteps = progress.arrays["timesteps"][0].tolist()
+        Trajectory(table["id"].tolist(), timesteps, torch.from_numpy(np.array(progress.arrays["clean"]))).save(out)
+        progress.discard()
 
 
 def _sample(family: Family, part: pd.DataFrame, config: Mapping[str, Any]) -> dict[str, torch.Tensor]:

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from dmin.data.atomic import atomic_path, write_csv, write_json, write_parquet
+from dmin.deadline import StopRequest
 from dmin.digests import base_digest, config_digest, file_digest, weights_digest
 from dmin.errors import UserError
 from dmin.gradients.precision import autocast
@@ -20,10 +21,12 @@ from dmin.models.encoded import EncodedSamples
 from dmin.models.family import Family, load_family
 from dmin.models.fit import fit
 from dmin.models.training_batch import draw_batch, training_log
-from dmin.models.training_checkpoints import checkpoint_weights, publish_checkpoints
+from dmin.models.training_checkpoints import checkpoint_weights, holds_checkpoints, publish_checkpoints
 from dmin.models.training_state import TrainingState
 from dmin.models.weight_average import WeightAverage
+from dmin.provenance import versions
 from dmin.seeds import derive_seed
+from dmin.sidecar import only_writer
 
 log = logging.getLogger(__name__)
 
@@ -41,21 +44,41 @@ def train_model(
     save_every: int,
     checkpoints: Path,
     log_file: Path,
+    request: StopRequest | None = None,
 ) -> None:
     """Train ``model`` on ``samples`` and write its weights, a description and the loss curve.
 
     ``finetune: adapter`` trains a LoRA adapter and writes its file; ``full`` trains every parameter of the denoiser,
     from random ones where the base has none, and writes a pipeline folder. The loss is the family's training objective;
     batches run through seeded permutations of the samples, so every sample is seen equally often. With ``ema`` the
-    written weights are the moving average, and the description says so. A killed run resumes from its last state.
+    written weights are the moving average, and the description says so. A killed run resumes from its last state;
+    ``request`` is asked before every step.
 
     ``train["checkpoints"]`` lists updates after which the weights, not their average, are kept in the folder
     ``checkpoints``: see :func:`publish_checkpoints`. ``log_file`` names what every row of training saw: see
     :func:`training_log`.
 
     Raises:
-        UserError: the base has no denoiser weights for an adapter, or the adapter does not fit the family.
+        UserError: the base has no denoiser weights for an adapter, the adapter does not fit the family, another process
+            trains this model, or ``request`` asked for the end.
     """
+    with only_writer(weights.parent / ".resume", "training"):
+        _train(samples, base, model, weights, description, curve, device, save_every, checkpoints, log_file, request)
+
+
+def _train(
+    samples: Path,
+    base: Mapping[str, Any],
+    model: Mapping[str, Any],
+    weights: Path,
+    description: Path,
+    curve: Path,
+    device: str,
+    save_every: int,
+    checkpoints: Path,
+    log_file: Path,
+    request: StopRequest | None,
+) -> None:
     settings, where, full = model["train"], resolve_device(device), model["finetune"] == "full"
     encoded = EncodedSamples.load(samples)
     family = load_family(base, where, ["denoiser"])
@@ -72,6 +95,9 @@ def train_model(
     loop = {**settings, "log_every": LOG_EVERY, "save_every": save_every}
     # Kept in the sidecar until the end, because a workflow removes the outputs of a killed job before it resumes.
     kept, folder = (weights.parent / ".resume" / f"{key}-{part}" for part in ("checkpoints", "weights"))
+    if not holds_checkpoints(kept, settings["checkpoints"], state.step(), full):
+        log.info("starting afresh: checkpoints of the saved state are gone")
+        state.discard()
 
     def after_step(step: int) -> None:
         average.update(step)
@@ -87,6 +113,7 @@ def train_model(
         state,
         {**trained, **average.tensors},
         after_step,
+        request,
     )
     average.apply()
     # diffusers writes folders; inside the sidecar, a kill leaves nothing beside the results.
@@ -97,6 +124,7 @@ def train_model(
     write_parquet(training_log(encoded.ids, shape, settings, family.draw_timesteps), log_file)
     facts = {**recipe, "parameters": parameters, "weights": weights_digest(weights), "base": base}
     facts |= {"written": "last step" if settings["ema"] is None else "moving average"}
+    facts |= {"versions": versions()}
     facts |= {"base_digest": base_digest(base), "samples": file_digest(samples)}
     write_json(facts, description)
     state.discard()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,14 @@ def checkpoint_weights(folder: Path, step: int, full: bool | None = None) -> Pat
     adapter = folder / str(step) / ADAPTER_FILE
     whole = full if full is not None else not adapter.exists()
     return adapter.parent if whole else adapter
+
+
+def holds_checkpoints(kept: Path, steps: Sequence[int], done: int, full: bool) -> bool:
+    """Say whether ``kept`` holds the weights of all checkpoints up to ``done`` updates.
+
+    A training that was killed after it published them has a state and no checkpoints.
+    """
+    return all(checkpoint_weights(kept, step, full).exists() for step in steps if step <= done)
 
 
 def publish_checkpoints(kept: Path, folder: Path, settings: Mapping[str, Any], full: bool) -> None:

@@ -16,6 +16,7 @@ from dmin.attribution.subsets import read_subsets
 from dmin.data.atomic import atomic_path, write_json, write_parquet
 from dmin.errors import UserError
 from dmin.evaluation.meter import Meter
+from dmin.provenance import PROVENANCE, load_array, provenance
 from dmin.retrieval.search import IndexSearch
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def build_index(
     Raises:
         UserError: the disk is too small for the index, which holds the vectors in single precision.
     """
-    rows = np.load(sketch, mmap_mode="r")
+    rows = load_array(sketch, "sketch", "Sketch")
     count, dimension = len(rows), int(np.prod(rows.shape[1:]))
     require_space(index, 4 * count * dimension)
     graph = hnswlib.Index(space="ip", dim=dimension)
@@ -46,7 +47,9 @@ def build_index(
     with atomic_path(index) as temporary:
         graph.save_index(str(temporary))
     facts = json.loads(sketch.with_suffix(".json").read_text())
-    write_json({**facts, "M": links, "ef_construction": ef_construction, "seed": seed}, description)
+    config = {"M": links, "ef_construction": ef_construction, "seed": seed}
+    made_from = facts.get(PROVENANCE, {}).get("sha256", {})
+    write_json({**facts, **config, PROVENANCE: provenance(config, made_from, {"index": index})}, description)
     meter.write(metrics, samples=count, v=facts["v"], bytes=index.stat().st_size)
     log.info("%d vectors of length %d indexed in %.1f s", count, dimension, meter.seconds)
 

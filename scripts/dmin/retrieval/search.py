@@ -12,8 +12,9 @@ import numpy as np
 
 from dmin.errors import UserError
 from dmin.gradients.shard import require_equal_metadata
+from dmin.provenance import PROVENANCE, load_array, require_whole
 
-SAMPLE_KEYS = ("ids", "M", "ef_construction", "seed")
+SAMPLE_KEYS = ("ids", "M", "ef_construction", "seed", PROVENANCE)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class IndexSearch:
         self.v: int = facts["v"]
         self.train: list[str] = facts["ids"]
         self.asked: list[str] = asked["ids"]
-        sketches = np.load(queries, mmap_mode="r")
+        require_whole(index, "index", "Index", facts)
+        sketches = load_array(queries, "sketch", "Sketch")
         self._vectors = sketches.reshape(len(sketches), -1)
         self._graph = hnswlib.Index(space="ip", dim=self._vectors.shape[1])
         try:

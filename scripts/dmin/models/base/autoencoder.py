@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
+from dmin.deadline import StopRequest
 from dmin.models.fit import fit
 from dmin.models.training_state import TrainingState
 from dmin.seeds import derive_generator
@@ -54,6 +55,7 @@ def train_autoencoder(
     seed: int,
     state_folder: Path,
     digest: str,
+    request: StopRequest | None = None,
 ) -> AutoencoderKL:
     """Train an autoencoder on ``images`` ``[count, 3, size, size]`` in [-1, 1], drawn with ``weights`` ``[count]``.
 
@@ -78,7 +80,7 @@ def train_autoencoder(
         return F.l1_loss(decoded.float(), pixels) + config["kl_weight"] * kl
 
     state = TrainingState(state_folder, digest)
-    fit("autoencoder", list(model.parameters()), loss_at, config, state, model.state_dict())
+    fit("autoencoder", list(model.parameters()), loss_at, config, state, model.state_dict(), request=request)
     model.eval().requires_grad_(False)
     std = encode_modes(model, images).std().item()
     model.register_to_config(scaling_factor=1.0 / std)

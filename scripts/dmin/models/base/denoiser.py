@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from diffusers import PNDMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from dmin.deadline import StopRequest
 from dmin.models.fit import fit
 from dmin.models.training_state import TrainingState
 from dmin.seeds import derive_generator
@@ -76,6 +77,7 @@ def train_denoiser(
     state_folder: Path,
     digest: str,
     initial: tuple[UNet2DConditionModel, CLIPTextModel] | None = None,
+    request: StopRequest | None = None,
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """Train a UNet and a text encoder on latents ``[count, c, size, size]`` and tokens ``[count, length]``.
 
@@ -115,5 +117,5 @@ def train_denoiser(
             torch._foreach_lerp_(list(average.parameters()), list(trained.parameters()), 1 - decay)
 
     state = TrainingState(state_folder, digest)
-    fit("denoiser", list(trained.parameters()), loss_at, config, state, tensors, average_weights)
+    fit("denoiser", list(trained.parameters()), loss_at, config, state, tensors, average_weights, request)
     return average["unet"], average["text"]

@@ -15,30 +15,47 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from dmin.data.excerpt import remaining_rows
 from dmin.data.images import decode_image, image_to_array
 from dmin.data.samples import image_bytes
+from dmin.deadline import StopRequest
 from dmin.digests import config_digest, file_digest
 from dmin.models.base.autoencoder import encode_modes, train_autoencoder
 from dmin.models.base.denoiser import build_scheduler, train_denoiser
 from dmin.models.base.tokenizer import train_tokenizer
 from dmin.models.pixels import pixels_to_tensor
 from dmin.models.training_state import TrainingState
+from dmin.sidecar import only_writer
 
 log = logging.getLogger(__name__)
 
 
-def train_base(config: Mapping[str, Any], out: Path, state_folder: Path, save_every: int) -> None:
+def train_base(
+    config: Mapping[str, Any], out: Path, state_folder: Path, save_every: int, request: StopRequest | None = None
+) -> None:
     """Train tokenizer, autoencoder, text encoder and UNet and write them as one diffusers pipeline in half precision.
 
     The images are the sources' rows that their excerpts leave out. A source of n rows is drawn with probability in
     proportion to ``n ** balance``, so that small ones are learned too: 0.5 throughout, then the setting of
-    ``refine``, a second training of the UNet and the text encoder. A killed run resumes from its last saved step.
+    ``refine``, a second training of the UNet and the text encoder. A killed run resumes from its last saved step;
+    ``request`` is asked before every step.
+
+    Raises:
+        UserError: another process trains this base, or ``request`` asked for the end.
     """
+    with only_writer(state_folder, out.name):
+        _train_base(config, out, state_folder, save_every, request)
+
+
+def _train_base(
+    config: Mapping[str, Any], out: Path, state_folder: Path, save_every: int, request: StopRequest | None
+) -> None:
     images, prompts, sizes = read_sources(config["sources"], config["size"])
     weights = sizes**-0.5
     log.info("%d images of %d sources", len(images), len(config["sources"]))
     loop = {"log_every": 100, "save_every": save_every}
     files = [file_digest(Path(source[key])) for source in config["sources"] for key in ("path", "excerpt")]
     key = config_digest(config["autoencoder"], config["size"], config["seed"], files)
-    vae = train_autoencoder(images, weights, {**config["autoencoder"], **loop}, config["seed"], state_folder, key)
+    vae = train_autoencoder(
+        images, weights, {**config["autoencoder"], **loop}, config["seed"], state_folder, key, request
+    )
     latents = encode_modes(vae, images) * vae.config.scaling_factor
     settings = config["denoiser"]
     tokenizer = train_tokenizer(prompts, settings["merges"], settings["prompt_length"])
@@ -46,11 +63,19 @@ def train_base(config: Mapping[str, Any], out: Path, state_folder: Path, save_ev
     refined = {**settings, **config["refine"]}
     digests = [key, config_digest(key, settings), config_digest(key, settings, refined)]
     first = train_denoiser(
-        latents, tokens, weights, tokenizer, {**settings, **loop}, config["seed"], state_folder, digests[1]
+        latents,
+        tokens,
+        weights,
+        tokenizer,
+        {**settings, **loop},
+        config["seed"],
+        state_folder,
+        digests[1],
+        request=request,
     )
     drawn = sizes ** (refined["balance"] - 1)
     unet, text_encoder = train_denoiser(
-        latents, tokens, drawn, tokenizer, {**refined, **loop}, config["seed"], state_folder, digests[2], first
+        latents, tokens, drawn, tokenizer, {**refined, **loop}, config["seed"], state_folder, digests[2], first, request
     )
     save_base(vae, tokenizer, text_encoder, unet, out)
     for digest in digests:

@@ -1,0 +1,8 @@
+from pathlib import Path
+
+from dmin.job import job
+from dmin.verify.verify import check_files
+
+with job(snakemake):
+    table = Path(snakemake.output[0])
+    check_files(snakemake.params.entries, table.parent, table)

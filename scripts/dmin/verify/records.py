@@ -1,0 +1,125 @@
+"""What the files of each kind say of themselves, read whole and compared with their checksums."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dmin.digests import weights_digest
+from dmin.errors import UserError
+from dmin.gradients.shard import Shard
+from dmin.models.training_checkpoints import checkpoint_weights
+from dmin.provenance import PROVENANCE, require_whole
+
+
+class FaultError(Exception):
+    """Something wrong with a result: ``status`` is torn, stale, foreign or missing, the message says what."""
+
+    def __init__(self, status: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Record:
+    """The config, the digests and the versions that a whole result was made from."""
+
+    config: Mapping[str, Any]
+    made_from: Mapping[str, str]
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_record(kind: str, files: Mapping[str, Path]) -> Record:
+    """Read a result of a kind wholly and return what it says of itself.
+
+    Raises:
+        FaultError: a file is missing, torn or foreign.
+    """
+    for path in files.values():
+        if not path.exists():
+            raise FaultError("missing", f"'{path.name}' does not exist")
+    return _READERS[kind](files)
+
+
+def _shard(files: Mapping[str, Path]) -> Record:
+    path = files["shard"]
+    try:
+        shard = Shard(path)
+        for name in sorted(shard.names):
+            shard.read(name)
+    except UserError as error:
+        foreign = isinstance(error.__cause__, KeyError | TypeError)
+        raise FaultError("foreign" if foreign else "torn", str(error)) from error
+    start, stop = map(int, path.stem.split("-"))
+    if len(shard.ids) != stop - start:
+        raise FaultError("foreign", f"it holds {len(shard.ids)} samples, and its name says {stop - start}")
+    return _provenance(shard.provenance)
+
+
+def _described(what: str) -> Callable[[Mapping[str, Path]], Record]:
+    def read(files: Mapping[str, Path]) -> Record:
+        main = next(iter(files.values()))
+        described = _json(main.with_suffix(".json"))
+        try:
+            for role, path in files.items():
+                require_whole(path, role, what, described)
+        except UserError as error:
+            raise FaultError("torn", str(error)) from error
+        return _provenance(described.get(PROVENANCE, {}), set(files))
+
+    return read
+
+
+def _weights(files: Mapping[str, Path]) -> Record:
+    path = files["weights"]
+    facts = _json(path.parent / "model.json")
+    try:
+        config = {key: facts[key] for key in ("finetune", "train", "lora") if key in facts}
+        made_from, recorded = {"samples": facts["samples"], "base": facts["base_digest"]}, facts["weights"]
+    except KeyError as error:
+        raise FaultError("foreign", f"model.json lacks {error}") from error
+    if weights_digest(path) != recorded:
+        raise FaultError("torn", "the weights are not those that model.json describes")
+    return Record(config, made_from, facts.get("versions", {}))
+
+
+def _checkpoints(files: Mapping[str, Path]) -> Record:
+    folder = files["checkpoints"]
+    facts = _json(folder / "checkpoints.json")
+    for fact in facts:
+        weights = checkpoint_weights(folder, fact["step"])
+        if not weights.exists():
+            raise FaultError("missing", f"the weights of checkpoint {fact['step']} do not exist")
+        if weights_digest(weights) != fact["weights"]:
+            raise FaultError(
+                "torn", f"the weights of checkpoint {fact['step']} are not those that checkpoints.json describes"
+            )
+    return Record({"steps": [fact["step"] for fact in facts]}, {})
+
+
+def _provenance(made: Mapping[str, Any], roles: set[str] | None = None) -> Record:
+    if not made or (roles is not None and set(made["sha256"]) != roles):
+        raise FaultError("foreign", "it does not say what it was made from")
+    return Record(made["config"], made["made_from"], made["versions"])
+
+
+def _json(path: Path) -> Any:
+    if not path.exists():
+        raise FaultError("missing", f"its description '{path.name}' does not exist")
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise FaultError("torn", f"its description '{path.name}' is torn ({error})") from error
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Path]], Record]] = {
+    "shard": _shard,
+    "sketch": _described("Sketch"),
+    "index": _described("Index"),
+    "scores": _described("Scores"),
+    "weights": _weights,
+    "checkpoints": _checkpoints,
+}

@@ -1,0 +1,98 @@
+"""Check every file that a config's runs consist of, and say what is wrong with any."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dmin.data.atomic import write_csv
+from dmin.errors import UserError
+from dmin.provenance import versions
+from dmin.verify.digests import Ancestors
+from dmin.verify.records import FaultError, Record, read_record
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ["run", "kind", "file", "status", "detail"]
+OK = "ok"
+
+
+def check_files(entries: Sequence[Mapping[str, Any]], root: Path, table: Path) -> None:
+    """Write a table with one row per entry: ``run, kind, file, status, detail``.
+
+    ``status`` is ``ok``; ``missing``; ``torn`` (bytes are not those that were written); ``foreign`` (it does not say
+    what it was made from, or holds something else); or ``stale`` (made under another config, or from other files than
+    those that stand there). Every file is read to its end once.
+
+    Args:
+        entries: ``run``, ``kind``, ``files`` (by role), ``config`` (what it must have been made under) and
+            ``made_from`` (ancestors by role, as :class:`Ancestors` takes them).
+        root: what the paths of the entries are relative to.
+    """
+    ancestors, rows = Ancestors(root), []
+    for entry in entries:
+        status, detail = check_entry(entry, ancestors)
+        file = next(iter(entry["files"].values()))
+        rows.append(dict(zip(COLUMNS, (entry["run"], entry["kind"], file, status, detail), strict=True)))
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    write_csv(frame, table)
+    log.info("%d files checked, %d of them not ok", len(frame), int((frame["status"] != OK).sum()))
+
+
+def check_entry(entry: Mapping[str, Any], ancestors: Ancestors) -> tuple[str, str]:
+    """Return the status of one entry and what it rests on: the fault, or the versions that differ from today's."""
+    try:
+        files = {role: ancestors.root / path for role, path in entry["files"].items()}
+        record = read_record(entry["kind"], files)
+        _require_config(record, entry["config"])
+        for role, ancestor in entry["made_from"].items():
+            _require_ancestor(record, role, ancestor, ancestors)
+    except FaultError as fault:
+        return fault.status, str(fault)
+    installed = versions()
+    other = [f"{name} {value}" for name, value in record.versions.items() if installed.get(name) != value]
+    return OK, f"made with {', '.join(other)}" if other else ""
+
+
+def require_ok(table: Path) -> None:
+    """Refuse a table of checks in which anything is not ok.
+
+    Raises:
+        UserError: one line for each such file.
+    """
+    frame = pd.read_csv(table, keep_default_na=False)
+    bad = frame[frame["status"] != OK]
+    if len(bad):
+        lines = [f"{row.status}: {row.file} ({row.detail})" for row in bad.itertuples()]
+        raise UserError("\n".join([f"{len(bad)} of {len(frame)} files are not ok; delete them and run again:", *lines]))
+    log.info("%d files are ok", len(frame))
+
+
+def _require_config(record: Record, expected: Mapping[str, Any]) -> None:
+    given, wanted = (dict(_leaves(json.loads(json.dumps(side)))) for side in (record.config, expected))
+    for key in sorted(given.keys() | wanted.keys()):
+        if given.get(key) != wanted.get(key):
+            raise FaultError("stale", f"made with {key} {given.get(key)!r}, and the config has {wanted.get(key)!r}")
+
+
+def _require_ancestor(record: Record, role: str, ancestor: Sequence[Any], ancestors: Ancestors) -> None:
+    try:
+        digest = ancestors.digest(ancestor)
+    except (OSError, UserError):
+        # It has, or lacks, a row of its own.
+        return
+    if record.made_from.get(role) != digest:
+        raise FaultError("stale", f"its {role} changed since it was made")
+
+
+def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield from _leaves(child, f"{place}.{key}" if place else key)
+    else:
+        yield place, value

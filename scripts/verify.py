@@ -1,0 +1,7 @@
+from pathlib import Path
+
+from dmin.job import job
+from dmin.verify.verify import require_ok
+
+with job(snakemake):
+    require_ok(Path(snakemake.input[0]))

@@ -1,0 +1,174 @@
+"""Faults in a finished run: what is torn, stale or missing is named, and what stands is never made again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from checkout import MICRO, Checkout
+
+SKETCH = "runs/micro/sketch/loss/v64/train.npy"
+SHARD = "runs/micro/gradients/loss/train/00000000-00000040.safetensors"
+WEIGHTS = "models/micro/pytorch_lora_weights.safetensors"
+
+
+@pytest.fixture
+def copied(finished: Checkout, tmp_path: Path) -> Checkout:
+    """Return a copy of the finished run in another folder."""
+    return Checkout(tmp_path / "elsewhere", finished.root)
+
+
+def verified(checkout: Checkout) -> tuple[subprocess.CompletedProcess[str], pd.DataFrame]:
+    """Ask for the check; return the run and its table by file."""
+    result = checkout.snakemake("--cores", "1", "verify")
+    table = pd.read_csv(checkout.root / "results" / "verify.csv", keep_default_na=False)
+    return result, table.set_index("file")
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.fault("results copied to another folder", "nothing is made again, and every file is verified there")
+def test_copied_results_are_whole_and_up_to_date(copied: Checkout) -> None:
+    assert copied.plan() == {}
+    result, table = verified(copied)
+    assert result.returncode == 0, result.stderr
+    assert set(table["status"]) == {"ok"}
+    assert set(table["kind"]) == {"weights", "checkpoints", "shard", "sketch", "index", "scores"}
+    # Three shards; two splits at two widths; dmin and dmin_no_norm at three widths, and text.
+    assert table["kind"].value_counts().to_dict() == {
+        "scores": 7, "sketch": 4, "shard": 3, "index": 2, "weights": 1, "checkpoints": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.fault("files of every kind truncated, flipped, foreign or deleted", "`verify` names each and exits with 1")
+def test_damage_of_every_kind_is_named(copied: Checkout) -> None:
+    results = copied.root / "results"
+    index = next((results / "runs/micro/index/v64").glob("*.hnsw"))
+    scores = "runs/micro/influence/dmin/v64/scores.npy"
+    foreign = "runs/micro/influence/text/scores.json"
+    gone = "runs/micro/influence/dmin/v256/exact/top.parquet"
+    flip(results / SKETCH)
+    flip(results / WEIGHTS)
+    flip(index)
+    (results / SHARD).write_bytes((results / SHARD).read_bytes()[:-5])
+    (results / scores).write_bytes((results / scores).read_bytes()[:200])
+    (results / foreign).write_text("{}")
+    (results / gone).unlink()
+    result, table = verified(copied)
+    assert result.returncode == 1
+    expected = {
+        SKETCH: "torn",
+        WEIGHTS: "torn",
+        str(index.relative_to(results)): "torn",
+        SHARD: "torn",
+        scores: "torn",
+        foreign.replace(".json", ".npy"): "foreign",
+        "runs/micro/influence/dmin/v256/scores.npy": "missing",
+    }
+    assert {file: table.loc[file, "status"] for file in expected} == expected
+    # One line for each on the console, the followers of torn ancestors among them.
+    for file, status in expected.items():
+        assert f"{status}: {file} (" in result.stderr
+    others = table.drop(list(expected))
+    assert set(others["status"]) <= {"ok", "stale"}
+
+
+@pytest.mark.fault("results of another config", "`verify` names the setting that differs")
+def test_other_settings_are_named(copied: Checkout) -> None:
+    copied.write_config(MICRO.read_text().replace("cache_dim: 256", "cache_dim: 256\n      sketch_seed: 9"))
+    result, table = verified(copied)
+    assert result.returncode == 1
+    bad = table[table["status"] != "ok"]
+    assert set(bad["kind"]) == {"shard"} and set(bad["status"]) == {"stale"}
+    assert bad["detail"].str.contains("made with gradients.sketch_seed 42, and the config has 9").all()
+
+
+@pytest.mark.fault("a file swapped for a whole one of another run", "`verify` names what was made from the one before")
+def test_swapped_ancestor_makes_its_followers_stale(copied: Checkout) -> None:
+    results = copied.root / "results"
+    encoded = results / "encoded/micro/tiny/train.safetensors"
+    encoded.write_bytes((results / "runs/micro/queries/queries.safetensors").read_bytes())
+    _, table = verified(copied)
+    assert table.loc[WEIGHTS, ["status", "detail"]].tolist() == ["stale", "its samples changed since it was made"]
+    assert table.loc[SHARD, "status"] == "stale"
+
+
+@pytest.mark.fault("clock skew: all files a day in the future", "nothing is made again")
+def test_clock_skew_reruns_nothing(copied: Checkout) -> None:
+    for path in copied.root.rglob("*"):
+        if path.is_file() and ".snakemake" not in path.parts:
+            stat = path.stat()
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 86_400 * 10**9))
+    assert copied.plan() == {}
+
+
+@pytest.mark.fault("results and scripts touched", "nothing is made again, because their contents are equal")
+def test_touched_files_rerun_nothing(copied: Checkout) -> None:
+    for path in [*(copied.root / "scripts").rglob("*.py"), copied.root / "results" / SKETCH, copied.root / "config"]:
+        path.touch()
+    assert copied.plan() == {}
+
+
+@pytest.mark.fault("one file deleted", "it alone is made again, with what follows from it")
+def test_deleted_file_is_made_again_alone(copied: Checkout) -> None:
+    (copied.root / "results/runs/micro/figures/training.svg").unlink()
+    assert copied.plan() == {"plot_training": 1}
+
+
+@pytest.mark.fault("time limit too short for one step", "two attempts end saved, the third says there is no progress")
+def test_limit_too_short_is_told_and_a_longer_one_continues(copied: Checkout) -> None:
+    before = (copied.root / "results" / WEIGHTS).read_bytes()
+    target = "results/models/micro/model.json"
+    options = ["--cores", "1", "--forcerun", "train_model", "--retries", "2", "--set-resources"]
+    cut = copied.snakemake(*options, "train_model:runtime=0", "--", target)
+    assert cut.returncode == 1
+    assert cut.stderr.count("ends after step 0 of 3, saved, because its time limit of 0 minutes is near") == 2 * 2
+    assert "Training the adapter made no progress: the last 2 attempts" in cut.stderr
+    assert "Traceback" not in (copied.root / "logs/train_model/micro.log").read_text()
+    whole = copied.snakemake("--cores", "1", "--rerun-incomplete", "--", target)
+    assert whole.returncode == 0, whole.stderr
+    assert (copied.root / "results" / WEIGHTS).read_bytes() == before
+
+
+@pytest.mark.fault("a GPU asked for where there is none", "one sentence that names the key")
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="there is a GPU")
+def test_missing_gpu_is_told(copied: Checkout) -> None:
+    copied.write_config(MICRO.read_text().replace("device: cpu", "device: cuda"))
+    result = copied.snakemake("--cores", "1", "--forcerun", "encode_samples", "--until", "encode_samples")
+    assert result.returncode == 1
+    assert "Error: compute.device is cuda, but no GPU is usable here; set it to cpu or auto." in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait up to a minute until a condition holds."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "nothing happened for a minute"
+        time.sleep(0.2)
+
+
+@pytest.mark.fault("two Snakemakes in one folder", "the second says that the folder is locked; the first goes on")
+def test_second_snakemake_is_locked_out(copied: Checkout) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(copied.root / "scripts")}
+    environment.pop("SNAKEMAKE_PROFILE", None)
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--forcerun", "encode_queries"]
+    command += ["--until", "encode_queries"]
+    with subprocess.Popen(command, cwd=copied.root, env=environment, stderr=subprocess.DEVNULL) as first:
+        locks = copied.root / ".snakemake" / "locks"
+        wait_for(lambda: locks.exists() and any(locks.iterdir()))
+        second = copied.snakemake("--cores", "1", "--forcerun", "encode_queries", "--until", "encode_queries")
+    assert first.returncode == 0
+    assert second.returncode == 1 and "LockException" in second.stderr + second.stdout
+    assert "--unlock" in second.stderr + second.stdout
