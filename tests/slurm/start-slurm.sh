@@ -3,7 +3,8 @@
 # 127.0.0.1, all state in one folder, no systemd, no accounting database. Written for Debian 12 (SLURM 22.05); on it:
 #   apt-get install --no-install-recommends munge slurmctld slurmd slurm-client
 #
-#   start-slurm.sh STATE     a folder for state and logs, without spaces; then export SLURM_CONF=STATE/etc/slurm.conf
+#   start-slurm.sh STATE     a folder for state and logs, without spaces
+#   export SLURM_CONF=STATE/etc/slurm.conf PATH=STATE/bin:$PATH
 #
 # A second call starts what does not run. stop-slurm.sh STATE stops it. No file outside STATE is written.
 #
@@ -61,7 +62,7 @@ wait_for() { # NAME COMMAND...: poll until COMMAND succeeds, as long as the proc
 port_busy() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 umask 022
-mkdir -p "$RUN" "$LOG" "$STATE/etc" "$STATE/ctld" "$STATE/spool" "$STATE/dev"
+mkdir -p "$RUN" "$LOG" "$STATE/etc" "$STATE/bin" "$STATE/ctld" "$STATE/spool" "$STATE/dev"
 mkdir -p -m 0755 "$STATE/munge"
 
 # ---------------------------------------------------------------- configuration
@@ -123,6 +124,11 @@ fi
 mv "$STATE/etc/slurm.conf.new" "$STATE/etc/slurm.conf"
 printf '%s' "$gres_lines" >"$STATE/etc/gres.conf"
 
+# Inside a job the Snakemake plugin drops SLURM_CONF, which only a cluster without /etc/slurm/slurm.conf notices.
+srun=$(PATH=${PATH//$STATE\/bin:/} command -v srun)
+printf '#!/bin/sh\nexport SLURM_CONF=%s\nexec %s "$@"\n' "$SLURM_CONF" "$srun" >"$STATE/bin/srun"
+chmod 755 "$STATE/bin/srun"
+
 # ---------------------------------------------------------------- munged, slurmctld, slurmd
 if ! alive munged; then
     key=$STATE/munge/munge.key
@@ -147,4 +153,4 @@ for name in "${names[@]}"; do
 done
 nodes_ready() { [ "$(sinfo -h -N -o %T | grep -cE '^(idle|mixed|allocated|completing)$')" = "$NODES" ]; }
 wait_for "slurmd-${names[-1]}" nodes_ready
-echo "SLURM_CONF=$SLURM_CONF"
+echo "export SLURM_CONF=$SLURM_CONF PATH=$STATE/bin:\$PATH"
