@@ -72,9 +72,10 @@ for n in $(seq 1 "$NODES"); do
     node_lines+="NodeName=node$n NodeHostname=$HOST NodeAddr=127.0.0.1 Port=$((PORT + 10 + n)) CPUs=$CPUS Boards=1 "
     node_lines+="SocketsPerBoard=1 CoresPerSocket=$CPUS ThreadsPerCore=1 RealMemory=$MEM Gres=gpu:$GPUS State=UNKNOWN"$'\n'
     for i in $(seq 0 $((GPUS - 1))); do
-        # A GPU is a file of its own to SLURM, which only counts and names them.
-        : >"$STATE/dev/nvidia$n-$i"
-        gres_lines+="NodeName=node$n Name=gpu File=$STATE/dev/nvidia$n-$i"$'\n'
+        # A GPU is a device file of its own; where none can be made a plain file is counted, but not named to the job.
+        file=$STATE/dev/nvidia$(((n - 1) * GPUS + i))
+        [ -e "$file" ] || mknod -m 666 "$file" c 1 3 2>/dev/null || : >"$file"
+        gres_lines+="NodeName=node$n Name=gpu File=$file"$'\n'
     done
 done
 all=$(IFS=,; echo "${names[*]}")
@@ -114,8 +115,8 @@ SchedulerParameters=sched_interval=5,bf_interval=5,batch_sched_delay=1
 ReturnToService=2
 SlurmdTimeout=60
 KillWait=5
-# how long squeue shows a job that has ended
-MinJobAge=600
+# seconds that squeue shows a job that has ended
+MinJobAge=7200
 ${node_lines}PartitionName=main Nodes=$all Default=YES MaxTime=1-00:00:00 DefaultTime=10 State=UP
 CONF
 if alive slurmctld && ! cmp -s "$STATE/etc/slurm.conf.new" "$STATE/etc/slurm.conf"; then
