@@ -42,7 +42,7 @@ def take_gpu(names: Sequence[str], folder: Path | None = None) -> int:
     Raises:
         OSError: The folder cannot be written to.
     """
-    global _held  # noqa: PLW0603 (a lock lives as long as its process)
+    global _held
     if _held is None:
         _held = _first_free(names, folder or lock_folder())
     return _held[1]
