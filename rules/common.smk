@@ -8,7 +8,13 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
-ROOT = Path(workflow.basedir)
+# Of this checkout, also where another workflow includes it as a module.
+if not hasattr(workflow.current_basedir, "__fspath__"):
+    raise SystemExit(
+        "Error: as a module this workflow must be a checkout on disk, for its scripts import the library beside them; "
+        "clone it and set the module's snakefile to the path of its Snakefile."
+    )
+ROOT = Path(workflow.current_basedir).parent
 
 
 def name_pattern(table):

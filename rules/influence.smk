@@ -82,6 +82,7 @@ rule score_samples:
         "../envs/dmin.yaml"
     threads: config["compute"]["threads"]
     resources:
+        gpu=lambda w: gpus() if w.method in DEVICE_METHODS else 0,
         device=config["compute"]["device"],
         batch=config["compute"]["encode_batch"],
     params:

@@ -30,6 +30,8 @@ GRADIENT_METHODS = list(METHOD_FEATURES)
 CHECKPOINT_METHODS = ["tracin", "retrac"]
 CHECKPOINT_FEATURE = r"checkpoint-\d+"
 SAMPLE_METHODS = ["random", "pixels", "ssim", "clip", "text"]
+# Those of them that compute on compute.device.
+DEVICE_METHODS = ["ssim", "clip"]
 
 
 def gradient_methods(run):

@@ -23,7 +23,7 @@ def load(config: dict[str, Any]) -> dict[str, Any]:
     names: dict[str, Any] = {
         "config": config,
         "workflow": SimpleNamespace(
-            basedir=PROJECT,
+            current_basedir=PROJECT / "rules",
             pathvars=SimpleNamespace(apply=lambda path: path.replace("<results>", "results")),
         ),
         "WorkflowError": RuntimeError,
