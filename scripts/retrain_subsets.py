@@ -1,9 +1,10 @@
 from pathlib import Path
 
+from dmin.deadline import StopRequest
 from dmin.job import job
 from dmin.retraining.retrain import retrain_subsets
 
-with job(snakemake):
+with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
     start, stop = map(int, snakemake.wildcards.range.split("-"))
     retrain_subsets(
         Path(snakemake.input.samples),
@@ -15,4 +16,5 @@ with job(snakemake):
         Path(snakemake.output[0]),
         snakemake.resources.device,
         snakemake.resources.save_every,
+        request,
     )

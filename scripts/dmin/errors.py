@@ -8,3 +8,7 @@ class UserError(Exception):
 
     Scripts print its message without a traceback.
     """
+
+
+class DivergedError(UserError):
+    """A training whose loss is not finite."""

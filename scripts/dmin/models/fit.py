@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from dmin.deadline import StopRequest
-from dmin.errors import UserError
+from dmin.errors import DivergedError, UserError
 from dmin.models.training_state import TrainingState
 from dmin.sidecar import count_attempt
 
@@ -50,8 +50,9 @@ def fit(
         Rows ``{"step", "loss", "learning_rate"}``, the loss averaged since the row before.
 
     Raises:
-        UserError: the loss is not finite, ``request`` asked for the end (the step is named), or the last attempts got
-            no further than the saved state.
+        DivergedError: the loss is not finite.
+        UserError: ``request`` asked for the end (the step is named), or the last attempts got no further than the saved
+            state.
     """
     optimizer = torch.optim.AdamW(parameters, lr=config["learning_rate"], weight_decay=config["weight_decay"])
     start, (rows, losses) = state.load(optimizer, tensors, ([], []))
@@ -73,7 +74,7 @@ def fit(
         loss, given = 0.0, loss_at(step)
         for piece in [given] if isinstance(given, torch.Tensor) else given:
             if not torch.isfinite(piece):
-                raise UserError(
+                raise DivergedError(
                     f"Training the {name}: the loss is {piece.item()} at step {step + 1}; lower learning_rate."
                 )
             piece.backward()

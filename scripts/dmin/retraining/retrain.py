@@ -13,11 +13,13 @@ from typing import Any
 import pandas as pd
 
 from dmin.data.atomic import write_json
+from dmin.deadline import StopRequest
 from dmin.digests import base_digest, config_digest, file_digest
-from dmin.errors import UserError
+from dmin.errors import DivergedError
 from dmin.models.encoded import EncodedSamples
 from dmin.models.training import train_model
 from dmin.seeds import derive_seed
+from dmin.sidecar import only_writer
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +71,13 @@ def retrain_subsets(
     out: Path,
     device: str,
     save_every: int,
+    request: StopRequest | None = None,
 ) -> None:
     """Train the retrainings ``span[0]`` to ``span[1]`` of a bank, one after another, into the folder ``out``.
 
     A retraining has a folder of its name with its weights and ``model.json``. Finished ones and the state of the one
-    under way are kept in a sidecar until all are done, so a killed job loses at most ``save_every`` steps.
+    under way are kept in a sidecar until all are done, so a killed job loses at most ``save_every`` steps; ``request``
+    is asked before every step.
 
     Args:
         samples: the encoded training samples.
@@ -81,8 +85,25 @@ def retrain_subsets(
         bank: ``seeds`` (trainings of each set), ``seed`` and ``exclude`` (sets that are left out).
 
     Raises:
-        UserError: a training diverged; the message names it, and how to leave its set out.
+        DivergedError: a training diverged; the message names it, and how to leave its set out.
+        UserError: another process trains the same ones, or ``request`` asked for the end.
     """
+    with only_writer(out.parent / ".resume", out.name):
+        _retrain(samples, sets, base, model, bank, span, out, device, save_every, request)
+
+
+def _retrain(
+    samples: Path,
+    sets: Path,
+    base: Mapping[str, Any],
+    model: Mapping[str, Any],
+    bank: Mapping[str, Any],
+    span: tuple[int, int],
+    out: Path,
+    device: str,
+    save_every: int,
+    request: StopRequest | None,
+) -> None:
     encoded = EncodedSamples.load(samples)
     table = pd.read_parquet(sets)
     key = config_digest(dict(model), {**bank}, base_digest(base), file_digest(samples), file_digest(sets))
@@ -97,7 +118,7 @@ def retrain_subsets(
         chosen = set(table.loc[table["set"] == member.set, "id"])
         rows = [row for row, name in enumerate(encoded.ids) if name in chosen]
         settings = member_settings(model, len(rows) / len(encoded.ids), bank["seed"], member.repeat)
-        _train_member(encoded, rows, base, settings, folder, device, save_every, member)
+        _train_member(encoded, rows, base, settings, folder, device, save_every, member, request)
         trained += 1
         pace = (time.monotonic() - start) / trained
         log.info(
@@ -112,8 +133,6 @@ def retrain_subsets(
     if out.exists():
         shutil.rmtree(out)
     work.replace(out)
-    if not any(out.parent.joinpath(".resume").iterdir()):
-        out.parent.joinpath(".resume").rmdir()
 
 
 def _train_member(
@@ -125,6 +144,7 @@ def _train_member(
     device: str,
     save_every: int,
     member: Member,
+    request: StopRequest | None,
 ) -> None:
     folder.mkdir(exist_ok=True)
     samples, rest = folder / "samples.safetensors", folder / "rest"
@@ -132,11 +152,10 @@ def _train_member(
         encoded.take(rows).save(samples)
     files = (folder / weights_name(settings["finetune"]), rest / "model.json", rest / "training.csv")
     try:
-        train_model(
-            samples, base, settings, *files, device, save_every, rest / "checkpoints", rest / "training_log.parquet"
-        )
-    except UserError as error:
-        raise UserError(
+        kept = (rest / "checkpoints", rest / "training_log.parquet")
+        train_model(samples, base, settings, *files, device, save_every, *kept, request)
+    except DivergedError as error:
+        raise DivergedError(
             f"Retraining {member.name} failed: {error} To go on without its set, add {member.set} to the bank's "
             "exclude."
         ) from error
