@@ -165,6 +165,13 @@ def bank_spans(bank):
     return shard_ranges(bank["subsets"] * bank["seeds"], bank["per_job"])
 
 
+def span_settings(bank, span, *keys):
+    """The settings of a bank that a range of its retrainings depends on."""
+    start, stop = (int(number) // bank["seeds"] for number in span.split("-"))
+    left_out = [number for number in bank["exclude"] if start <= number <= stop]
+    return canonical({key: bank[key] for key in ("seeds", *keys)} | {"exclude": left_out})
+
+
 def bank_losses(wildcards):
     return [f"<results>/runs/{wildcards.run}/lds/losses/{span}.parquet" for span in bank_spans(bank_of(wildcards))]
 

@@ -26,7 +26,8 @@ rule retrain_subsets:
         samples=lambda w: "<results>/encoded/{dataset}/{base}/train.safetensors".format(
             **config["models"][config["banks"][w.bank]["model"]]
         ),
-        sets="<results>/banks/{bank}/sets.parquet",
+        # Ancient, since more sets keep the first ones; what else changes them is among the params.
+        sets=ancient("<results>/banks/{bank}/sets.parquet"),
         base=lambda w: files_below(config["bases"][config["models"][config["banks"][w.bank]["model"]]["base"]]["path"]),
     output:
         directory("<results>/banks/{bank}/models/{range}"),
@@ -44,7 +45,7 @@ rule retrain_subsets:
     params:
         model=lambda w: canonical(config["models"][config["banks"][w.bank]["model"]]),
         base=lambda w: canonical(config["bases"][config["models"][config["banks"][w.bank]["model"]]["base"]]),
-        bank=lambda w: canonical({key: config["banks"][w.bank][key] for key in ("seeds", "seed", "exclude")}),
+        bank=lambda w: span_settings(config["banks"][w.bank], w.range, "fraction", "seed"),
         code=code_digest("retrain_subsets"),
     script:
         "../scripts/retrain_subsets.py"
@@ -71,7 +72,7 @@ rule measure_losses:
     params:
         base=lambda w: canonical(base_of(w)),
         finetune=lambda w: model_of(w)["finetune"],
-        bank=lambda w: canonical({key: bank_of(w)[key] for key in ("seeds", "exclude")}),
+        bank=lambda w: span_settings(bank_of(w), w.range),
         lds=lambda w: canonical({key: run_of(w)["lds"][key] for key in ("timesteps", "seed")}),
         code=code_digest("measure_losses"),
     script:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dmin.attribution.subsets import read_subsets
+from dmin.data.assembly import NOISE_SUBSET
 from dmin.data.atomic import write_parquet
 from dmin.errors import UserError
 from dmin.seeds import derive_seed
@@ -37,7 +38,8 @@ def draw_sets(strata: Sequence[str], count: int, fraction: float, seed: int) -> 
     places = {name: np.flatnonzero(np.asarray(strata) == name) for name in sorted(set(strata))}
     sizes = {name: math.floor(Fraction(str(fraction)) * len(rows)) for name, rows in places.items()}
     for name, size in sizes.items():
-        if not 0 < size < len(places[name]):
+        # Noised copies are no class; a set may lack them.
+        if name != NOISE_SUBSET and not 0 < size < len(places[name]):
             raise UserError(
                 f"Subset '{name}' has {len(places[name])} training samples, of which fraction {fraction} leaves {size} "
                 "to a retraining; give it more rows or change fraction."

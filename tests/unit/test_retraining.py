@@ -1,0 +1,140 @@
+"""Models trained again on parts of their training set, and the losses of queries under them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from tiny_families import SIZE, build_ddpm
+
+import dmin.retraining.retrain as module
+from dmin.deadline import StopRequest
+from dmin.digests import weights_digest
+from dmin.errors import UserError
+from dmin.models.encoded import EncodedSamples
+from dmin.retraining.losses import measure_losses
+from dmin.retraining.retrain import Member, member_settings, members, retrain_subsets
+
+BANK = {"seeds": 2, "seed": 5, "exclude": []}
+TRAIN = {
+    "steps": 8, "batch_size": 4, "learning_rate": 1e-2, "weight_decay": 0.0, "warmup_steps": 0, "prompt_dropout": 0.0,
+    "accumulation": 1, "checkpointing": False, "precision": "float32", "ema": None, "seed": 1, "checkpoints": [4],
+}  # fmt: skip
+MODEL: dict[str, Any] = {"finetune": "full", "train": TRAIN}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> dict[str, Any]:
+    """Eight samples, two sets of four, and a tiny base; the arguments of a job that trains both sets twice."""
+    base = build_ddpm(tmp_path / "base", channels=1)
+    latents = torch.randn((8, 1, SIZE, SIZE), generator=torch.Generator().manual_seed(0))
+    EncodedSamples([f"s{row}" for row in range(8)], latents, {}, {}).save(tmp_path / "train.safetensors")
+    sets = [(0, f"s{row}") for row in range(4)] + [(1, f"s{row}") for row in range(4, 8)]
+    pd.DataFrame(sets, columns=["set", "id"]).to_parquet(tmp_path / "sets.parquet")
+    return {
+        "samples": tmp_path / "train.safetensors",
+        "sets": tmp_path / "sets.parquet",
+        "base": base,
+        "model": MODEL,
+        "bank": BANK,
+        "span": (0, 4),
+        "out": tmp_path / "bank" / "models",
+        "device": "cpu",
+        "save_every": 2,
+    }
+
+
+def weights(out: Path) -> dict[str, str]:
+    return {folder.name: weights_digest(folder / "pipeline") for folder in sorted(out.glob("set*"))}
+
+
+def test_sets_are_trained_as_many_times_as_there_are_seeds(job: dict[str, Any]) -> None:
+    retrain_subsets(**job)
+    found = weights(job["out"])
+    assert list(found) == ["set0000-0", "set0000-1", "set0001-0", "set0001-1"]
+    assert len(set(found.values())) == 4
+    facts = json.loads((job["out"] / "set0000-0" / "model.json").read_text())
+    # Half of the samples for as many epochs are half of the steps.
+    assert facts["train"]["steps"] == 4 and facts["train"]["checkpoints"] == []
+    assert not (job["out"].parent / ".resume").exists()
+    assert {path.name for path in (job["out"] / "set0000-0").iterdir()} == {"pipeline", "model.json"}
+
+
+def test_one_job_or_several_train_the_same(job: dict[str, Any]) -> None:
+    retrain_subsets(**job)
+    parts = {}
+    for span in ((0, 3), (3, 4)):
+        out = job["out"].with_name(f"part{span[0]}")
+        retrain_subsets(**{**job, "span": span, "out": out})
+        parts |= weights(out)
+    assert parts == weights(job["out"])
+
+
+def test_ended_job_goes_on_to_the_same_weights(job: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    retrain_subsets(**{**job, "out": job["out"].with_name("whole")})
+
+    class Soon(StopRequest):
+        asked = 0
+
+        def due(self) -> str | None:
+            self.asked += 1
+            return "it is late" if self.asked > 7 else None
+
+    with pytest.raises(UserError, match=r"^Training the model ends after step 3 of 4, saved, because it is late"):
+        retrain_subsets(**job, request=Soon())
+    assert not job["out"].exists()
+    trained = []
+    train_model = module.train_model
+    monkeypatch.setattr(module, "train_model", lambda *given: trained.append(given[0]) or train_model(*given))
+    retrain_subsets(**job)
+    assert [path.parent.name for path in trained] == ["set0000-1", "set0001-0", "set0001-1"]
+    assert weights(job["out"]) == weights(job["out"].with_name("whole"))
+
+
+def test_diverged_retraining_is_named_and_left_out_on_demand_only(job: dict[str, Any]) -> None:
+    encoded = EncodedSamples.load(job["samples"])
+    encoded.latents[5] = torch.nan
+    encoded.save(job["samples"])
+    with pytest.raises(UserError, match=r"^Retraining set0001-0 failed: .* add 1 to the bank's exclude"):
+        retrain_subsets(**job)
+    retrain_subsets(**{**job, "bank": {**BANK, "exclude": [1]}})
+    assert list(weights(job["out"])) == ["set0000-0", "set0000-1"]
+
+
+def test_members_of_a_range() -> None:
+    assert list(members(1, 6, 2, exclude=[1])) == [Member(0, 1), Member(2, 0), Member(2, 1)]
+
+
+def test_sets_share_their_start_and_repeats_do_not() -> None:
+    first, again, other = (
+        member_settings(MODEL, share, 5, repeat) for share, repeat in ((0.5, 0), (0.25, 0), (0.5, 1))
+    )
+    assert first["train"]["seed"] == again["train"]["seed"] != other["train"]["seed"]
+    assert [settings["train"]["steps"] for settings in (first, again, other)] == [4, 2, 4]
+
+
+def test_losses_do_not_depend_on_the_batch_and_differ_between_models(job: dict[str, Any], tmp_path: Path) -> None:
+    retrain_subsets(**job)
+    tables = []
+    for batch in (3, 100):
+        out = tmp_path / f"{batch}.parquet"
+        settings = {"timesteps": 4, "seed": 9}
+        measure_losses(job["out"], job["samples"], job["base"], "full", BANK, settings, (0, 4), out, "cpu", batch)
+        tables.append(pd.read_parquet(out))
+    assert len(tables[0]) == 4 * 8 and list(tables[0]) == ["set", "repeat", "query_id", "loss"]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-5)
+    assert tables[0].groupby("query_id")["loss"].nunique().eq(4).all()
+
+
+def test_model_that_gives_no_loss_is_named(job: dict[str, Any], tmp_path: Path) -> None:
+    retrain_subsets(**{**job, "span": (0, 1)})
+    encoded = EncodedSamples.load(job["samples"])
+    encoded.latents[2] = torch.inf
+    encoded.save(tmp_path / "queries.safetensors")
+    arguments = (job["out"], tmp_path / "queries.safetensors", job["base"], "full", BANK, {"timesteps": 2, "seed": 0})
+    with pytest.raises(UserError, match=r"^Retraining set0000-0 has a loss that is not finite"):
+        measure_losses(*arguments, (0, 1), tmp_path / "losses.parquet", "cpu", 8)

@@ -1,0 +1,102 @@
+"""The bank of retrained models on the micro run: made on demand, and rerun by parts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from checkout import Checkout, micro_config
+
+BANK: dict[str, Any] = {"model": "micro", "subsets": 8, "fraction": 0.5, "seeds": 2, "per_job": 8}
+TABLE = "results/runs/micro/tables/lds.csv"
+
+
+def config_with(bank: dict[str, Any] | None = None, **influence: Any) -> str:
+    config = micro_config()
+    config["banks"] = {"small": BANK | (bank or {})}
+    config["runs"]["micro"]["lds"] = {"bank": "small", "timesteps": 2, "bootstrap": 100}
+    config["runs"]["micro"]["influence"] |= influence
+    return yaml.safe_dump(config, sort_keys=False)
+
+
+@pytest.fixture(scope="module")
+def judged(finished: Checkout, new_checkout: Callable[[str], Checkout]) -> Checkout:
+    """Return a copy of the finished micro run with its bank and its LDS."""
+    checkout = new_checkout("judged")
+    for name in ("results", "logs", ".snakemake"):
+        shutil.copytree(finished.root / name, checkout.root / name)
+    checkout.write_config(config_with())
+    plan = checkout.plan("lds")
+    assert plan == {
+        "draw_sets": 1, "retrain_subsets": 2, "measure_losses": 2, "evaluate_lds": 1, "plot_yardsticks": 1, "lds": 1,
+    }  # fmt: skip
+    checkout.run("lds")
+    return checkout
+
+
+def plan_with(judged: Checkout, bank: dict[str, Any] | None = None, **influence: Any) -> dict[str, int]:
+    try:
+        judged.write_config(config_with(bank, **influence))
+        plan = judged.plan("lds")
+    finally:
+        judged.write_config(config_with())
+    return {rule: count for rule, count in plan.items() if rule not in ("lds", "plot_yardsticks")}
+
+
+def test_every_method_and_width_is_judged(judged: Checkout) -> None:
+    table = pd.read_csv(judged.root / TABLE, dtype={"v": "string"}, keep_default_na=False)
+    methods = [("dmin", v) for v in ("64", "256", "full")] + [("dmin_no_norm", v) for v in ("64", "256", "full")]
+    assert list(zip(table["method"], table["v"], strict=True)) == [*methods, ("text", "")]
+    assert set(table["sets"]) == {8} and set(table["seeds"]) == {2} and set(table["queries"]) == {12}
+    assert table["lds"].between(-1, 1).all() and set(table["query_set"]) == {"generated"}
+    assert (judged.root / "results/runs/micro/figures/yardsticks.png").stat().st_size > 1000
+    assert plan_with(judged) == {}
+
+
+def test_another_method_adds_its_own_jobs_only(judged: Checkout) -> None:
+    plan = plan_with(judged, methods=["dmin", "dmin_no_norm", "text", "random"])
+    assert plan == {"score_samples": 1, "evaluate_detection": 1, "evaluate_lds": 1}
+
+
+def test_kernel_method_brings_its_choice_of_lambda(judged: Checkout) -> None:
+    plan = plan_with(judged, methods=["dmin", "dmin_no_norm", "text", "trak"], widths=[256], uncompressed=False)
+    assert plan["sweep_lds_lambda"] == plan["evaluate_lds_lambda"] == plan["score"] == 1
+    assert "retrain_subsets" not in plan and "measure_losses" not in plan
+
+
+def test_more_sets_keep_the_trained_ones(judged: Checkout) -> None:
+    plan = plan_with(judged, {"subsets": 12})
+    assert plan == {"draw_sets": 1, "retrain_subsets": 1, "measure_losses": 1, "evaluate_lds": 1}
+
+
+def test_other_sets_are_trained_afresh(judged: Checkout) -> None:
+    plan = plan_with(judged, {"fraction": 0.4})
+    assert plan == {"draw_sets": 1, "retrain_subsets": 2, "measure_losses": 2, "evaluate_lds": 1}
+
+
+def test_set_left_out_touches_its_own_range(judged: Checkout) -> None:
+    plan = plan_with(judged, {"subsets": 12, "exclude": [11]})
+    assert plan["retrain_subsets"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"banks": {}}, "runs.micro.lds.bank is 'small', which banks does not define"),
+        ({"banks": {"small": {"model": "other"}}}, "banks.small.model is 'other', which models does not define"),
+        ({"banks": {"small": {**BANK, "subsets": 4}}}, "banks.small.subsets"),
+        ({"banks": {"small": {**BANK, "exclude": [3]}}}, "banks.small.exclude leaves 7 of 8 sets"),
+    ],
+)
+def test_mistake_is_told_in_one_sentence(judged: Checkout, changes: dict[str, Any], sentence: str) -> None:
+    try:
+        judged.write_config(yaml.safe_dump(yaml.safe_load(config_with()) | changes, sort_keys=False))
+        refused = judged.snakemake("--dry-run", "lds")
+    finally:
+        judged.write_config(config_with())
+    assert refused.returncode != 0
+    assert sentence in refused.stdout + refused.stderr
