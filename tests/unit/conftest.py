@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-# Read when torch is imported: tiny tensors gain nothing from threads, and forked children must not inherit a pool.
-os.environ["OMP_NUM_THREADS"] = "1"
-os.environ.setdefault("TQDM_DISABLE", "1")
-
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:

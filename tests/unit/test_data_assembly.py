@@ -114,7 +114,7 @@ def test_bad_sources(sources: dict[str, Path], tmp_path: Path) -> None:
         _assemble({"a/b": sources["a"]}, tmp_path / "out")
     with pytest.raises(UserError, match="no sources"):
         _assemble({}, tmp_path / "out")
-    with pytest.raises(UserError, match="Source 'tiny' has no row in the test split"):
+    with pytest.raises(UserError, match="Subset 'tiny' has no row in the test split"):
         _assemble(sources | {"tiny": _source(tmp_path / "tiny.parquet", 1, 3)}, tmp_path / "out")
     with pytest.raises(UserError, match=r"gone\.parquet' does not exist"):
         _assemble(sources | {"gone": tmp_path / "gone.parquet"}, tmp_path / "out")
