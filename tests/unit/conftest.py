@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
     """The config entry of the tiny pipeline, saved in the diffusers format."""
