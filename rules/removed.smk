@@ -1,5 +1,6 @@
 # What the studies that remove training samples are made of: their removals, retrainings and files. No rules.
 
+from pathlib import Path
 
 # What a study compares its methods with: retraining on everything, and removals that no method chose.
 CONTROLS = {"removal": ["none", "random"], "thickness": ["none", "random", "class_matched", "thickest"]}
@@ -23,12 +24,16 @@ def removal_spans(run, study, removal):
     return shard_ranges(removal_sets(run, study, removal) * settings["seeds"], settings["per_job"])
 
 
+def left_out(settings):
+    """The (removal, number) of every set of a study that is excluded."""
+    return [(Path(entry).parent.name, int(Path(entry).name)) for entry in settings["exclude"]]
+
+
 def removal_bank(wildcards, *keys):
     """What a range of retrainings depends on of the study's settings."""
     settings = run_of(wildcards)[wildcards.study]
     start, stop = (int(number) // settings["seeds"] for number in wildcards.range.split("-"))
-    left_out = [entry.split("/") for entry in settings["exclude"]]
-    numbers = [int(number) for removal, number in left_out if removal == wildcards.removal]
+    numbers = [number for removal, number in left_out(settings) if removal == wildcards.removal]
     chosen = {key: settings[key] for key in ("seeds", *keys)}
     return canonical(chosen | {"exclude": [number for number in numbers if start <= number <= stop]})
 

@@ -257,18 +257,15 @@ def check_study(name, run, study):
         fail(
             f"{key}.{place} is {k}, but the training set has {train_count(run)} samples, of which some must be left; lower it."
         )
-    for entry in settings["exclude"]:
-        removal, number = entry.split("/")
+    excluded = left_out(settings)
+    for removal, number in excluded:
         if removal == "none":
-            fail(
-                f"{key}.exclude has {entry}, but everything is compared with what nothing was removed for; leave it in."
-            )
-        if removal not in removals_of(name, study) or int(number) >= removal_sets(name, study, removal):
-            fail(f"{key}.exclude has {entry}, which the study does not have; correct or leave it out.")
+            fail(f"{key}.exclude has none/{number}, which everything is compared with; leave it in.")
+        if removal not in removals_of(name, study) or number >= removal_sets(name, study, removal):
+            fail(f"{key}.exclude has {removal}/{number}, which the study does not have; correct or leave it out.")
     for removal in removals_of(name, study):
-        count = removal_sets(name, study, removal)
-        if all(f"{removal}/{number}" in settings["exclude"] for number in range(count)):
-            fail(f"{key}.exclude leaves no {removal} removal; keep one, or leave the method out of methods.")
+        if all((removal, number) in excluded for number in range(removal_sets(name, study, removal))):
+            fail(f"{key}.exclude leaves no removal of {removal}; keep one, or leave the method out of methods.")
 
 
 def check_removal(name, run):
