@@ -109,6 +109,23 @@ def test_removing_some_is_training_on_the_rest() -> None:
         trained_rows(["a"], ["z"], removes=True)
 
 
+def test_diverged_retraining_is_named_and_left_out_on_demand_only(tables: dict[str, Path], tmp_path: Path) -> None:
+    base = build_ddpm(tmp_path / "base", channels=1)
+    latents = torch.zeros((12, 1, SIZE, SIZE))
+    latents[0] = torch.nan
+    EncodedSamples([f"s{row}" for row in range(12)], latents, {}, {}).save(tmp_path / "train.safetensors")
+    removed(tables, "dmin", scores=True)
+    bank = BANK | {"seeds": 1, "advice": "add dmin/{set} to runs.r.removal.exclude"}
+    job = [tmp_path / "train.safetensors", tmp_path / "dmin.parquet", base, MODEL]
+    # The first query's set removes the broken sample, the second one's does not.
+    with pytest.raises(
+        UserError, match=r"^Retraining set0001-0 failed: .*, add dmin/1 to runs\.r\.removal\.exclude\.$"
+    ):
+        retrain_subsets(*job, bank, (0, 3), tmp_path / "out", "cpu", 10)
+    retrain_subsets(*job, bank | {"exclude": [1]}, (0, 3), tmp_path / "out", "cpu", 10)
+    assert [path.name for path in sorted((tmp_path / "out").glob("set*"))] == ["set0000-0", "set0002-0"]
+
+
 @pytest.fixture
 def retrained(tables: dict[str, Path], tmp_path: Path) -> dict[str, Any]:
     """Retrainings of nothing removed, two random removals and those of a method, and what they generate."""
