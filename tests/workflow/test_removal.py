@@ -130,7 +130,7 @@ def test_study_of_thickness_is_planned(project: None) -> None:
     names = load(thickness_config())
     assert names["query_kind"](names["config"]["runs"]["thickness"]) == "selected"
     spans = {name: names["removal_spans"]("thickness", "thickness", name) for name in ("none", "thickest", "dmin")}
-    assert [len(found) for found in spans.values()] == [3, 3, 3]
+    assert [len(found) for found in spans.values()] == [1, 1, 1]
 
 
 def test_study_of_thickness_has_a_job_for_each_training(new_checkout: Callable[[str], Checkout]) -> None:
@@ -138,6 +138,6 @@ def test_study_of_thickness_has_a_job_for_each_training(new_checkout: Callable[[
     (checkout.root / "resources").symlink_to(PROJECT / "resources")
     checkout.write_config(yaml.safe_dump(thickness_config(), sort_keys=False))
     plan = checkout.plan("thickness")
-    assert plan["retrain_without"] == plan["regenerate"] == 15 and plan["choose_thickness_removals"] == 5
+    assert plan["retrain_without"] == plan["regenerate"] == 5 and plan["choose_thickness_removals"] == 5
     assert plan["generate_candidates"] == plan["select_queries"] == plan["evaluate_thickness"] == 1
     assert "label_queries" not in plan and "generate_queries" not in plan
