@@ -14,7 +14,7 @@ from dmin.retraining.removals import NONE, RANDOM, RETRAINED
 
 _COLUMNS = ("method", "v", "k", "reference", "measure", "mean", "low", "high", "queries", "seeds")
 _TITLES = {"l2": "Pixels", "feature_distance": "Features"}
-_LABELS = {"l2": "L2 distance in [-1, 1]", "feature_distance": "1 - cosine, EfficientNet"}
+_LABELS = {"l2": "L2 in [-1, 1]; dashed: random", "feature_distance": "1 - cosine, EfficientNet"}
 
 
 @house_style
@@ -48,7 +48,7 @@ def _draw(panel: Axes, table: pd.DataFrame, rows: list[str]) -> None:
         row, style = table.loc[method], method_style(method)
         panel.plot([row["low"], row["high"]], [line, line], color=style.colour, linewidth=1.3)
         panel.plot([row["mean"]], [line], marker=style.marker, color=style.colour, clip_on=False, zorder=3)
-    panel.axvline(float(table["mean"].loc[[RANDOM]].iloc[0]), color=MUTED, linewidth=0.9, dashes=(4, 2), zorder=0)
+    panel.axvline(float(table["mean"].loc[[RANDOM]].iloc[0]), color=MUTED, linewidth=0.9, dashes=(4, 2), zorder=1)
     panel.set_xlim(left=0)
     panel.grid(visible=True, axis="x")
     panel.grid(visible=False, axis="y")
