@@ -15,6 +15,7 @@ report: "report/workflow.rst"
 include: "rules/common.smk"
 include: "rules/methods.smk"
 include: "rules/results.smk"
+include: "rules/removed.smk"
 include: "rules/planned.smk"
 include: "rules/verified.smk"
 include: "rules/validation.smk"
@@ -38,6 +39,8 @@ wildcard_constraints:
     feature="|".join([*FEATURES, CHECKPOINT_FEATURE]),
     split="train|queries",
     range=r"\d{8}-\d{8}",
+    study="|".join(CONTROLS),
+    removal="|".join([*CONTROLS["thickness"], *GRADIENT_METHODS, *CHECKPOINT_METHODS, *SAMPLE_METHODS]),
     method="|".join(GRADIENT_METHODS + CHECKPOINT_METHODS + SAMPLE_METHODS),
     v=r"\d+|full",
 
@@ -52,6 +55,7 @@ include: "rules/ablation.smk"
 include: "rules/report.smk"
 include: "rules/comparison.smk"
 include: "rules/retraining.smk"
+include: "rules/removal.smk"
 include: "rules/plan.smk"
 include: "rules/verify.smk"
 
@@ -76,6 +80,8 @@ localrules:
     comparison,
     ablations,
     lds,
+    removal,
+    thickness,
     base_models,
     classifiers,
     plan,

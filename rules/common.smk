@@ -49,11 +49,15 @@ def subsets_of(dataset):
 
 
 def query_count(run):
+    if run["queries"]["select"]:
+        return run["queries"]["select"]["keep"]
     return run["queries"]["per_subset"] * len(subsets_of(dataset_of(run)))
 
 
 def candidate_count(run):
-    """Images that are generated so that per_subset of each class pass the classifier."""
+    """Images that are generated so that per_subset of each class pass the classifier, or to select from."""
+    if run["queries"]["select"]:
+        return run["queries"]["select"]["of"]
     return math.ceil(query_count(run) * Fraction(str(run["queries"]["classifier"]["oversample"])))
 
 
@@ -99,14 +103,17 @@ def finetuned(kind):
 
 
 def query_kind(run):
-    """Where the queries of a run come from: generated, classified (generated and labelled by a classifier) or held_out."""
+    """Where the queries of a run come from: generated, classified (generated and labelled by a classifier), selected
+    (of those, by a measure) or held_out."""
     queries = run["queries"]
-    return "classified" if queries["source"] == "generated" and queries["classifier"] else queries["source"]
+    if queries["source"] == "held_out" or not queries["classifier"]:
+        return queries["source"]
+    return "selected" if queries["select"] else "classified"
 
 
-def runs_asking(kind):
-    """A wildcard constraint that admits the runs whose queries are of one kind."""
-    names = [re.escape(name) for name, run in config["runs"].items() if query_kind(run) == kind]
+def runs_asking(*kinds):
+    """A wildcard constraint that admits the runs whose queries are of these kinds."""
+    names = [re.escape(name) for name, run in config["runs"].items() if query_kind(run) in kinds]
     return "|".join(names) or "(?!)"
 
 

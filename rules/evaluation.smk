@@ -138,5 +138,5 @@ rule tables:
         [
             f"<results>/runs/{run}/tables/query_labels.csv"
             for run, settings in config["runs"].items()
-            if query_kind(settings) == "classified"
+            if query_kind(settings) in ("classified", "selected")
         ],

@@ -174,7 +174,11 @@ rule generate_queries:
         batch=config["compute"]["sample_batch"],
     params:
         queries=lambda w: canonical(
-            {key: value for key, value in run_of(w)["queries"].items() if key not in ("source", "classifier")}
+            {
+                key: value
+                for key, value in run_of(w)["queries"].items()
+                if key not in ("source", "classifier", "select")
+            }
         ),
         base=lambda w: canonical(base_of(w)),
         subsets=lambda w: subsets_of(dataset_of(run_of(w))),
@@ -216,7 +220,7 @@ rule generate_candidates:
     benchmark:
         "<benchmarks>/generate_candidates/{run}.tsv"
     wildcard_constraints:
-        run=runs_asking("classified"),
+        run=runs_asking("classified", "selected"),
     conda:
         "../envs/dmin.yaml"
     threads: config["compute"]["threads"]
@@ -262,6 +266,37 @@ rule label_queries:
         code=code_digest("label_queries"),
     script:
         "../scripts/label_queries.py"
+
+
+rule select_queries:
+    input:
+        candidates="<run>/queries/candidates.parquet",
+        classifier=lambda w: run_of(w)["queries"]["classifier"]["path"],
+        description=lambda w: str(Path(run_of(w)["queries"]["classifier"]["path"]).with_suffix(".json")),
+    output:
+        queries="<results>/runs/{run}/queries/queries.parquet",
+        labels=report(
+            "<results>/runs/{run}/tables/query_labels.csv",
+            caption="../report/query_labels.rst",
+            category="Tables",
+            labels={"run": "{run}", "table": "labelled queries"},
+        ),
+    log:
+        "<logs>/select_queries/{run}.log",
+    benchmark:
+        "<benchmarks>/select_queries/{run}.tsv"
+    wildcard_constraints:
+        run=runs_asking("selected"),
+    conda:
+        "../envs/dmin.yaml"
+    threads: config["compute"]["threads"]
+    params:
+        confidence=lambda w: run_of(w)["queries"]["classifier"]["confidence"],
+        keep=lambda w: run_of(w)["queries"]["select"]["keep"],
+        subsets=lambda w: subsets_of(dataset_of(run_of(w))),
+        code=code_digest("select_queries"),
+    script:
+        "../scripts/select_queries.py"
 
 
 rule encode_queries:

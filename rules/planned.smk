@@ -15,7 +15,7 @@ def planned_jobs(name):
     }
     if sketches:
         jobs += 1 + planned_gradient_jobs(name) + len(sketches)
-    return jobs + ("journey_trak" in run["influence"]["methods"]) + (query_kind(run) == "classified")
+    return jobs + ("journey_trak" in run["influence"]["methods"]) + (query_kind(run) in ("classified", "selected"))
 
 
 def planned_gradient_jobs(name):

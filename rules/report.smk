@@ -173,6 +173,8 @@ rule figures:
                 *(
                     f"gallery/{method}-v{shown_width(run, method)}/{subset}"
                     for method in gradient_methods(settings)[:1]
+                    # What is selected may lack a subset.
+                    if query_kind(settings) != "selected"
                     for subset in subsets_of(dataset_of(settings))
                 ),
             ]

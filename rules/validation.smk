@@ -215,6 +215,63 @@ def check_run(name, run):
         )
     if "ablation" in run:
         check_ablation(key, run)
+    check_select(key, run)
+    for study in CONTROLS:
+        if study in run:
+            check_study(name, run, study)
+    if "removal" in run:
+        check_removal(name, run)
+    if "thickness" in run and not run["queries"]["select"]:
+        fail(f"{key}.thickness asks about the thickest generated digits, but {key}.queries.select is null; set select.")
+
+
+def check_select(key, run):
+    select, source = run["queries"]["select"], run["queries"]["source"]
+    if not select:
+        return
+    if source != "generated" or not run["queries"]["classifier"]:
+        fail(
+            f"{key}.queries.select takes generated images that a classifier tells; set {key}.queries.source to generated "
+            f"and name a classifier, or set select to null."
+        )
+    if select["keep"] > select["of"]:
+        fail(f"{key}.queries.select.keep is {select['keep']}, above of {select['of']}; lower it.")
+
+
+def check_study(name, run, study):
+    key, settings = f"runs.{name}.{study}", run[study]
+    if run["queries"]["source"] != "generated":
+        fail(
+            f"{key} generates the queries again, but runs.{name}.queries.source is {run['queries']['source']}, whose images "
+            "have no noise that they came from; set the source to generated or leave the table out."
+        )
+    for method in settings["methods"]:
+        if method in CONTROLS["thickness"]:
+            fail(f"{key}.methods has {method}, which is always there as a control; leave it out.")
+        if method not in run["influence"]["methods"]:
+            fail(
+                f"{key}.methods has {method}, which runs.{name}.influence.methods lacks; add it there or leave it out here."
+            )
+    k, place = (settings["top_k"], "top_k") if study == "thickness" else (removal_k(name), "k")
+    if k >= train_count(run):
+        fail(
+            f"{key}.{place} is {k}, but the training set has {train_count(run)} samples, of which some must be left; lower it."
+        )
+    excluded = left_out(settings)
+    for removal, number in excluded:
+        if removal == "none":
+            fail(f"{key}.exclude has none/{number}, which everything is compared with; leave it in.")
+        if removal not in removals_of(name, study) or number >= removal_sets(name, study, removal):
+            fail(f"{key}.exclude has {removal}/{number}, which the study does not have; correct or leave it out.")
+    for removal in removals_of(name, study):
+        if all((removal, number) in excluded for number in range(removal_sets(name, study, removal))):
+            fail(f"{key}.exclude leaves no removal of {removal}; keep one, or leave the method out of methods.")
+
+
+def check_removal(name, run):
+    asked, available = run["removal"]["queries"], query_count(run)
+    if asked > available:
+        fail(f"runs.{name}.removal.queries is {asked}, but the run has {available} queries; lower it.")
 
 
 def check_lds(key, run):

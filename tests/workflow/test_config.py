@@ -14,7 +14,7 @@ from checkout import PROJECT, Change, Checkout, micro_config
 
 MODULES = [
     compile((PROJECT / "rules" / f"{name}.smk").read_text(), name, "exec")
-    for name in ("common", "methods", "results", "planned", "validation")
+    for name in ("common", "methods", "results", "removed", "planned", "validation")
 ]
 
 

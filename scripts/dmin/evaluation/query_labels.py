@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,20 @@ def label_queries(
     Raises:
         UserError: the classifier lacks a class, or a class has too few candidates.
     """
+    table = read_samples(candidates)
+    found, sure = classify_candidates(table, classifier, subsets)
+    chosen = choose_queries(found, sure, subsets, per_subset, confidence)
+    write_queries(table, found, sure, confidence, chosen, queries, labels)
+
+
+def classify_candidates(
+    candidates: pd.DataFrame, classifier: Path, subsets: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the class of every candidate and the probability given to it.
+
+    Raises:
+        UserError: the classifier lacks a class.
+    """
     known = load_classifier(classifier)
     missing = [name for name in subsets if name not in known.classes]
     if missing:
@@ -42,10 +56,20 @@ def label_queries(
             f"The classifier '{classifier}' does not tell the class '{missing[0]}' of the data set; it tells "
             f"{', '.join(known.classes)}: correct the data set's classes or queries.classifier.path."
         )
-    table = read_samples(candidates)
-    found, sure = known.classify(sample_pixels(table))
-    chosen = choose_queries(found, sure, subsets, per_subset, confidence)
-    counts = tally(found, sure, subsets, per_subset, confidence)
+    return known.classify(sample_pixels(candidates))
+
+
+def write_queries(
+    candidates: pd.DataFrame,
+    found: np.ndarray,
+    sure: np.ndarray,
+    confidence: float,
+    chosen: Mapping[str, Sequence[int]],
+    queries: Path,
+    labels: Path,
+) -> None:
+    """Write the ``chosen`` places of each class of the candidates as queries, and the :func:`tally` of all."""
+    counts = tally(found, sure, {name: len(places) for name, places in chosen.items()}, confidence)
     total = counts.iloc[-1]
     log.info(
         "%d of %d images dropped below confidence %s (%.1f %%), %d kept",
@@ -56,9 +80,11 @@ def label_queries(
         total["kept"],
     )
     rows = [
-        (f"query/{name}/{number:04d}", name, place) for name in subsets for number, place in enumerate(chosen[name])
+        (f"query/{name}/{number:04d}", name, place)
+        for name, places in chosen.items()
+        for number, place in enumerate(places)
     ]
-    kept = table.iloc[[place for _, _, place in rows]].reset_index(drop=True)
+    kept = candidates.iloc[[place for _, _, place in rows]].reset_index(drop=True)
     kept["id"], kept["subset"] = [name for name, _, _ in rows], [subset for _, subset, _ in rows]
     write_csv(counts, labels)
     write_samples(kept[["id", "subset", "prompt", "seed", "image"]], queries)
@@ -89,16 +115,14 @@ def choose_queries(
     return {name: places[:per_subset].tolist() for name, places in chosen.items()}
 
 
-def tally(
-    found: np.ndarray, sure: np.ndarray, subsets: Sequence[str], per_subset: int, confidence: float
-) -> pd.DataFrame:
+def tally(found: np.ndarray, sure: np.ndarray, kept: Mapping[str, int], confidence: float) -> pd.DataFrame:
     """Count the images told as each class, and over ``all`` images, those of classes not asked about included.
 
     Columns: ``subset``; ``images`` told so; ``dropped`` of them, below ``confidence``; ``dropped_share``; ``kept`` as
     queries; ``confidence``, the mean probability of the class.
     """
     rows = []
-    for name in (*subsets, "all"):
+    for name in (*kept, "all"):
         mine = np.ones(len(found), bool) if name == "all" else found == name
         dropped = int((sure[mine] < confidence).sum())
         rows.append(
@@ -107,7 +131,7 @@ def tally(
                 "images": int(mine.sum()),
                 "dropped": dropped,
                 "dropped_share": dropped / max(int(mine.sum()), 1),
-                "kept": per_subset * (len(subsets) if name == "all" else 1),
+                "kept": sum(kept.values()) if name == "all" else kept[name],
                 "confidence": float(sure[mine].mean()) if mine.any() else 0.0,
             }
         )

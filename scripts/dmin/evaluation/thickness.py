@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 from skimage.morphology import medial_axis
 from skimage.transform import pyramid_expand
 
 from dmin.errors import UserError
 
 UPSCALE = 4
+# The side of MNIST's images, in whose pixels thickness is given.
+SIDE = 28
 
 
 def stroke_thickness(image: np.ndarray) -> float:
@@ -47,3 +50,16 @@ def stroke_thickness(image: np.ndarray) -> float:
 def stroke_thicknesses(images: np.ndarray) -> np.ndarray:
     """Return :func:`stroke_thickness` of every image ``[N, H, W]``, float64 ``[N]``."""
     return np.array([stroke_thickness(image) for image in images], dtype=np.float64)
+
+
+def digit_thicknesses(pixels: np.ndarray) -> np.ndarray:
+    """Return the :func:`stroke_thickness` of every digit in pixels of a 28 px image, float64 ``[N]``.
+
+    Args:
+        pixels: uint8 ``[N, H, W, channels]``; channels are averaged, and other sizes resized to 28 px (bicubic).
+    """
+    grey = pixels.astype(np.float64).mean(axis=-1)
+    if grey.shape[1:] != (SIDE, SIDE):
+        resized = [Image.fromarray(image.astype(np.float32)) for image in grey]
+        grey = np.stack([np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for image in resized])
+    return stroke_thicknesses(grey.clip(0, 255))

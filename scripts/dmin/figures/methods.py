@@ -26,7 +26,10 @@ _DASH_DOT = (4.0, 1.4, 1.2, 1.4)
 # Methods of one family share a hue or its neighbour and differ by marker and dashes; DMin and its ablation without
 # normalisation, the pair most often shown together, have the two most distant colours.
 _STYLES: dict[str, MethodStyle] = {
+    "none": MethodStyle("Nothing removed", "#1f2430", "|", _SOLID),
     "random": MethodStyle("Random", "#8a8f98", "x", _DOTTED),
+    "class_matched": MethodStyle("Random, same classes", "#8a8f98", "+", _DASH_DOT),
+    "thickest": MethodStyle("Thickest digits", "#D55E00", "^", _DASHED),
     "ssim": MethodStyle("SSIM", "#8A7A1E", "v", _DOTTED),
     "pixels": MethodStyle("Pixel cosine", "#8A7A1E", "D", _DASHED),
     "clip": MethodStyle("CLIP image cosine", "#E69F00", "^", _DASHED),

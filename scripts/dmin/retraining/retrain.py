@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pandas as pd
 from dmin.data.atomic import write_json
 from dmin.deadline import StopRequest
 from dmin.digests import base_digest, config_digest, file_digest
-from dmin.errors import DivergedError
+from dmin.errors import DivergedError, UserError
 from dmin.models.encoded import EncodedSamples
 from dmin.models.training import train_model
 from dmin.seeds import derive_seed
@@ -45,13 +45,30 @@ def members(start: int, stop: int, repeats: int, exclude: Sequence[int]) -> Iter
             yield member
 
 
+def trained_rows(ids: Sequence[str], listed: Iterable[str], removes: bool) -> list[int]:
+    """Return the rows of ``ids`` that are listed, or with ``removes`` those that are not.
+
+    Raises:
+        UserError: a listed sample is not among ``ids``.
+    """
+    names = set(listed)
+    if unknown := sorted(names.difference(ids)):
+        raise UserError(
+            f"A set of retrainings lists the sample '{unknown[0]}', which is not in the training set; make both from "
+            "one data set."
+        )
+    return [row for row, name in enumerate(ids) if (name in names) != removes]
+
+
 def weights_name(finetune: str) -> str:
     """Return the name of a model's weights: of a pipeline folder, or of an adapter file."""
     return "pipeline" if finetune == "full" else "pytorch_lora_weights.safetensors"
 
 
 def member_settings(model: Mapping[str, Any], share: float, seed: int, repeat: int) -> dict[str, Any]:
-    """Return the settings of a retraining on a ``share`` of the samples: as many epochs as the model had.
+    """Return the settings of a retraining that has a ``share`` of the model's steps.
+
+    The share of the samples gives as many epochs as the model had.
 
     Its seed depends on the repeat and not on the set, so all sets start from the same weights.
     """
@@ -81,8 +98,10 @@ def retrain_subsets(
 
     Args:
         samples: the encoded training samples.
-        sets: see :func:`write_sets`.
-        bank: ``seeds`` (trainings of each set), ``seed`` and ``exclude`` (sets that are left out).
+        sets: see :func:`write_sets`; or, with ``removes``, :func:`write_removals`.
+        bank: ``seeds`` (trainings of each set), ``seed`` and ``exclude`` (sets that are left out). Optional:
+            ``removes``, whether a set lists what is left out and not what is trained on; ``budget``, ``steps`` for as
+            many steps as the model had and not as many epochs; ``advice``, how a set is left out.
 
     Raises:
         DivergedError: a training diverged; the message names it, and how to leave its set out.
@@ -115,10 +134,11 @@ def _retrain(
         folder = work / member.name
         if (folder / "model.json").exists():
             continue
-        chosen = set(table.loc[table["set"] == member.set, "id"])
-        rows = [row for row, name in enumerate(encoded.ids) if name in chosen]
-        settings = member_settings(model, len(rows) / len(encoded.ids), bank["seed"], member.repeat)
-        _train_member(encoded, rows, base, settings, folder, device, save_every, member, request)
+        rows = trained_rows(encoded.ids, table.loc[table["set"] == member.set, "id"], bank.get("removes", False))
+        share = 1.0 if bank.get("budget") == "steps" else len(rows) / len(encoded.ids)
+        settings = member_settings(model, share, bank["seed"], member.repeat)
+        advice = bank.get("advice", "add {set} to the bank's exclude").format(set=member.set)
+        _train_member(encoded, rows, base, settings, folder, device, save_every, member, advice, request)
         trained += 1
         pace = (time.monotonic() - start) / trained
         log.info(
@@ -144,6 +164,7 @@ def _train_member(
     device: str,
     save_every: int,
     member: Member,
+    advice: str,
     request: StopRequest | None,
 ) -> None:
     folder.mkdir(exist_ok=True)
@@ -155,10 +176,7 @@ def _train_member(
         kept = (rest / "checkpoints", rest / "training_log.parquet")
         train_model(samples, base, settings, *files, device, save_every, *kept, request)
     except DivergedError as error:
-        raise DivergedError(
-            f"Retraining {member.name} failed: {error} To go on without its set, add {member.set} to the bank's "
-            "exclude."
-        ) from error
+        raise DivergedError(f"Retraining {member.name} failed: {error} To go on without its set, {advice}.") from error
     samples.unlink()
     # What says that this retraining is done comes last.
     (rest / "model.json").replace(folder / "model.json")

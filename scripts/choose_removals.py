@@ -1,0 +1,16 @@
+from pathlib import Path
+
+from dmin.data.samples import read_samples
+from dmin.job import job
+from dmin.retraining.removals import choose_removals
+
+with job(snakemake):
+    scores = snakemake.input.scores
+    choose_removals(
+        snakemake.wildcards.removal,
+        Path(snakemake.input.samples),
+        read_samples(Path(snakemake.input.queries), ["id", "subset"]),
+        Path(scores[0]) if scores else None,
+        snakemake.params.settings,
+        Path(snakemake.output[0]),
+    )

@@ -1,0 +1,150 @@
+"""How much an image changes when what a method ranks first for it was never trained on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dmin.data.atomic import write_csv
+from dmin.data.samples import read_samples, sample_pixels
+from dmin.evaluation.detection import bootstrap_means
+from dmin.evaluation.features import efficientnet_features
+from dmin.evaluation.meter import hardware_label
+from dmin.retraining.regenerated import read_regenerated
+from dmin.retraining.removals import NONE, ORIGINAL, RANDOM, RETRAINED
+
+log = logging.getLogger(__name__)
+
+MEASURES = ["l2", "feature_distance"]
+COLUMNS = ["method", "v", "k", "query_id", "set", "seed", "reference", *MEASURES]
+
+
+def pixel_distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the L2 distance of uint8 images ``[n, H, W, channels]`` taken as values in [-1, 1], ``[n]``."""
+    difference = (left.astype(np.float64) - right.astype(np.float64)) / 127.5
+    distance: np.ndarray = np.sqrt(np.square(difference).sum(axis=(1, 2, 3)))
+    return distance
+
+
+def reference_rows(images: pd.DataFrame) -> pd.DataFrame:
+    """Pair every image with what it is compared to: columns ``row, reference, other``.
+
+    ``row`` and ``other`` are places in ``images``; ``other`` is -1 for the original. An image after a removal is paired
+    with that of the model retrained on everything with the same training seed, and that one with those of the other
+    seeds: the noise floor.
+
+    Args:
+        images: columns ``method, id, repeat``, numbered from 0.
+    """
+    whole: dict[str, dict[int, int]] = {}
+    for row, query, repeat in images.loc[images["method"] == NONE, ["id", "repeat"]].itertuples(name=None):
+        whole.setdefault(query, {})[repeat] = row
+    pairs = []
+    for row, method, query, repeat in images[["method", "id", "repeat"]].itertuples(name=None):
+        pairs.append((row, ORIGINAL, -1))
+        same = whole[query]
+        others = [other for seed, other in same.items() if (seed != repeat) == (method == NONE)]
+        pairs += [(row, RETRAINED, other) for other in others]
+    return pd.DataFrame(pairs, columns=["row", "reference", "other"])
+
+
+def removal_distances(images: pd.DataFrame, originals: pd.DataFrame, batch: int) -> pd.DataFrame:
+    """Return the distances of every image to its references.
+
+    Columns ``method, query_id, set, seed, reference``; ``l2`` of pixels in [-1, 1], over all elements; and
+    ``feature_distance``, 1 minus the cosine of EfficientNet-Lite0 features. References of one kind are averaged.
+
+    Args:
+        images: see :func:`read_regenerated`.
+        originals: columns ``id, image``.
+    """
+    wanted = originals.set_index("id").loc[images["id"]].reset_index()
+    pixels, first = sample_pixels(images), sample_pixels(wanted)
+    features = efficientnet_features(np.concatenate([pixels, first]), batch)
+    pairs = reference_rows(images)
+    row = pairs["row"].to_numpy()
+    # The original of image n stands n places after the images.
+    other = np.where(pairs["other"] < 0, len(images) + row, pairs["other"])
+    both = np.concatenate([pixels, first])
+    pairs["l2"] = pixel_distance(both[row], both[other])
+    pairs["feature_distance"] = 1 - (features[row] * features[other]).sum(axis=1, dtype=np.float64)
+    mean = pairs.groupby(["row", "reference"], as_index=False)[MEASURES].mean()
+    facts = images[["method", "id", "set", "repeat"]].rename(columns={"id": "query_id", "repeat": "seed"})
+    return facts.loc[mean["row"]].reset_index(drop=True).join(mean[["reference", *MEASURES]])
+
+
+def summarise(table: pd.DataFrame, bootstrap: int, confidence: float, seed: int) -> pd.DataFrame:
+    """Average the distances over seeds and then over queries, with bootstrap intervals over queries.
+
+    ``difference`` is that to random removal, paired by query, over the queries that both have; intervals are percentile
+    ones, and all methods share the resamples.
+
+    Returns:
+        Columns ``method, v, k, reference, measure, mean, low, high, median, difference, difference_low,
+        difference_high, queries, seeds``.
+    """
+    tails, rows = [50 * (1 - confidence), 50 * (1 + confidence)], []
+    for (method, reference), part in table.groupby(["method", "reference"], sort=False):
+        control = table[(table["method"] == RANDOM) & (table["reference"] == reference)]
+        for measure in MEASURES:
+            values = part.groupby("query_id")[measure].mean()
+            shift = (values - control.groupby("query_id")[measure].mean()).dropna()
+            resampled = bootstrap_means(values.to_numpy(), bootstrap, seed)
+            shifts = bootstrap_means(shift.to_numpy(), bootstrap, seed)
+            rows.append(
+                {
+                    "method": method,
+                    "v": part["v"].iloc[0],
+                    "k": part["k"].iloc[0],
+                    "reference": reference,
+                    "measure": measure,
+                    "mean": values.mean(),
+                    **dict(zip(("low", "high"), np.percentile(resampled, tails).tolist(), strict=True)),
+                    "median": values.median(),
+                    "difference": shift.mean(),
+                    **dict(zip(("difference_low", "difference_high"), np.percentile(shifts, tails), strict=True)),
+                    "queries": len(values),
+                    "seeds": part["seed"].nunique(),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def evaluate_removal(
+    parts: Mapping[str, list[Path]],
+    queries: Path,
+    widths: Mapping[str, str],
+    config: Mapping[str, Any],
+    table: Path,
+    summary: Path,
+    batch: int,
+) -> None:
+    """Write the distances of every regenerated image, and their :func:`summarise`.
+
+    Source: the counterfactual evaluation of D-TRAK; the noise floor and the intervals are ours.
+
+    Args:
+        parts: see :func:`read_regenerated`; ``none`` and ``random`` are there.
+        queries: the images that were asked about.
+        widths: the width of each method's scores.
+        config: ``k, budget, bootstrap, confidence, seed``.
+        batch: images that go through the feature network together.
+    """
+    images = read_regenerated(parts)
+    rows = removal_distances(images, read_samples(queries, ["id", "image"]), batch)
+    removed = np.where(rows["method"] == NONE, 0, config["k"])
+    rows = rows.assign(v=[widths.get(method, "") for method in rows["method"]], k=removed)
+    found = summarise(rows, config["bootstrap"], config["confidence"], config["seed"])
+    write_csv(rows[COLUMNS], table)
+    write_csv(found.assign(budget=config["budget"], hardware=hardware_label()), summary)
+    for row in found[found["measure"] == "l2"].to_dict("records"):
+        log.info(
+            "%(method)s, against %(reference)s: L2 %(mean).3f, %(difference)+.3f beside random removal "
+            "(%(difference_low)+.3f to %(difference_high)+.3f)",
+            row,
+        )

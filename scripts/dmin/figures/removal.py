@@ -1,0 +1,58 @@
+"""How much images change when what a method ranks first for them is removed."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dmin.figures.methods import method_style
+from dmin.figures.panels import Panels
+from dmin.figures.style import MUTED, house_style
+from dmin.figures.tables import require_table
+from dmin.retraining.removals import NONE, RANDOM, RETRAINED
+
+_COLUMNS = ("method", "v", "k", "reference", "measure", "mean", "low", "high", "queries", "seeds")
+_TITLES = {"l2": "Pixels", "feature_distance": "Features"}
+_LABELS = {"l2": "L2 in [-1, 1]; dashed: random", "feature_distance": "1 - cosine, EfficientNet"}
+
+
+@house_style
+def plot_removal(summary: pd.DataFrame) -> Figure:
+    """Draw both distances to what is generated with nothing removed, with their intervals, a row per method.
+
+    Rows are sorted by the distance of pixels. The dashed line is random removal; the row of nothing removed, where
+    there are two training seeds, is the change from seed to seed.
+
+    Args:
+        summary: see :func:`dmin.evaluation.removal.summarise`.
+
+    Raises:
+        UserError: the table is empty or lacks a column.
+    """
+    table = require_table(summary, _COLUMNS, "removal")
+    table = table[table["reference"] == RETRAINED]
+    rows = table[table["measure"] == "l2"].sort_values("mean", ascending=False)["method"].tolist()
+    panels = Panels(2, 2, 3.4, 1.0 + 0.22 * len(rows))
+    for panel, measure in zip(panels.axes, _TITLES, strict=True):
+        _draw(panel, table[table["measure"] == measure].set_index("method"), rows)
+        panel.set_title(_TITLES[measure])
+        panel.set_xlabel(_LABELS[measure])
+    panels.axes[0].set_yticks(range(len(rows)), [_label(method) for method in rows])
+    panels.axes[0].set_ylim(len(rows) - 0.5, -0.5)
+    return panels.figure
+
+
+def _draw(panel: Axes, table: pd.DataFrame, rows: list[str]) -> None:
+    for line, method in enumerate(rows):
+        row, style = table.loc[method], method_style(method)
+        panel.plot([row["low"], row["high"]], [line, line], color=style.colour, linewidth=1.3)
+        panel.plot([row["mean"]], [line], marker=style.marker, color=style.colour, clip_on=False, zorder=3)
+    panel.axvline(float(table["mean"].loc[[RANDOM]].iloc[0]), color=MUTED, linewidth=0.9, dashes=(4, 2), zorder=1)
+    panel.set_xlim(left=0)
+    panel.grid(visible=True, axis="x")
+    panel.grid(visible=False, axis="y")
+
+
+def _label(method: str) -> str:
+    return "Another training seed" if method == NONE else method_style(method).label

@@ -1,0 +1,109 @@
+"""Which training samples are left out before a retraining."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dmin.attribution.subsets import read_subsets
+from dmin.data.assembly import NOISE_SUBSET
+from dmin.data.atomic import write_parquet
+from dmin.errors import UserError
+from dmin.provenance import load_array
+from dmin.seeds import derive_seed
+
+log = logging.getLogger(__name__)
+
+NONE, RANDOM = "none", "random"
+# What a regenerated image is compared to: the image after nothing was removed, and the one that was asked about.
+RETRAINED, ORIGINAL = "nothing_removed", "original"
+
+
+def choose_in_turn(subsets: Sequence[str], count: int) -> list[int]:
+    """Return ``count`` places, the first of each subset in turn, then the second; subsets in order of appearance."""
+    seen: Counter[str] = Counter()
+    order = {name: place for place, name in reversed(list(enumerate(subsets)))}
+    keys = []
+    for place, name in enumerate(subsets):
+        keys.append((seen[name], order[name], place))
+        seen[name] += 1
+    return [place for _, _, place in sorted(keys)[:count]]
+
+
+def top_samples(scores: Path, queries: Sequence[str], k: int) -> list[list[str]]:
+    """Return the ``k`` highest-scored training samples of each query, best first; ties go to the earlier sample."""
+    facts = json.loads(scores.with_suffix(".json").read_text(encoding="utf-8"))
+    values = load_array(scores, "scores", "Scores")
+    places = {name: place for place, name in enumerate(facts["queries"])}
+    tops = []
+    for query in queries:
+        order = np.argsort(-values[places[query]], kind="stable")[:k]
+        tops.append([facts["train"][column] for column in order])
+    return tops
+
+
+def draw_samples(ids: Sequence[str], count: int, seed: int, *names: str | int) -> list[str]:
+    """Draw ``count`` samples at random, without replacement, by the seed and the names."""
+    generator = np.random.default_rng(derive_seed(seed, *names))
+    return [ids[row] for row in sorted(generator.choice(len(ids), count, replace=False))]
+
+
+def choose_removals(
+    removal: str, samples: Path, queries: pd.DataFrame, scores: Path | None, config: Mapping[str, Any], out: Path
+) -> None:
+    """Choose what is removed for every query by a method, in every random draw, or nothing; see :func:`write_removals`.
+
+    Args:
+        removal: the method, ``random``, or ``none``.
+        samples: the training table.
+        queries: columns ``id, subset``.
+        scores: of the method.
+        config: ``queries`` (number of queries), ``k``, ``draws``, ``seed``.
+
+    Raises:
+        UserError: as :func:`write_removals`.
+    """
+    subsets, sets = read_subsets([samples]), []
+    if removal == RANDOM:
+        ids = list(subsets)
+        sets = [("", draw_samples(ids, config["k"], config["seed"], "removal", n)) for n in range(config["draws"])]
+    elif scores is not None:
+        chosen = queries["id"].iloc[choose_in_turn(queries["subset"].tolist(), config["queries"])].tolist()
+        sets = list(zip(chosen, top_samples(scores, chosen, config["k"]), strict=True))
+    write_removals(removal, sets, subsets, out)
+
+
+def write_removals(
+    removal: str, sets: Sequence[tuple[str, Sequence[str]]], subsets: Mapping[str, str], out: Path
+) -> None:
+    """Write what each set removes: parquet with a row ``set, query_id, id`` for every sample.
+
+    Args:
+        sets: the query that a set is for, empty for all, and the samples that it removes.
+        subsets: subset of every training sample.
+
+    Raises:
+        UserError: a set leaves a subset without samples.
+    """
+    sizes = Counter(subsets.values())
+    for number, (query, ids) in enumerate(sets):
+        gone = Counter(subsets[name] for name in ids)
+        # Noised copies are no class; a training may lack them.
+        empty = [name for name in sorted(sizes) if gone[name] == sizes[name] and name != NOISE_SUBSET]
+        if empty or len(ids) == len(subsets):
+            whose, what = f" for query '{query}'" if query else "", f"subset '{empty[0]}'" if empty else "the set"
+            raise UserError(
+                f"Removal {removal}/{number}{whose} takes all {sizes[empty[0]] if empty else len(subsets)} training "
+                f"samples of {what}; lower the study's k (top_k) or take more samples."
+            )
+    rows = [(number, query, name) for number, (query, ids) in enumerate(sets) for name in ids]
+    table = pd.DataFrame(rows, columns=["set", "query_id", "id"])
+    write_parquet(table.astype({"set": "int64", "query_id": "string", "id": "string"}), out)
+    log.info("%s: %s of %d samples removed", removal, [len(ids) for _, ids in sets], len(subsets))

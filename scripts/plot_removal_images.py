@@ -1,0 +1,10 @@
+from pathlib import Path
+
+from dmin.figures.image_strips import draw_removal_images
+from dmin.job import job
+from dmin.retraining.regenerated import group_parts
+
+with job(snakemake):
+    parts = group_parts(snakemake.params.removals, snakemake.input.images)
+    outputs = [Path(path) for path in snakemake.output]
+    draw_removal_images(parts, Path(snakemake.input.queries), outputs, snakemake.params.figures["dpi"])

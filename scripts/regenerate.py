@@ -1,0 +1,20 @@
+from pathlib import Path
+
+from dmin.job import job
+from dmin.retraining.regenerate import regenerate
+
+with job(snakemake):
+    start, stop = map(int, snakemake.wildcards.range.split("-"))
+    regenerate(
+        Path(snakemake.input.models),
+        Path(snakemake.input.removed),
+        Path(snakemake.input.images),
+        snakemake.params.base,
+        snakemake.params.finetune,
+        snakemake.params.bank,
+        snakemake.params.sampling,
+        (start, stop),
+        Path(snakemake.output[0]),
+        snakemake.resources.device,
+        snakemake.resources.batch,
+    )

@@ -1,0 +1,20 @@
+from pathlib import Path
+
+from dmin.deadline import StopRequest
+from dmin.job import job
+from dmin.retraining.retrain import retrain_subsets
+
+with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
+    start, stop = map(int, snakemake.wildcards.range.split("-"))
+    retrain_subsets(
+        Path(snakemake.input.samples),
+        Path(snakemake.input.removed),
+        snakemake.params.base,
+        snakemake.params.model,
+        snakemake.params.bank,
+        (start, stop),
+        Path(snakemake.output[0]),
+        snakemake.resources.device,
+        snakemake.resources.save_every,
+        request,
+    )
