@@ -172,6 +172,11 @@ def span_settings(bank, span, *keys):
     return canonical({key: bank[key] for key in ("seeds", *keys)} | {"exclude": left_out})
 
 
+def bank_sets(wildcards):
+    name = run_of(wildcards)["lds"]["bank"]
+    return [f"<results>/banks/{name}/sets/{span}.parquet" for span in bank_spans(config["banks"][name])]
+
+
 def bank_losses(wildcards):
     return [f"<results>/runs/{wildcards.run}/lds/losses/{span}.parquet" for span in bank_spans(bank_of(wildcards))]
 

@@ -7,15 +7,15 @@ rule draw_sets:
             **config["models"][config["banks"][w.bank]["model"]]
         ),
     output:
-        "<results>/banks/{bank}/sets.parquet",
+        "<results>/banks/{bank}/sets/{range}.parquet",
     log:
-        "<logs>/draw_sets/{bank}.log",
+        "<logs>/draw_sets/{bank}/{range}.log",
     benchmark:
-        "<benchmarks>/draw_sets/{bank}.tsv"
+        "<benchmarks>/draw_sets/{bank}/{range}.tsv"
     conda:
         "../envs/dmin.yaml"
     params:
-        bank=lambda w: canonical({key: config["banks"][w.bank][key] for key in ("subsets", "fraction", "seed")}),
+        bank=lambda w: canonical({key: config["banks"][w.bank][key] for key in ("seeds", "fraction", "seed")}),
         code=code_digest("draw_sets"),
     script:
         "../scripts/draw_sets.py"
@@ -26,8 +26,7 @@ rule retrain_subsets:
         samples=lambda w: "<results>/encoded/{dataset}/{base}/train.safetensors".format(
             **config["models"][config["banks"][w.bank]["model"]]
         ),
-        # Ancient, since more sets keep the first ones; what else changes them is among the params.
-        sets=ancient("<results>/banks/{bank}/sets.parquet"),
+        sets="<results>/banks/{bank}/sets/{range}.parquet",
         base=lambda w: files_below(config["bases"][config["models"][config["banks"][w.bank]["model"]]["base"]]["path"]),
     output:
         directory("<results>/banks/{bank}/models/{range}"),
@@ -45,7 +44,7 @@ rule retrain_subsets:
     params:
         model=lambda w: canonical(config["models"][config["banks"][w.bank]["model"]]),
         base=lambda w: canonical(config["bases"][config["models"][config["banks"][w.bank]["model"]]["base"]]),
-        bank=lambda w: span_settings(config["banks"][w.bank], w.range, "fraction", "seed"),
+        bank=lambda w: span_settings(config["banks"][w.bank], w.range, "seed"),
         code=code_digest("retrain_subsets"),
     script:
         "../scripts/retrain_subsets.py"
@@ -82,7 +81,7 @@ rule measure_losses:
 rule evaluate_lds:
     input:
         losses=bank_losses,
-        sets=lambda w: f"<results>/banks/{run_of(w)['lds']['bank']}/sets.parquet",
+        sets=bank_sets,
         scores=lambda w: [f"{folder}/scores.npy" for folder in scored_methods(w.run).values()],
         descriptions=lambda w: [f"{folder}/scores.json" for folder in scored_methods(w.run).values()],
     output:
@@ -117,7 +116,7 @@ rule sweep_lds_lambda:
         train_norms=lambda w: shards(w.run, feature_of(w.method, "train"), "train"),
         query_norms=lambda w: shards(w.run, feature_of(w.method, "queries"), "queries"),
         losses=bank_losses,
-        sets=lambda w: f"<results>/banks/{run_of(w)['lds']['bank']}/sets.parquet",
+        sets=bank_sets,
     output:
         "<run>/influence/{method}/v{v}/lds_lambda.csv",
     log:

@@ -4,4 +4,5 @@ from dmin.job import job
 from dmin.retraining.sets import write_sets
 
 with job(snakemake):
-    write_sets(Path(snakemake.input[0]), snakemake.params.bank, Path(snakemake.output[0]))
+    start, stop = map(int, snakemake.wildcards.range.split("-"))
+    write_sets(Path(snakemake.input[0]), snakemake.params.bank, (start, stop), Path(snakemake.output[0]))

@@ -7,7 +7,7 @@ with job(snakemake):
     pairs = zip(snakemake.params.methods, snakemake.input.scores, strict=True)
     evaluate_lds(
         [Path(path) for path in snakemake.input.losses],
-        Path(snakemake.input.sets),
+        [Path(path) for path in snakemake.input.sets],
         {(method, v): Path(path) for (method, v), path in pairs},
         snakemake.params.query_set,
         snakemake.params.settings,

@@ -13,7 +13,7 @@ with job(snakemake):
         Path(snakemake.input.train) if compressed else None,
         Path(snakemake.input.queries) if compressed else None,
         [Path(path) for path in snakemake.input.losses],
-        Path(snakemake.input.sets),
+        [Path(path) for path in snakemake.input.sets],
         snakemake.params.options,
         Path(snakemake.output[0]),
     )

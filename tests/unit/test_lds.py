@@ -74,7 +74,7 @@ def bank(tmp_path: Path) -> dict[str, Any]:
         (tmp_path / f"{name}.json").write_text(json.dumps({"queries": queries[::-1], "train": ids}))
     return {
         "losses": [tmp_path / f"losses-{half}.parquet" for half in range(2)],
-        "sets": tmp_path / "sets.parquet",
+        "sets": [tmp_path / "sets.parquet"],
         "scores": {(name, "8"): tmp_path / f"{name}.npy" for name in scores},
         "query_set": "generated",
         "config": CONFIG,

@@ -18,6 +18,7 @@ from dmin.errors import UserError
 from dmin.models.encoded import EncodedSamples
 from dmin.retraining.losses import measure_losses
 from dmin.retraining.retrain import Member, member_settings, members, retrain_subsets
+from dmin.retraining.sets import read_sets, write_sets
 
 BANK = {"seeds": 2, "seed": 5, "exclude": []}
 TRAIN = {
@@ -107,6 +108,19 @@ def test_diverged_retraining_is_named_and_left_out_on_demand_only(job: dict[str,
 
 def test_members_of_a_range() -> None:
     assert list(members(1, 6, 2, exclude=[1])) == [Member(0, 1), Member(2, 0), Member(2, 1)]
+
+
+def test_sets_of_a_range_are_those_of_the_whole_bank(tmp_path: Path) -> None:
+    ids = [f"{name}/{row}" for name in "ab" for row in range(10)]
+    pd.DataFrame({"id": ids, "subset": [name[0] for name in ids]}).to_parquet(tmp_path / "train.parquet")
+    settings, spans = {"fraction": 0.5, "seed": 3, "seeds": 2}, [(0, 12), (0, 5), (5, 12)]
+    for start, stop in spans:
+        write_sets(tmp_path / "train.parquet", settings, (start, stop), tmp_path / f"{start}-{stop}.parquet")
+    whole, *parts = ([tmp_path / f"{start}-{stop}.parquet"] for start, stop in spans)
+    assert (read_sets([file for part in parts for file in part], ids) == read_sets(whole, ids)).all()
+    assert read_sets(whole, ids).shape == (6, 20)
+    # Set 2 has its first training in one range and its second in the other.
+    assert [sorted(set(pd.read_parquet(part[0])["set"])) for part in parts] == [[0, 1, 2], [2, 3, 4, 5]]
 
 
 def test_sets_share_their_start_and_repeats_do_not() -> None:

@@ -32,7 +32,7 @@ def judged(finished: Checkout, new_checkout: Callable[[str], Checkout]) -> Check
     checkout.write_config(config_with())
     plan = checkout.plan("lds")
     assert plan == {
-        "draw_sets": 1, "retrain_subsets": 2, "measure_losses": 2, "evaluate_lds": 1, "plot_yardsticks": 1, "lds": 1,
+        "draw_sets": 2, "retrain_subsets": 2, "measure_losses": 2, "evaluate_lds": 1, "plot_yardsticks": 1, "lds": 1,
     }  # fmt: skip
     checkout.run("lds")
     return checkout
@@ -75,7 +75,7 @@ def test_more_sets_keep_the_trained_ones(judged: Checkout) -> None:
 
 def test_other_sets_are_trained_afresh(judged: Checkout) -> None:
     plan = plan_with(judged, {"fraction": 0.4})
-    assert plan == {"draw_sets": 1, "retrain_subsets": 2, "measure_losses": 2, "evaluate_lds": 1}
+    assert plan == {"draw_sets": 2, "retrain_subsets": 2, "measure_losses": 2, "evaluate_lds": 1}
 
 
 def test_set_left_out_touches_its_own_range(judged: Checkout) -> None:
@@ -87,7 +87,7 @@ def test_set_left_out_touches_its_own_range(judged: Checkout) -> None:
     ("changes", "sentence"),
     [
         ({"banks": {}}, "runs.micro.lds.bank is 'small', which banks does not define"),
-        ({"banks": {"small": {"model": "other"}}}, "banks.small.model is 'other', which models does not define"),
+        ({"banks": {"small": {"model": "other"}}}, "runs.micro.lds.bank is 'small', a bank of model other"),
         ({"banks": {"small": {**BANK, "subsets": 4}}}, "banks.small.subsets"),
         ({"banks": {"small": {**BANK, "exclude": [3]}}}, "banks.small.exclude leaves 7 of 8 sets"),
     ],

@@ -133,7 +133,7 @@ def read_scores(scores: Path, queries: Sequence[str]) -> tuple[np.ndarray, list[
 
 def evaluate_lds(
     losses: Sequence[Path],
-    sets: Path,
+    sets: Sequence[Path],
     scores: Mapping[tuple[str, str], Path],
     query_set: str,
     config: Mapping[str, Any],

@@ -62,7 +62,7 @@ def sweep_lds(
     train_sketch: Path | None,
     query_sketch: Path | None,
     losses: Sequence[Path],
-    sets: Path,
+    sets: Sequence[Path],
     settings: Mapping[str, Any],
     out: Path,
 ) -> None:

@@ -57,32 +57,35 @@ def draw_sets(strata: Sequence[str], count: int, fraction: float, seed: int) -> 
     return member
 
 
-def write_sets(samples: Path, config: Mapping[str, Any], out: Path) -> None:
-    """Draw the sets of a bank; parquet with a row ``set, id`` for every member.
+def write_sets(samples: Path, config: Mapping[str, Any], span: tuple[int, int], out: Path) -> None:
+    """Draw the sets of the retrainings ``span`` of a bank; parquet with a row ``set, id`` for every member.
 
     Args:
         samples: the training table.
-        config: ``subsets, fraction, seed``.
+        config: ``fraction``, ``seed``, and ``seeds``, the trainings of each set.
     """
+    first, last = span[0] // config["seeds"], (span[1] - 1) // config["seeds"]
     subsets = read_subsets([samples])
     ids = list(subsets)
-    member = draw_sets(list(subsets.values()), config["subsets"], config["fraction"], config["seed"])
+    member = draw_sets(list(subsets.values()), last + 1, config["fraction"], config["seed"])[first:]
     sets, rows = np.nonzero(member)
-    write_parquet(pd.DataFrame({"set": sets, "id": [ids[row] for row in rows]}), out)
-    log.info("%d sets of %d of %d samples", len(member), int(member[0].sum()), len(ids))
+    write_parquet(pd.DataFrame({"set": sets + first, "id": [ids[row] for row in rows]}), out)
+    log.info("sets %d to %d, of %d of %d samples", first, last, int(member[0].sum()), len(ids))
 
 
-def read_sets(path: Path, ids: Sequence[str]) -> np.ndarray:
-    """Return the sets of a file as boolean ``[sets, ids]``.
+def read_sets(paths: Sequence[Path], ids: Sequence[str]) -> np.ndarray:
+    """Return the sets of all files as boolean ``[sets, ids]``.
 
     Raises:
         UserError: a set has a sample that is not among ``ids``.
     """
-    table = pd.read_parquet(path)
+    table = pd.concat([pd.read_parquet(path) for path in paths])
     places = {name: place for place, name in enumerate(ids)}
     unknown = sorted(set(table["id"]) - set(places))
     if unknown:
-        raise UserError(f"'{path}' has the sample '{unknown[0]}', which was not scored; make both from one data set.")
+        raise UserError(
+            f"'{paths[0].parent}' has the sample '{unknown[0]}', which was not scored; make both from one data set."
+        )
     member = np.zeros((int(table["set"].max()) + 1, len(ids)), dtype=bool)
     member[table["set"], table["id"].map(places)] = True
     return member
