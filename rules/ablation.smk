@@ -66,6 +66,7 @@ rule evaluate_cost_summary:
         "../envs/dmin.yaml"
     params:
         stages=["cache", "query", "compress", "index", "score", "retrieve"],
+        read=lambda w: canonical(read_caches(run_of(w))),
         code=code_digest("evaluate_cost_summary"),
     script:
         "../scripts/evaluate_cost_summary.py"

@@ -59,6 +59,7 @@ rule plot_main_table:
         "../envs/dmin.yaml"
     params:
         figures=figure_settings(),
+        options=lambda w: {"encoder": run_of(w)["influence"]["options"]["encoder"]},
         code=code_digest("plot_main_table"),
     script:
         "../scripts/plot_main_table.py"

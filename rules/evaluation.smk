@@ -90,6 +90,7 @@ rule evaluate_cost:
         "../envs/dmin.yaml"
     params:
         stages=["cache", "query", "compress", "index", "score", "retrieve"],
+        read=lambda w: canonical(read_caches(run_of(w))),
         code=code_digest("evaluate_cost"),
     script:
         "../scripts/evaluate_cost.py"

@@ -59,6 +59,25 @@ def checkpoint_steps(run):
     return sorted(config["models"][run["model"]]["train"]["checkpoints"])
 
 
+def method_caches(run, method, split):
+    """The features whose caches a method reads of a split, one for each checkpoint where it sums over them."""
+    if method in CHECKPOINT_METHODS:
+        return [f"checkpoint-{step}" for step in checkpoint_steps(run)]
+    return [feature_of(method, split)]
+
+
+def read_caches(run):
+    """The features that each method of a run reads, by split; methods without gradients are left out."""
+    methods = [method for method in run["influence"]["methods"] if method not in SAMPLE_METHODS]
+    return {method: {split: method_caches(run, method, split) for split in ("train", "queries")} for method in methods}
+
+
+def caches_of(run, split):
+    """The features whose caches the methods of a run read of a split, those of checkpoints among them."""
+    read = [name for caches in read_caches(run).values() for name in caches[split]]
+    return list(dict.fromkeys(["loss", *read]))
+
+
 def feature_of(method, split):
     """The feature whose cache holds what a method reads of a split."""
     return METHOD_FEATURES[method][0 if split == "train" else 1]

@@ -26,14 +26,22 @@ def retrieved_tops(run, backend="hnsw"):
 
 
 def metrics_of(wildcards):
-    """Every metrics file of a run, by the stage that wrote it."""
+    """Every metrics file of a run, by the stage that wrote it; gradients and sketches of all that its methods read."""
     run, settings = wildcards.run, run_of(wildcards)
+    train, queries = (
+        [path for name in caches_of(settings, split) for path in shards(run, name, split)]
+        for split in ("train", "queries")
+    )
     root = f"<results>/runs/{run}"
     compressed = [str(width) for width in sorted(settings["influence"]["widths"])]
     return {
-        "cache": [path.replace(".safetensors", ".metrics.json") for path in shards(run, "loss", "train")],
-        "query": [path.replace(".safetensors", ".metrics.json") for path in shards(run, "loss", "queries")],
-        "compress": [f"{root}/sketch/loss/v{v}/train.metrics.json" for v in compressed],
+        "cache": [path.replace(".safetensors", ".metrics.json") for path in train],
+        "query": [path.replace(".safetensors", ".metrics.json") for path in queries],
+        "compress": [
+            f"{root}/sketch/{name}/v{v}/train.metrics.json"
+            for name in caches_of(settings, "train")
+            for v in (compressed if name != "loss_blocks" else [settings["gradients"]["block_dim"]])
+        ],
         "index": [index_of(run, v).replace(".hnsw", ".metrics.json") for v in compressed],
         "score": [path.replace("exact/", "").replace("top.parquet", "scores.metrics.json") for path in exact_tops(run)],
         "retrieve": [path.replace("top.parquet", "retrieval.metrics.json") for path in retrieved_tops(run)],

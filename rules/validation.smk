@@ -184,6 +184,12 @@ def check_run(name, run):
         fail(
             f"{key}.influence.options.journey_steps is {options['journey_steps']}, above queries.steps {steps}; lower it."
         )
+    encoder = options["encoder"]
+    if "clip" in influence["methods"] and is_local(encoder) and not Path(encoder).is_dir():
+        fail(
+            f"{key}.influence.options.encoder is '{encoder}', which is no folder; correct it (it is relative to the working "
+            "directory) or set it to efficientnet."
+        )
     if "dmin_weighted" in influence["methods"] and run["queries"]["per_subset"] < 2:
         fail(
             f"{key}.influence.methods has dmin_weighted, which learns from one half of the queries for the other; set "

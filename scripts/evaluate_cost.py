@@ -6,5 +6,6 @@ from dmin.job import job
 with job(snakemake):
     evaluate_cost(
         {stage: [Path(path) for path in snakemake.input.get(stage)] for stage in snakemake.params.stages},
+        snakemake.params.read,
         Path(snakemake.output[0]),
     )

@@ -14,6 +14,7 @@ from dmin.evaluation.cost_summary import COLUMNS, evaluate_cost_summary
 # Ten training samples, two queries, three timesteps, 50 parameters.
 RAW = 4 * 10 * 3 * 50
 NORMS = 4 * 10 * 3
+LOSS = {"train": ["loss"], "queries": ["loss"]}
 
 
 def _metrics(path: Path, seconds: float, peak: int, **facts: Any) -> Path:
@@ -22,11 +23,11 @@ def _metrics(path: Path, seconds: float, peak: int, **facts: Any) -> Path:
 
 
 def stages(run: Path) -> dict[str, list[Path]]:
-    cached = {"samples": 5, "evaluations": 15, "bytes": 990, "raw_bytes": RAW // 2}
+    cached = {"samples": 5, "timesteps": 3, "bytes": 990, "raw_bytes": RAW // 2}
     return {
-        "cache": [_metrics(run / f"{n}.json", 2.0, 100, **cached) for n in range(2)],
-        "query": [_metrics(run / "q.json", 1.0, 120, samples=2, evaluations=6, bytes=400, raw_bytes=1200)],
-        "compress": [_metrics(run / "sketch" / "v16" / "train.metrics.json", 0.5, 50, samples=10, bytes=960)],
+        "cache": [_metrics(run / "loss" / "train" / f"{n}.json", 2.0, 100, **cached) for n in range(2)],
+        "query": [_metrics(run / "loss" / "queries" / "q.json", 1.0, 120, samples=2, bytes=400, raw_bytes=1200)],
+        "compress": [_metrics(run / "loss" / "v16" / "train.metrics.json", 0.5, 50, samples=10, bytes=960)],
         "index": [_metrics(run / "index" / "v16" / "M8.metrics.json", 0.25, 60, samples=10, bytes=2000)],
         "score": [
             _metrics(run / "dmin" / "v16" / "scores.metrics.json", 0.2, 5, samples=10, bytes=80, method="dmin"),
@@ -39,7 +40,7 @@ def stages(run: Path) -> dict[str, list[Path]]:
 
 @pytest.fixture
 def made(tmp_path: Path) -> tuple[pd.DataFrame, str]:
-    evaluate_cost_summary(stages(tmp_path / "v2"), tmp_path / "summary.csv", tmp_path / "summary.md")
+    evaluate_cost_summary(stages(tmp_path / "v2"), {"dmin": LOSS}, tmp_path / "summary.csv", tmp_path / "summary.md")
     frame = pd.read_csv(
         tmp_path / "summary.csv", dtype={"v": "string"}, keep_default_na=False, na_values={"total_bytes": ""}
     )
@@ -84,3 +85,34 @@ def test_page_tells_the_same_in_units_for_people(made: tuple[pd.DataFrame, str])
     assert rows == ["| dmin | 16 | hnsw | 4.8 s | 500 ms | 1 ms | 200 B | 1.95 KiB | 33.3 % | 120 B |"]
     assert "| text | - | exact | 0 | 0 | 50 ms | 0 | 0 | 0 % | 70 B |" in page
     assert "| uncompressed | full | - | 4.0 s | 500 ms | - |" in page
+
+
+def test_methods_with_caches_of_their_own_bear_their_cost(tmp_path: Path) -> None:
+    run, made = tmp_path / "v2", stages(tmp_path / "v2")
+    for step in (1, 2):
+        name = f"checkpoint-{step}"
+        seen = {"samples": 10, "timesteps": 1, "bytes": 70, "raw_bytes": 2000}
+        made["cache"].append(_metrics(run / name / "train" / "0.json", 3.0, 700, **seen))
+        made["query"].append(_metrics(run / name / "queries" / "0.json", 4.0, 120, **{**seen, "samples": 2}))
+        made["compress"].append(_metrics(run / name / "v16" / "train.metrics.json", 0.5, 50, samples=10, bytes=320))
+    # A sketch per tensor has a width that the others lack.
+    blocks = {"samples": 10, "timesteps": 3, "bytes": 70, "raw_bytes": RAW}
+    made["cache"].append(_metrics(run / "loss_blocks" / "train" / "0.json", 5.0, 90, **blocks))
+    made["query"].append(_metrics(run / "loss_blocks" / "queries" / "0.json", 1.5, 90, **{**blocks, "samples": 2}))
+    made["compress"].append(
+        _metrics(run / "loss_blocks" / "v40" / "train.metrics.json", 0.25, 50, samples=10, bytes=2400)
+    )
+    for method, v in (("tracin", "v16"), ("datainf", "v40")):
+        path = run / method / v / "scores.metrics.json"
+        made["score"].append(_metrics(path, 0.6, 5, samples=10, bytes=80, method=method))
+    steps, own = ["checkpoint-1", "checkpoint-2"], ["loss_blocks"]
+    read = {"dmin": LOSS, "tracin": {"train": steps, "queries": steps}, "datainf": {"train": own, "queries": own}}
+    evaluate_cost_summary(made, read, tmp_path / "summary.csv", tmp_path / "summary.md")
+    frame = pd.read_csv(tmp_path / "summary.csv").set_index(["method", "backend"])
+    tracin, datainf = frame.loc[("tracin", "exact")], frame.loc[("datainf", "exact")]
+    assert (tracin["caching_seconds"], tracin["gradient_seconds_per_query"]) == (7.0, 4.0)
+    assert (tracin["total_bytes"], tracin["peak_memory_bytes"]) == (2 * (320 + 4 * 10), 700)
+    assert (datainf["caching_seconds"], datainf["gradient_seconds_per_query"]) == (5.25, 0.75)
+    assert (datainf["v"], datainf["total_bytes"]) == ("40", 2400 + NORMS)
+    assert frame.loc[("dmin", "hnsw"), "caching_seconds"] == 4.75
+    assert not frame[["caching_seconds", "bytes_per_sample", "peak_memory_bytes"]].isna().any().any()

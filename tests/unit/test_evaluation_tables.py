@@ -54,11 +54,14 @@ def test_costs_are_summed_over_jobs_and_told_per_sample(tmp_path: Path) -> None:
     run = tmp_path / "v2"
     stages = {
         "cache": [
-            _metrics(run / "0.json", 1.5, 10, samples=6, bytes=600, raw_bytes=6000),
-            _metrics(run / "1.json", 2.5, 30, samples=4, bytes=400, raw_bytes=4000),
+            _metrics(run / "loss" / "train" / "0.json", 1.5, 10, samples=6, bytes=600, raw_bytes=6000),
+            _metrics(run / "loss" / "train" / "1.json", 2.5, 30, samples=4, bytes=400, raw_bytes=4000),
         ],
-        "query": [_metrics(run / "q.json", 0.5, 20, samples=2, bytes=200, raw_bytes=2000)],
-        "compress": [_metrics(run / "sketch" / "v16" / "train.metrics.json", 0.1, 5, samples=10, bytes=320)],
+        "query": [
+            _metrics(run / "loss" / "queries" / "q.json", 0.5, 20, samples=2, bytes=200, raw_bytes=2000),
+            _metrics(run / "journey" / "queries" / "q.json", 0.75, 20, samples=2, bytes=300, raw_bytes=3000),
+        ],
+        "compress": [_metrics(run / "loss" / "v16" / "train.metrics.json", 0.1, 5, samples=10, bytes=320)],
         "index": [_metrics(run / "index" / "v16" / "M8.metrics.json", 0.2, 5, samples=10, bytes=999)],
         "score": [
             _metrics(run / "dmin" / "v16" / "scores.metrics.json", 0.3, 5, samples=10, bytes=80, method="dmin"),
@@ -66,7 +69,19 @@ def test_costs_are_summed_over_jobs_and_told_per_sample(tmp_path: Path) -> None:
         ],
         "retrieve": [_metrics(run / "dmin" / "v16" / "hnsw" / "retrieval.metrics.json", 0.05, 5)],
     }
-    evaluate_cost(stages, tmp_path / "cost.csv")
+    for step in (1, 2):
+        name = f"checkpoint-{step}"
+        facts = {"samples": 10, "bytes": 70, "raw_bytes": 700}
+        stages["cache"].append(_metrics(run / name / "train" / "0.json", step, 40, **facts))
+        stages["query"].append(_metrics(run / name / "queries" / "0.json", 0.25, 40, **{**facts, "samples": 2}))
+        stages["compress"].append(_metrics(run / name / "v16" / "train.metrics.json", 0.1, 5, samples=10, bytes=30))
+    checkpoints = ["checkpoint-1", "checkpoint-2"]
+    read = {
+        "dmin": {"train": ["loss"], "queries": ["loss"]},
+        "journey_trak": {"train": ["loss"], "queries": ["journey"]},
+        "tracin": {"train": checkpoints, "queries": checkpoints},
+    }
+    evaluate_cost(stages, read, tmp_path / "cost.csv")
     table = pd.read_csv(tmp_path / "cost.csv").set_index(["method", "stage"])
     assert table["seconds"].to_dict() == {
         ("dmin", "cache"): 4.0,
@@ -78,13 +93,21 @@ def test_costs_are_summed_over_jobs_and_told_per_sample(tmp_path: Path) -> None:
         ("dmin", "score v=16"): 0.3,
         ("dmin_no_norm", "score v=full"): 0.4,
         ("dmin", "retrieve v=16"): 0.05,
+        ("journey_trak", "cache"): 4.0,
+        ("journey_trak", "query"): 0.75,
+        ("journey_trak", "compress v=16"): 0.1,
+        ("tracin", "cache"): 3.0,
+        ("tracin", "query"): 0.5,
+        ("tracin", "compress v=16"): 0.2,
     }
+    assert table.loc[("tracin", "cache"), "bytes_per_sample"] == 14
+    assert table.loc[("tracin", "compress v=16"), "bytes_per_sample"] == 6
     cache = table.loc[("dmin", "cache")]
     assert (cache["bytes_per_sample"], cache["total_bytes"], cache["peak_memory_bytes"]) == (100, 1000, 30)
     assert table.loc[("uncompressed", "cache"), "bytes_per_sample"] == 1000
     assert table.loc[("dmin", "compress v=16"), "bytes_per_sample"] == 32
     assert pd.isna(table.loc[("dmin", "retrieve v=16"), "total_bytes"])
-    assert "1000," in (tmp_path / "cost.csv").read_text().splitlines()[1]
+    assert ",10000,30," in (tmp_path / "cost.csv").read_text().splitlines()[1]
 
 
 def _ranked(path: Path, lists: dict[str, list[str]]) -> Path:

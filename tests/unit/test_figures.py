@@ -137,6 +137,16 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("encoder", "label"),
+    [("EfficientNet-Lite0 (not CLIP)", "EfficientNet-Lite0 (not CLIP)"), ("CLIP a/b", "CLIP image cosine")],
+)
+def test_main_table_names_an_encoder_that_is_not_clip(encoder: str, label: str, tmp_path: Path) -> None:
+    figure = plot_main_table(detection_table([("clip", ""), ("random", "")]), encoder)
+    save_figure(figure, [tmp_path / "a.svg"], 72)
+    assert label in (tmp_path / "a.svg").read_text()
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_equal_input_gives_equal_files(name: str, tmp_path: Path) -> None:
     for folder in ("first", "second"):

@@ -13,6 +13,7 @@ from fabricated import write_gradients
 from tiny_pipeline import gradient_config, make_shard
 
 from dmin.attribution.blocks import TensorProducts, tensor_products
+from dmin.attribution.datainf import mean_of_inverses
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.lissa_gram import neumann_series
 from dmin.attribution.registry import METHODS
@@ -74,8 +75,7 @@ def test_closed_form_equals_loops_in_double_precision() -> None:
     generator = np.random.default_rng(3)
     g, v, penalty = generator.standard_normal((30, 12)), generator.standard_normal((5, 12)), 0.2
     inverse = sum(np.linalg.inv(np.outer(row, row) + penalty * np.eye(12)) for row in g) / len(g)
-    cross, kernel = v @ g.T, g @ g.T
-    closed = (cross - cross / (penalty + np.diag(kernel)) @ kernel / len(g)) / penalty
+    closed = mean_of_inverses(TensorProducts("a", v @ g.T, g @ g.T, penalty))
     np.testing.assert_allclose(closed, v @ inverse @ g.T, rtol=1e-8, atol=1e-8)
 
 

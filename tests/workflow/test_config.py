@@ -54,6 +54,16 @@ def put(path: str, value: Any) -> Change:
     return change
 
 
+def both(*changes: Change) -> Change:
+    """Return several changes as one."""
+
+    def change(config: Any) -> None:
+        for one in changes:
+            one(config)
+
+    return change
+
+
 def rename(path: str, new: str) -> Change:
     """Return a change that misspells a key."""
 
@@ -67,6 +77,7 @@ def rename(path: str, new: str) -> Change:
 
 
 SOURCES, RUN, MODEL = "datasets.micro.sources", "runs.micro", "models.micro"
+METHODS, OPTIONS = f"{RUN}.influence.methods", f"{RUN}.influence.options"
 
 # What is wrong, and what the sentence must hold: the key, the value, the fix.
 MISTAKES: list[tuple[str, Change, list[str]]] = [
@@ -172,6 +183,67 @@ MISTAKES: list[tuple[str, Change, list[str]]] = [
         put(f"{RUN}.ablation", {"compression": {"storage": ["int4"]}}),
         [f"{RUN}.ablation.compression.storage.0", "'int4'", "choose one of fp32, fp16, int8"],
     ),
+    (
+        "journey on held-out images",
+        both(
+            put(METHODS, ["dmin", "journey_trak"]),
+            put(f"{OPTIONS}.journey_steps", 2),
+            put(f"{RUN}.queries.source", "held_out"),
+        ),
+        [METHODS, "journey_trak, which needs the trajectory of a generated image", "leave the method out or set"],
+    ),
+    (
+        "more steps than the journey has",
+        both(put(METHODS, ["journey_trak"]), put(f"{OPTIONS}.journey_steps", 1000)),
+        [f"{OPTIONS}.journey_steps is 1000", "above queries.steps", "lower it"],
+    ),
+    *(
+        (
+            f"{method} without checkpoints",
+            put(METHODS, ["dmin", method]),
+            [METHODS, f"{method}, which needs checkpoints", f"list steps in {MODEL}.train.checkpoints"],
+        )
+        for method in ("tracin", "retrac")
+    ),
+    (
+        "checkpoint before everything was seen",
+        both(put(METHODS, ["tracin"]), put(f"{MODEL}.train.checkpoints", [1])),
+        [f"{MODEL}.train.checkpoints has 1", "the first epoch", "name steps from"],
+    ),
+    (
+        "checkpoint after the training",
+        put(f"{MODEL}.train.checkpoints", [100000]),
+        [f"{MODEL}.train.checkpoints has 100000", "above steps", "name steps of the training"],
+    ),
+    (
+        "encoder that is not there",
+        both(put(METHODS, ["clip"]), put(f"{OPTIONS}.encoder", "./clip")),
+        [f"{OPTIONS}.encoder is './clip'", "no folder", "set it to efficientnet"],
+    ),
+    (
+        "weights from one query",
+        both(put(METHODS, ["dmin_weighted"]), put(f"{RUN}.queries.per_subset", 1)),
+        [METHODS, "dmin_weighted, which learns from one half", "queries.per_subset to 2 or more"],
+    ),
+    (
+        "too few cells for a tensor",
+        put(f"{RUN}.gradients.block_dim", 8),
+        [f"{RUN}.gradients.block_dim", "8 is less than the minimum of 16"],
+    ),
+    *(
+        (
+            f"{name} of zero",
+            put(f"{OPTIONS}.{name}", 0),
+            [f"{OPTIONS}.{name}", "0 is less than or equal to the minimum"],
+        )
+        for name in ("relative_lambda", "damping", "lissa_damping")
+    ),
+    (
+        "negative value in the grid",
+        put(f"{OPTIONS}.lambda_grid", [0.1, -1]),
+        [f"{OPTIONS}.lambda_grid.1", "-1 is less than or equal to the minimum of 0"],
+    ),
+    ("step as a word", put(f"{OPTIONS}.lissa_alpha", "fast"), [f"{OPTIONS}.lissa_alpha", "'fast'"]),
     ("unknown model", put(f"{RUN}.model", "mirco"), [f"{RUN}.model", "'mirco'", "models does not define", "correct"]),
 ]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dmin.attribution.blocks import tensor_products
+from dmin.attribution.blocks import TensorProducts, tensor_products
 from dmin.attribution.gradient_rows import GradientRows
 
 
@@ -25,6 +25,11 @@ def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, An
     """
     total = np.zeros((len(queries.ids), len(train.ids)))
     for part in tensor_products(queries, train, settings):
-        weights = part.cross / (part.penalty + np.diagonal(part.kernel))
-        total += (part.cross - weights @ part.kernel / len(part.kernel)) / part.penalty
+        total += mean_of_inverses(part)
     return total.astype(np.float32)
+
+
+def mean_of_inverses(part: TensorProducts) -> np.ndarray:
+    """Return ``(A - C K / n) / lambda`` of one tensor, float64 ``[queries, train]``."""
+    weights = part.cross / (part.penalty + np.diagonal(part.kernel))
+    return (part.cross - weights @ part.kernel / len(part.kernel)) / part.penalty

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +13,67 @@ from dmin.data.atomic import write_csv
 
 COLUMNS = ["method", "stage", "seconds", "bytes_per_sample", "total_bytes", "peak_memory_bytes", "hardware"]
 
+Facts = Mapping[str, Any]
 
-def evaluate_cost(stages: Mapping[str, Sequence[Path]], out: Path) -> None:
+
+# The caches that each method reads, by split.
+Read = Mapping[str, Mapping[str, Sequence[str]]]
+
+
+def evaluate_cost(stages: Mapping[str, Sequence[Path]], read_caches: Read, out: Path) -> None:
     """Write the cost table from the metrics files of each stage.
 
     Stages with a width carry it in their name, as ``compress v=4096``. ``cache`` and ``query`` are the gradients of
     the training samples and of the queries; their bytes are those of sketches and norms, and ``uncompressed`` gives
-    the bytes that storing every gradient in fp32 would take. Seconds are sums over a stage's jobs.
+    the bytes that storing every gradient of the loss in fp32 would take. Seconds are sums over a stage's jobs, and
+    over checkpoints where a method reads several. Methods that read one cache each have its rows: it is made once.
+
+    Args:
+        stages: metrics files of ``cache, query, compress, index, score, retrieve``.
+        read_caches: the features that each method reads, as ``{method: {"train": [...], "queries": [...]}}``.
     """
-    read = {stage: [json.loads(path.read_text()) for path in paths] for stage, paths in stages.items()}
+    pairs = {stage: [(path, json.loads(path.read_text())) for path in paths] for stage, paths in stages.items()}
+    made = {stage: by_feature(pairs[stage]) for stage in ("cache", "query")}
     rows: list[dict[str, Any]] = []
-    for stage in ("cache", "query"):
-        facts = read[stage]
-        samples = sum(fact["samples"] for fact in facts)
-        rows.append(_row("dmin", stage, facts, sum(fact["bytes"] for fact in facts), samples))
+    for stage in made:
+        facts = made[stage]["loss"]
         raw = sum(fact["raw_bytes"] for fact in facts)
-        rows.append(_row("uncompressed", stage, facts, raw, samples))
-    for stage in ("compress", "index"):
-        for path, fact in zip(stages[stage], read[stage], strict=True):
-            rows.append(_row("dmin", f"{stage} v={stage_width(path)}", [fact], fact["bytes"], fact["samples"]))
-    for path, fact in zip(stages["score"], read["score"], strict=True):
+        rows.append(_row("uncompressed", stage, facts, raw, sum(fact["samples"] for fact in facts)))
+    for method, caches in read_caches.items():
+        for stage, split in (("cache", "train"), ("query", "queries")):
+            facts = [fact for name in caches[split] for fact in made[stage][name]]
+            samples = sum(fact["samples"] for fact in made[stage][caches[split][0]])
+            rows.append(_row(method, stage, facts, sum(fact["bytes"] for fact in facts), samples))
+        for width, facts in by_width(pairs["compress"], caches["train"]).items():
+            total = sum(fact["bytes"] for fact in facts)
+            rows.append(_row(method, f"compress v={width}", facts, total, facts[0]["samples"]))
+    for path, fact in pairs["index"]:
+        rows.append(_row("dmin", f"index v={stage_width(path)}", [fact], fact["bytes"], fact["samples"]))
+    for path, fact in pairs["score"]:
         stage = "score" if path.parent.name == fact["method"] else f"score v={stage_width(path)}"
         rows.append(_row(fact["method"], stage, [fact], fact["bytes"], fact["samples"]))
-    for path, fact in zip(stages["retrieve"], read["retrieve"], strict=True):
+    for path, fact in pairs["retrieve"]:
         rows.append(_row("dmin", f"retrieve v={stage_width(path)}", [fact], None, 1))
     table = pd.DataFrame(rows, columns=COLUMNS)
     # A missing number would turn the whole column into floats.
     write_csv(table.astype({"total_bytes": "Int64"}), out)
+
+
+def by_feature(pairs: Iterable[tuple[Path, Facts]]) -> dict[str, list[Facts]]:
+    """Return the facts of each feature's jobs, whose files lie at ``<feature>/<split>/<job>``."""
+    found: dict[str, list[Facts]] = {}
+    for path, fact in pairs:
+        found.setdefault(path.parts[-3], []).append(fact)
+    return found
+
+
+def by_width(pairs: Iterable[tuple[Path, Facts]], features: Sequence[str]) -> dict[str, list[Facts]]:
+    """Return the facts of the folds of some features by width; their files lie at ``<feature>/v<width>/<split>``."""
+    found: dict[str, list[Facts]] = {}
+    for path, fact in pairs:
+        if path.parts[-3] in features:
+            found.setdefault(stage_width(path), []).append(fact)
+    return found
 
 
 def stage_width(path: Path) -> str:
@@ -49,9 +83,7 @@ def stage_width(path: Path) -> str:
     return next(part[1:] for part in parts if part.startswith("v") and (part[1:].isdigit() or part == "vfull"))
 
 
-def _row(
-    method: str, stage: str, facts: Sequence[Mapping[str, Any]], total: int | None, samples: int
-) -> dict[str, Any]:
+def _row(method: str, stage: str, facts: Sequence[Facts], total: int | None, samples: int) -> dict[str, Any]:
     return {
         "method": method,
         "stage": stage,

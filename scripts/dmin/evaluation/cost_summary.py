@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dmin.data.atomic import atomic_path, write_csv
-from dmin.evaluation.cost import stage_width
+from dmin.evaluation.cost import Facts, Read, by_feature, by_width, stage_width
 
 COLUMNS = [
     "method", "v", "backend", "caching_seconds", "gradient_seconds_per_query", "search_seconds_per_query",
@@ -21,23 +21,24 @@ HEADINGS = [
     "peak memory",
 ]  # fmt: skip
 
-Facts = Mapping[str, Any]
 
-
-def evaluate_cost_summary(stages: Mapping[str, Sequence[Path]], table: Path, page: Path) -> None:
+def evaluate_cost_summary(stages: Mapping[str, Sequence[Path]], read_caches: Read, table: Path, page: Path) -> None:
     """Write one row per method, width and backend, as CSV and as a Markdown page.
 
     Args:
         stages: metrics files of ``cache, query, compress, index, score, retrieve``.
+        read_caches: the features that each method reads, as ``{method: {"train": [...], "queries": [...]}}``.
 
-    Caching is done once for the training set: the gradient pass, which all gradient methods share, the fold to width
-    v, and the index. A query costs its gradients, averaged over the queries, and the search: scoring all training
-    samples for the exact backend, reading their cache from disk included, or one search of the index. Bytes are those
-    kept for the search: half-precision sketches and single-precision norms, or the index; a method that reads the
-    images themselves keeps none. ``share_of_uncompressed`` is over single-precision gradients, ``4 N T P`` bytes.
-    Peak memory is the largest of the stages involved.
+    Caching is done once for the training set: the gradient pass, which methods that read one cache share, the fold to
+    width v, and the index; summed over checkpoints where a method reads several. A query costs its gradients, averaged
+    over the queries, and the search: scoring all training samples for the exact backend, reading their cache from disk
+    included, or one search of the index. Bytes are those kept for the search: half-precision sketches and
+    single-precision norms, or the index; a method that reads the images themselves keeps none.
+    ``share_of_uncompressed`` is over the single-precision gradients of the loss, ``4 N T P`` bytes. Peak memory is the
+    largest of the stages involved.
     """
-    rows = summary_rows({stage: [(path, _read(path)) for path in paths] for stage, paths in stages.items()})
+    read = {stage: [(path, _read(path)) for path in paths] for stage, paths in stages.items()}
+    rows = summary_rows(read, read_caches)
     frame = pd.DataFrame(rows, columns=COLUMNS).astype({"total_bytes": "Int64"})
     write_csv(frame, table)
     with atomic_path(page) as temporary:
@@ -48,26 +49,26 @@ def _read(path: Path) -> Facts:
     return json.loads(path.read_text())
 
 
-def summary_rows(read: Mapping[str, Sequence[tuple[Path, Facts]]]) -> list[dict[str, Any]]:
+def summary_rows(read: Mapping[str, Sequence[tuple[Path, Facts]]], read_caches: Read) -> list[dict[str, Any]]:
     """Return the rows of the summary, the uncompressed gradients first; :func:`evaluate_cost_summary` says how."""
-    cache, query = ([facts for _, facts in read[stage]] for stage in ("cache", "query"))
-    compress, index = ({stage_width(path): facts for path, facts in read[stage]} for stage in ("compress", "index"))
-    samples, queries = (sum(facts["samples"] for facts in stage) for stage in (cache, query))
-    raw = sum(facts["raw_bytes"] for facts in cache)
-    norms = sum(4 * facts["evaluations"] for facts in cache)
-    gradient = sum(facts["seconds"] for facts in query) / queries
+    cached, asked = (by_feature(read[stage]) for stage in ("cache", "query"))
+    samples, queries = (sum(facts["samples"] for facts in stage["loss"]) for stage in (cached, asked))
+    raw = sum(facts["raw_bytes"] for facts in cached["loss"])
 
     def row(
-        method: str, v: str, backend: str, once: Sequence[Facts], search: Facts | None, size: int
+        method: str, v: str, backend: str, folds: Sequence[Facts], search: Facts | None, size: int
     ) -> dict[str, Any]:
-        reads_gradients = bool(once)
-        facts = [*once, *(query if reads_gradients else []), *([search] if search else [])]
+        once, each = (
+            [f for name in _caches(read_caches, method, split) for f in made[name]]
+            for split, made in (("train", cached), ("queries", asked))
+        )
+        facts = [*once, *folds, *each, *([search] if search else [])]
         return {
             "method": method,
             "v": v,
             "backend": backend,
-            "caching_seconds": round(sum(fact["seconds"] for fact in once), 3),
-            "gradient_seconds_per_query": round(gradient, 6) if reads_gradients else 0.0,
+            "caching_seconds": round(sum(fact["seconds"] for fact in [*once, *folds]), 3),
+            "gradient_seconds_per_query": round(sum(fact["seconds"] for fact in each) / queries, 6),
             "search_seconds_per_query": round(search["seconds"] / queries, 6) if search else None,
             "bytes_per_sample": round(size / samples, 1),
             "total_bytes": size,
@@ -78,19 +79,38 @@ def summary_rows(read: Mapping[str, Sequence[tuple[Path, Facts]]]) -> list[dict[
             "hardware": facts[0]["hardware"],
         }
 
-    rows = [row("uncompressed", "full", "", cache, None, raw)]
+    def folds(method: str, v: str) -> list[Facts]:
+        return by_width(read["compress"], _caches(read_caches, method, "train"))[v]
+
+    def norms(method: str) -> int:
+        return sum(
+            4 * facts["samples"] * facts["timesteps"]
+            for name in _caches(read_caches, method, "train")
+            for facts in cached[name]
+        )
+
+    rows = [row("uncompressed", "full", "", [], None, raw)]
     for path, facts in read["score"]:
-        if path.parent.name == facts["method"]:
-            rows.append(row(facts["method"], "", "exact", [], facts, 0))
+        method = facts["method"]
+        if method not in read_caches:
+            rows.append(row(method, "", "exact", [], facts, 0))
         elif (v := stage_width(path)) == "full":
             # Stored in half precision, the only form in which they are cached.
-            rows.append(row(facts["method"], v, "exact", cache, facts, raw // 2 + norms))
+            rows.append(row(method, v, "exact", [], facts, raw // 2 + norms(method)))
         else:
-            rows.append(row(facts["method"], v, "exact", [*cache, compress[v]], facts, compress[v]["bytes"] + norms))
+            size = sum(fold["bytes"] for fold in folds(method, v)) + norms(method)
+            rows.append(row(method, v, "exact", folds(method, v), facts, size))
+    index = {stage_width(path): facts for path, facts in read["index"]}
     for path, facts in read["retrieve"]:
         v = stage_width(path)
-        rows.append(row("dmin", v, "hnsw", [*cache, compress[v], index[v]], facts, index[v]["bytes"]))
+        rows.append(row("dmin", v, "hnsw", [*folds("dmin", v), index[v]], facts, index[v]["bytes"]))
     return rows
+
+
+def _caches(read_caches: Read, method: str, split: str) -> Sequence[str]:
+    if method == "uncompressed":
+        return ["loss"]
+    return read_caches[method][split] if method in read_caches else []
 
 
 def summary_page(frame: pd.DataFrame) -> str:
@@ -100,7 +120,7 @@ def summary_page(frame: pd.DataFrame) -> str:
         "# Cost of each method",
         "",
         f"{first['samples']:,} training samples, {first['queries']:,} queries; {first['hardware']}.",
-        "Caching is done once; methods that read gradients share one gradient pass.",
+        "Caching is done once; methods that read one cache share its gradient pass.",
         "",
         f"| {' | '.join(HEADINGS)} |",
         "|---" * len(HEADINGS) + "|",

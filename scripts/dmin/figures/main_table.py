@@ -21,7 +21,7 @@ _HEAD = 1.02
 
 
 @house_style
-def plot_main_table(table: pd.DataFrame) -> Figure:
+def plot_main_table(table: pd.DataFrame, encoder: str = "CLIP") -> Figure:
     """Draw exact detection rates: a row per method and width, a group of columns per subset, a column per k.
 
     The darker a cell, the higher the rate; below each rate stands its interval, the best of a column is bold. A method
@@ -30,6 +30,7 @@ def plot_main_table(table: pd.DataFrame) -> Figure:
 
     Args:
         table: columns ``method, v, backend, subset, k, rate, low, high, chance``.
+        encoder: the image encoder of the method clip, whose name its row bears where it is not CLIP.
 
     Raises:
         UserError: the table is empty or lacks a column.
@@ -58,7 +59,8 @@ def plot_main_table(table: pd.DataFrame) -> Figure:
             canvas.text(_rate(chance), centre, _HEAD + len(rows) * _ROW + 0.1, size=7, colour=MUTED, align="center")
     for line, (method, v) in enumerate(rows):
         top = _HEAD + line * _ROW
-        canvas.text(method_style(method).label, _MARGIN, top + 0.09, size=8)
+        stands_in = method == "clip" and not encoder.startswith("CLIP")
+        canvas.text(encoder if stands_in else method_style(method).label, _MARGIN, top + 0.09, size=8)
         label = "" if v == "" else "full" if v == FULL else f"v={int(v):,}"
         canvas.text(label, _MARGIN + _NAMES - 0.12, top + 0.1, size=7, colour=MUTED, align="right")
     canvas.bar(_MARGIN, _HEAD + len(rows) * _ROW + 0.03, width - 2 * _MARGIN, 0.008, FAINT)
