@@ -172,6 +172,14 @@ def span_settings(bank, span, *keys):
     return canonical({key: bank[key] for key in ("seeds", *keys)} | {"exclude": left_out})
 
 
+def lds_interval(wildcards):
+    """What the interval of an LDS depends on."""
+    run = run_of(wildcards)
+    return canonical(
+        {"bootstrap": run["lds"]["bootstrap"]} | {key: run["evaluation"][key] for key in ("confidence", "seed")}
+    )
+
+
 def bank_losses(wildcards):
     return [f"<results>/runs/{wildcards.run}/lds/losses/{span}.parquet" for span in bank_spans(bank_of(wildcards))]
 

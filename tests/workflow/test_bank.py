@@ -51,7 +51,7 @@ def test_every_method_and_width_is_judged(judged: Checkout) -> None:
     table = pd.read_csv(judged.root / TABLE, dtype={"v": "string"}, keep_default_na=False)
     methods = [("dmin", v) for v in ("64", "256", "full")] + [("dmin_no_norm", v) for v in ("64", "256", "full")]
     assert list(zip(table["method"], table["v"], strict=True)) == [*methods, ("text", "")]
-    assert set(table["sets"]) == {8} and set(table["seeds"]) == {2} and set(table["queries"]) == {12}
+    assert set(table["subsets"]) == {8} and set(table["seeds"]) == {2} and set(table["queries"]) == {12}
     assert table["lds"].between(-1, 1).all() and set(table["query_set"]) == {"generated"}
     assert (judged.root / "results/runs/micro/figures/yardsticks.png").stat().st_size > 1000
     assert plan_with(judged) == {}
