@@ -55,7 +55,8 @@ def fetch_source(name: str, config: Mapping[str, Any], out: Path) -> None:
     Args:
         name: the source's name, for messages.
         config: ``path, revision, split, image_column, caption_column, label_column, labels, origin_column, rows,
-            on_unreadable``. Only rows of ``labels`` are taken, where it is not null. A null ``caption_column`` gives empty prompts; a null ``origin_column`` gives row numbers.
+            on_unreadable``. Where ``labels`` is not null, only their rows are taken. A null ``caption_column`` gives
+            empty prompts; a null ``origin_column`` gives row numbers.
         out: the parquet file to make.
 
     Raises:

@@ -110,11 +110,13 @@ def _draw_elsewhere(panel: Axes, table: pd.DataFrame) -> None:
         panel.vlines(row["bytes_per_sample"], row["low"], row["high"], color=style.colour, linewidth=0.7, alpha=0.5)
 
 
-def _dashes(dashes: Sequence[float]) -> tuple[float, tuple[float, ...]]:
-    return (0, tuple(dashes) or (4.0, 1.6))
+def _dashes(dashes: Sequence[float]) -> tuple[float, Sequence[float]]:
+    return (0, dashes or (4.0, 1.6))
 
 
 def _handle(method: str) -> Line2D:
     style = method_style(method)
-    line = (0, style.dashes) if style.dashes else "-"
-    return Line2D([], [], color=style.colour, marker=style.marker, linestyle=line, label=style.label, markersize=3.6)
+    line = Line2D([], [], color=style.colour, marker=style.marker, label=style.label, markersize=3.6)
+    if style.dashes:
+        line.set_dashes(style.dashes)
+    return line
