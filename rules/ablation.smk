@@ -158,15 +158,42 @@ rule plot_hnsw:
         "../scripts/plot_hnsw.py"
 
 
-rule evaluate_compression:
+rule score_compressed:
     input:
-        train=cached_sketch("train"),
-        queries=cached_sketch("queries"),
-        train_shards=lambda w: shards(w.run, "loss", "train"),
-        query_shards=lambda w: shards(w.run, "loss", "queries"),
+        train=lambda w: cached_sketch(w, "train"),
+        queries=lambda w: cached_sketch(w, "queries"),
+        train_shards=lambda w: shards(w.run, feature_of(w.method, "train"), "train"),
+        query_shards=lambda w: shards(w.run, feature_of(w.method, "queries"), "queries"),
         reference=uncompressed_scores,
         samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
         query_samples="<run>/queries/queries.parquet",
+        losses=lambda w: bank_losses(w) if "lds" in run_of(w) else [],
+        sets=lambda w: bank_sets(w) if "lds" in run_of(w) else [],
+    output:
+        "<run>/ablation/compression/{method}.csv",
+    log:
+        "<logs>/score_compressed/{run}/{method}.log",
+    benchmark:
+        "<benchmarks>/score_compressed/{run}/{method}.tsv"
+    wildcard_constraints:
+        method="|".join(COMPRESSED_METHODS),
+    conda:
+        "../envs/dmin.yaml"
+    threads: config["compute"]["threads"]
+    params:
+        widths=compression_widths,
+        storage=lambda w: sorted(run_of(w)["ablation"]["compression"]["storage"]),
+        options=section("runs", "{run}", "influence", "options"),
+        evaluation=section("runs", "{run}", "evaluation"),
+        judging=lambda w: lds_interval(w) if "lds" in run_of(w) else {},
+        code=code_digest("score_compressed"),
+    script:
+        "../scripts/score_compressed.py"
+
+
+rule evaluate_compression:
+    input:
+        lambda w: [f"<results>/runs/{w.run}/ablation/compression/{method}.csv" for method in compressed_methods(w.run)],
     output:
         report(
             "<run>/tables/compression_ablation.csv",
@@ -180,11 +207,7 @@ rule evaluate_compression:
         "<benchmarks>/evaluate_compression/{run}.tsv"
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
     params:
-        widths=compression_widths,
-        storage=lambda w: sorted(run_of(w)["ablation"]["compression"]["storage"]),
-        evaluation=section("runs", "{run}", "evaluation"),
         code=code_digest("evaluate_compression"),
     script:
         "../scripts/evaluate_compression.py"
@@ -214,6 +237,31 @@ rule plot_compression:
         "../scripts/plot_compression.py"
 
 
+rule plot_budget:
+    input:
+        compression="<run>/tables/compression_ablation.csv",
+        detection="<run>/tables/detection_rate.csv",
+        cost="<run>/tables/cost_summary.csv",
+        lds=lambda w: [f"<results>/runs/{w.run}/tables/lds.csv"] if "lds" in run_of(w) else [],
+    output:
+        figure(
+            "budget",
+            "budget",
+            "Ablations",
+            figure="what bytes buy",
+            run="{run}",
+        ),
+    log:
+        "<logs>/plot_budget/{run}.log",
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        figures=figure_settings(),
+        code=code_digest("plot_budget"),
+    script:
+        "../scripts/plot_budget.py"
+
+
 rule ablations:
     input:
         [
@@ -225,6 +273,6 @@ rule ablations:
             f"<results>/runs/{run}/figures/{name}.{suffix}"
             for run, settings in config["runs"].items()
             if "ablation" in settings
-            for name in ("hnsw", "compression")
+            for name in ("hnsw", "compression", "budget")
             for suffix in ("svg", "png")
         ],

@@ -130,15 +130,25 @@ def compression_widths(wildcards):
     return sorted(run["ablation"]["compression"]["widths"] or {*doublings, cache_dim}, reverse=True)
 
 
-def cached_sketch(split):
-    """The sketches of a split at cache_dim."""
-    return lambda w: f"<results>/runs/{w.run}/sketch/loss/v{run_of(w)['gradients']['cache_dim']}/{split}.npy"
+# Methods that read one sketch a sample and timestep of the training samples and of the queries alike.
+COMPRESSED_METHODS = [name for name, (train, queries) in METHOD_FEATURES.items() if train == queries != "loss_blocks"]
+
+
+def compressed_methods(run):
+    """The methods of a run whose sketches the compression ablation narrows; DMin always, for its figure."""
+    return [name for name in COMPRESSED_METHODS if name in {"dmin", *config["runs"][run]["influence"]["methods"]}]
+
+
+def cached_sketch(wildcards, split):
+    """The sketches of a split at cache_dim that a method reads."""
+    cache_dim, feature = run_of(wildcards)["gradients"]["cache_dim"], feature_of(wildcards.method, split)
+    return f"<results>/runs/{wildcards.run}/sketch/{feature}/v{cache_dim}/{split}.npy"
 
 
 def uncompressed_scores(wildcards):
-    """DMin's uncompressed scores, where the run keeps the gradients that they need."""
-    kept = run_of(wildcards)["gradients"]["keep_raw"]
-    return [f"<results>/runs/{wildcards.run}/influence/dmin/vfull/scores.npy"] if kept else []
+    """A method's uncompressed scores, where the run keeps the gradients that they need."""
+    kept = run_of(wildcards)["gradients"]["keep_raw"] and feature_of(wildcards.method, "train") == "loss"
+    return [f"<results>/runs/{wildcards.run}/influence/{wildcards.method}/vfull/scores.npy"] if kept else []
 
 
 KERNEL_METHODS = ["trak", "dmin_kernel", "dtrak", "dtrak_unit", "journey_trak"]
@@ -183,6 +193,14 @@ def span_settings(bank, span, *keys):
 def bank_sets(wildcards):
     name = run_of(wildcards)["lds"]["bank"]
     return [f"<results>/banks/{name}/sets/{span}.parquet" for span in bank_spans(config["banks"][name])]
+
+
+def lds_interval(wildcards):
+    """What the interval of an LDS depends on."""
+    run = run_of(wildcards)
+    return canonical(
+        {"bootstrap": run["lds"]["bootstrap"]} | {key: run["evaluation"][key] for key in ("confidence", "seed")}
+    )
 
 
 def bank_losses(wildcards):

@@ -100,10 +100,7 @@ rule evaluate_lds:
     params:
         methods=lambda w: [list(pair) for pair in scored_methods(w.run)],
         query_set=lambda w: run_of(w)["queries"]["source"],
-        settings=lambda w: canonical(
-            {"bootstrap": run_of(w)["lds"]["bootstrap"]}
-            | {key: run_of(w)["evaluation"][key] for key in ("confidence", "seed")}
-        ),
+        settings=lds_interval,
         code=code_digest("evaluate_lds"),
     script:
         "../scripts/evaluate_lds.py"
@@ -130,6 +127,7 @@ rule sweep_lds_lambda:
     threads: config["compute"]["threads"]
     params:
         options=section("runs", "{run}", "influence", "options"),
+        judging=lds_interval,
         code=code_digest("sweep_lds_lambda"),
     script:
         "../scripts/sweep_lds_lambda.py"

@@ -131,6 +131,8 @@ def check_dataset(name, dataset):
             fail(
                 f"{key}: path '{source['path']}' does not exist; correct it (it is relative to the working directory)."
             )
+        if source["labels"] and source["label_column"] is None:
+            fail(f"{key}: labels is set, but label_column is null; name the column that holds the labels.")
         if dataset["classes"] and source["label_column"] is None:
             fail(f"{key}: label_column is null, but the data set has classes; name the column that holds them.")
     for label in dataset["classes"] or []:

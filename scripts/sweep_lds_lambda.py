@@ -15,5 +15,6 @@ with job(snakemake):
         [Path(path) for path in snakemake.input.losses],
         [Path(path) for path in snakemake.input.sets],
         snakemake.params.options,
+        snakemake.params.judging,
         Path(snakemake.output[0]),
     )

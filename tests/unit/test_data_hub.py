@@ -28,6 +28,7 @@ CONFIG: dict[str, Any] = {
     "image_column": "image",
     "caption_column": "text",
     "label_column": None,
+    "labels": None,
     "origin_column": None,
     "rows": None,
     "on_unreadable": "error",

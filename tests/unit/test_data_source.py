@@ -27,6 +27,7 @@ def settings(path: object, **changes: Any) -> dict[str, Any]:
         "image_column": "image",
         "caption_column": "prompt",
         "label_column": None,
+        "labels": None,
         "origin_column": None,
         "rows": None,
         "on_unreadable": "error",
@@ -80,6 +81,15 @@ def test_rows_limit_null_caption_and_default_origin(tmp_path: Path) -> None:
     frame = fetched(tmp_path, settings(path, rows=3, caption_column=None))
     assert frame["prompt"].tolist() == ["", "", ""] and frame["origin"].tolist() == ["0", "1", "2"]
     assert frame["label"].isna().all()
+
+
+def test_rows_of_other_labels_are_passed_over(tmp_path: Path) -> None:
+    path = table(tmp_path / "in.parquet", cells(*[encoded(value) for value in range(5)]), kind=list("abacb"))
+    config = settings(path, label_column="kind", labels=["a", "c"], rows=3)
+    frame = fetched(tmp_path, config)
+    assert frame["label"].tolist() == ["a", "a", "c"] and frame["origin"].tolist() == ["0", "2", "3"]
+    with pytest.raises(UserError, match=r"4 rows asked for, 3 found with a label among a, c in"):
+        fetched(tmp_path, {**config, "rows": 4})
 
 
 def test_typed_columns_of_datasets(tmp_path: Path) -> None:

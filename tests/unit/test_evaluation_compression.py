@@ -12,10 +12,14 @@ from fabricated import CACHE_DIM, compress_shards, write_gradients
 
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.outputs import write_scores
+from dmin.data.atomic import write_parquet
 from dmin.data.samples import write_samples
 from dmin.errors import UserError
-from dmin.evaluation.compression import COLUMNS, compressed_scores, evaluate_compression, rank_correlation
+from dmin.evaluation.compressed_rows import CompressedRows
+from dmin.evaluation.compression import COLUMNS, Bank, rank_correlation, score_compressed
+from dmin.evaluation.lds import predict_sets
 from dmin.evaluation.storage import stored, stored_bytes
+from dmin.retraining.sets import draw_sets
 
 TRAIN, QUERIES, T, P = 90, 8, 3, 200
 EVALUATION = {"k": [5, 10], "bootstrap": 200, "confidence": 0.95, "seed": 0}
@@ -89,13 +93,42 @@ class Run:
         )  # fmt: skip
         return out
 
-    def evaluate(self, widths: list[int], reference: Path | None = None, **changes: Any) -> pd.DataFrame:
+    def bank(self, seeds: int = 2) -> Bank:
+        """A bank whose losses are what DMin at cache_dim foretells, and a little noise."""
+        generator = np.random.default_rng(1)
+        train, queries = self.rows["train"], self.rows["queries"]
+        member = draw_sets(["a"] * len(train.ids), 16, 0.5, seed=3)
+        sets, rows = np.nonzero(member)
+        write_parquet(pd.DataFrame({"set": sets, "id": [train.ids[row] for row in rows]}), self.folder / "sets.parquet")
+        scores = np.einsum("qtv,itv->qi", queries.all(), train.all())
+        losses = -predict_sets(scores, member)[:, :, None] + 0.1 * generator.standard_normal((QUERIES, 16, seeds))
+        # The order of queries in a bank is its own.
+        table = pd.DataFrame(
+            [
+                (s, r, queries.ids[q], losses[q, s, r])
+                for q in reversed(range(QUERIES))
+                for s, r in np.ndindex(16, seeds)
+            ],
+            columns=["set", "repeat", "query_id", "loss"],
+        )
+        write_parquet(table, self.folder / "losses.parquet")
+        config = {"bootstrap": 100, "confidence": 0.95, "seed": 1}
+        return Bank([self.folder / "losses.parquet"], [self.folder / "sets.parquet"], config)
+
+    def evaluate(
+        self,
+        widths: list[int],
+        reference: Path | None = None,
+        method: str = "dmin",
+        bank: Bank | None = None,
+        **changes: Any,
+    ) -> pd.DataFrame:
         out = self.folder / "compression.csv"
         tables = [self.folder / "train.parquet", self.folder / "queries.parquet"]
         evaluation = {**EVALUATION, **changes}
-        rows = self.rows
-        evaluate_compression(
-            rows["train"], rows["queries"], reference, tables, widths, ["fp32", "fp16", "int8"], evaluation, out
+        rows, storages = self.rows, ["fp32", "fp16", "int8"]
+        score_compressed(
+            method, rows["train"], rows["queries"], reference, tables, widths, storages, {}, evaluation, bank, out
         )
         return pd.read_csv(out)
 
@@ -105,12 +138,43 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
-def test_scores_are_products_of_folded_sketches(run: Run) -> None:
-    scores = compressed_scores(run.rows["queries"], run.rows["train"], [CACHE_DIM, 8], ["fp32"])
-    left, right = (run.rows[split].all() for split in ("queries", "train"))
-    np.testing.assert_allclose(scores[CACHE_DIM, "fp32"], np.einsum("qtv,itv->qi", left, right), atol=1e-5)
-    folded = [side.reshape(*side.shape[:2], 8, CACHE_DIM // 8).sum(-1) for side in (left, right)]
-    np.testing.assert_allclose(scores[8, "fp32"], np.einsum("qtv,itv->qi", *folded), atol=1e-5)
+def test_compressed_rows_are_folded_and_rounded(run: Run) -> None:
+    rows = run.rows["train"]
+    np.testing.assert_array_equal(CompressedRows(rows, CACHE_DIM, "fp32").all(), rows.all())
+    folded = rows.all().reshape(TRAIN, T, 8, CACHE_DIM // 8).sum(-1)
+    np.testing.assert_allclose(CompressedRows(rows, 8, "fp32").all(), folded, atol=1e-6)
+    np.testing.assert_array_equal(CompressedRows(rows, 8, "int8").all(), stored(folded, "int8"))
+
+
+def test_norms_count_where_a_method_reads_them(run: Run) -> None:
+    sizes = {
+        method: run.evaluate([8], method=method).drop_duplicates("storage").set_index("storage")["bytes_per_sample"]
+        for method in ("dmin", "dmin_no_norm", "grad_cos", "trak")
+    }
+    assert sizes["dmin"]["fp16"] == 2 * T * 8
+    assert all(sizes[name]["fp16"] == 2 * T * 8 + 4 * T for name in ("dmin_no_norm", "grad_cos", "trak"))
+
+
+@pytest.mark.parametrize("method", ["dmin", "dmin_centred", "dmin_kernel", "grad_dot", "retrac_final"])
+def test_every_method_is_itself_at_cache_dim(run: Run, method: str) -> None:
+    table = run.evaluate([CACHE_DIM], method=method)
+    exact = table[table["storage"] == "fp32"]
+    assert set(table["method"]) == {method} and exact["rmse"].tolist() == [0, 0]
+    assert exact["spearman"].tolist() == pytest.approx([1, 1])
+
+
+def test_bank_judges_every_variant(run: Run) -> None:
+    table = run.evaluate([CACHE_DIM, 2], bank=run.bank())
+    wide, narrow = (table[(table["v"] == v) & (table["storage"] == "fp32")].iloc[0] for v in (CACHE_DIM, 2))
+    assert wide["lds"] > 0.9 and narrow["lds"] < wide["lds_low"]
+    assert (table["lds_low"] <= table["lds"]).all() and (table["lds"] <= table["lds_high"]).all()
+    assert table["lds_ceiling"].between(wide["lds"], 1).all()
+    assert table["hardware"].notna().all()
+
+
+def test_without_a_bank_the_lds_is_empty(run: Run) -> None:
+    columns = ["lds", "lds_low", "lds_high", "lds_ceiling"]
+    assert run.evaluate([8])[columns].isna().all(axis=None)
 
 
 def test_every_width_storage_and_k_has_a_row(run: Run) -> None:

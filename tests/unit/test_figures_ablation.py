@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from dmin.errors import UserError
 from dmin.evaluation.hubness import MEASURES
+from dmin.figures.budget import plot_budget
 from dmin.figures.compression import plot_compression
 from dmin.figures.hnsw import plot_hnsw
 from dmin.figures.hubness import plot_hubness
@@ -48,7 +49,12 @@ def compression_table(storages: tuple[str, ...] = ("fp16", "fp32", "int8")) -> p
         for k in (5, 10)
     ]
     columns = ["method", "v", "storage", "k", "rate", "low", "high", "recall", "rmse", "spearman", "bytes_per_sample"]
-    return pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns).assign(lds=0.2, lds_low=0.1, lds_high=0.3, lds_ceiling=0.6)
+    return pd.concat([table, table.assign(method="grad_cos", lds=0.1)])
+
+
+def lds_table() -> pd.DataFrame:
+    return pd.DataFrame([(*pair, 0.1, 0.0, 0.2) for pair in METHODS], columns=["method", "v", "lds", "low", "high"])
 
 
 METHODS = [("dmin", "64"), ("dmin", "full"), ("trak", "64"), ("random", None)]
@@ -56,7 +62,8 @@ METHODS = [("dmin", "64"), ("dmin", "full"), ("trak", "64"), ("random", None)]
 
 def detection_table() -> pd.DataFrame:
     rows = [(*pair, "exact", subset, k, 0.5) for pair in METHODS for subset in ("cats", "mean") for k in (5, 10)]
-    return pd.DataFrame(rows, columns=["method", "v", "backend", "subset", "k", "rate"])
+    table = pd.DataFrame(rows, columns=["method", "v", "backend", "subset", "k", "rate"])
+    return table.assign(low=0.4, high=0.6, chance=0.1)
 
 
 def cost_table() -> pd.DataFrame:
@@ -70,6 +77,11 @@ def compression(**changes: pd.DataFrame) -> Figure:
     return plot_compression(**tables)
 
 
+def budget(**changes: pd.DataFrame) -> Figure:
+    tables = {"compression": compression_table(), "detection": detection_table(), "cost": cost_table(), **changes}
+    return plot_budget(**tables)
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "hubness": lambda: plot_hubness(hubness_table()),
     "hubness, one width": lambda: plot_hubness(hubness_table(("64",))),
@@ -77,6 +89,8 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "hnsw": lambda: plot_hnsw(hnsw_table()),
     "hnsw, one setting": lambda: plot_hnsw(hnsw_table((4,), (20,))),
     "compression": compression,
+    "budget": lambda: budget(lds=lds_table()),
+    "budget, no bank": budget,
     "compression, without loss": lambda: compression(table=compression_table(("fp32",))),
 }
 
@@ -118,12 +132,23 @@ def test_every_method_of_the_run_stands_beside_compression() -> None:
     assert labels == formats | {"DMin, uncompressed", "TRAK", "Random"}
 
 
+def test_every_method_stands_in_the_budget() -> None:
+    figure = budget(lds=lds_table())
+    titles = [panel.get_title(loc="left") for panel in figure.axes]
+    assert titles == [f"{name}, {form}" for name in ("LDS", "Detection rate") for form in ("int8", "fp16", "fp32")]
+    labels = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+    assert labels == {"DMin", "Gradient cosine", "TRAK", "Random"}
+    assert len(budget().axes) == 3
+
+
 EMPTY: dict[str, Callable[[], Figure]] = {
     "hubness": lambda: plot_hubness(hubness_table()[:0]),
     "hubness, missing column": lambda: plot_hubness(hubness_table().drop(columns="low")),
     "hnsw": lambda: plot_hnsw(hnsw_table()[:0]),
     "hnsw without mean": lambda: plot_hnsw(hnsw_table().query("subset != 'mean'")),
     "compression": lambda: compression(table=compression_table()[:0]),
+    "budget": lambda: budget(compression=compression_table()[:0]),
+    "budget, LDS lacks a column": lambda: budget(lds=lds_table().drop(columns="low")),
     "compression, no costs": lambda: compression(cost=cost_table().drop(columns="backend")),
 }
 

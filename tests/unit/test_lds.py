@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from fabricated import CACHE_DIM, compress_shards, write_gradients
 
+from dmin.attribution.gradient_rows import GradientRows
+from dmin.attribution.settings import lambda_grid, method_seed
+from dmin.attribution.trak import mean_problem
 from dmin.errors import UserError
 from dmin.evaluation.lds import Retrained, evaluate_lds, noise_ceiling, predict_sets, rank_rows, spearman_rows
-from dmin.evaluation.lds_lambda import choose_lambda, halve_sets
+from dmin.evaluation.lds_lambda import choose_lambda, halve_sets, sweep_lds
 from dmin.retraining.sets import draw_sets, read_sets
 
 CONFIG = {"bootstrap": 100, "confidence": 0.95, "seed": 1}
@@ -90,7 +94,7 @@ def test_influence_of_a_linear_model_foretells_its_retraining(bank: dict[str, An
     assert abs(table.loc["random", "lds"]) < 0.15
     assert (table["low"] <= table["lds"]).all() and (table["lds"] <= table["high"]).all()
     assert table.loc["random", "high"] < table.loc["true", "low"]
-    assert set(table["queries"]) == {12} and set(table["sets"]) == {48} and set(table["seeds"]) == {1}
+    assert set(table["queries"]) == {12} and set(table["subsets"]) == {48} and set(table["seeds"]) == {1}
     assert table["ceiling"].isna().all() and table["hardware"].str.contains("core").all()
 
 
@@ -143,6 +147,54 @@ def test_prediction_is_the_sum_over_members() -> None:
     np.testing.assert_array_equal(predict_sets(scores, member), [[2, 3], [8, 9]])
 
 
+class Sweep:
+    """Fabricated gradients, and a bank whose losses are what TRAK foretells at one lambda, on each half of the sets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, generator = folder, np.random.default_rng(0)
+        self.shards, self.rows = {}, {}
+        for split, count in (("train", 60), ("queries", 6)):
+            gradients = generator.standard_normal((count, 3, 40)) * np.geomspace(1, 30, 40)
+            ids = [f"{split}/{number}" for number in range(count)]
+            self.shards[split] = write_gradients(folder / f"{split}.safetensors", ids, gradients)
+            compress_shards([self.shards[split]], CACHE_DIM, folder / f"{split}.npy")
+            self.rows[split] = GradientRows([self.shards[split]], folder / f"{split}.npy")
+        self.member = draw_sets(["a"] * 60, 24, 0.5, seed=3)
+        sets, rows = np.nonzero(self.member)
+        pd.DataFrame({"set": sets, "id": [f"train/{row}" for row in rows]}).to_parquet(folder / "sets.parquet")
+
+    def sweep(self, choosing: float, judging: float) -> pd.DataFrame:
+        problem = mean_problem(self.rows["queries"], self.rows["train"])
+        first = halve_sets(24, method_seed({}))
+        foretold = {value: predict_sets(problem.solve(value), self.member) for value in {choosing, judging}}
+        losses = -np.where(first, foretold[choosing], foretold[judging])
+        table = pd.DataFrame(
+            [(number, 0, f"queries/{query}", losses[query, number]) for query, number in np.ndindex(losses.shape)],
+            columns=["set", "repeat", "query_id", "loss"],
+        )
+        table.to_parquet(self.folder / "losses.parquet")
+        sweep_lds(
+            "trak", "32", [self.shards["train"]], [self.shards["queries"]], self.folder / "train.npy",
+            self.folder / "queries.npy", [self.folder / "losses.parquet"], [self.folder / "sets.parquet"], {}, CONFIG,
+            self.folder / "lambda.csv",
+        )  # fmt: skip
+        return pd.read_csv(self.folder / "lambda.csv").set_index("choice")
+
+
+def test_only_the_oracle_sees_the_sets_that_judge(tmp_path: Path) -> None:
+    grid = sorted(lambda_grid({}))
+    low, high = grid[0], grid[-1]
+    run = Sweep(tmp_path)
+    for choosing, judging in ((low, high), (high, low)):
+        found = run.sweep(choosing, judging)
+        assert found.loc["held_out", "relative_lambda"] == choosing
+        assert found.loc["oracle", "relative_lambda"] == judging
+        assert found.loc["oracle", "lds"] == pytest.approx(1)
+        assert found.loc["held_out", "lds"] < found.loc["oracle", "lds"]
+        assert (found["low"] <= found["lds"]).all() and (found["lds"] <= found["high"] + 1e-9).all()
+        assert set(found["subsets"]) == {12} and set(found["seeds"]) == {1} and found["hardware"].notna().all()
+
+
 def test_ceiling_is_one_where_seeds_agree_and_rises_with_seeds() -> None:
     signal = np.random.default_rng(0).standard_normal((40, 1, 6))
     assert noise_ceiling(np.repeat(signal, 3, axis=1)) == pytest.approx((1, 1))
@@ -179,12 +231,8 @@ def test_sets_that_judge_nothing_are_refused(strata: list[str], count: int, sent
 
 
 def test_lambda_is_chosen_on_other_sets_than_it_is_judged_by() -> None:
-    rows = {row["choice"]: row for row in choose_lambda({0.1: (0.5, 0.2), 1.0: (0.4, 0.9), 2.0: (0.1, 0.3)}, 2.0, 4, 3)}
-    assert {name: (row["relative_lambda"], row["lds"]) for name, row in rows.items()} == {
-        "default": (2.0, 0.3),
-        "held_out": (0.1, 0.2),
-        "oracle": (1.0, 0.9),
-    }
+    chosen = choose_lambda({0.1: (0.5, 0.2), 1.0: (0.4, 0.9), 2.0: (0.1, 0.3)}, 2.0)
+    assert chosen == {"default": 2.0, "held_out": 0.1, "oracle": 1.0}
     first = halve_sets(9, seed=1)
     assert first.sum() == 4
     with pytest.raises(UserError, match="take at least 6"):

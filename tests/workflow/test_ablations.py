@@ -16,8 +16,8 @@ ABLATION: dict[str, Any] = {
     "compression": {"widths": [16, 256], "storage": ["fp16", "int8"]},
 }
 MADE = {
-    "evaluate_compression", "plot_compression", "evaluate_cost_summary", "plot_hubness", "build_ablated_index",
-    "search_index", "evaluate_hnsw", "plot_hnsw",
+    "score_compressed", "evaluate_compression", "plot_compression", "plot_budget", "evaluate_cost_summary",
+    "plot_hubness", "build_ablated_index", "search_index", "evaluate_hnsw", "plot_hnsw",
 }  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def ablated(finished: Checkout, new_checkout: Callable[[str], Checkout]) -> Chec
     checkout.write_config(config_with())
     plan = checkout.plan("ablations")
     assert set(plan) == MADE | {"ablations"}
-    assert plan["build_ablated_index"] == plan["search_index"] == 2
+    assert plan["build_ablated_index"] == plan["search_index"] == plan["score_compressed"] == 2
     checkout.run("ablations")
     return checkout
 
@@ -74,7 +74,13 @@ def test_added_method_runs_its_own_job_and_the_tables(ablated: Checkout) -> None
         "evaluate_cost_summary": 1,
         "plot_hubness": 1,
         "plot_compression": 1,
+        "plot_budget": 1,
     }
+
+
+def test_added_gradient_method_scores_its_own_compression(ablated: Checkout) -> None:
+    plan = plan_with(ablated, influence={"methods": ["dmin", "dmin_no_norm", "text", "grad_cos"]})
+    assert plan["score_compressed"] == plan["evaluate_compression"] == plan["plot_budget"] == 1
 
 
 def test_added_index_setting_builds_one_index(ablated: Checkout) -> None:
@@ -84,13 +90,13 @@ def test_added_index_setting_builds_one_index(ablated: Checkout) -> None:
 
 def test_other_storage_evaluates_compression_only(ablated: Checkout) -> None:
     plan = plan_with(ablated, compression={"storage": ["fp32", "fp16", "int8"]})
-    assert plan == {"evaluate_compression": 1, "plot_compression": 1}
+    assert plan == {"score_compressed": 2, "evaluate_compression": 1, "plot_compression": 1, "plot_budget": 1}
 
 
 def test_indexes_are_gone_and_everything_else_is_there(ablated: Checkout) -> None:
     folder = ablated.root / "results" / "runs" / "micro"
     assert list((folder / "ablation").rglob("*.hnsw")) == []
-    for name in ("hubness", "hnsw", "compression"):
+    for name in ("hubness", "hnsw", "compression", "budget"):
         for suffix in ("svg", "png"):
             assert (folder / "figures" / f"{name}.{suffix}").stat().st_size > 5000
     assert (folder / "tables" / "cost_summary.md").read_text().startswith("# Cost of each method")
@@ -117,6 +123,8 @@ def test_compression_table_agrees_with_the_detection_table(ablated: Checkout) ->
         (v, storage) for v in ("16", "256") for storage in ("fp16", "int8")
     }
     assert set(frame["reference"]) == {"uncompressed"}
+    assert set(frame["method"]) == {"dmin", "dmin_no_norm"} and frame["lds"].isna().all()
+    frame = frame[frame["method"] == "dmin"]
     ours = frame[(frame["v"] == "256") & (frame["storage"] == "fp16")].set_index("k")
     theirs = table(ablated, "detection_rate").query(
         "method == 'dmin' and v == '256' and backend == 'exact' and subset == 'mean'"

@@ -82,6 +82,11 @@ METHODS, OPTIONS = f"{RUN}.influence.methods", f"{RUN}.influence.options"
 # What is wrong, and what the sentence must hold: the key, the value, the fix.
 MISTAKES: list[tuple[str, Change, list[str]]] = [
     ("misspelt key", rename(f"{RUN}.influence", "influense"), [RUN, "'influense'", "did you mean 'influence'?"]),
+    (
+        "labels of no column",
+        put(f"{SOURCES}.0.labels", ["a"]),
+        ["labels is set, but label_column is null", "name the column"],
+    ),
     ("misspelt nested key", rename(f"{RUN}.influence.widths", "width"), [f"{RUN}.influence", "mean 'widths'?"]),
     ("misspelt table", rename("models", "modles"), ["the top level", "'modles'", "did you mean 'models'?"]),
     ("unknown key", put(f"{RUN}.gradients.zzz", 1), [f"{RUN}.gradients", "'zzz'", "known keys are parameters,"]),

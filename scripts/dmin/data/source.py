@@ -54,8 +54,9 @@ def fetch_source(name: str, config: Mapping[str, Any], out: Path) -> None:
 
     Args:
         name: the source's name, for messages.
-        config: ``path, revision, split, image_column, caption_column, label_column, origin_column, rows,
-            on_unreadable``. A null ``caption_column`` gives empty prompts; a null ``origin_column`` gives row numbers.
+        config: ``path, revision, split, image_column, caption_column, label_column, labels, origin_column, rows,
+            on_unreadable``. Where ``labels`` is not null, only their rows are taken. A null ``caption_column`` gives
+            empty prompts; a null ``origin_column`` gives row numbers.
         out: the parquet file to make.
 
     Raises:
@@ -145,6 +146,9 @@ def _read_rows(name: str, config: Mapping[str, Any], table: _Table, tally: _Tall
         examined = tally.taken + len(tally.uncaptioned) + (0 if skip else len(tally.unreadable))
         if examined == config["rows"]:
             return
+        label = _text(config["label_column"], row, table.features)
+        if config["labels"] is not None and label not in config["labels"]:
+            continue
         try:
             data, path = _read_image(row[image_column], table.root)
         except (UserError, OSError, ValueError) as error:
@@ -163,7 +167,7 @@ def _read_rows(name: str, config: Mapping[str, Any], table: _Table, tally: _Tall
         yield {
             "image": {"bytes": data, "path": path},
             "prompt": prompt,
-            "label": _text(config["label_column"], row, table.features),
+            "label": label,
             "origin": _text(config["origin_column"], row, table.features) or str(number),
         }
 
@@ -243,6 +247,8 @@ def _check_tally(name: str, config: Mapping[str, Any], tally: _Tally) -> None:
     if tally.taken == 0 or (wanted is not None and tally.taken < wanted):
         skipped = f" ({len(tally.unreadable)} unreadable ones left out)" if tally.unreadable else ""
         asked = "all" if wanted is None else wanted
+        if config["labels"] is not None:
+            skipped += f" with a label among {', '.join(config['labels'])}"
         raise UserError(
             f"Source '{name}': {asked} rows asked for, {tally.taken} found{skipped} in '{config['path']}'; lower rows "
             "or add images."

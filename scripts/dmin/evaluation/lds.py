@@ -21,8 +21,10 @@ from dmin.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ["method", "v", "query_set", "lds", "low", "high", "seed_agreement", "ceiling", "queries", "sets", "seeds"]
-COLUMNS += ["hardware"]
+COLUMNS = [
+    "method", "v", "query_set", "lds", "low", "high", "seed_agreement", "ceiling", "queries", "subsets", "seeds",
+    "hardware",
+]  # fmt: skip
 FEWEST_SETS = 8
 
 
@@ -117,6 +119,17 @@ def resampled_lds(predicted: np.ndarray, target: np.ndarray, resamples: int, see
     return values
 
 
+def lds_interval(predicted: np.ndarray, target: np.ndarray, config: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Return the LDS of predictions ``[queries, sets]``, and the ends of its percentile bootstrap interval.
+
+    Args:
+        config: ``bootstrap, confidence, seed``.
+    """
+    tails = [50 * (1 - config["confidence"]), 50 * (1 + config["confidence"])]
+    low, high = np.percentile(resampled_lds(predicted, target, config["bootstrap"], config["seed"]), tails).tolist()
+    return float(spearman_rows(predicted, target).mean()), low, high
+
+
 def read_scores(scores: Path, queries: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     """Return a method's scores of ``queries``, ``[queries, train]``, and the training ids.
 
@@ -156,14 +169,11 @@ def evaluate_lds(
     """
     found = Retrained.read(losses)
     agreement, ceiling = noise_ceiling(found.losses)
-    tails, rows = [50 * (1 - config["confidence"]), 50 * (1 + config["confidence"])], []
+    rows = []
     for (method, v), path in scores.items():
         values, train = read_scores(path, found.queries)
         predicted = predict_sets(values, read_sets(sets, train)[found.sets])
-        low, high = np.percentile(
-            resampled_lds(predicted, found.target, config["bootstrap"], config["seed"]), tails
-        ).tolist()
-        lds = float(spearman_rows(predicted, found.target).mean())
+        lds, low, high = lds_interval(predicted, found.target, config)
         log.info("%s v=%s: LDS %.3f (%.3f to %.3f), ceiling %.3f", method, v, lds, low, high, ceiling)
         facts = [method, v, query_set, lds, low, high, agreement, ceiling]
         rows.append([*facts, len(found.queries), len(found.sets), found.losses.shape[1], hardware_label()])

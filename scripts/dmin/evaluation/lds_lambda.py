@@ -15,13 +15,16 @@ from dmin.attribution.registry import find_method
 from dmin.attribution.settings import lambda_grid, method_seed, relative_lambda
 from dmin.data.atomic import write_csv
 from dmin.errors import UserError
-from dmin.evaluation.lds import Retrained, predict_sets, spearman_rows
+from dmin.evaluation.lds import Retrained, lds_interval, predict_sets, spearman_rows
+from dmin.evaluation.meter import hardware_label
 from dmin.retraining.sets import read_sets
 from dmin.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ["method", "v", "relative_lambda", "choice", "lds", "sets", "queries"]
+COLUMNS = [
+    "method", "v", "relative_lambda", "choice", "lds", "low", "high", "queries", "subsets", "seeds", "hardware",
+]  # fmt: skip
 
 
 def halve_sets(count: int, seed: int) -> np.ndarray:
@@ -37,21 +40,15 @@ def halve_sets(count: int, seed: int) -> np.ndarray:
     return first
 
 
-def choose_lambda(
-    lds: Mapping[float, tuple[float, float]], default: float, sets: int, queries: int
-) -> list[dict[str, Any]]:
-    """Return the LDS on the judging sets of lambda as configured, as chosen on the other sets, and of the oracle.
+def choose_lambda(lds: Mapping[float, tuple[float, float]], default: float) -> dict[str, float]:
+    """Return lambda as configured (``default``), as chosen on the choosing sets (``held_out``), and the ``oracle``'s.
 
     Args:
         lds: by lambda, the LDS on the choosing and on the judging sets; ``default`` among them.
     """
     held_out = max(lds, key=lambda value: (lds[value][0], value))
     oracle = max(lds, key=lambda value: (lds[value][1], value))
-    choices = {"default": default, "held_out": held_out, "oracle": oracle}
-    return [
-        {"relative_lambda": value, "choice": choice, "lds": lds[value][1], "sets": sets, "queries": queries}
-        for choice, value in choices.items()
-    ]
+    return {"default": default, "held_out": held_out, "oracle": oracle}
 
 
 def sweep_lds(
@@ -64,12 +61,18 @@ def sweep_lds(
     losses: Sequence[Path],
     sets: Sequence[Path],
     settings: Mapping[str, Any],
+    judging: Mapping[str, Any],
     out: Path,
 ) -> None:
     """Write the LDS of one kernel method at one width under three choices of lambda.
 
     ``held_out`` is the best on one half of the sets, ``oracle`` the best on the other half, ``default`` the configured
-    value; all are measured on the other half. Values too small for the kernel's precision are left out and logged.
+    value; all are measured on the other half, with their intervals. Values too small for the kernel's precision are
+    left out and logged.
+
+    Args:
+        settings: the options of the method.
+        judging: ``bootstrap, confidence, seed``.
 
     Raises:
         UserError: the method has no kernel, or the sets cannot be halved.
@@ -85,6 +88,7 @@ def sweep_lds(
     first = halve_sets(len(found.sets), method_seed(settings))
     problem = ridge(queries, train)
     lds: dict[float, tuple[float, float]] = {}
+    judged: dict[float, np.ndarray] = {}
     for value in sorted({*grid, default}):
         try:
             predicted = predict_sets(problem.solve(value)[order], member)
@@ -93,10 +97,14 @@ def sweep_lds(
                 raise
             log.warning("left out of the grid: %s", error)
             continue
-        on_first, on_second = (
-            float(spearman_rows(predicted[:, half], found.target[:, half]).mean()) for half in (first, ~first)
-        )
+        judged[value] = predicted[:, ~first]
+        on_first = float(spearman_rows(predicted[:, first], found.target[:, first]).mean())
+        on_second = float(spearman_rows(judged[value], found.target[:, ~first]).mean())
         lds[value] = on_first, on_second
         log.info("lambda %g: LDS %.3f on the sets that choose, %.3f on those that judge", value, on_first, on_second)
-    rows = choose_lambda(lds, default, int((~first).sum()), len(found.queries))
-    write_csv(pd.DataFrame([{"method": method, "v": v, **row} for row in rows], columns=COLUMNS), out)
+    facts = [len(found.queries), int((~first).sum()), found.losses.shape[1], hardware_label()]
+    rows = [
+        [method, v, value, choice, *lds_interval(judged[value], found.target[:, ~first], judging), *facts]
+        for choice, value in choose_lambda(lds, default).items()
+    ]
+    write_csv(pd.DataFrame(rows, columns=COLUMNS), out)

@@ -28,13 +28,14 @@ def plot_compression(table: pd.DataFrame, detection: pd.DataFrame, cost: pd.Data
     their own bytes, uncompressed DMin as a hollow one, and a method that keeps nothing as a level line.
 
     Args:
-        table: columns ``method, v, storage, k, rate, low, high, recall, rmse, spearman, bytes_per_sample``.
+        table: the compression ablation, of which DMin is drawn.
         detection: the detection-rate table; ``cost``: the cost summary, which gives bytes by method and width.
 
     Raises:
         UserError: a table is empty or lacks a column.
     """
     table = require_table(table, _COLUMNS, "compression")
+    table = table[table["method"] == "dmin"]
     points = _references(detection, cost, int(table["k"].max()))
     table = table[table["k"] == table["k"].max()]
     panels = Panels(4, 4, 2.6, 2.5, sharey=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -16,7 +17,9 @@ class Panels:
     Panels that share the y axis show its tick labels only at the left edge.
     """
 
-    def __init__(self, count: int, columns: int, width: float, height: float, sharey: bool = True) -> None:
+    def __init__(
+        self, count: int, columns: int, width: float, height: float, sharey: bool | Literal["row"] = True
+    ) -> None:
         self._columns = max(1, min(columns, count))
         rows = math.ceil(count / self._columns)
         self.figure = Figure(figsize=(width * self._columns, height * rows), layout="constrained")

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from checkout import Checkout, micro_config
+from checkout import PROJECT, Checkout, micro_config
+from test_config import load
 
 BANK: dict[str, Any] = {"model": "micro", "subsets": 8, "fraction": 0.5, "seeds": 2, "per_job": 8}
 TABLE = "results/runs/micro/tables/lds.csv"
@@ -38,6 +39,18 @@ def judged(finished: Checkout, new_checkout: Callable[[str], Checkout]) -> Check
     return checkout
 
 
+def test_cifar2_is_as_large_as_published() -> None:
+    names = load(yaml.safe_load((PROJECT / "config" / "cifar2.yaml").read_text()))
+    config = names["config"]
+    runs, bank, train = config["runs"], config["banks"]["cifar2"], config["models"]["cifar2"]["train"]
+    assert {names["train_count"](run) for run in runs.values()} == {5000}
+    assert round(train["steps"] * train["batch_size"] / 5000) == 200
+    assert bank["subsets"] == 64 and bank["seeds"] == 3 and bank["fraction"] == 0.5
+    assert len(names["bank_spans"](bank)) == 32
+    assert {run["lds"]["timesteps"] for run in runs.values()} == {1000}
+    assert {run["queries"]["source"] for run in runs.values()} == {"generated", "held_out"}
+
+
 def plan_with(judged: Checkout, bank: dict[str, Any] | None = None, **influence: Any) -> dict[str, int]:
     try:
         judged.write_config(config_with(bank, **influence))
@@ -51,7 +64,7 @@ def test_every_method_and_width_is_judged(judged: Checkout) -> None:
     table = pd.read_csv(judged.root / TABLE, dtype={"v": "string"}, keep_default_na=False)
     methods = [("dmin", v) for v in ("64", "256", "full")] + [("dmin_no_norm", v) for v in ("64", "256", "full")]
     assert list(zip(table["method"], table["v"], strict=True)) == [*methods, ("text", "")]
-    assert set(table["sets"]) == {8} and set(table["seeds"]) == {2} and set(table["queries"]) == {12}
+    assert set(table["subsets"]) == {8} and set(table["seeds"]) == {2} and set(table["queries"]) == {12}
     assert table["lds"].between(-1, 1).all() and set(table["query_set"]) == {"generated"}
     assert (judged.root / "results/runs/micro/figures/yardsticks.png").stat().st_size > 1000
     assert plan_with(judged) == {}
