@@ -108,6 +108,7 @@ def test_memory_stays_below_the_store(tmp_path: Path) -> None:
 import re, sys
 from pathlib import Path
 import numpy as np
+import torch
 from dmin.retrieval.scan import scan
 
 def peak():
