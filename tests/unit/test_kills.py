@@ -25,6 +25,7 @@ from test_retraining import job as retraining_job  # noqa: F401 (a fixture)
 from tiny_pipeline import gradient_config, make_shard, random_samples
 
 from dmin.data.samples import write_samples
+from dmin.gradients import gauss_newton
 from dmin.gradients.cache import GradientPass
 from dmin.job import job
 from dmin.models.base.pipeline import train_base
@@ -42,7 +43,9 @@ KILLS = 2
 
 
 @pytest.fixture
-def works(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, Callable[[], Work]]:
+def works(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Mapping[str, Callable[[], Work]]:
     """Return, by rule, what makes ready and returns the job that writes into a folder."""
     base, adapter, samples = (request.getfixturevalue(name) for name in ("tiny_base", "tiny_adapter", "tiny_samples"))
 
@@ -54,6 +57,8 @@ def works(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, Callab
     def lissa() -> Work:
         queries = tmp_path / "queries.safetensors"
         random_samples(3, seed=9, prefix="q").save(queries)
+        # The largest eigenvalues take most of the time, and before anything is saved; a rough one will do here.
+        monkeypatch.setattr(gauss_newton, "POWER_STEPS", 3)
         return lambda folder: run_cache(folder, base, adapter, samples, queries, 2) and None
 
     def trajectory() -> Work:
