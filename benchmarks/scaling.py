@@ -96,7 +96,7 @@ def _search(store: Path, queries: np.ndarray, options: argparse.Namespace) -> li
     """Time reading the file and scanning it in turn: from memory, then from disk."""
 
     def search(asked: np.ndarray, threads: int) -> None:
-        scan(np.load(store, mmap_mode="r"), asked, TOP_K, threads)
+        scan(load_array(store, "sketch", "Sketch"), asked, TOP_K, threads)
 
     steps: dict[str, Callable[[], None]] = {
         "read": lambda: _read(store),
@@ -135,7 +135,7 @@ def _index(sketch: Path, queries: Path) -> list[Row]:
     found = IndexSearch(index, queries).run(EF, TOP_K)
     exact, _ = scan(load_array(sketch, "sketch", "Sketch"), load_array(queries, "sketch", "Sketch"), TOP_K)
     recall = np.mean([len({*a} & {*b}) / TOP_K for a, b in zip(found.labels, exact, strict=True)])
-    width = int(np.load(sketch, mmap_mode="r").shape[-1])
+    width = load_array(sketch, "sketch", "Sketch").shape[-1]
     search = {"operation": "search_index", "seconds": float(np.median(found.milliseconds)) / 1000, "recall": recall}
     return [build | {"width": width, "bytes": index.stat().st_size}, search | {"width": width}]
 
