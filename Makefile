@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: example test setup setup-dev benchmark
+.PHONY: example test setup setup-dev benchmark benchmark-scaling
 
 example: setup
 	$(BIN)/snakemake --cores all
@@ -14,10 +14,14 @@ test: setup-dev
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
+	tests/slurm/install.sh
 	$(BIN)/python -m pytest
 
 benchmark: setup-dev
 	$(BIN)/python benchmarks/gradients.py
+
+benchmark-scaling: setup-dev
+	$(BIN)/python benchmarks/scaling.py
 
 setup: .venv/.installed
 

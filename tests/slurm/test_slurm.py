@@ -56,7 +56,7 @@ def jobs() -> pd.DataFrame:
     rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines()]
     frame = pd.DataFrame([row[: len(fields) + 1] for row in rows], columns=[*fields, "rule"])
     # The plugin's comment: rule_NAME, and its wildcards where there are any.
-    frame["rule"] = frame["rule"].str.removeprefix("rule_").str.partition("_wildcards")[0]
+    frame["rule"] = frame["rule"].str.removeprefix("rule_").str.split("_wildcards").str[0]
     return frame
 
 

@@ -29,7 +29,7 @@ def marked_faults() -> list[tuple[str, str, str]]:
 def render_table() -> str:
     """Return the table in Markdown."""
     rows = [f"| {name} | {outcome} | `{test}` |" for name, outcome, test in marked_faults()]
-    return "\n".join(["| fault | what happens | tried in |", "|---|---|---|", *rows])
+    return "\n".join([f"{len(rows)} faults tried.\n", "| fault | what happens | tried in |", "|---|---|---|", *rows])
 
 
 def update_page(page: Path) -> None:

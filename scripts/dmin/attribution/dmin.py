@@ -33,12 +33,13 @@ def dmin_scores(queries: GradientRows, train: GradientRows, normalise: bool) -> 
     """
     require_equal_settings(queries, train)
     left = queries.all()
-    if not normalise:
-        left *= queries.norms[:, :, None]
-    left = left.reshape(len(left), -1)
     scores = np.empty((len(left), len(train.ids)), dtype=np.float32)
+    if normalise:
+        for rows, products in train.products(left.reshape(len(left), -1)):
+            scores[:, rows] = products
+        return scores
+    left = (left * queries.norms[:, :, None]).reshape(len(left), -1)
     for rows, block in train.blocks():
-        if not normalise:
-            block *= train.norms[rows, :, None]
+        block *= train.norms[rows, :, None]
         scores[:, rows] = left @ block.reshape(len(block), -1).T
     return scores

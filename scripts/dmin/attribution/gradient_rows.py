@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dmin.attribution.stream import stream_products
 from dmin.errors import UserError
 from dmin.gradients.shard import open_shards, require_equal_metadata, shards_digest
 from dmin.provenance import PROVENANCE, load_array
@@ -84,6 +85,17 @@ class GradientRows:
                 block = raw[start : start + rows].astype(np.float32)
                 yield slice(first + start, first + start + len(block)), block
             first += len(shard.ids)
+
+    def products(self, queries: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield inner products float32 ``[Q, n]`` of ``queries [Q, T * width]`` with all rows, and which rows they are.
+
+        As :meth:`blocks`, in order and in bounded memory; a compressed array is streamed at the speed of its file.
+        """
+        if self._sketch is not None:
+            yield from stream_products(self._sketch, queries)
+            return
+        for rows, block in self.blocks():
+            yield rows, queries @ block.reshape(len(block), -1).T
 
     def columns(self, start: int, width: int) -> np.ndarray:
         """Return the raw gradients' cells ``start ... start + width``, timesteps concatenated, ``[N, T * width]``."""

@@ -1,0 +1,186 @@
+"""Every long rule, killed at random moments, continues to the files of an undisturbed run; and a disk that is full."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_method_lissa import run_cache
+from test_models_base import _config as base_config
+from test_models_training import MODEL as ADAPTER
+from test_models_training import _train as train
+from test_retraining import BANK
+from test_retraining import job as retraining_job  # noqa: F401 (a fixture)
+from tiny_pipeline import gradient_config, make_shard, random_samples
+
+from dmin.data.samples import write_samples
+from dmin.gradients import gauss_newton
+from dmin.gradients.cache import GradientPass
+from dmin.job import job
+from dmin.models.base.pipeline import train_base
+from dmin.models.queries import generate_queries
+from dmin.models.record_trajectory import record_trajectory
+from dmin.models.training import train_model
+from dmin.retraining.losses import measure_losses
+from dmin.retraining.retrain import retrain_subsets
+
+Work = Callable[[Path], None]
+FULL: dict[str, Any] = {
+    **ADAPTER, "finetune": "full", "train": {**ADAPTER["train"], "steps": 5, "checkpoints": []}
+}  # fmt: skip
+KILLS = 2
+
+
+@pytest.fixture
+def works(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Mapping[str, Callable[[], Work]]:
+    """Return, by rule, what makes ready and returns the job that writes into a folder."""
+    base, adapter, samples = (request.getfixturevalue(name) for name in ("tiny_base", "tiny_adapter", "tiny_samples"))
+
+    def train_full(folder: Path) -> None:
+        names = ("pipeline", "model.json", "training.csv", "checkpoints", "log.parquet")
+        weights, description, curve, checkpoints, log = (folder / name for name in names)
+        train_model(samples, base, FULL, weights, description, curve, "cpu", 2, checkpoints, log)
+
+    def lissa() -> Work:
+        queries = tmp_path / "queries.safetensors"
+        random_samples(3, seed=9, prefix="q").save(queries)
+        # The largest eigenvalues take most of the time, and before anything is saved; a rough one will do here.
+        monkeypatch.setattr(gauss_newton, "POWER_STEPS", 3)
+        return lambda folder: run_cache(folder, base, adapter, samples, queries, 2) and None
+
+    def trajectory() -> Work:
+        rows = {"id": ["flags/1", "flags/2"], "subset": ["flags"] * 2, "prompt": ["a red flag", "a blue brick"]}
+        write_samples(pd.DataFrame(rows), tmp_path / "test.parquet")
+        sampling = {"per_subset": 3, "seed": 1, "steps": 5, "guidance": 3.0}
+        queries = tmp_path / "queries.parquet"
+        generate_queries(tmp_path / "test.parquet", adapter, base, sampling, ["flags"], queries, "cpu", 3)
+        return lambda folder: record_trajectory(queries, adapter, base, sampling, folder / "t.safetensors", "cpu", 1)
+
+    def retraining() -> Work:
+        given = request.getfixturevalue("retraining_job")
+        return lambda folder: retrain_subsets(**{**given, "out": folder / "models"})
+
+    def losses() -> Work:
+        given = request.getfixturevalue("retraining_job")
+        retrain_subsets(**given)
+        rest = (given["samples"], given["base"], "full", BANK, {"timesteps": 4, "seed": 9}, (0, 4))
+        return lambda folder: measure_losses(given["out"], *rest, folder / "losses.parquet", "cpu", 4)
+
+    def whole_base() -> Work:
+        config = base_config(tmp_path)
+        return lambda folder: train_base(config, folder / "base", folder / "state", 1)
+
+    return {
+        "train_base": whole_base,
+        "train_model": lambda: lambda folder: train(base, samples, folder) and None,
+        "train_full": lambda: train_full,
+        "cache_gradients": lambda: lambda folder: make_shard(folder, base, adapter, samples, batch=1) and None,
+        "cache_lissa": lissa,
+        "record_trajectory": trajectory,
+        "retrain_subsets": retraining,
+        "measure_losses": losses,
+    }
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """Return the finished files of a folder, but for what a run measures of itself."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".metrics.json"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if ".tmp" not in path.name}
+
+
+@pytest.mark.fault("SIGKILL at random moments of every long rule", "continues to the same bytes, however often")
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "train_base", "train_model", "train_full", "cache_gradients", "cache_lissa", "record_trajectory",
+        "retrain_subsets", "measure_losses",
+    ],
+)  # fmt: skip
+def test_sigkill_at_random_moments(works: Mapping[str, Callable[[], Work]], rule: str, tmp_path: Path) -> None:
+    work = works[rule]()
+    start = time.monotonic()
+    work(tmp_path / "whole")
+    lasts = time.monotonic() - start
+    killed = 0
+    for moment in np.random.default_rng(0).uniform(0.1, 0.9, KILLS):
+        process = multiprocessing.get_context("fork").Process(target=work, args=(tmp_path / "cut",))
+        process.start()
+        process.join(moment * lasts)
+        process.kill()
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
+        # On a machine so slow that nothing was saved, attempts would be refused, which is another test's matter.
+        for note in tmp_path.glob("cut/**/attempts.json"):
+            note.unlink()
+    assert killed
+    work(tmp_path / "cut")
+    assert _files(tmp_path / "cut") == _files(tmp_path / "whole")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a file system of one mebibyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount command to make a small file system with")
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.fault(
+    "disk full in the middle of a gradient cache", "one sentence; finished rows stay and it continues to the same bytes"
+)
+def test_small_disk_fills_up_under_a_gradient_cache(
+    small_disk: Path,
+    tiny_base: Mapping[str, Any],
+    tiny_adapter: Path,
+    tiny_samples: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def make(folder: Path) -> Path:
+        return make_shard(folder, tiny_base, tiny_adapter, tiny_samples, gradient_config()).path
+
+    whole = make(tmp_path / "whole").read_bytes()
+    filler, compute, calls = small_disk / "filler", GradientPass.compute, 0
+
+    def fill(self: GradientPass, rows: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+                while True:
+                    file.write(bytes(4096))
+        return compute(self, rows)
+
+    monkeypatch.setattr(GradientPass, "compute", fill)
+    log = tmp_path / "job.log"
+    with pytest.raises(SystemExit) as end, job(SimpleNamespace(log=[str(log)])):
+        make(small_disk / "out")
+    assert end.value.code == 1
+    assert "The disk is full" in log.read_text() and "Traceback" not in log.read_text()
+    assert not list((small_disk / "out").glob("*.safetensors"))
+    filler.unlink()
+    with caplog.at_level(logging.INFO, logger="dmin"):
+        assert make(small_disk / "out").read_bytes() == whole
+    assert "resuming after 8 of 15 evaluations" in caplog.text
