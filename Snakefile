@@ -52,6 +52,7 @@ include: "rules/ablation.smk"
 include: "rules/report.smk"
 include: "rules/comparison.smk"
 include: "rules/retraining.smk"
+include: "rules/paper.smk"
 include: "rules/plan.smk"
 include: "rules/verify.smk"
 
@@ -78,6 +79,7 @@ localrules:
     lds,
     base_models,
     classifiers,
+    paper,
     plan,
     verify,
 
