@@ -56,6 +56,7 @@ include: "rules/report.smk"
 include: "rules/comparison.smk"
 include: "rules/retraining.smk"
 include: "rules/removal.smk"
+include: "rules/paper.smk"
 include: "rules/plan.smk"
 include: "rules/verify.smk"
 
@@ -84,6 +85,7 @@ localrules:
     thickness,
     base_models,
     classifiers,
+    paper,
     plan,
     verify,
 

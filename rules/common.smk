@@ -49,9 +49,32 @@ def subsets_of(dataset):
 
 
 def query_count(run):
-    if run["queries"]["select"]:
-        return run["queries"]["select"]["keep"]
-    return run["queries"]["per_subset"] * len(subsets_of(dataset_of(run)))
+    """How many images a run asks about."""
+    queries = run["queries"]
+    if queries["source"] == "prompts":
+        return len(own_prompts(run))
+    if queries["source"] == "images":
+        return queries["images"]["rows"]
+    if queries["select"]:
+        return queries["select"]["keep"]
+    return queries["per_subset"] * len(subsets_of(dataset_of(run)))
+
+
+def subsets_known(run):
+    """Whether the subset of a query is known, without which there is no detection rate; not of a user's own."""
+    return run["queries"]["source"] in ("generated", "held_out")
+
+
+def query_subsets(run):
+    """The names of the subsets of a run's queries; those of a user's own are all of one."""
+    return subsets_of(dataset_of(run)) if subsets_known(run) else ["query"]
+
+
+def own_prompts(run):
+    """The prompts that a config lists, or the lines of the text file that it names; blank lines do not count."""
+    prompts = run["queries"]["prompts"]
+    lines = Path(prompts).read_text(encoding="utf-8").splitlines() if isinstance(prompts, str) else prompts
+    return [line.strip() for line in lines or [] if line.strip()]
 
 
 def candidate_count(run):
@@ -96,17 +119,27 @@ def base_of(wildcards):
     return config["bases"][model["base"]]
 
 
-def finetuned(kind):
-    """A wildcard constraint that admits the models of one kind of fine-tuning."""
-    names = [re.escape(name) for name, model in config["models"].items() if model["finetune"] == kind]
+def finetuned(kind, own=False):
+    """A wildcard constraint that admits the models of one kind of fine-tuning, trained here or a user's own."""
+    names = [
+        re.escape(name)
+        for name, model in config["models"].items()
+        if model["finetune"] == kind and bool(model["weights"]) == own
+    ]
     return "|".join(names) or "(?!)"
 
 
+def own_weights(wildcards):
+    """The files of a model's own weights on disk, so that changed ones are imported again; none for those on the hub."""
+    path = Path(config["models"][wildcards.model]["weights"]["path"])
+    return [str(path)] if path.is_file() else files_below(path)
+
+
 def query_kind(run):
-    """Where the queries of a run come from: generated, classified (generated and labelled by a classifier), selected
-    (of those, by a measure) or held_out."""
+    """Where a run's queries come from: its source, or classified where a classifier labels what is generated, or
+    selected where a measure chooses among those."""
     queries = run["queries"]
-    if queries["source"] == "held_out" or not queries["classifier"]:
+    if queries["source"] != "generated" or not queries["classifier"]:
         return queries["source"]
     return "selected" if queries["select"] else "classified"
 
@@ -202,8 +235,12 @@ def source_of(wildcards):
 
 
 def source_input(wildcards):
-    """The files of a local source, so that a changed image is fetched again; none for one on the hub."""
-    path = Path(source_of(wildcards)["path"])
+    return image_files(source_of(wildcards)["path"])
+
+
+def image_files(path):
+    """The files of local images, so that a changed one is fetched again; none for those on the hub."""
+    path = Path(path)
     return [str(path)] if path.is_file() else sorted(str(file) for file in path.rglob("*") if file.is_file())
 
 

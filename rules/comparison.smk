@@ -97,9 +97,9 @@ rule comparison:
             f"<results>/runs/{run}/figures/{name}.{suffix}"
             for run, settings in config["runs"].items()
             for name in [
-                "main_table",
+                *(["main_table"] if subsets_known(settings) else []),
                 "rank_agreement",
-                *(f"methods/{subset}" for subset in subsets_of(dataset_of(settings))),
+                *(f"methods/{subset}" for subset in query_subsets(settings)),
             ]
             for suffix in ("svg", "png")
         ],

@@ -104,11 +104,12 @@ rule train_model:
         "../envs/dmin.yaml"
     threads: config["compute"]["threads"]
     resources:
-        gpu=gpus(),
+        gpu=gpus() * config["compute"]["train_processes"],
+        processes=config["compute"]["train_processes"],
         device=config["compute"]["device"],
         save_every=config["compute"]["save_every"],
     params:
-        model=section("models", "{model}"),
+        model=lambda w: canonical({key: value for key, value in config["models"][w.model].items() if key != "weights"}),
         base=lambda w: canonical(base_of(w)),
         code=code_digest("train_model"),
     script:
@@ -135,15 +136,63 @@ rule train_full:
         "../envs/dmin.yaml"
     threads: config["compute"]["threads"]
     resources:
-        gpu=gpus(),
+        gpu=gpus() * config["compute"]["train_processes"],
+        processes=config["compute"]["train_processes"],
         device=config["compute"]["device"],
         save_every=config["compute"]["save_every"],
     params:
-        model=lambda w: canonical({key: value for key, value in config["models"][w.model].items() if key != "lora"}),
+        model=lambda w: canonical(
+            {key: value for key, value in config["models"][w.model].items() if key not in ("lora", "weights")}
+        ),
         base=lambda w: canonical(base_of(w)),
         code=code_digest("train_full"),
     script:
         "../scripts/train_full.py"
+
+
+rule import_adapter:
+    input:
+        own_weights,
+        base=base_files,
+    output:
+        weights="<results>/models/{model}/pytorch_lora_weights.safetensors",
+        description="<results>/models/{model}/model.json",
+    log:
+        "<logs>/import_adapter/{model}.log",
+    benchmark:
+        "<benchmarks>/import_adapter/{model}.tsv"
+    wildcard_constraints:
+        model=finetuned("adapter", own=True),
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        own=section("models", "{model}", "weights"),
+        base=lambda w: canonical(base_of(w)),
+        code=code_digest("import_adapter"),
+    script:
+        "../scripts/import_adapter.py"
+
+
+rule import_pipeline:
+    input:
+        own_weights,
+    output:
+        weights=directory("<results>/models/{model}/pipeline"),
+        description="<results>/models/{model}/model.json",
+    log:
+        "<logs>/import_pipeline/{model}.log",
+    benchmark:
+        "<benchmarks>/import_pipeline/{model}.tsv"
+    wildcard_constraints:
+        model=finetuned("full", own=True),
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        own=section("models", "{model}", "weights"),
+        base=lambda w: canonical(base_of(w)),
+        code=code_digest("import_pipeline"),
+    script:
+        "../scripts/import_pipeline.py"
 
 
 rule models:
@@ -174,17 +223,62 @@ rule generate_queries:
         batch=config["compute"]["sample_batch"],
     params:
         queries=lambda w: canonical(
-            {
-                key: value
-                for key, value in run_of(w)["queries"].items()
-                if key not in ("source", "classifier", "select")
-            }
+            {key: run_of(w)["queries"][key] for key in ("per_subset", "steps", "guidance", "seed")}
         ),
         base=lambda w: canonical(base_of(w)),
         subsets=lambda w: subsets_of(dataset_of(run_of(w))),
         code=code_digest("generate_queries"),
     script:
         "../scripts/generate_queries.py"
+
+
+rule generate_from_prompts:
+    input:
+        weights=weights_of,
+        base=base_files,
+    output:
+        "<results>/runs/{run}/queries/queries.parquet",
+    log:
+        "<logs>/generate_from_prompts/{run}.log",
+    benchmark:
+        "<benchmarks>/generate_from_prompts/{run}.tsv"
+    wildcard_constraints:
+        run=runs_asking("prompts"),
+    conda:
+        "../envs/dmin.yaml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=gpus(),
+        device=config["compute"]["device"],
+        batch=config["compute"]["sample_batch"],
+    params:
+        prompts=lambda w: own_prompts(run_of(w)),
+        queries=lambda w: canonical({key: run_of(w)["queries"][key] for key in ("steps", "guidance", "seed")}),
+        base=lambda w: canonical(base_of(w)),
+        code=code_digest("generate_from_prompts"),
+    script:
+        "../scripts/generate_from_prompts.py"
+
+
+rule import_queries:
+    input:
+        lambda w: image_files(run_of(w)["queries"]["images"]["path"]),
+    output:
+        "<results>/runs/{run}/queries/queries.parquet",
+    log:
+        "<logs>/import_queries/{run}.log",
+    benchmark:
+        "<benchmarks>/import_queries/{run}.tsv"
+    wildcard_constraints:
+        run=runs_asking("images"),
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        images=section("runs", "{run}", "queries", "images"),
+        size=lambda w: dataset_of(run_of(w))["size"],
+        code=code_digest("import_queries"),
+    script:
+        "../scripts/import_queries.py"
 
 
 rule take_queries:

@@ -163,10 +163,10 @@ rule figures:
             f"<results>/runs/{run}/figures/{name}.{suffix}"
             for run, settings in config["runs"].items()
             for name in [
-                "detection_by_k",
-                "detection_by_v",
+                *(["detection_by_k", "detection_by_v"] if subsets_known(settings) else []),
                 "gradient_norms",
-                "training",
+                # The training of a user's own model is not known.
+                *([] if config["models"][settings["model"]]["weights"] else ["training"]),
                 "queries",
                 *(["retrieval"] if "dmin" in settings["influence"]["methods"] else []),
                 *(f"scores/{method}-v{shown_width(run, method)}" for method in gradient_methods(settings)),
@@ -175,7 +175,7 @@ rule figures:
                     for method in gradient_methods(settings)[:1]
                     # What is selected may lack a subset.
                     if query_kind(settings) != "selected"
-                    for subset in subsets_of(dataset_of(settings))
+                    for subset in query_subsets(settings)
                 ),
             ]
             for suffix in ("svg", "png")

@@ -157,7 +157,7 @@ KERNEL_METHODS = ["trak", "dmin_kernel", "dtrak", "dtrak_unit", "journey_trak"]
 def lambda_sweeps(run):
     """The sweeps of a run's kernel methods; a choice needs two queries of a subset."""
     settings = config["runs"][run]
-    if settings["queries"]["per_subset"] < 2:
+    if settings["queries"]["per_subset"] < 2 or not subsets_known(settings):
         return []
     return [
         f"<results>/runs/{run}/influence/{method}/v{v}/lambda.csv"
@@ -227,3 +227,29 @@ def lds_sweeps(run):
         if method in KERNEL_METHODS
         for v in widths(settings, method)
     ]
+
+
+# The tables that the paper's sections are made of: detection rates, time and storage, the ablations, and what else is asked
+# of a run.
+PAPER_SECTIONS = [
+    "detection_rate",
+    "cost_summary",
+    "retrieval",
+    "hubness",
+    "hnsw_ablation",
+    "compression_ablation",
+    "journey_steps",
+    "lds",
+]
+
+
+def paper_runs(section):
+    """The runs that have a table of the paper."""
+    has = {
+        "detection_rate": subsets_known,
+        "hnsw_ablation": lambda run: "ablation" in run,
+        "compression_ablation": lambda run: "ablation" in run,
+        "journey_steps": lambda run: "journey_trak" in run["influence"]["methods"],
+        "lds": lambda run: "lds" in run,
+    }
+    return [name for name, run in config["runs"].items() if has.get(section, bool)(run)]

@@ -109,6 +109,20 @@ def check_model(name, model):
         )
     if family == "ddpm" and model["finetune"] == "adapter":
         fail(f"models.{name}.finetune is adapter, which the family ddpm does not take; set it to full.")
+    own = model["weights"]
+    processes = config["compute"]["train_processes"]
+    if not own and processes > train["batch_size"] // train["accumulation"]:
+        fail(
+            f"compute.train_processes is {processes}, above batch_size / accumulation of models.{name}.train, which is "
+            f"{train['batch_size'] // train['accumulation']}; lower it."
+        )
+    if own and is_local(own["path"]) and not Path(own["path"]).exists():
+        fail(
+            f"models.{name}.weights.path is '{own['path']}', which does not exist; correct it (it is relative to the working "
+            "directory)."
+        )
+    if own and model["finetune"] == "full" and own["alpha"] is not None:
+        fail(f"models.{name}.weights.alpha is for an adapter, but finetune is full; leave it out.")
     if train["accumulation"] > train["batch_size"]:
         fail(
             f"models.{name}.train.accumulation is {train['accumulation']}, above batch_size {train['batch_size']}; lower it."
@@ -152,6 +166,11 @@ def check_run(name, run):
         fail(f"{key}.model is '{run['model']}', which models does not define; define it or correct the name.")
     influence, gradients = run["influence"], run["gradients"]
     replayed = [method for method in influence["methods"] if method in CHECKPOINT_METHODS]
+    if replayed and config["models"][run["model"]]["weights"]:
+        fail(
+            f"{key}.influence.methods has {replayed[0]}, which needs checkpoints and the log of the training, but model "
+            f"{run['model']} has weights of its own; leave the method out, or have the model trained here (weights: null)."
+        )
     if replayed and not checkpoint_steps(run):
         fail(
             f"{key}.influence.methods has {replayed[0]}, which needs checkpoints, and model {run['model']} keeps none; list "
@@ -171,6 +190,7 @@ def check_run(name, run):
                 f"{key}.influence.widths has {width}, which does not divide gradients.cache_dim "
                 f"{gradients['cache_dim']}; use widths that do."
             )
+    check_own_queries(key, run)
     train = train_count(run)
     top, ef = influence["top_k"], influence["hnsw"]["ef"]
     if top > train:
@@ -216,10 +236,10 @@ def check_run(name, run):
         fail(f"{key}.gradients.timesteps.custom is empty; list the timesteps that grid custom stands for.")
     if "lds" in run:
         check_lds(key, run)
-    if "journey_trak" in influence["methods"] and run["queries"]["source"] != "generated":
+    if "journey_trak" in influence["methods"] and run["queries"]["source"] in ("held_out", "images"):
         fail(
             f"{key}.influence.methods has journey_trak, which needs the trajectory of a generated image, but "
-            f"queries.source is {run['queries']['source']}; leave the method out or set the source to generated."
+            f"queries.source is {run['queries']['source']}; leave the method out or set the source to generated or prompts."
         )
     if "ablation" in run:
         check_ablation(key, run)
@@ -282,6 +302,40 @@ def check_removal(name, run):
         fail(f"runs.{name}.removal.queries is {asked}, but the run has {available} queries; lower it.")
 
 
+def check_own_queries(key, run):
+    """Refuse what a run cannot have whose queries are a user's own prompts or images."""
+    queries, source = run["queries"], run["queries"]["source"]
+    for name in ("prompts", "images"):
+        if queries[name] and source != name:
+            fail(f"{key}.queries has {name}, but the source is {source}; set source to {name}, or leave {name} out.")
+    if subsets_known(run):
+        return
+    if not queries[source]:
+        fail(
+            f"{key}.queries.source is {source}, but {key}.queries.{source} is not set; say which {source} are asked about."
+        )
+    path = queries["images"]["path"] if source == "images" else queries["prompts"]
+    if isinstance(path, str) and (source == "prompts" or is_local(path)) and not Path(path).exists():
+        fail(
+            f"{key}.queries.{source} names '{path}', which does not exist; correct it (it is relative to the working "
+            "directory)."
+        )
+    family = config["bases"][config["models"][run["model"]]["base"]]["family"]
+    if source == "prompts" and family == "ddpm":
+        fail(
+            f"{key}.queries.source is prompts, but model {run['model']} is unconditional; set the source to generated."
+        )
+    if source == "prompts" and not own_prompts(run):
+        fail(f"{key}.queries.prompts has no prompt; give at least one.")
+    needing = [f"influence.methods with {name}" for name in run["influence"]["methods"] if name == "dmin_weighted"]
+    needing += [name for name in ("ablation", "lds") if name in run]
+    if needing:
+        fail(
+            f"{key} has {needing[0]}, which needs the subset of each query, but queries.source is {source}; leave it out, "
+            "or set the source to generated or held_out."
+        )
+
+
 def check_lds(key, run):
     name = run["lds"]["bank"]
     bank = config["banks"].get(name)
@@ -298,7 +352,7 @@ def check_lds(key, run):
 
 
 def check_classifier(key, run):
-    if run["queries"]["source"] == "held_out":
+    if run["queries"]["source"] != "generated":
         return
     classifier, model = run["queries"]["classifier"], config["models"][run["model"]]
     classes = config["datasets"][model["dataset"]]["classes"]

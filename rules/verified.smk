@@ -12,7 +12,9 @@ def verified_files():
     """Every weights file, cache shard, sketch, index and score matrix of all runs, ancestors first."""
     entries = []
     for name, run in config["runs"].items():
-        entries += [verified_weights(name), verified_checkpoints(name)]
+        entries.append(verified_weights(name))
+        if not config["models"][run["model"]]["weights"]:
+            entries.append(verified_checkpoints(name))
         entries += [
             verified_shard(name, feature, split, shard)
             for split in ("train", "queries")
@@ -54,6 +56,10 @@ def verified_sketches(run):
 def verified_weights(name):
     wildcards = SimpleNamespace(run=name)
     model = model_of(wildcards)
+    base = {"base": ["base", config["bases"][model["base"]]]}
+    if model["weights"]:
+        settings = {"finetune": model["finetune"], "own": model["weights"]}
+        return verified(name, "weights", {"weights": weights_of(wildcards)}, settings, base)
     keys = ("finetune", "train") if model["finetune"] == "full" else ("finetune", "train", "lora")
     samples = in_results("<results>/encoded/{dataset}/{base}/train.safetensors".format(**model))
     return verified(
@@ -61,7 +67,7 @@ def verified_weights(name):
         "weights",
         {"weights": weights_of(wildcards)},
         {key: model[key] for key in keys},
-        {"samples": ["file", samples], "base": ["base", config["bases"][model["base"]]]},
+        {"samples": ["file", samples], **base},
     )
 
 

@@ -1,20 +1,23 @@
 from pathlib import Path
 
-from dmin.deadline import StopRequest
 from dmin.job import job
-from dmin.models.training import train_model
+from dmin.models.training_process import launch_training
 
-with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
-    train_model(
-        Path(snakemake.input.samples),
-        snakemake.params.base,
-        snakemake.params.model,
-        Path(snakemake.output.weights),
-        Path(snakemake.output.description),
-        Path(snakemake.output.curve),
-        snakemake.resources.device,
-        snakemake.resources.save_every,
-        Path(snakemake.output.checkpoints),
-        Path(snakemake.output.training_log),
-        request,
+with job(snakemake):
+    launch_training(
+        {
+            "samples": snakemake.input.samples,
+            "base": snakemake.params.base,
+            "model": snakemake.params.model,
+            "weights": snakemake.output.weights,
+            "description": snakemake.output.description,
+            "curve": snakemake.output.curve,
+            "device": snakemake.resources.device,
+            "save_every": snakemake.resources.save_every,
+            "checkpoints": snakemake.output.checkpoints,
+            "log_file": snakemake.output.training_log,
+        },
+        snakemake.resources.processes,
+        snakemake.resources.get("runtime"),
+        Path(snakemake.log[0]),
     )

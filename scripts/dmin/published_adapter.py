@@ -20,28 +20,27 @@ from dmin.data.atomic import atomic_path
 from dmin.errors import UserError
 from dmin.models.adapter_file import SETTINGS, canonicalise_adapter
 
-_PREFIXES = ("transformer.", "unet.")
+_PREFIXES = ("transformer.", "unet.", "base_model.model.")
 _PARTS = (".lora_A.weight", ".lora_B.weight")
 
 
-def complete_adapter(source: Path, alpha: int, out: Path) -> None:
-    """Write the adapter ``source`` to ``out`` with its rank and ``alpha``, named as the denoiser names its layers.
+def complete_adapter(source: Path, alpha: int | None, out: Path) -> None:
+    """Write the adapter ``source`` to ``out`` with its rank and alpha, named as the denoiser names its layers.
+
+    ``alpha`` None takes what the file says, or the ``adapter_config.json`` of PEFT beside it.
 
     diffusers used to save adapters without alpha and then loads them as if it were the rank: an adapter of rank 4 and
     alpha 8 acts with scale 1 in place of 2. Pipelines also put ``transformer.`` or ``unet.`` before every name.
 
     Raises:
-        UserError: the file is torn, is no adapter in the diffusers format or has several ranks, or it says another
-            alpha.
+        UserError: the file is torn, is no adapter in the diffusers or PEFT format or has several ranks, it says another
+            alpha, or nothing says any.
     """
     tensors, header = _read(source)
     prefix = next((prefix for prefix in _PREFIXES if all(name.startswith(prefix) for name in tensors)), "")
     tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     rank = _rank(source, tensors)
-    if SETTINGS in header:
-        said = {key.rpartition(".")[2]: value for key, value in json.loads(header[SETTINGS]).items()}.get("lora_alpha")
-        if said is not None and said != alpha:
-            raise UserError(f"Adapter '{source}' says alpha {said} and not {alpha}; use the alpha it was trained with.")
+    alpha = _alpha(source, alpha, _said(source, header))
     layers = sorted({name.removesuffix(part) for name in tensors for part in _PARTS if name.endswith(part)})
     settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers).to_dict()
     settings["target_modules"] = layers
@@ -56,6 +55,29 @@ def _read(source: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             return {name: file.get_tensor(name) for name in sorted(file.keys())}, file.metadata() or {}
     except (SafetensorError, OSError, TypeError) as error:
         raise UserError(f"Adapter '{source}' cannot be read ({error}); download it again.") from error
+
+
+def _said(source: Path, header: Mapping[str, str]) -> dict[str, object]:
+    """Return what the adapter says of its own training, in its header or in PEFT's file beside it."""
+    if SETTINGS in header:
+        return {key.rpartition(".")[2]: value for key, value in json.loads(header[SETTINGS]).items()}
+    beside = source.with_name("adapter_config.json")
+    try:
+        return dict(json.loads(beside.read_text())) if beside.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"File '{beside}' cannot be read ({error}); download it again.") from error
+
+
+def _alpha(source: Path, given: int | None, said: Mapping[str, object]) -> int:
+    if said.get("use_rslora") or said.get("use_dora"):
+        raise UserError(f"Adapter '{source}' uses rslora or DoRA, which are not supported; merge it into a full model.")
+    found = said.get("lora_alpha")
+    if found is not None and given not in (None, found):
+        raise UserError(f"Adapter '{source}' says alpha {found} and not {given}; use the alpha it was trained with.")
+    alpha = given if found is None else found
+    if not isinstance(alpha, int | float) or alpha != int(alpha):
+        raise UserError(f"Adapter '{source}' says no whole alpha; give the one it was trained with (weights.alpha).")
+    return int(alpha)
 
 
 def _rank(source: Path, tensors: Mapping[str, np.ndarray]) -> int:

@@ -17,7 +17,7 @@ from dmin.attribution.registry import METHODS
 from dmin.attribution.ridge_problem import RidgeProblem
 from dmin.data.samples import write_samples
 from dmin.errors import UserError
-from dmin.evaluation.joined_table import join_tables
+from dmin.evaluation.joined_table import join_runs, join_tables
 from dmin.evaluation.lambda_choice import compare_choices, detection_yardsticks, sweep_lambda
 
 GRID = [0.01, 0.1, 1.0, 10.0]
@@ -153,3 +153,10 @@ def test_joined_parts_keep_their_text(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("v,rate\n64,1e-05\n")
     join_tables([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == "v,rate\nfull,0.10\n,1\n64,1e-05\n"
+
+
+def test_runs_are_joined_under_their_names(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("v,rate\n64,0.10\n,0.2\n")
+    (tmp_path / "b.csv").write_text("v,k\n256,5\n")
+    join_runs(["x", "y"], [tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text().split() == ["run,v,rate,k", "x,64,0.10,", "x,,0.2,", "y,256,,5"]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny_pipeline import CPU, SIZE, random_samples
 
 from dmin.data.images import encode_png
@@ -86,3 +86,21 @@ def test_pixels_survive_the_way_to_tensors_and_back() -> None:
     assert tensor.shape == (1, 3, 16, 16) and tensor.min() == -1 and tensor.max() == 1
     assert np.array_equal(tensor_to_pixels(tensor), pixels)
     assert tensor_to_pixels(torch.full((1, 1, 1), 3.0)).item() == 255
+
+
+def test_long_and_foreign_prompts_are_counted_and_cut(
+    tiny_base: Mapping[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompts = ["a red flag", "a red flag " * 40, "", "أحمر", "赤い旗"]
+    image = {"bytes": encode_png(Image.new("RGB", (SIZE, SIZE))), "path": None}
+    names = [f"x/{number}" for number in range(len(prompts))]
+    write_samples(
+        pd.DataFrame({"id": names, "prompt": prompts, "image": [image] * len(prompts)}), tmp_path / "in.parquet"
+    )
+    encode_samples(tmp_path / "in.parquet", tiny_base, tmp_path / "out.safetensors", "cpu", 2)
+    family = load_family(tiny_base, CPU, ["encoders"])
+    long = family.long_prompts(prompts)
+    assert 1 in long and 0 not in long and 2 not in long
+    assert int(load_file(tmp_path / "out.safetensors")["truncated"]) == len(long)
+    assert f"{len(long)} of 5 prompts are longer than the text encoder takes, and cut (x/1)" in caplog.text
+    assert torch.isfinite(EncodedSamples.load(tmp_path / "out.safetensors").conditioning["prompt_embeds"]).all()

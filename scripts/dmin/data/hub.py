@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import errors as hub_errors
 
 from dmin.errors import UserError
+from dmin.hub_errors import error_chain, is_network
 
 log = logging.getLogger(__name__)
 
@@ -68,30 +68,15 @@ def _check_commit(name: str, path: str, revision: str | None, dataset: Any) -> N
         )
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    current: BaseException | None = error
-    while current is not None:
-        yield current
-        current = current.__cause__ or current.__context__
-
-
-def _is_network(error: BaseException) -> bool:
-    if isinstance(error, hub_errors.HfHubHTTPError):
-        return error.response.status_code >= 500 or error.response.status_code == 429
-    kinds = (ConnectionError, TimeoutError, hub_errors.LocalEntryNotFoundError, hub_errors.RevisionResolutionError)
-    # Matched by name: the hub client and datasets import different releases of the HTTP library.
-    return isinstance(error, kinds) or any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
-
-
 def _is_transient(error: BaseException) -> bool:
-    offline = any(isinstance(cause, hub_errors.OfflineModeIsEnabled) for cause in _chain(error))
-    return _is_network(error) and not offline and "OfflineModeIsEnabled" not in str(error)
+    offline = any(isinstance(cause, hub_errors.OfflineModeIsEnabled) for cause in error_chain(error))
+    return is_network(error) and not offline and "OfflineModeIsEnabled" not in str(error)
 
 
 def _explain(name: str, path: str, split: str, revision: str | None, error: Exception) -> Exception:
     """Return a ``UserError`` for a failure of the hub that a user can act on, else the failure itself."""
     where = f"Source '{name}': "
-    causes = list(_chain(error))
+    causes = list(error_chain(error))
     # datasets replaces the hub's exceptions by its own and drops the cause; only the text tells them apart.
     texts = [str(cause) for cause in causes if isinstance(cause, DatasetNotFoundError)]
     if any(isinstance(cause, hub_errors.GatedRepoError) for cause in causes) or any(
@@ -113,7 +98,7 @@ def _explain(name: str, path: str, split: str, revision: str | None, error: Exce
             f"{where}'{path}' is neither a file or folder here nor a data set on the hub; correct path, or log in with "
             "'hf auth login' if it is private."
         )
-    if _is_network(error):
+    if is_network(error):
         return UserError(
             f"{where}the hub cannot be reached for '{path}' and no copy is cached; connect once (and unset "
             "HF_HUB_OFFLINE), or set path to a local parquet file or image folder."

@@ -39,9 +39,9 @@ class EncodedSamples:
         ids = [self.ids[place] for place in places]
         return EncodedSamples(ids, self.latents[rows], conditioning, self.unconditional)
 
-    def save(self, path: Path) -> None:
-        """Write everything to one safetensors file."""
-        tensors = {"latents": self.latents}
+    def save(self, path: Path, truncated: int = 0) -> None:
+        """Write everything to one safetensors file, with the number of prompts that were too long as ``truncated``."""
+        tensors = {"latents": self.latents, "truncated": torch.tensor(truncated)}
         tensors |= {f"conditioning/{name}": value for name, value in self.conditioning.items()}
         tensors |= {f"unconditional/{name}": value for name, value in self.unconditional.items()}
         with atomic_path(path) as temporary:

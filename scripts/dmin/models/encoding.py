@@ -22,11 +22,18 @@ log = logging.getLogger(__name__)
 def encode_samples(samples: Path, base: Mapping[str, Any], out: Path, device: str, batch: int) -> None:
     """Encode the images and prompts of a parquet file with the frozen encoders of ``base``.
 
-    Latents are modes of the autoencoder's posterior, never samples of it, so that equal images stay equal.
+    Latents are modes of the autoencoder's posterior, never samples of it, so that equal images stay equal. Prompts that
+    are too long are cut; how many is logged and kept in the file as ``truncated``.
     """
     start = time.monotonic()
     frame = read_samples(samples)
     family = load_family(base, resolve_device(device), ["encoders"])
+    long = family.long_prompts(frame["prompt"].tolist())
+    if long:
+        first = frame["id"].iloc[long[0]]
+        log.warning(
+            "%d of %d prompts are longer than the text encoder takes, and cut (%s)", len(long), len(frame), first
+        )
     latents: list[torch.Tensor] = []
     conditioning: dict[str, list[torch.Tensor]] = {}
     for first in range(0, len(frame), batch):
@@ -39,5 +46,5 @@ def encode_samples(samples: Path, base: Mapping[str, Any], out: Path, device: st
         torch.cat(latents),
         {name: torch.cat(values) for name, values in conditioning.items()},
         {name: value.cpu() for name, value in family.encode_prompts([""]).items()},
-    ).save(out)
+    ).save(out, truncated=len(long))
     log.info("%d samples encoded in %.1f s", len(frame), time.monotonic() - start)

@@ -14,6 +14,7 @@ from diffusers import DiffusionPipeline
 
 from dmin.digests import weights_digest
 from dmin.errors import UserError
+from dmin.hub_errors import explain_hub_model
 
 Conditioning = dict[str, torch.Tensor]
 Recorder = Callable[[int, torch.Tensor], None]
@@ -52,6 +53,10 @@ class Family(ABC):
     @abstractmethod
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """Return the conditioning tensors of ``prompts``, each ``[batch, ...]``."""
+
+    def long_prompts(self, prompts: Sequence[str]) -> list[int]:
+        """Return the places of the prompts that are longer than every text encoder takes, and so are cut."""
+        return []
 
     @abstractmethod
     def objective(
@@ -217,6 +222,9 @@ def load_family(config: Mapping[str, Any], device: torch.device, parts: Sequence
         loaded.base, loaded.revision = config["path"], config["revision"]
         return loaded
     except OSError as error:
+        told = explain_hub_model("Base", config["path"], config["revision"], error)
+        if told is not None:
+            raise told from error
         detail = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(
             f"Base '{config['path']}' cannot be loaded ({detail}); set path to a folder in the diffusers format or "

@@ -12,6 +12,7 @@ import torch
 
 from dmin.deadline import StopRequest
 from dmin.errors import DivergedError, UserError
+from dmin.models.processes import ALONE, Processes
 from dmin.models.training_state import TrainingState
 from dmin.sidecar import count_attempt
 
@@ -34,6 +35,7 @@ def fit(
     tensors: Mapping[str, torch.Tensor],
     after_step: Callable[[int], None] | None = None,
     request: StopRequest | None = None,
+    processes: Processes = ALONE,
 ) -> list[dict[str, float]]:
     """Minimise ``loss_at(step)`` over ``parameters`` with AdamW, clipped gradients and a cosine schedule.
 
@@ -41,7 +43,8 @@ def fit(
     uninterrupted one. It may return the loss in pieces that add up to it, each differentiated before the next is made,
     which bounds the memory of a large batch. ``tensors`` is what the state keeps: the trained weights and whatever
     ``after_step`` updates. The finished state stays until the caller discards it. ``request`` is asked before every
-    step; when it says so, the state is saved and the training ends with an error.
+    step; when it says so, the state is saved and the training ends with an error. Of several ``processes``, in each of
+    which ``loss_at`` gives that process's part of the loss, the main one keeps the state.
 
     Args:
         config: ``steps``, ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``log_every``, ``save_every``.
@@ -59,11 +62,11 @@ def fit(
     steps, began = config["steps"], time.monotonic()
     if start:
         log.info("%s: resuming at step %d of %d", name, start, steps)
-    if start < steps:
+    if start < steps and processes.main:
         count_attempt(state.attempts, start, f"Training the {name}")
     for step in range(start, steps):
-        if request is not None and (reason := request.due()):
-            if step > start and step % config["save_every"]:
+        if request is not None and (reason := processes.agree(request.due())):
+            if processes.main and step > start and step % config["save_every"]:
                 state.save(step, optimizer, tensors, (rows, losses))
             raise UserError(
                 f"Training the {name} ends after step {step} of {steps}, saved, because {reason}; run again to go on."
@@ -73,12 +76,12 @@ def fit(
             group["lr"] = rate
         loss, given = 0.0, loss_at(step)
         for piece in [given] if isinstance(given, torch.Tensor) else given:
-            if not torch.isfinite(piece):
-                raise DivergedError(
-                    f"Training the {name}: the loss is {piece.item()} at step {step + 1}; lower learning_rate."
-                )
             piece.backward()
             loss += piece.item()
+        loss = processes.total(loss)
+        if not math.isfinite(loss):
+            raise DivergedError(f"Training the {name}: the loss is {loss} at step {step + 1}; lower learning_rate.")
+        processes.sum_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -94,6 +97,6 @@ def fit(
                 "%s: step %d of %d, loss %.4f, %.2f steps/s, %.0f s to go",
                 name, done, steps, rows[-1]["loss"], pace, (steps - done) / pace,
             )  # fmt: skip
-        if done % config["save_every"] == 0 or done == steps:
+        if processes.main and (done % config["save_every"] == 0 or done == steps):
             state.save(done, optimizer, tensors, (rows, losses))
     return rows

@@ -14,6 +14,7 @@ from dmin.errors import UserError
 from dmin.models.family import Conditioning, Recorder
 from dmin.models.lora import LoraFamily
 from dmin.models.pixels import tensor_to_pixels
+from dmin.models.prompts import beyond
 from dmin.models.scheduler import load_scheduler
 
 
@@ -58,6 +59,9 @@ class StableDiffusion(LoraFamily):
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         tokens = self.tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").input_ids
         return {"prompt_embeds": self.text_encoder(tokens.to(self.device)).last_hidden_state}
+
+    def long_prompts(self, prompts: Sequence[str]) -> list[int]:
+        return beyond(self.tokenizer, prompts, self.tokenizer.model_max_length)
 
     def objective(
         self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning

@@ -14,6 +14,7 @@ from dmin.errors import UserError
 from dmin.models.family import Conditioning, Recorder
 from dmin.models.lora import LoraFamily
 from dmin.models.pixels import tensor_to_pixels
+from dmin.models.prompts import beyond
 from dmin.models.scheduler import load_scheduler
 
 T5_LENGTH = 256
@@ -92,6 +93,12 @@ class StableDiffusion3(LoraFamily):
             tokenizer, encoder = self.t5
             conditioning["t5"] = encoder(self._tokens(tokenizer, prompts, T5_LENGTH))[0]
         return conditioning
+
+    def long_prompts(self, prompts: Sequence[str]) -> list[int]:
+        if self.t5 is not None:
+            return beyond(self.t5[0], prompts, T5_LENGTH)
+        tokenizer = self.clips[0][0]
+        return beyond(tokenizer, prompts, tokenizer.model_max_length)
 
     def _tokens(self, tokenizer: Any, prompts: Sequence[str], length: int) -> torch.Tensor:
         tokens = tokenizer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from dmin.models.device import resolve_device
 from dmin.models.encoded import EncodedSamples
 from dmin.models.family import Family, load_family
 from dmin.models.fit import fit
+from dmin.models.processes import ALONE, Processes
 from dmin.models.training_batch import draw_batch, training_log
 from dmin.models.training_checkpoints import checkpoint_weights, holds_checkpoints, publish_checkpoints
 from dmin.models.training_state import TrainingState
@@ -45,6 +47,7 @@ def train_model(
     checkpoints: Path,
     log_file: Path,
     request: StopRequest | None = None,
+    processes: Processes = ALONE,
 ) -> None:
     """Train ``model`` on ``samples`` and write its weights, a description and the loss curve.
 
@@ -52,7 +55,7 @@ def train_model(
     from random ones where the base has none, and writes a pipeline folder. The loss is the family's training objective;
     batches run through seeded permutations of the samples, so every sample is seen equally often. With ``ema`` the
     written weights are the moving average, and the description says so. A killed run resumes from its last state;
-    ``request`` is asked before every step.
+    ``request`` is asked before every step. Several ``processes`` share each step; the main one writes.
 
     ``train["checkpoints"]`` lists updates after which the weights, not their average, are kept in the folder
     ``checkpoints``: see :func:`publish_checkpoints`. ``log_file`` names what every row of training saw: see
@@ -62,8 +65,21 @@ def train_model(
         UserError: the base has no denoiser weights for an adapter, the adapter does not fit the family, another process
             trains this model, or ``request`` asked for the end.
     """
-    with only_writer(weights.parent / ".resume", "training"):
-        _train(samples, base, model, weights, description, curve, device, save_every, checkpoints, log_file, request)
+    with only_writer(weights.parent / ".resume", "training") if processes.main else nullcontext():
+        _train(
+            samples,
+            base,
+            model,
+            weights,
+            description,
+            curve,
+            device,
+            save_every,
+            checkpoints,
+            log_file,
+            request,
+            processes,
+        )
 
 
 def _train(
@@ -78,8 +94,9 @@ def _train(
     checkpoints: Path,
     log_file: Path,
     request: StopRequest | None,
+    processes: Processes,
 ) -> None:
-    settings, where, full = model["train"], resolve_device(device), model["finetune"] == "full"
+    settings, where, full = model["train"], processes.device or resolve_device(device), model["finetune"] == "full"
     encoded = EncodedSamples.load(samples)
     family = load_family(base, where, ["denoiser"])
     trained = prepare_parameters(family, model, full)
@@ -97,24 +114,30 @@ def _train(
     kept, folder = (weights.parent / ".resume" / f"{key}-{part}" for part in ("checkpoints", "weights"))
     if not holds_checkpoints(kept, settings["checkpoints"], state.step(), full):
         log.info("starting afresh: checkpoints of the saved state are gone")
-        state.discard()
+        processes.wait()
+        if processes.main:
+            state.discard()
+    processes.wait()
 
     def after_step(step: int) -> None:
         average.update(step)
-        if step + 1 in settings["checkpoints"]:
+        if processes.main and step + 1 in settings["checkpoints"]:
             kept.mkdir(parents=True, exist_ok=True)
             write_weights(family, checkpoint_weights(kept, step + 1, full), folder, full)
 
     rows = fit(
         "model" if full else "adapter",
         list(trained.values()),
-        lambda step: batch_losses(family, encoded, settings, step, where),
+        lambda step: batch_losses(family, encoded, settings, step, where, processes),
         loop,
         state,
         {**trained, **average.tensors},
         after_step,
         request,
+        processes,
     )
+    if not processes.main:
+        return
     average.apply()
     # diffusers writes folders; inside the sidecar, a kill leaves nothing beside the results.
     write_weights(family, weights, folder, full)
@@ -147,15 +170,21 @@ def prepare_parameters(family: Family, model: Mapping[str, Any], full: bool) -> 
 
 
 def batch_losses(
-    family: Family, encoded: EncodedSamples, settings: Mapping[str, Any], step: int, device: torch.device
+    family: Family,
+    encoded: EncodedSamples,
+    settings: Mapping[str, Any],
+    step: int,
+    device: torch.device,
+    processes: Processes = ALONE,
 ) -> Iterator[torch.Tensor]:
-    """Yield the loss of a step in ``accumulation`` pieces that add up to the mean over its batch.
+    """Yield the loss of a step in ``accumulation`` pieces that add up, over all processes, to the mean over its batch.
 
     What is drawn depends on the seed and the step alone, so the pieces are those of the whole batch.
     """
     size = settings["batch_size"]
     batch = draw_batch(len(encoded.ids), encoded.latents.shape[1:], settings, step, family.draw_timesteps)
-    for piece in torch.arange(size).tensor_split(settings["accumulation"]):
+    for rows_of_all in torch.arange(size).tensor_split(settings["accumulation"]):
+        piece = processes.own_rows(rows_of_all)
         conditioning = {}
         for name, value in encoded.conditioning.items():
             rows = value[batch.index[piece]].clone()

@@ -77,8 +77,10 @@ def _weights(files: Mapping[str, Path]) -> Record:
     path = files["weights"]
     facts = _json(path.parent / "model.json")
     try:
-        config = {key: facts[key] for key in ("finetune", "train", "lora") if key in facts}
-        made_from, recorded = {"samples": facts["samples"], "base": facts["base_digest"]}, facts["weights"]
+        config = {key: facts[key] for key in ("finetune", "train", "lora", "own") if key in facts}
+        made_from, recorded = {"base": facts["base_digest"]}, facts["weights"]
+        if "own" not in facts:
+            made_from["samples"] = facts["samples"]
     except KeyError as error:
         raise FaultError("foreign", f"model.json lacks {error}") from error
     if weights_digest(path) != recorded:

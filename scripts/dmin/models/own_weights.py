@@ -1,0 +1,99 @@
+"""A user's own adapter or full model, in the place of one that is trained here."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+
+from dmin.data.atomic import write_json
+from dmin.digests import base_digest, weights_digest
+from dmin.errors import UserError
+from dmin.hub_errors import explain_hub_model
+from dmin.models.adapter_file import ADAPTER_FILE
+from dmin.models.family import load_family
+from dmin.provenance import versions
+from dmin.published_adapter import complete_adapter
+
+log = logging.getLogger(__name__)
+
+CPU = torch.device("cpu")
+# As diffusers and PEFT name an adapter in its folder.
+NAMES = (ADAPTER_FILE, "adapter_model.safetensors")
+
+
+def import_adapter(own: Mapping[str, Any], base: Mapping[str, Any], weights: Path, description: Path) -> None:
+    """Write the adapter ``own`` with its scale to ``weights``, once it is found to fit ``base``.
+
+    Args:
+        own: ``path`` (a file, a folder, or a repository on the hub), ``revision`` and ``alpha``, None where it says its
+            own.
+
+    Raises:
+        UserError: there is no adapter, it says no alpha, it is for another base, or the hub does not give it.
+    """
+    complete_adapter(find_adapter(own["path"], own["revision"]), own["alpha"], weights)
+    family = load_family(base, CPU, ["denoiser"])
+    try:
+        family.load_adapter(weights.parent)
+    except UserError as error:
+        weights.unlink()
+        # The copy is gone; the user knows the adapter by its path.
+        raise UserError(str(error).replace(str(weights), own["path"])) from error
+    parameters = sum(value.numel() for name, value in family.denoiser.named_parameters() if "lora_" in name)
+    _describe("adapter", own, base, weights, parameters, description)
+
+
+def import_pipeline(own: Mapping[str, Any], base: Mapping[str, Any], weights: Path, description: Path) -> None:
+    """Write the full model ``own``, of the family of ``base``, to the pipeline folder ``weights``.
+
+    Args:
+        own: ``path`` (a folder in the diffusers format, or a model on the hub) and ``revision``.
+
+    Raises:
+        UserError: it cannot be loaded, or its denoiser has no weights.
+    """
+    family = load_family({**base, "path": own["path"], "revision": own["revision"]}, CPU, ["denoiser"])
+    if family.untrained:
+        raise UserError(f"Model '{own['path']}' has no denoiser weights; add them, or have it trained (weights: null).")
+    folder = weights.with_name(f".{weights.name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    family.save_pipeline(folder)
+    shutil.rmtree(weights, ignore_errors=True)
+    folder.replace(weights)
+    parameters = sum(value.numel() for value in family.denoiser.parameters())
+    _describe("full", own, base, weights, parameters, description)
+
+
+def find_adapter(path: str, revision: str | None) -> Path:
+    """Return the file of the adapter at ``path``: itself, the one in a folder, or the one in a repository on the hub.
+
+    Raises:
+        UserError: there is none, or the hub does not give it.
+    """
+    if Path(path).is_file():
+        return Path(path)
+    folder = Path(path)
+    if not folder.is_dir():
+        try:
+            folder = Path(snapshot_download(path, revision=revision, allow_patterns=[*NAMES, "adapter_config.json"]))
+        except (OSError, ValueError) as error:
+            told = explain_hub_model("Adapter", path, revision, error)
+            raise told or UserError(f"Adapter '{path}' cannot be downloaded ({error}); correct its path.") from error
+    for name in NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"Adapter '{path}' has no file {' or '.join(NAMES)}; set weights.path to the file itself.")
+
+
+def _describe(
+    kind: str, own: Mapping[str, Any], base: Mapping[str, Any], weights: Path, parameters: int, description: Path
+) -> None:
+    facts = {"finetune": kind, "own": own, "parameters": parameters, "weights": weights_digest(weights), "base": base}
+    write_json({**facts, "base_digest": base_digest(base), "versions": versions()}, description)
+    log.info("%s '%s': %d parameters, digest %s", kind, own["path"], parameters, facts["weights"])

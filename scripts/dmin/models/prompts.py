@@ -1,0 +1,13 @@
+"""How long prompts are to a text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def beyond(tokenizer: Any, prompts: Sequence[str], limit: int) -> list[int]:
+    """Return the places of the prompts that have more than ``limit`` tokens, those that begin and end it included."""
+    # verbose would warn of every long prompt by itself.
+    tokens = tokenizer(list(prompts), truncation=False, verbose=False).input_ids
+    return [place for place, row in enumerate(tokens) if len(row) > limit]

@@ -1,0 +1,101 @@
+"""A training in two processes is the training in one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.torch import load_file
+from test_models_training import MODEL
+
+from dmin.errors import UserError
+from dmin.models.training_process import launch_training
+
+CALL = """
+import json, sys
+from pathlib import Path
+from dmin.errors import UserError
+from dmin.models.training_process import launch_training
+arguments, log = json.loads(sys.argv[1]), Path(sys.argv[2])
+try:
+    launch_training(arguments, 2, None, log)
+except UserError as error:
+    sys.exit(str(error))
+"""
+
+
+def arguments_for(base: Mapping[str, Any], samples: Path, folder: Path, **train: Any) -> dict[str, Any]:
+    """Return what trains the tiny adapter into a folder."""
+    folder.mkdir(exist_ok=True)
+    files = {
+        "weights": "pytorch_lora_weights.safetensors",
+        "description": "model.json",
+        "curve": "training.csv",
+        "checkpoints": "checkpoints",
+        "log_file": "training_log.parquet",
+    }
+    return {
+        "samples": str(samples),
+        "base": dict(base),
+        "model": {**MODEL, "train": {**MODEL["train"], **train}},  # type: ignore[dict-item]
+        "device": "cpu",
+        "save_every": 2,
+        **{name: str(folder / file) for name, file in files.items()},
+    }
+
+
+@pytest.mark.parametrize(
+    ("rate", "pieces"),
+    [(1e-2, 2), (1e-3, 1)],
+    ids=["the same pieces of a batch", "the same settings"],
+)
+def test_two_processes_train_what_one_does(
+    tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path, rate: float, pieces: int
+) -> None:
+    # AdamW magnifies the rounding of small gradients in proportion to its rate: at 1e-2, one process differs from
+    # itself by up to 4e-5 when the batch is summed in other pieces. So at that rate the pieces are made equal.
+    found = []
+    for count, accumulation in ((1, pieces), (2, 1)):
+        folder = tmp_path / str(count)
+        given = arguments_for(tiny_base, tiny_samples, folder, ema=0.5, accumulation=accumulation, learning_rate=rate)
+        launch_training(given, count, None, tmp_path / f"{count}.log")
+        found.append((load_file(folder / "pytorch_lora_weights.safetensors"), pd.read_csv(folder / "training.csv")))
+        assert not (folder / ".resume").exists()
+    (alone, curve), (shared, other) = found
+    assert alone.keys() == shared.keys()
+    for name, value in alone.items():
+        np.testing.assert_allclose(shared[name], value, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(other, curve, rtol=1e-5)
+    assert "step 7 of 7" in (tmp_path / "2.log").read_text()
+
+
+def test_signal_ends_both_after_a_saved_step(tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path) -> None:
+    given = arguments_for(tiny_base, tiny_samples, tmp_path / "out", steps=100000, checkpoints=[])
+    given["save_every"] = 1000
+    log = tmp_path / "training.log"
+    call = [sys.executable, "-c", CALL, json.dumps(given), str(log)]
+    job = subprocess.Popen(call, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and "step 50 of" not in (log.read_text() if log.exists() else ""):
+        time.sleep(0.1)
+    job.send_signal(signal.SIGTERM)
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 1 and "saved, because SIGTERM came; run again to go on." in errors, errors
+    assert list((tmp_path / "out" / ".resume").glob("*/state.safetensors"))
+
+
+def test_mistake_is_told_once(tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path) -> None:
+    given = arguments_for(tiny_base, tiny_samples, tmp_path / "out")
+    given["model"] = {**given["model"], "lora": {**given["model"]["lora"], "targets": ["to_x"]}}
+    with pytest.raises(UserError, match="names 'to_x', which the denoiser does not have"):
+        launch_training(given, 2, None, tmp_path / "training.log")

@@ -1,0 +1,84 @@
+"""What a user's own model and queries cannot have is refused; the shipped configs of both kinds are valid."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from checkout import PROJECT, micro_config
+from test_config import load
+from test_config import project as project  # the files that the micro config names
+
+
+def own(queries: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """Return the micro config with an own adapter and changed queries; ``run`` and ``model`` change the rest."""
+    config = micro_config()
+    Path("own.safetensors").touch()
+    config["models"]["micro"] = {"dataset": "micro", "base": "tiny", "weights": {"path": "./own.safetensors"}}
+    config["models"]["micro"] |= changes.get("model", {})
+    config["runs"]["micro"] |= changes.get("run", {})
+    config["runs"]["micro"]["queries"] = queries or {"steps": 3}
+    config["runs"]["micro"]["influence"]["methods"] = changes.get("methods", ["dmin"])
+    config["compute"] |= changes.get("compute", {})
+    return config
+
+
+PROMPTS = {"source": "prompts", "prompts": ["a", "b"]}
+IMAGES = {"source": "images", "images": {"path": "./data", "rows": 3}}
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"methods": ["tracin"]}, ["tracin, which needs checkpoints", "weights of its own", "trained here"]),
+        (
+            {"queries": IMAGES, "methods": ["journey_trak"]},
+            ["journey_trak", "source is images", "generated or prompts"],
+        ),
+        ({"queries": PROMPTS, "methods": ["dmin_weighted"]}, ["dmin_weighted", "needs the subset of each query"]),
+        ({"queries": PROMPTS, "run": {"ablation": {}}}, ["ablation", "needs the subset", "queries.source is prompts"]),
+        ({"queries": {"source": "prompts"}}, ["source is prompts", "queries.prompts is not set"]),
+        ({"queries": {"source": "images"}}, ["source is images", "queries.images is not set"]),
+        ({"queries": {**IMAGES, "source": "held_out"}}, ["has images, but the source is held_out"]),
+        ({"queries": {"source": "prompts", "prompts": "gone.txt"}}, ["names 'gone.txt', which does not exist"]),
+        ({"queries": {"source": "prompts", "prompts": [" "]}}, ["queries.prompts has no prompt"]),
+        ({"queries": {"source": "images", "images": {"path": "./gone", "rows": 3}}}, ["names './gone'"]),
+        ({"model": {"weights": {"path": "./gone"}}}, ["models.micro.weights.path is './gone'", "does not exist"]),
+        (
+            {"model": {"finetune": "full", "weights": {"path": "./data", "alpha": 3}}},
+            ["weights.alpha is for an adapter"],
+        ),
+        ({"model": {"weights": None}, "compute": {"train_processes": 65}}, ["train_processes is 65", "which is 64"]),
+    ],
+)
+def test_what_cannot_be_had_is_refused(config: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        load(own(**config))
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_queries_are_counted_before_anything_runs() -> None:
+    Path("prompts.txt").write_text("a\n\n  b \n赤い旗\n", encoding="utf-8")
+    for queries, count in ((PROMPTS, 2), (IMAGES, 3), ({"source": "prompts", "prompts": "prompts.txt"}, 3)):
+        names = load(own(json.loads(json.dumps(queries))))
+        run = names["config"]["runs"]["micro"]
+        assert names["query_count"](run) == count and names["query_subsets"](run) == ["query"]
+        assert not names["lambda_sweeps"]("micro")
+    assert names["own_prompts"](run)[-1] == "赤い旗"
+
+
+def test_shipped_config_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    load(yaml.safe_load((PROJECT / "config" / "own.yaml").read_text()))
+
+
+def test_paper_has_the_tables_of_the_runs_that_have_them() -> None:
+    names = load(own(PROMPTS, methods=["dmin", "journey_trak"]))
+    runs = {section: names["paper_runs"](section) for section in names["PAPER_SECTIONS"]}
+    assert {section for section, found in runs.items() if found} == {
+        "cost_summary", "retrieval", "hubness", "journey_steps",
+    }  # fmt: skip
+    assert names["paper_runs"]("detection_rate") == []
