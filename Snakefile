@@ -18,6 +18,7 @@ include: "rules/results.smk"
 include: "rules/removed.smk"
 include: "rules/planned.smk"
 include: "rules/verified.smk"
+include: "rules/run_validation.smk"
 include: "rules/validation.smk"
 
 
@@ -47,6 +48,7 @@ wildcard_constraints:
 
 include: "rules/dataset.smk"
 include: "rules/model.smk"
+include: "rules/queries.smk"
 include: "rules/gradients.smk"
 include: "rules/influence.smk"
 include: "rules/kernels.smk"

@@ -14,7 +14,7 @@ from checkout import PROJECT, Change, Checkout, micro_config
 
 MODULES = [
     compile((PROJECT / "rules" / f"{name}.smk").read_text(), name, "exec")
-    for name in ("common", "methods", "results", "removed", "planned", "validation")
+    for name in ("common", "methods", "results", "removed", "planned", "run_validation", "validation")
 ]
 
 
@@ -311,6 +311,18 @@ def test_defaults_of_two_entries_are_two_values() -> None:
     load(config)
     runs = config["runs"]
     assert runs["other"]["influence"]["widths"] is not runs["third"]["influence"]["widths"]
+
+
+@pytest.mark.parametrize("study", ["lds", "removal"])
+def test_model_of_unknown_training_is_not_trained_again(study: str) -> None:
+    config = micro_config()
+    config["models"]["micro"]["weights"] = {"path": "data"}
+    config["banks"] = {"small": {"model": "micro"}}
+    config["runs"]["micro"][study] = {"lds": {"bank": "small"}, "removal": {"methods": ["dmin"], "k": 3}}[study]
+    with pytest.raises(
+        SystemExit, match=r"trains model micro again, but models\.micro\.weights were trained elsewhere"
+    ):
+        load(config)
 
 
 def test_config_without_runs_is_fine() -> None:

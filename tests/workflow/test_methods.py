@@ -44,7 +44,7 @@ def test_config_admits_every_method() -> None:
 
 @pytest.mark.parametrize("family", ["stable_diffusion", "ddpm"])
 def test_config_refuses_the_counts_that_the_grid_refuses(family: str) -> None:
-    tree = ast.parse((ROOT / "rules" / "validation.smk").read_text())
+    tree = ast.parse((ROOT / "rules" / "run_validation.smk").read_text())
     function = next(node for node in tree.body if getattr(node, "name", "") == "repeats_timesteps")
     namespace: dict[str, Any] = {}
     exec(ast.unparse(function), namespace)

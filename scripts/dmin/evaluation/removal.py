@@ -16,7 +16,7 @@ from dmin.evaluation.detection import bootstrap_means
 from dmin.evaluation.features import efficientnet_features
 from dmin.evaluation.meter import hardware_label
 from dmin.retraining.regenerated import read_regenerated
-from dmin.retraining.removals import NONE, ORIGINAL, RANDOM, RETRAINED
+from dmin.retraining.removal_names import NONE, ORIGINAL, RANDOM, RETRAINED
 
 log = logging.getLogger(__name__)
 

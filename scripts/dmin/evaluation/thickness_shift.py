@@ -17,7 +17,7 @@ from dmin.evaluation.classifier import load_classifier
 from dmin.evaluation.meter import hardware_label
 from dmin.evaluation.thickness import digit_thicknesses
 from dmin.retraining.regenerated import read_regenerated
-from dmin.retraining.removals import NONE
+from dmin.retraining.removal_names import NONE
 from dmin.seeds import derive_seed
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from dmin.figures.methods import method_style
 from dmin.figures.panels import Panels
 from dmin.figures.style import MUTED, house_style
 from dmin.figures.tables import require_table
-from dmin.retraining.removals import NONE, RANDOM, RETRAINED
+from dmin.retraining.removal_names import NONE, RANDOM, RETRAINED
 
 _COLUMNS = ("method", "v", "k", "reference", "measure", "mean", "low", "high", "queries", "seeds")
 _TITLES = {"l2": "Pixels", "feature_distance": "Features"}

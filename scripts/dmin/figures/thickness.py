@@ -14,7 +14,7 @@ from dmin.figures.methods import method_style
 from dmin.figures.panels import Panels
 from dmin.figures.style import INK, house_style, save_figure
 from dmin.figures.tables import require_table
-from dmin.retraining.removals import NONE
+from dmin.retraining.removal_names import NONE
 
 _COLUMNS = ("method", "seed", "statistic", "value", "shift", "low", "high")
 _STATISTICS = {"mean": "mean", "q10": "10 %", "q25": "25 %", "q50": "median", "q75": "75 %", "q90": "90 %"}

@@ -17,13 +17,10 @@ from dmin.data.assembly import NOISE_SUBSET
 from dmin.data.atomic import write_parquet
 from dmin.errors import UserError
 from dmin.provenance import load_array
+from dmin.retraining.removal_names import RANDOM
 from dmin.seeds import derive_seed
 
 log = logging.getLogger(__name__)
-
-NONE, RANDOM = "none", "random"
-# What a regenerated image is compared to: the image after nothing was removed, and the one that was asked about.
-RETRAINED, ORIGINAL = "nothing_removed", "original"
 
 
 def choose_in_turn(subsets: Sequence[str], count: int) -> list[int]:

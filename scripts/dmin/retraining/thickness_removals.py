@@ -13,7 +13,8 @@ import pandas as pd
 from dmin.attribution.subsets import read_subsets
 from dmin.data.samples import read_samples, sample_pixels
 from dmin.evaluation.thickness import digit_thicknesses
-from dmin.retraining.removals import RANDOM, draw_samples, top_samples, write_removals
+from dmin.retraining.removal_names import RANDOM
+from dmin.retraining.removals import draw_samples, top_samples, write_removals
 
 CLASS_MATCHED, THICKEST = "class_matched", "thickest"
 
