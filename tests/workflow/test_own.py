@@ -29,7 +29,7 @@ def own(finished: Checkout) -> Path:
     (finished.root / "prompts.txt").write_text("a red square with 2 dots\n\na green square with 3 dots\n")
     (finished.root / "own.yaml").write_text(yaml.safe_dump(own_config(len(queries)), sort_keys=False))
     finished.run("--configfile", "own.yaml")
-    finished.run("--configfile", "own.yaml", "verify")
+    finished.run("verify", "--configfile", "own.yaml")
     return finished.root / "results"
 
 
