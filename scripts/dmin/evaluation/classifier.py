@@ -54,13 +54,16 @@ class Classifier:
     def classify(self, images: np.ndarray, batch: int = 500) -> tuple[np.ndarray, np.ndarray]:
         """Classify images, colour ones by their mean over channels, of another size resized (bicubic).
 
+        Drawings on an empty ground are what it knows, and a generated ground is rarely quite empty, so the range of
+        each image is stretched from its median, the ground, to its maximum; see :func:`level_ground`.
+
         Args:
             images: uint8 ``[images, side, side, channels]``.
 
         Returns:
             The class of each image as its name ``[images]``, and the probability given to it, float32 ``[images]``.
         """
-        pixels = to_pixels(images)
+        pixels = level_ground(to_pixels(images))
         if pixels.shape[2:] != (self.size, self.size):
             pixels = F.interpolate(pixels, (self.size, self.size), mode="bicubic", antialias=True).clamp(-1, 1)
         parts = [F.softmax(self.network(part), dim=1) for part in pixels.split(batch)]
@@ -71,6 +74,17 @@ class Classifier:
 def to_pixels(images: np.ndarray) -> torch.Tensor:
     """Return uint8 images ``[n, size, size, channels]`` as grey pixels ``[n, 1, size, size]`` in [-1, 1]."""
     return torch.from_numpy(images).float().mean(dim=-1).unsqueeze(1) / 127.5 - 1
+
+
+def level_ground(pixels: torch.Tensor) -> torch.Tensor:
+    """Stretch each image ``[n, 1, size, size]`` so that its median becomes -1 and its maximum 1; below is cut at -1.
+
+    An even image becomes -1 everywhere. An image whose median is -1 and whose maximum is 1 stays as it is.
+    """
+    flat = pixels.flatten(1)
+    ground, top = flat.median(dim=1, keepdim=True).values, flat.max(dim=1, keepdim=True).values
+    level = 2 * (flat - ground) / (top - ground).clamp(min=1e-6) - 1
+    return level.clamp(min=-1).view_as(pixels)
 
 
 def description_of(weights: Path) -> Path:
