@@ -144,6 +144,11 @@ def test_compressed_rows_are_folded_and_rounded(run: Run) -> None:
     folded = rows.all().reshape(TRAIN, T, 8, CACHE_DIM // 8).sum(-1)
     np.testing.assert_allclose(CompressedRows(rows, 8, "fp32").all(), folded, atol=1e-6)
     np.testing.assert_array_equal(CompressedRows(rows, 8, "int8").all(), stored(folded, "int8"))
+    query = np.random.default_rng(0).standard_normal((2, T * 8)).astype(np.float32)
+    products = np.concatenate([block for _, block in CompressedRows(rows, 8, "fp32").products(query)], axis=1)
+    np.testing.assert_allclose(products, query @ folded.reshape(TRAIN, -1).T, atol=1e-5)
+    columns = CompressedRows(rows, 8, "fp32").columns(4, 4)
+    np.testing.assert_allclose(columns, (folded[..., 4:] * rows.norms[..., None]).reshape(TRAIN, -1), rtol=1e-5)
 
 
 def test_norms_count_where_a_method_reads_them(run: Run) -> None:

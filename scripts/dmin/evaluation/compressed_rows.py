@@ -25,6 +25,8 @@ class CompressedRows(GradientRows):
         # Samples, norms and metadata are those of the rows.
         vars(self).update(vars(rows))
         self.width = v
+        # All reading goes through blocks, which fold.
+        self._sketch = None
         self._rows, self._storage, self._read_norms = rows, storage, False
 
     @property
