@@ -172,7 +172,8 @@ def test_plan_starts_no_other_job_and_answers_each_time(
 
 def test_snakemake_plans_the_paper(new_checkout: Callable[[str], Checkout]) -> None:
     checkout = new_checkout("paper")
-    shutil.copytree(SHIPPED, checkout.root / "resources" / "architectures")
+    for name in ("architectures", "mnist"):
+        shutil.copytree(PROJECT / "resources" / name, checkout.root / "resources" / name)
     paper = ["--configfile", str(PROJECT / "config" / "paper" / "all.yaml")]
     assert checkout.plan("plan", *paper) == {"plan": 1}
     checkout.run("plan", *paper)
