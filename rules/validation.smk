@@ -104,6 +104,10 @@ def check_model(name, model):
         )
     if family == "ddpm" and model["finetune"] == "adapter":
         fail(f"models.{name}.finetune is adapter, which the family ddpm does not take; set it to full.")
+    if train["accumulation"] > train["batch_size"]:
+        fail(
+            f"models.{name}.train.accumulation is {train['accumulation']}, above batch_size {train['batch_size']}; lower it."
+        )
     own = model["weights"]
     processes = config["compute"]["train_processes"]
     if not own and processes > train["batch_size"] // train["accumulation"]:
@@ -118,10 +122,6 @@ def check_model(name, model):
         )
     if own and model["finetune"] == "full" and own["alpha"] is not None:
         fail(f"models.{name}.weights.alpha is for an adapter, but finetune is full; leave it out.")
-    if train["accumulation"] > train["batch_size"]:
-        fail(
-            f"models.{name}.train.accumulation is {train['accumulation']}, above batch_size {train['batch_size']}; lower it."
-        )
 
 
 def is_local(path):

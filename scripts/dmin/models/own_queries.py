@@ -48,7 +48,7 @@ def import_queries(config: Mapping[str, Any], size: int, out: Path) -> None:
         UserError: as :func:`fetch_source`.
     """
     fetched = out.with_name(f".{out.name}.source")
-    others = {"label_column": None, "origin_column": None, "on_unreadable": "error"}
+    others = {"label_column": None, "labels": None, "origin_column": None, "on_unreadable": "error"}
     try:
         fetch_source("queries", {**config, **others}, fetched)
         rows = read_samples(fetched, ["image", "prompt"])
