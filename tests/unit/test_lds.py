@@ -98,6 +98,25 @@ def test_influence_of_a_linear_model_foretells_its_retraining(bank: dict[str, An
     assert table["ceiling"].isna().all() and table["hardware"].str.contains("core").all()
 
 
+def test_difference_to_dmin_is_paired(bank: dict[str, Any]) -> None:
+    found = bank["scores"]
+    evaluate_lds(**bank)
+    assert pd.read_csv(bank["out"])["over_dmin"].isna().all()
+    bank["scores"] = {("dmin", "8"): found["random", "8"], ("dmin", "16"): found["opposite", "8"], **found}
+    evaluate_lds(**bank)
+    table = pd.read_csv(bank["out"]).set_index(["method", "v"])
+    same, better = table.loc[("random", 8)], table.loc[("true", 8)]
+    assert same["over_dmin"] == same["over_dmin_low"] == same["over_dmin_high"] == 0
+    assert better["over_dmin"] == pytest.approx(better["lds"] - same["lds"])
+    assert 0 < better["over_dmin_low"] < better["over_dmin"] < better["over_dmin_high"]
+    bank["scores"] = {("dmin", "16"): found["opposite", "8"], ("dmin", "8"): found["random", "8"], **{
+        (name, ""): path for (name, _), path in found.items()
+    }}  # fmt: skip
+    evaluate_lds(**bank)
+    unsized = pd.read_csv(bank["out"]).set_index("method").loc["opposite"]
+    assert unsized["over_dmin"] == 0, "a method without a width is compared with the widest"
+
+
 def test_table_is_the_same_each_time(bank: dict[str, Any]) -> None:
     evaluate_lds(**bank)
     first = bank["out"].read_bytes()

@@ -79,19 +79,35 @@ def test_two_processes_train_what_one_does(
     assert "step 7 of 7" in (tmp_path / "2.log").read_text()
 
 
-def test_signal_ends_both_after_a_saved_step(tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path) -> None:
-    given = arguments_for(tiny_base, tiny_samples, tmp_path / "out", steps=100000, checkpoints=[])
-    given["save_every"] = 1000
-    log = tmp_path / "training.log"
+def run_until_signal(given: Mapping[str, Any], log: Path, line: str) -> tuple[int, str]:
+    """Train in two processes, end it by SIGTERM once its log holds the line, and return its exit status and errors."""
     call = [sys.executable, "-c", CALL, json.dumps(given), str(log)]
     job = subprocess.Popen(call, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
     deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and "step 50 of" not in (log.read_text() if log.exists() else ""):
-        time.sleep(0.1)
+    while time.monotonic() < deadline and line not in (log.read_text() if log.exists() else ""):
+        time.sleep(0.05)
     job.send_signal(signal.SIGTERM)
     _, errors = job.communicate(timeout=60)
-    assert job.returncode == 1 and "saved, because SIGTERM came; run again to go on." in errors, errors
-    assert list((tmp_path / "out" / ".resume").glob("*/state.safetensors"))
+    return job.returncode, errors
+
+
+def test_two_processes_end_after_a_saved_step_and_go_on_from_it(
+    tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path
+) -> None:
+    folder, log = tmp_path / "cut", tmp_path / "cut.log"
+    given = arguments_for(tiny_base, tiny_samples, folder, steps=90, checkpoints=[], ema=0.5)
+    given["save_every"] = 1000
+    status, errors = run_until_signal(given, log, "step 50 of")
+    assert status == 1 and "saved, because SIGTERM came; run again to go on." in errors, errors
+    assert list((folder / ".resume").glob("*/state.safetensors"))
+    launch_training(given, 2, None, log)
+    assert "resuming at step" in log.read_text()
+    whole = arguments_for(tiny_base, tiny_samples, tmp_path / "whole", steps=90, checkpoints=[], ema=0.5)
+    launch_training(whole, 2, None, tmp_path / "whole.log")
+    found, expected = (load_file(path / "pytorch_lora_weights.safetensors") for path in (folder, tmp_path / "whole"))
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
 
 
 def test_mistake_is_told_once(tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from dmin.seeds import derive_seed
 log = logging.getLogger(__name__)
 
 COLUMNS = [
-    "method", "v", "query_set", "lds", "low", "high", "seed_agreement", "ceiling", "queries", "subsets", "seeds",
-    "hardware",
+    "method", "v", "query_set", "lds", "low", "high", "over_dmin", "over_dmin_low", "over_dmin_high", "seed_agreement",
+    "ceiling", "queries", "subsets", "seeds", "hardware",
 ]  # fmt: skip
 FEWEST_SETS = 8
 
@@ -119,15 +120,20 @@ def resampled_lds(predicted: np.ndarray, target: np.ndarray, resamples: int, see
     return values
 
 
+def interval(resamples: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Return the ends of the percentile bootstrap interval of resampled values ``[resamples]``."""
+    low, high = np.percentile(resamples, [50 * (1 - confidence), 50 * (1 + confidence)]).tolist()
+    return low, high
+
+
 def lds_interval(predicted: np.ndarray, target: np.ndarray, config: Mapping[str, Any]) -> tuple[float, float, float]:
     """Return the LDS of predictions ``[queries, sets]``, and the ends of its percentile bootstrap interval.
 
     Args:
         config: ``bootstrap, confidence, seed``.
     """
-    tails = [50 * (1 - config["confidence"]), 50 * (1 + config["confidence"])]
-    low, high = np.percentile(resampled_lds(predicted, target, config["bootstrap"], config["seed"]), tails).tolist()
-    return float(spearman_rows(predicted, target).mean()), low, high
+    resamples = resampled_lds(predicted, target, config["bootstrap"], config["seed"])
+    return float(spearman_rows(predicted, target).mean()), *interval(resamples, config["confidence"])
 
 
 def read_scores(scores: Path, queries: Sequence[str]) -> tuple[np.ndarray, list[str]]:
@@ -155,7 +161,9 @@ def evaluate_lds(
     """Write the LDS of every method, with its interval, the noise ceiling and the hardware.
 
     LDS is Spearman's correlation, over the sets, between the sum of a query's scores over the set and minus its loss
-    under the model trained on it, averaged over queries; in -1..1, 0 for chance. Source: TRAK, D-TRAK.
+    under the model trained on it, averaged over queries; in -1..1, 0 for chance. Source: TRAK, D-TRAK. ``over_dmin`` is
+    how much more it is than that of ``dmin`` at the same width, or at its widest where it has none of that width, with
+    the interval of the difference; empty where ``dmin`` is not among the methods.
 
     Args:
         losses: see :func:`measure_losses`.
@@ -169,12 +177,27 @@ def evaluate_lds(
     """
     found = Retrained.read(losses)
     agreement, ceiling = noise_ceiling(found.losses)
-    rows = []
-    for (method, v), path in scores.items():
+    lds, resamples = {}, {}
+    for key, path in scores.items():
         values, train = read_scores(path, found.queries)
         predicted = predict_sets(values, read_sets(sets, train)[found.sets])
-        lds, low, high = lds_interval(predicted, found.target, config)
-        log.info("%s v=%s: LDS %.3f (%.3f to %.3f), ceiling %.3f", method, v, lds, low, high, ceiling)
-        facts = [method, v, query_set, lds, low, high, agreement, ceiling]
+        lds[key] = float(spearman_rows(predicted, found.target).mean())
+        resamples[key] = resampled_lds(predicted, found.target, config["bootstrap"], config["seed"])
+    rows = []
+    for (method, v), value in lds.items():
+        low, high = interval(resamples[method, v], config["confidence"])
+        log.info("%s v=%s: LDS %.3f (%.3f to %.3f), ceiling %.3f", method, v, value, low, high, ceiling)
+        over: list[float] = [float("nan")] * 3
+        if (dmin := _dmin_beside(v, lds)) is not None:
+            difference = resamples[method, v] - resamples[dmin]
+            over = [value - lds[dmin], *interval(difference, config["confidence"])]
+        facts = [method, v, query_set, value, low, high, *over, agreement, ceiling]
         rows.append([*facts, len(found.queries), len(found.sets), found.losses.shape[1], hardware_label()])
     write_csv(pd.DataFrame(rows, columns=COLUMNS), out)
+
+
+def _dmin_beside(v: str, scored: Collection[tuple[str, str]]) -> tuple[str, str] | None:
+    widths = [width for method, width in scored if method == "dmin"]
+    if not widths:
+        return None
+    return "dmin", v if v in widths else max(widths, key=lambda width: math.inf if width == "full" else int(width))

@@ -55,8 +55,8 @@ def plot_yardsticks(lds: pd.DataFrame, detection: pd.DataFrame) -> Figure:
     panels.axes[1].set_xlim(0, 1.02)
     panels.axes[0].set_yticks(range(len(rows)), [_label(method, v) for method, v in rows])
     panels.axes[0].set_ylim(len(rows) - 0.5, -0.5)
-    panels.axes[0].set_xlabel("Spearman with retraining; dashed: ceiling")
-    panels.axes[1].set_xlabel("share of the query's own subset; dashed: chance")
+    panels.axes[0].set_xlabel("Spearman's rho; dashed: ceiling")
+    panels.axes[1].set_xlabel("share of own subset; dashed: chance")
     return panels.figure
 
 
