@@ -15,7 +15,7 @@ from PIL import Image
 
 from dmin.errors import UserError
 from dmin.figures.agreement import plot_agreement
-from dmin.figures.canvas import wrap_caption
+from dmin.figures.canvas import quote, wrap_caption
 from dmin.figures.contact_sheet import plot_contact_sheet
 from dmin.figures.detection import plot_detection_by_k, plot_detection_by_v
 from dmin.figures.detection_options import DetectionOptions
@@ -233,6 +233,7 @@ def test_long_captions_are_cut_with_an_ellipsis() -> None:
     text = wrap_caption("word " * 50, 1.0, 7, 2)
     assert len(text.splitlines()) == 2 and text.endswith("…")
     assert wrap_caption("short", 1.0, 7, 2) == "short"
+    assert (quote("a cat"), quote("")) == ("“a cat”", "")
 
 
 def test_global_matplotlib_settings_stay_as_they_were() -> None:

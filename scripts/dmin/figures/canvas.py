@@ -101,6 +101,11 @@ def wrap_caption(text: str, width: float, size: float, lines: int) -> str:
     return "\n".join([*wrapped[: lines - 1], last[: characters - 1].rstrip() + "…"])
 
 
+def quote(prompt: str) -> str:
+    """Return a prompt in quotation marks; nothing for an unconditional model's empty one."""
+    return f"“{prompt}”" if prompt else ""
+
+
 def _resize(pixels: np.ndarray) -> np.ndarray:
     """Repeat the pixels of a small image, so that they stay sharp squares in print; shrink a large one."""
     if pixels.shape[2] == 1:

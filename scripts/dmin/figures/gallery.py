@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from dmin.errors import UserError
-from dmin.figures.canvas import Canvas, wrap_caption
+from dmin.figures.canvas import Canvas, quote, wrap_caption
 from dmin.figures.gallery_entry import GalleryEntry, GalleryItem
 from dmin.figures.style import FAINT, INK, MUTED, RELATION_COLOURS, RELATION_NAMES, house_style, relation
 
@@ -62,7 +62,7 @@ def plot_gallery(entries: Sequence[GalleryEntry], title: str) -> Figure:
         if row:
             canvas.bar(_MARGIN, top - 0.115, width - 2 * _MARGIN, 0.008, FAINT)
         canvas.image(entry.image, _MARGIN, top, _LARGE)
-        canvas.text(wrap_caption(f"“{entry.prompt}”", _LARGE, 7, 3), _MARGIN, top + _LARGE + 0.05, size=7)
+        canvas.text(wrap_caption(quote(entry.prompt), _LARGE, 7, 3), _MARGIN, top + _LARGE + 0.05, size=7)
         for left, items in ((most_left, entry.most), (least_left, entry.least)):
             for index, item in enumerate(items):
                 _draw_item(canvas, item, entry.subset, left + index * pitch, top, decimals)

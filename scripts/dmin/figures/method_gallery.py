@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dmin.errors import UserError
-from dmin.figures.canvas import Canvas, wrap_caption
+from dmin.figures.canvas import Canvas, quote, wrap_caption
 from dmin.figures.gallery_entry import GalleryItem
 from dmin.figures.methods import method_style, order_methods
 from dmin.figures.style import FAINT, RELATION_COLOURS, house_style, relation
@@ -43,7 +43,7 @@ def plot_method_gallery(
     canvas = Canvas(width, max(_HEAD + _ROW * len(ranked), _HEAD + _LARGE + 0.6))
     canvas.text(title, _MARGIN, 0.17, size=11, bold=True)
     canvas.image(image, _MARGIN, _HEAD, _LARGE)
-    canvas.text(wrap_caption(f"“{prompt}”", _LARGE, 7, 4), _MARGIN, _HEAD + _LARGE + 0.06, size=7)
+    canvas.text(wrap_caption(quote(prompt), _LARGE, 7, 4), _MARGIN, _HEAD + _LARGE + 0.06, size=7)
     for row, method in enumerate(order_methods(set(ranked))):
         top = _HEAD + row * _ROW
         if row:
