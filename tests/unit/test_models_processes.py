@@ -95,14 +95,14 @@ def test_two_processes_end_after_a_saved_step_and_go_on_from_it(
     tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path
 ) -> None:
     folder, log = tmp_path / "cut", tmp_path / "cut.log"
-    given = arguments_for(tiny_base, tiny_samples, folder, steps=90, checkpoints=[], ema=0.5)
+    given = arguments_for(tiny_base, tiny_samples, folder, steps=60, checkpoints=[], ema=0.5)
     given["save_every"] = 1000
     status, errors = run_until_signal(given, log, "step 50 of")
     assert status == 1 and "saved, because SIGTERM came; run again to go on." in errors, errors
     assert list((folder / ".resume").glob("*/state.safetensors"))
     launch_training(given, 2, None, log)
     assert "resuming at step" in log.read_text()
-    whole = arguments_for(tiny_base, tiny_samples, tmp_path / "whole", steps=90, checkpoints=[], ema=0.5)
+    whole = arguments_for(tiny_base, tiny_samples, tmp_path / "whole", steps=60, checkpoints=[], ema=0.5)
     launch_training(whole, 2, None, tmp_path / "whole.log")
     found, expected = (load_file(path / "pytorch_lora_weights.safetensors") for path in (folder, tmp_path / "whole"))
     assert found.keys() == expected.keys()
