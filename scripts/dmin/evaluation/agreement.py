@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 
 from dmin.data.atomic import write_csv
 from dmin.errors import UserError
+from dmin.evaluation.bootstrap import percentile_interval
 from dmin.provenance import load_array
 from dmin.seeds import derive_seed
 
@@ -81,7 +82,7 @@ def _interval(values: np.ndarray, draws: np.ndarray, confidence: float) -> dict[
     sums = np.where(known, values, 0.0)[draws].sum(axis=1)
     counts = known[draws].sum(axis=1)
     means = sums[counts > 0] / counts[counts > 0]
-    low, high = np.percentile(means, [50 * (1 - confidence), 50 * (1 + confidence)])
+    low, high = percentile_interval(means, confidence)
     return {"spearman": values[known].mean(), "low": low, "high": high, "queries": int(known.sum())}
 
 

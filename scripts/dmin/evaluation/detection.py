@@ -13,6 +13,7 @@ import pandas as pd
 
 from dmin.attribution.subsets import read_subsets
 from dmin.data.atomic import write_csv
+from dmin.evaluation.bootstrap import percentile_interval
 from dmin.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,6 @@ def detection_rates(
     resamples. ``chance`` is the analytic rate of a random ranking, the subset's share of the training set.
     Source: DMin, detection rate; the interval is ours.
     """
-    tails = [50 * (1 - confidence), 50 * (1 + confidence)]
     rows = []
     for k in ks:
         rates = hits_at(top, k)
@@ -84,7 +84,7 @@ def detection_rates(
             len(rates),
         )
         for name, (rate, resampled, random_rate, count) in table.items():
-            low, high = np.percentile(resampled, tails)
+            low, high = percentile_interval(resampled, confidence)
             rows.append(
                 {
                     "subset": name,

@@ -14,6 +14,7 @@ import pandas as pd
 from dmin.attribution.subsets import read_subsets
 from dmin.data.atomic import write_csv
 from dmin.errors import UserError
+from dmin.evaluation.bootstrap import percentile_interval
 from dmin.evaluation.detection import RankedList
 from dmin.seeds import derive_seed
 
@@ -99,7 +100,7 @@ def hubness_rows(
         listed[np.repeat(np.arange(queries), k), sample] = 1
         estimate = hub_measures(listed.sum(axis=0, keepdims=True).astype(np.int64), queries, train, k)[0]
         drawn = hub_measures((weights @ listed).astype(np.int64), queries, train, k)
-        tails = np.percentile(drawn, [50 * (1 - confidence), 50 * (1 + confidence)], axis=0)
+        tails = percentile_interval(drawn, confidence)
         ceiling = np.array([1, train, queries, 1])
         low, high = np.clip(tails - drawn.mean(axis=0) + estimate, 0, ceiling)
         rows += [

@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 
 from dmin.data.atomic import write_csv
 from dmin.errors import UserError
+from dmin.evaluation.bootstrap import percentile_interval
 from dmin.evaluation.meter import hardware_label
 from dmin.retraining.sets import read_sets
 from dmin.seeds import derive_seed
@@ -120,12 +121,6 @@ def resampled_lds(predicted: np.ndarray, target: np.ndarray, resamples: int, see
     return values
 
 
-def interval(resamples: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Return the ends of the percentile bootstrap interval of resampled values ``[resamples]``."""
-    low, high = np.percentile(resamples, [50 * (1 - confidence), 50 * (1 + confidence)]).tolist()
-    return low, high
-
-
 def lds_interval(predicted: np.ndarray, target: np.ndarray, config: Mapping[str, Any]) -> tuple[float, float, float]:
     """Return the LDS of predictions ``[queries, sets]``, and the ends of its percentile bootstrap interval.
 
@@ -133,7 +128,8 @@ def lds_interval(predicted: np.ndarray, target: np.ndarray, config: Mapping[str,
         config: ``bootstrap, confidence, seed``.
     """
     resamples = resampled_lds(predicted, target, config["bootstrap"], config["seed"])
-    return float(spearman_rows(predicted, target).mean()), *interval(resamples, config["confidence"])
+    low, high = percentile_interval(resamples, config["confidence"]).tolist()
+    return float(spearman_rows(predicted, target).mean()), low, high
 
 
 def read_scores(scores: Path, queries: Sequence[str]) -> tuple[np.ndarray, list[str]]:
@@ -185,12 +181,12 @@ def evaluate_lds(
         resamples[key] = resampled_lds(predicted, found.target, config["bootstrap"], config["seed"])
     rows = []
     for (method, v), value in lds.items():
-        low, high = interval(resamples[method, v], config["confidence"])
+        low, high = percentile_interval(resamples[method, v], config["confidence"])
         log.info("%s v=%s: LDS %.3f (%.3f to %.3f), ceiling %.3f", method, v, value, low, high, ceiling)
         over: list[float] = [float("nan")] * 3
         if (dmin := _dmin_beside(v, lds)) is not None:
             difference = resamples[method, v] - resamples[dmin]
-            over = [value - lds[dmin], *interval(difference, config["confidence"])]
+            over = [value - lds[dmin], *percentile_interval(difference, config["confidence"])]
         facts = [method, v, query_set, value, low, high, *over, agreement, ceiling]
         rows.append([*facts, len(found.queries), len(found.sets), found.losses.shape[1], hardware_label()])
     write_csv(pd.DataFrame(rows, columns=COLUMNS), out)

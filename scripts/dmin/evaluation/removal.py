@@ -12,6 +12,7 @@ import pandas as pd
 
 from dmin.data.atomic import write_csv
 from dmin.data.samples import read_samples, sample_pixels
+from dmin.evaluation.bootstrap import percentile_interval
 from dmin.evaluation.detection import bootstrap_means
 from dmin.evaluation.features import efficientnet_features
 from dmin.evaluation.meter import hardware_label
@@ -88,7 +89,7 @@ def summarise(table: pd.DataFrame, bootstrap: int, confidence: float, seed: int)
         Columns ``method, v, k, reference, measure, mean, low, high, median, difference, difference_low,
         difference_high, queries, seeds``.
     """
-    tails, rows = [50 * (1 - confidence), 50 * (1 + confidence)], []
+    rows = []
     for (method, reference), part in table.groupby(["method", "reference"], sort=False):
         control = table[(table["method"] == RANDOM) & (table["reference"] == reference)]
         for measure in MEASURES:
@@ -96,6 +97,8 @@ def summarise(table: pd.DataFrame, bootstrap: int, confidence: float, seed: int)
             shift = (values - control.groupby("query_id")[measure].mean()).dropna()
             resampled = bootstrap_means(values.to_numpy(), bootstrap, seed)
             shifts = bootstrap_means(shift.to_numpy(), bootstrap, seed)
+            low, high = percentile_interval(resampled, confidence)
+            difference_low, difference_high = percentile_interval(shifts, confidence)
             rows.append(
                 {
                     "method": method,
@@ -104,10 +107,12 @@ def summarise(table: pd.DataFrame, bootstrap: int, confidence: float, seed: int)
                     "reference": reference,
                     "measure": measure,
                     "mean": values.mean(),
-                    **dict(zip(("low", "high"), np.percentile(resampled, tails).tolist(), strict=True)),
+                    "low": low,
+                    "high": high,
                     "median": values.median(),
                     "difference": shift.mean(),
-                    **dict(zip(("difference_low", "difference_high"), np.percentile(shifts, tails), strict=True)),
+                    "difference_low": difference_low,
+                    "difference_high": difference_high,
                     "queries": len(values),
                     "seeds": part["seed"].nunique(),
                 }

@@ -13,6 +13,7 @@ from scipy.stats import ks_2samp
 
 from dmin.data.atomic import write_csv, write_parquet
 from dmin.data.samples import read_samples, sample_pixels
+from dmin.evaluation.bootstrap import percentile_interval
 from dmin.evaluation.classifier import load_classifier
 from dmin.evaluation.meter import hardware_label
 from dmin.evaluation.thickness import digit_thicknesses
@@ -76,7 +77,7 @@ def thickness_rows(
     ]
     repeats = cubes[0].index.tolist()
     values, recognised, whole, known = (cube.loc[repeats].to_numpy(dtype=np.float64) for cube in cubes)
-    tails, rows = [50 * (1 - confidence), 50 * (1 + confidence)], []
+    rows: list[dict[str, Any]] = []
     for label, chosen in [(ALL, slice(None)), *((str(name), slice(n, n + 1)) for n, name in enumerate(repeats))]:
         after, before = values[chosen], whole[chosen]
         found = statistics_of(after.ravel()) | {"recognised": recognised[chosen].mean()}
@@ -88,7 +89,7 @@ def thickness_rows(
             continue
         shifts = resampled_shifts(after, recognised[chosen], before, known[chosen], bootstrap, seed)
         for name in found:
-            low, high = np.percentile(shifts[name], tails)
+            low, high = percentile_interval(shifts[name].to_numpy(), confidence)
             change = {"shift": found[name] - base[name], "low": low, "high": high}
             rows.append({**shared, "statistic": name, "value": found[name], **change})
         test = ks_2samp(after[np.isfinite(after)], before[np.isfinite(before)])
