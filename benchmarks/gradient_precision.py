@@ -9,8 +9,8 @@ import torch
 from gradient_cases import Case
 
 from dmin.gradients.engine import PerSampleGradients
-from dmin.gradients.precision import FORMATS, LOSS_SCALE
 from dmin.gradients.sketch import RawSink
+from dmin.runtime.precision import FORMATS, LOSS_SCALE
 
 Record = dict[str, str | float]
 

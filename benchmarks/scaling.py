@@ -28,12 +28,12 @@ from peak_memory import peak_extra_bytes
 from scaling_page import write_scaling_page
 from scaling_store import write_queries, write_store
 
-from dmin.evaluation.meter import hardware_label
 from dmin.gradients.compress import compress
-from dmin.provenance import load_array
 from dmin.retrieval.hnsw import build_index
 from dmin.retrieval.scan import scan
 from dmin.retrieval.search import IndexSearch
+from dmin.runtime.meter import hardware_label
+from dmin.runtime.provenance import load_array
 
 log = logging.getLogger("benchmark")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dmin.data.atomic import write_json
 from dmin.gradients.shard import write_shard
+from dmin.runtime.atomic import write_json
 
 SHARD_ROWS = 16_384
 _CLUSTERS = 1000

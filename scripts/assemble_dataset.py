@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.data.assembly import assemble_dataset
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     settings = snakemake.params.dataset

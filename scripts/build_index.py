@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from dmin.job import job
 from dmin.retrieval.hnsw import build_index
+from dmin.runtime.job import job
 
 with job(snakemake):
     build_index(

@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from dmin.deadline import StopRequest
 from dmin.gradients.cache import cache_gradients
-from dmin.job import job
-from dmin.models.training_checkpoints import checkpoint_weights
+from dmin.models.training.checkpoints import checkpoint_weights
+from dmin.runtime.deadline import StopRequest
+from dmin.runtime.job import job
 
 with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
     weights, checkpoint = Path(snakemake.input.weights), snakemake.params.feature.get("checkpoint")

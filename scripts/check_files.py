@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from dmin.job import job
+from dmin.runtime.job import job
 from dmin.verify.verify import check_files
 
 with job(snakemake):

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from dmin.data.samples import read_samples
-from dmin.job import job
 from dmin.retraining.removals import choose_removals
+from dmin.runtime.job import job
 
 with job(snakemake):
     scores = snakemake.input.scores

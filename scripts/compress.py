@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.gradients.compress import compress
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     compress(

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from dmin.job import job
 from dmin.models.encoding import encode_samples
+from dmin.runtime.job import job
 
 with job(snakemake):
     encode_samples(

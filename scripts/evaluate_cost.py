@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.evaluation.cost import evaluate_cost
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     evaluate_cost(

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.evaluation.cost_summary import evaluate_cost_summary
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     evaluate_cost_summary(

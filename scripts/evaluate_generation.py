@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.evaluation.generation import evaluate_generation
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     evaluate_generation(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from dmin.evaluation.detection import RankedList
 from dmin.evaluation.hubness import evaluate_hubness
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     evaluate_hubness(

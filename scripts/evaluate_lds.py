@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.evaluation.lds import evaluate_lds
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     pairs = zip(snakemake.params.methods, snakemake.input.scores, strict=True)

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.evaluation.norms import evaluate_norms
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     evaluate_norms(

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.evaluation.retrieval_table import evaluate_retrieval
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     evaluate_retrieval(

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from dmin.evaluation.thickness_shift import evaluate_thickness
-from dmin.job import job
 from dmin.retraining.regenerated import group_parts
+from dmin.runtime.job import job
 
 with job(snakemake):
     evaluate_thickness(

@@ -4,7 +4,7 @@ import pandas as pd
 
 from dmin.data.samples import read_samples
 from dmin.figures.explorer import write_explorer
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     write_explorer(

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.data.source import fetch_source
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     fetch_source(snakemake.wildcards.source, snakemake.params.source, Path(snakemake.output[0]))

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from dmin.job import job
-from dmin.models.queries import generate_candidates
+from dmin.models.queries.generate import generate_candidates
+from dmin.runtime.job import job
 
 with job(snakemake):
     generate_candidates(

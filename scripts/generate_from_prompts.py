@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from dmin.job import job
-from dmin.models.own_queries import generate_from_prompts
+from dmin.models.queries.own import generate_from_prompts
+from dmin.runtime.job import job
 
 with job(snakemake):
     generate_from_prompts(

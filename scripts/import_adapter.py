@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from dmin.job import job
 from dmin.models.own_weights import import_adapter
+from dmin.runtime.job import job
 
 with job(snakemake):
     import_adapter(

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from dmin.job import job
-from dmin.models.own_queries import import_queries
+from dmin.models.queries.own import import_queries
+from dmin.runtime.job import job
 
 with job(snakemake):
     import_queries(snakemake.params.images, snakemake.params.size, Path(snakemake.output[0]))

@@ -3,7 +3,7 @@ from pathlib import Path
 import torch
 
 from dmin.evaluation.query_labels import label_queries
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     torch.set_num_threads(snakemake.threads)

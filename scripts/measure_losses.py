@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from dmin.job import job
 from dmin.retraining.losses import measure_losses
+from dmin.runtime.job import job
 
 with job(snakemake):
     start, stop = map(int, snakemake.wildcards.range.split("-"))

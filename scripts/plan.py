@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from dmin.job import job
 from dmin.plan.plan import plan
+from dmin.runtime.job import job
 
 with job(snakemake):
     plan(

@@ -1,6 +1,6 @@
 from dmin.figures.compression import plot_compression
 from dmin.figures.draw import draw_tables
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     tables = [snakemake.input.compression, snakemake.input.detection, snakemake.input.cost]

@@ -1,6 +1,6 @@
 from dmin.figures.detection import plot_detection_by_k, plot_detection_by_v
 from dmin.figures.draw import draw_table
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     dpi = snakemake.params.figures["dpi"]

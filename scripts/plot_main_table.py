@@ -3,7 +3,7 @@ from functools import partial
 from dmin.attribution.settings import encoder_name
 from dmin.figures.draw import draw_table
 from dmin.figures.main_table import plot_main_table
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     plot = partial(plot_main_table, encoder=encoder_name(snakemake.params.options))

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from dmin.figures.image_strips import draw_removal_images
-from dmin.job import job
 from dmin.retraining.regenerated import group_parts
+from dmin.runtime.job import job
 
 with job(snakemake):
     parts = group_parts(snakemake.params.removals, snakemake.input.images)

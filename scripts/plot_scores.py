@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.figures.ranked import draw_score_distributions
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     draw_score_distributions(

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.figures.thickness import draw_thickness
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     outputs = [Path(path) for path in snakemake.output]

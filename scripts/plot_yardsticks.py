@@ -1,6 +1,6 @@
 from dmin.figures.draw import draw_tables
 from dmin.figures.yardsticks import plot_yardsticks
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     tables = [snakemake.input.lds, snakemake.input.detection]

@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from dmin.deadline import StopRequest
-from dmin.job import job
-from dmin.models.record_trajectory import record_trajectory
+from dmin.models.queries.record_trajectory import record_trajectory
+from dmin.runtime.deadline import StopRequest
+from dmin.runtime.job import job
 
 with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
     record_trajectory(

@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from dmin.deadline import StopRequest
-from dmin.job import job
 from dmin.retraining.retrain import retrain_subsets
+from dmin.runtime.deadline import StopRequest
+from dmin.runtime.job import job
 
 with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
     start, stop = map(int, snakemake.wildcards.range.split("-"))

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from dmin.job import job
 from dmin.retrieval.hnsw import retrieve
+from dmin.runtime.job import job
 
 with job(snakemake):
     settings = snakemake.params.settings

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.attribution.score import score
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     compressed = snakemake.wildcards.v != "full"

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.attribution.score_checkpoints import score_checkpoints
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     score_checkpoints(

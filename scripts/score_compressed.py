@@ -2,7 +2,7 @@ from pathlib import Path
 
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.evaluation.compression import Bank, score_compressed
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     reference, losses = list(snakemake.input.reference), [Path(path) for path in snakemake.input.losses]

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.evaluation.journey_steps import score_journey_steps
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     score_journey_steps(

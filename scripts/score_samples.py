@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.attribution.score_samples import score_samples
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     speed = {"device": snakemake.resources.device, "batch": snakemake.resources.batch}

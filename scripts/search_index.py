@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.evaluation.hnsw_ablation import search_index
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     settings = snakemake.params.settings

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.evaluation.lambda_choice import sweep_lambda
-from dmin.job import job
+from dmin.runtime.job import job
 
 with job(snakemake):
     compressed = snakemake.wildcards.v != "full"

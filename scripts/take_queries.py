@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from dmin.job import job
-from dmin.models.held_out import take_queries
+from dmin.models.queries.held_out import take_queries
+from dmin.runtime.job import job
 
 with job(snakemake):
     queries = snakemake.params.queries

@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from dmin.deadline import StopRequest
-from dmin.job import job
 from dmin.models.base.pipeline import train_base
+from dmin.runtime.deadline import StopRequest
+from dmin.runtime.job import job
 
 with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
     out = Path(snakemake.output[0])

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from dmin.job import job
-from dmin.models.training_process import launch_training
+from dmin.models.training.launch import launch_training
+from dmin.runtime.job import job
 
 with job(snakemake):
     launch_training(

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from dmin.job import job
+from dmin.runtime.job import job
 from dmin.verify.verify import require_ok
 
 with job(snakemake):

@@ -14,10 +14,10 @@ from fabricated import CACHE_DIM, compress_shards, write_gradients
 from tiny_pipeline import TIMESTEPS, gradient_config, make_shard, random_samples
 
 from dmin.attribution import gradient_rows
-from dmin.attribution.dmin import dmin_scores
 from dmin.attribution.gradient_rows import GradientRows
-from dmin.errors import UserError
+from dmin.attribution.methods.dmin import dmin_scores
 from dmin.gradients.shard import Shard
+from dmin.runtime.errors import UserError
 
 P, T, N, M = 100, 3, 11, 4
 

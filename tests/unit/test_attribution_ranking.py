@@ -13,9 +13,9 @@ from fabricated import METADATA, compress_shards, write_gradients
 
 from dmin.attribution.ranking import rank_top
 from dmin.attribution.score import score
-from dmin.attribution.subsets import read_subsets
 from dmin.data.samples import write_samples
-from dmin.errors import UserError
+from dmin.data.subsets import read_subsets
+from dmin.runtime.errors import UserError
 
 SUBSETS = {"q/1": "a", "q/2": "b", "a/1": "a", "a/2": "a", "b/1": "b", "a/1+noise": "noise"}
 TRAIN = ["a/1", "a/2", "b/1", "a/1+noise"]

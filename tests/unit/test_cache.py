@@ -13,14 +13,14 @@ import torch
 from tiny_pipeline import CPU, TIMESTEPS, gradient_config, make_shard, random_samples, reorder
 from torch import Tensor
 
-from dmin.digests import file_digest
-from dmin.errors import UserError
 from dmin.gradients import cache
 from dmin.gradients.noise import draw_noise
 from dmin.gradients.shard import Shard, open_shards
 from dmin.gradients.sketch import CountSketch, SketchSink
 from dmin.models.encoded import EncodedSamples
-from dmin.models.family import load_family
+from dmin.models.load import load_family
+from dmin.runtime.digests import file_digest
+from dmin.runtime.errors import UserError
 
 P = 7680
 WIDTH = 1024

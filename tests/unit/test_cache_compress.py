@@ -10,12 +10,12 @@ import pytest
 import torch
 from fabricated import CACHE_DIM, METADATA, compress_shards, write_gradients
 
-from dmin.digests import sha256
-from dmin.errors import UserError
 from dmin.gradients import compress as module
-from dmin.gradients.fold import fold
 from dmin.gradients.shard import Shard
 from dmin.gradients.sketch import CountSketch
+from dmin.gradients.sketches.fold import fold
+from dmin.runtime.digests import sha256
+from dmin.runtime.errors import UserError
 
 P = 100
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 from tiny_pipeline import build_adapter, gradient_config, make_shard, random_samples
 
-from dmin.errors import UserError
 from dmin.gradients.cache import GradientPass
 from dmin.gradients.shard import Shard
-from dmin.models.stable_diffusion import StableDiffusion
+from dmin.models.families.stable_diffusion import StableDiffusion
+from dmin.runtime.errors import UserError
 
 Make = Any
 

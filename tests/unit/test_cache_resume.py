@@ -16,11 +16,11 @@ import pytest
 import torch
 from tiny_pipeline import gradient_config, make_shard, random_samples
 
-from dmin.digests import config_digest
-from dmin.gradients import progress
 from dmin.gradients.cache import GradientPass
-from dmin.gradients.progress import Progress
 from dmin.gradients.shard import Shard
+from dmin.runtime import progress
+from dmin.runtime.digests import config_digest
+from dmin.runtime.progress import Progress
 
 # 15 evaluations in micro-batches of 4 are four micro-batches.
 BATCHES = 4

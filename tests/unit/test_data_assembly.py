@@ -14,7 +14,7 @@ from PIL import Image
 from dmin.data.assembly import assemble_dataset, split_counts
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, sample_pixels, write_samples
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 CONFIG: dict[str, Any] = {
     "size": 8,

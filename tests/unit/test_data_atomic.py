@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dmin.data.atomic import atomic_path, write_csv, write_json, write_parquet
+from dmin.runtime.atomic import atomic_path, write_csv, write_json, write_parquet
 
 
 def test_success_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from dmin.data.excerpt import excerpt_source, remaining_rows
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, sample_pixels, write_samples
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 EXAMPLE = Path(__file__).parents[2] / "resources" / "example" / "data"
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from dmin.data import hub
 from dmin.data.source import fetch_source
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 # The client's own HTTP module, whichever release it uses.
 http = sys.modules[hub_errors.HfHubHTTPError.__bases__[0].__module__.split(".")[0]]

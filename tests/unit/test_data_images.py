@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dmin.data.images import decode_image
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 RED, BLUE = (200, 10, 10), (10, 10, 200)
 

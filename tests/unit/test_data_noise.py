@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dmin.data.noise import add_noise
-from dmin.seeds import derive_generator
+from dmin.runtime.seeds import derive_generator
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])

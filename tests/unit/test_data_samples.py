@@ -12,7 +12,7 @@ from PIL import Image
 
 from dmin.data.images import encode_png
 from dmin.data.samples import ROW_GROUP, image_bytes, iter_samples, read_samples, sample_pixels, write_samples
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 
 def _frame(count: int = 3, mode: str = "RGB") -> pd.DataFrame:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from dmin.data.source import SOURCE_COLUMNS, fetch_source
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 
 def settings(path: object, **changes: Any) -> dict[str, Any]:

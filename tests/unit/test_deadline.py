@@ -18,14 +18,13 @@ import torch
 from test_models_fit import CONFIG, _Problem, _same
 from tiny_pipeline import gradient_config, make_shard
 
-from dmin import deadline, sidecar
-from dmin.deadline import StopRequest, process_age
-from dmin.errors import UserError
-from dmin.gradients import progress
 from dmin.gradients.cache import GradientPass, fill
-from dmin.gradients.progress import Progress
-from dmin.models.fit import fit
-from dmin.sidecar import count_attempt, only_writer
+from dmin.models.training.fit import fit
+from dmin.runtime import deadline, progress, sidecar
+from dmin.runtime.deadline import StopRequest, process_age
+from dmin.runtime.errors import UserError
+from dmin.runtime.progress import Progress
+from dmin.runtime.sidecar import count_attempt, only_writer
 
 
 class _Clock:

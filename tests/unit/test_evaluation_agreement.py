@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from dmin.errors import UserError
 from dmin.evaluation.agreement import evaluate_agreement, rank_correlations, top_overlaps
+from dmin.runtime.errors import UserError
 
 
 def write_matrix(folder: Path, values: np.ndarray, train: list[str] | None = None) -> Path:

@@ -12,14 +12,14 @@ from fabricated import CACHE_DIM, compress_shards, write_gradients
 
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.outputs import write_scores
-from dmin.data.atomic import write_parquet
 from dmin.data.samples import write_samples
-from dmin.errors import UserError
 from dmin.evaluation.compressed_rows import CompressedRows
 from dmin.evaluation.compression import COLUMNS, Bank, rank_correlation, score_compressed
 from dmin.evaluation.lds import predict_sets
 from dmin.evaluation.storage import stored, stored_bytes
 from dmin.retraining.sets import draw_sets
+from dmin.runtime.atomic import write_parquet
+from dmin.runtime.errors import UserError
 
 TRAIN, QUERIES, T, P = 90, 8, 3, 200
 EVALUATION = {"k": [5, 10], "bootstrap": 200, "confidence": 0.95, "seed": 0}

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dmin.data.atomic import write_json
 from dmin.evaluation.cost_summary import COLUMNS, evaluate_cost_summary
+from dmin.runtime.atomic import write_json
 
 # Ten training samples, two queries, three timesteps, 50 parameters.
 RAW = 4 * 10 * 3 * 50

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmin.evaluation.features import efficientnet_features
+from dmin.models.image_embedding import efficientnet_features
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from dmin.attribution.ranking import rank_top
-from dmin.data.atomic import write_json, write_parquet
 from dmin.data.samples import write_samples
-from dmin.errors import UserError
 from dmin.evaluation.hnsw_ablation import COLUMNS, evaluate_hnsw, quality_rows, search_index
 from dmin.retrieval.hnsw import build_index
+from dmin.runtime.atomic import write_json, write_parquet
+from dmin.runtime.errors import UserError
 
 TRAIN, QUERIES, T, V, TOP = 400, 12, 3, 8, 10
 

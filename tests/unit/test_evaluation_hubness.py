@@ -10,9 +10,9 @@ import pytest
 
 from dmin.attribution.ranking import rank_top
 from dmin.data.samples import write_samples
-from dmin.errors import UserError
 from dmin.evaluation.detection import RankedList
 from dmin.evaluation.hubness import MEASURES, evaluate_hubness, hub_measures, hubness_rows, resample_weights
+from dmin.runtime.errors import UserError
 
 QUERIES, TRAIN, K = 80, 300, 5
 CONFIG = {"k": [K, 10], "bootstrap": 400, "confidence": 0.95, "seed": 1}

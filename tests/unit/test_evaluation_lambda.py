@@ -16,9 +16,9 @@ from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS
 from dmin.attribution.ridge_problem import RidgeProblem
 from dmin.data.samples import write_samples
-from dmin.errors import UserError
 from dmin.evaluation.joined_table import join_runs, join_tables
 from dmin.evaluation.lambda_choice import compare_choices, detection_yardsticks, sweep_lambda
+from dmin.runtime.errors import UserError
 
 GRID = [0.01, 0.1, 1.0, 10.0]
 KERNELS = [name for name, method in METHODS.items() if method.ridge]

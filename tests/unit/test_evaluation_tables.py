@@ -11,15 +11,15 @@ import pytest
 from fabricated import write_gradients
 from PIL import Image
 
-from dmin.data.atomic import write_json
 from dmin.data.images import encode_png
 from dmin.data.samples import write_samples
 from dmin.evaluation import generation
 from dmin.evaluation.cost import evaluate_cost
 from dmin.evaluation.generation import evaluate_generation, nearest_subset
-from dmin.evaluation.meter import Meter
 from dmin.evaluation.norms import evaluate_norms
 from dmin.evaluation.retrieval_table import evaluate_retrieval
+from dmin.runtime.atomic import write_json
+from dmin.runtime.meter import Meter
 
 
 def test_norms_are_long_and_named(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dmin.errors import UserError
-from dmin.evaluation.thickness import stroke_thickness, stroke_thicknesses
+from dmin.data.thickness import stroke_thickness, stroke_thicknesses
+from dmin.runtime.errors import UserError
 
 DIGITS = Path(os.environ.get("DMIN_MNIST", "resources/mnist")) / "test.parquet"
 

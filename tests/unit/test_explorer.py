@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dmin.errors import UserError
 from dmin.figures.explorer import write_explorer
+from dmin.runtime.errors import UserError
 
 HOSTILE = '</script><b>bold</b><!-- <script> &lt; \u2028 "quoted" \\ {{ 7 * 7 }}'
 VOID = {"meta", "link", "input", "img", "br", "hr"}

@@ -19,12 +19,12 @@ import torch
 from fabricated import compress_shards, write_gradients
 
 from dmin.attribution.gradient_rows import GradientRows
-from dmin.data.atomic import write_json
-from dmin.errors import UserError
-from dmin.job import job
-from dmin.provenance import load_array
 from dmin.retrieval.hnsw import build_index
 from dmin.retrieval.search import IndexSearch
+from dmin.runtime.atomic import write_json
+from dmin.runtime.errors import UserError
+from dmin.runtime.job import job
+from dmin.runtime.provenance import load_array
 
 PROJECT = Path(__file__).parents[2]
 
@@ -145,7 +145,7 @@ def test_write_that_does_not_fit_leaves_the_file_before(tmp_path: Path) -> None:
     before = path.read_bytes()
     script = (
         "import sys, pathlib\n"
-        "from dmin.data.atomic import write_json\n"
+        "from dmin.runtime.atomic import write_json\n"
         "write_json({'x': list(range(100000))}, pathlib.Path(sys.argv[1]) / 'a.json')\n"
     )
     result = _limited(script, tmp_path)

@@ -13,7 +13,6 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dmin.errors import UserError
 from dmin.figures.agreement import plot_agreement
 from dmin.figures.canvas import quote, wrap_caption
 from dmin.figures.contact_sheet import plot_contact_sheet
@@ -29,6 +28,7 @@ from dmin.figures.scores import plot_score_distributions
 from dmin.figures.style import relation, save_figure, subset_colours
 from dmin.figures.tables import width_text
 from dmin.figures.training import plot_training
+from dmin.runtime.errors import UserError
 
 
 def detection_table(

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from dmin.errors import UserError
 from dmin.evaluation.hubness import MEASURES
 from dmin.figures.budget import plot_budget
 from dmin.figures.compression import plot_compression
 from dmin.figures.hnsw import plot_hnsw
 from dmin.figures.hubness import plot_hubness
 from dmin.figures.style import save_figure
+from dmin.runtime.errors import UserError
 
 
 def hubness_table(widths: tuple[str, ...] = ("64", "full"), train: int = 600) -> pd.DataFrame:

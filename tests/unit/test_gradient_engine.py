@@ -11,10 +11,10 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dmin.errors import UserError
 from dmin.gradients.engine import PerSampleGradients
 from dmin.gradients.raw_sink import RawSink
 from dmin.gradients.selection import select_parameters
+from dmin.runtime.errors import UserError
 
 BATCH = 3
 

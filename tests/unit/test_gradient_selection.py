@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from dmin.errors import UserError
 from dmin.gradients.selection import select_parameters
+from dmin.runtime.errors import UserError
 
 
 class _Denoiser(nn.Module):

@@ -27,13 +27,13 @@ from tiny_pipeline import gradient_config, make_shard, random_samples
 from dmin.data.samples import write_samples
 from dmin.gradients import gauss_newton
 from dmin.gradients.cache import GradientPass
-from dmin.job import job
 from dmin.models.base.pipeline import train_base
-from dmin.models.queries import generate_queries
-from dmin.models.record_trajectory import record_trajectory
-from dmin.models.training import train_model
+from dmin.models.queries.generate import generate_queries
+from dmin.models.queries.record_trajectory import record_trajectory
+from dmin.models.training.train_model import train_model
 from dmin.retraining.losses import measure_losses
 from dmin.retraining.retrain import retrain_subsets
+from dmin.runtime.job import job
 
 Work = Callable[[Path], None]
 FULL: dict[str, Any] = {

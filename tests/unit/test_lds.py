@@ -13,12 +13,12 @@ import pytest
 from fabricated import CACHE_DIM, compress_shards, write_gradients
 
 from dmin.attribution.gradient_rows import GradientRows
+from dmin.attribution.methods.trak import mean_problem
 from dmin.attribution.settings import lambda_grid, method_seed
-from dmin.attribution.trak import mean_problem
-from dmin.errors import UserError
 from dmin.evaluation.lds import Retrained, evaluate_lds, noise_ceiling, predict_sets, rank_rows, spearman_rows
 from dmin.evaluation.lds_lambda import choose_lambda, halve_sets, sweep_lds
 from dmin.retraining.sets import draw_sets, read_sets
+from dmin.runtime.errors import UserError
 
 CONFIG = {"bootstrap": 100, "confidence": 0.95, "seed": 1}
 

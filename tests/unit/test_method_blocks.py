@@ -13,12 +13,12 @@ from fabricated import write_gradients
 from tiny_pipeline import gradient_config, make_shard
 
 from dmin.attribution.blocks import TensorProducts, tensor_products
-from dmin.attribution.datainf import mean_of_inverses
 from dmin.attribution.gradient_rows import GradientRows
-from dmin.attribution.lissa_gram import neumann_series
+from dmin.attribution.methods.datainf import mean_of_inverses
+from dmin.attribution.methods.lissa_gram import neumann_series
 from dmin.attribution.registry import METHODS
-from dmin.errors import UserError
-from dmin.gradients.block_sketch import BlockSketch
+from dmin.gradients.sketches.blocks import BlockSketch
+from dmin.runtime.errors import UserError
 
 T, P = 3, 48
 BLOCKS = [["a", 0, 10, 10], ["b", 10, 14, 14], ["c", 24, 24, 24]]

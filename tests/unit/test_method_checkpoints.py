@@ -16,12 +16,12 @@ from tiny_pipeline import CPU, gradient_config, random_samples
 from dmin.attribution.checkpoints import Checkpoint, checkpoint_weights
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS
-from dmin.errors import UserError
 from dmin.gradients.cache import cache_gradients
 from dmin.gradients.replay import Replay
 from dmin.gradients.shard import Shard
-from dmin.models.family import load_family
-from dmin.models.training_batch import draw_batch, training_log
+from dmin.models.load import load_family
+from dmin.models.training.batch import draw_batch, training_log
+from dmin.runtime.errors import UserError
 
 T, P = 3, 48
 

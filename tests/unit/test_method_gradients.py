@@ -14,15 +14,15 @@ from fabricated import CACHE_DIM, compress_shards, write_gradients
 from dmin.attribution import gradient_rows
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS
-from dmin.errors import UserError
 from dmin.gradients.sketch import CountSketch
-from dmin.seeds import derive_seed
+from dmin.runtime.errors import UserError
+from dmin.runtime.seeds import derive_seed
 
 # What learns from subsets or reads a cache of its own shape has tests of its own.
 GRADIENT_METHODS = sorted(
     name
     for name, method in METHODS.items()
-    if method.inputs == "gradients" and not method.needs_subsets and name not in ("datainf", "lissa_gram", "lissa")
+    if method.inputs == "gradients" and not method.entry.learns and name not in ("datainf", "lissa_gram", "lissa")
 )
 KERNEL_METHODS = ["trak", "relative_if", "renormalised_if", "dmin_kernel", "dtrak", "dtrak_unit", "journey_trak"]
 RIDGE = 0.3

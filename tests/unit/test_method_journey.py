@@ -15,18 +15,18 @@ from tiny_pipeline import CPU, LATENT, gradient_config
 from torch import Tensor
 
 from dmin.attribution.gradient_rows import GradientRows
-from dmin.attribution.journey_trak import scores, step_problem, step_scores
+from dmin.attribution.methods.journey_trak import scores, step_problem, step_scores
 from dmin.data.samples import read_samples, write_samples
-from dmin.errors import UserError
 from dmin.evaluation.journey_steps import score_journey_steps
 from dmin.gradients.cache import cache_gradients
 from dmin.gradients.noise import draw_noise
 from dmin.gradients.shard import Shard
 from dmin.models.encoded import EncodedSamples
-from dmin.models.family import load_family
-from dmin.models.queries import generate_queries, initial_noise
-from dmin.models.record_trajectory import record_trajectory
-from dmin.models.trajectory import Trajectory
+from dmin.models.load import load_family
+from dmin.models.queries.generate import generate_queries, initial_noise
+from dmin.models.queries.record_trajectory import record_trajectory
+from dmin.models.queries.trajectory import Trajectory
+from dmin.runtime.errors import UserError
 
 SAMPLING = {"per_subset": 3, "seed": 1, "steps": 5, "guidance": 3.0}
 P = 48
@@ -83,7 +83,7 @@ def test_batches_and_kills_do_not_change_a_trajectory(
     recorded: Path, queries: Path, tiny_base: Mapping[str, Any], tiny_adapter: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from dmin.models import record_trajectory as module
+    from dmin.models.queries import record_trajectory as module
 
     sample, calls = module._sample, []
 

@@ -13,14 +13,15 @@ from tiny_pipeline import CPU, TIMESTEPS, gradient_config, make_shard, random_sa
 
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS
-from dmin.errors import UserError
 from dmin.gradients.compress import compress
 from dmin.gradients.gauss_newton import GaussNewton
 from dmin.gradients.lissa_cache import LissaPass, cache_lissa
-from dmin.gradients.progress import Progress
 from dmin.gradients.selection import select_parameters
 from dmin.gradients.sketch import CountSketch
-from dmin.models.family import Family, load_family
+from dmin.models.families.family import Family
+from dmin.models.load import load_family
+from dmin.runtime.errors import UserError
+from dmin.runtime.progress import Progress
 
 LISSA = {"products": 6, "batch": 2, "damping": 0.5, "seed": 1}
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from dmin.attribution.blocks import TensorProducts
-from dmin.attribution.datainf import mean_of_inverses
+from dmin.attribution.methods.datainf import mean_of_inverses
 from dmin.attribution.ridge import RidgeKernel
 
 pytest.importorskip("dattri", reason="dattri, of the dev requirements, is not installed")

@@ -12,7 +12,7 @@ from fabricated import write_gradients
 from dmin.attribution.checkpoints import Checkpoint
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 T, P = 3, 48
 SIZE = 12

@@ -10,7 +10,7 @@ import pytest
 
 from dmin.attribution import settings
 from dmin.attribution.registry import METHODS, find_method
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dmin.attribution.ridge import RidgeKernel
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 

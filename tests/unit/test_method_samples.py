@@ -13,12 +13,13 @@ import pytest
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from dmin.attribution import image_blocks, ssim
+from dmin.attribution import image_blocks
+from dmin.attribution.methods import ssim
 from dmin.attribution.ranking import rank_top
 from dmin.attribution.registry import METHODS
 from dmin.data.images import encode_png
-from dmin.errors import UserError
 from dmin.evaluation.detection import detection_rates
+from dmin.runtime.errors import UserError
 
 PROMPTS = ["a red car", "a blue car", "a Green tree", "two red-green trees", "a digit nine", "a car of a car"]
 

@@ -18,8 +18,8 @@ from dmin.attribution.score import score
 from dmin.attribution.score_samples import score_samples
 from dmin.data.images import encode_png
 from dmin.data.samples import write_samples
-from dmin.digests import file_digest, sha256
-from dmin.errors import UserError
+from dmin.runtime.digests import file_digest, sha256
+from dmin.runtime.errors import UserError
 
 TRAIN = ["a/1", "b/1", "a/1+noise"]
 SUBSETS = {"a/1": "a", "b/1": "b", "a/1+noise": "noise", "query/a/0": "a", "query/b/0": "b"}

@@ -10,11 +10,11 @@ import pytest
 from fabricated import write_gradients
 from scipy.optimize import minimize
 
-from dmin.attribution.dmin_weighted import FLOOR, PENALTY, learn_weights, scores, timestep_products
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.halves import split_halves
+from dmin.attribution.methods.dmin_weighted import FLOOR, PENALTY, learn_weights, scores, timestep_products
 from dmin.attribution.registry import METHODS
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 T, P = 3, 48
 SUBSETS = ("a", "b", "c")

@@ -18,7 +18,7 @@ from dmin.models.base import denoiser
 from dmin.models.base.autoencoder import augment_pixels
 from dmin.models.base.pipeline import read_sources, train_base
 from dmin.models.base.tokenizer import train_tokenizer
-from dmin.models.family import load_family
+from dmin.models.load import load_family
 
 TRAINING = {
     "batch_size": 2,

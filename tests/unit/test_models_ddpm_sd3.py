@@ -21,19 +21,20 @@ from torch import Tensor, nn
 
 from dmin.data.images import encode_png
 from dmin.data.samples import write_samples
-from dmin.digests import weights_digest
-from dmin.errors import UserError
 from dmin.gradients.noise import draw_noise
 from dmin.gradients.selection import select_parameters
 from dmin.gradients.timesteps import timestep_grid
-from dmin.models.ddpm import Ddpm
 from dmin.models.encoded import EncodedSamples
 from dmin.models.encoding import encode_samples
-from dmin.models.family import Family, load_family, load_trained
-from dmin.models.fit import fit
-from dmin.models.training import batch_losses, train_model
-from dmin.models.training_state import TrainingState
-from dmin.models.weight_average import WeightAverage
+from dmin.models.families.ddpm import Ddpm
+from dmin.models.families.family import Family
+from dmin.models.load import load_family, load_trained
+from dmin.models.training.fit import fit
+from dmin.models.training.state import TrainingState
+from dmin.models.training.train_model import batch_losses, train_model
+from dmin.models.training.weight_average import WeightAverage
+from dmin.runtime.digests import weights_digest
+from dmin.runtime.errors import UserError
 
 CPU = torch.device("cpu")
 TIMESTEPS = torch.tensor([999, 998, 400, 0])

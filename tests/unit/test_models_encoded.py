@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 from tiny_pipeline import CPU, SIZE, random_samples
 
 from dmin.data.images import encode_png
+from dmin.data.pixels import pixels_to_tensor, tensor_to_pixels
 from dmin.data.samples import write_samples
-from dmin.errors import UserError
 from dmin.models.encoded import EncodedSamples
 from dmin.models.encoding import encode_samples
-from dmin.models.family import load_family
-from dmin.models.pixels import pixels_to_tensor, tensor_to_pixels
+from dmin.models.load import load_family
+from dmin.runtime.errors import UserError
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, None), (0, 5), (1, 3), (4, 5), (3, 99)])

@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 from tiny_pipeline import CPU, LATENT, LORA, PROMPT_LENGTH, SIZE, TEXT_WIDTH, build_adapter, random_samples
 from torch import Tensor, nn
 
-from dmin.errors import UserError
-from dmin.models.device import resolve_device
-from dmin.models.family import Family, load_family
+from dmin.models.families.family import Family
+from dmin.models.load import load_family
+from dmin.runtime.device import resolve_device
+from dmin.runtime.errors import UserError
 
 TIMESTEPS = torch.tensor([999, 400, 0])
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dmin.errors import UserError
-from dmin.models import training_state
-from dmin.models.fit import cosine_rate, fit
-from dmin.models.training_state import TrainingState
-from dmin.seeds import derive_generator
+from dmin.models.training import state as training_state
+from dmin.models.training.fit import cosine_rate, fit
+from dmin.models.training.state import TrainingState
+from dmin.runtime.errors import UserError
+from dmin.runtime.seeds import derive_generator
 
 CONFIG = {
     "steps": 11,

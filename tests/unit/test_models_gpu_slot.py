@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmin.models import gpu_slot
-from dmin.models.device import resolve_device
+from dmin.runtime import gpu_slot
+from dmin.runtime.device import resolve_device
 
 TAKE = """
 import sys
 from pathlib import Path
-from dmin.models.gpu_slot import take_gpu
+from dmin.runtime.gpu_slot import take_gpu
 first = take_gpu(["0", "1"], Path(sys.argv[1]))
 print(first, take_gpu(["0", "1"], Path(sys.argv[1])), flush=True)
 sys.stdin.read()

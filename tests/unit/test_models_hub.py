@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from test_data_hub import _http_error
 from tiny_pipeline import CPU, LORA
 
-from dmin.errors import UserError
 from dmin.models import own_weights
-from dmin.models.family import load_family
+from dmin.models.families.stable_diffusion import StableDiffusion
+from dmin.models.load import load_family
 from dmin.models.own_weights import find_adapter, import_adapter, import_pipeline
-from dmin.models.stable_diffusion import StableDiffusion
+from dmin.runtime.errors import UserError
 
 FAULTS = [
     (

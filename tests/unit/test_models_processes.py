@@ -18,14 +18,14 @@ import pytest
 from safetensors.torch import load_file
 from test_models_training import MODEL
 
-from dmin.errors import UserError
-from dmin.models.training_process import launch_training
+from dmin.models.training.launch import launch_training
+from dmin.runtime.errors import UserError
 
 CALL = """
 import json, sys
 from pathlib import Path
-from dmin.errors import UserError
-from dmin.models.training_process import launch_training
+from dmin.runtime.errors import UserError
+from dmin.models.training.launch import launch_training
 arguments, log = json.loads(sys.argv[1]), Path(sys.argv[2])
 try:
     launch_training(arguments, 2, None, log)

@@ -12,8 +12,8 @@ import pytest
 from tiny_pipeline import SIZE
 
 from dmin.data.samples import read_samples, sample_pixels, write_samples
-from dmin.errors import UserError
-from dmin.models.queries import choose_prompts, generate_queries
+from dmin.models.queries.generate import choose_prompts, generate_queries
+from dmin.runtime.errors import UserError
 
 TEST = pd.DataFrame(
     {

@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import load_file
 from tiny_pipeline import CPU, LORA, random_samples
 
-from dmin.digests import file_digest
-from dmin.errors import UserError
-from dmin.models import training
 from dmin.models.encoded import EncodedSamples
-from dmin.models.family import load_family
-from dmin.models.stable_diffusion import StableDiffusion
-from dmin.models.training import train_model
-from dmin.models.training_batch import batch_indices, logged_noise
+from dmin.models.families.stable_diffusion import StableDiffusion
+from dmin.models.load import load_family
+from dmin.models.training import train_model as training
+from dmin.models.training.batch import batch_indices, logged_noise
+from dmin.models.training.train_model import train_model
+from dmin.runtime.digests import file_digest
+from dmin.runtime.errors import UserError
 
 MODEL = {
     "finetune": "adapter",

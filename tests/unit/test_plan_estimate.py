@@ -13,16 +13,16 @@ import torch
 from diffusers import UNet2DModel
 from tiny_pipeline import CPU, build_adapter, gradient_config
 
-from dmin.errors import UserError
 from dmin.gradients.selection import select_parameters
 from dmin.gradients.sketch import CountSketch
-from dmin.models.family import load_family
+from dmin.models.load import load_family
 from dmin.plan import memory
 from dmin.plan.architecture import read_architecture
 from dmin.plan.denoiser import MetaDenoiser
 from dmin.plan.plan import estimate_runs, plan
 from dmin.plan.render import human_bytes
 from dmin.plan.throughput import find_throughput
+from dmin.runtime.errors import UserError
 
 PROJECT = Path(__file__).parents[2]
 SHIPPED = PROJECT / "resources" / "architectures"

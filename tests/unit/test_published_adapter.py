@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_pipeline import CPU, LORA, random_samples
 
-from dmin.errors import UserError
-from dmin.models.family import Family, load_family
-from dmin.published_adapter import complete_adapter, main
+from dmin.models.families.family import Family
+from dmin.models.load import load_family
+from dmin.models.published_adapter import complete_adapter, main
+from dmin.runtime.errors import UserError
 
 
 def write_published(folder: Path, adapter: Path, prefix: str) -> Path:

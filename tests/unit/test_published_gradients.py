@@ -19,10 +19,10 @@ from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS
 from dmin.attribution.score import score
 from dmin.data.samples import write_samples
-from dmin.errors import UserError
-from dmin.gradients.fold import fold
 from dmin.gradients.published import PublishedGradients, import_published, main
 from dmin.gradients.shard import open_shards
+from dmin.gradients.sketches.fold import fold
+from dmin.runtime.errors import UserError
 
 WIDTH, STEPS, PARAMETERS = 64, 3, 4096
 NEED_NO_NORMS = {"dmin", "dmin_renorm", "dmin_kernel", "dmin_weighted", "retrac_final"}

@@ -16,16 +16,16 @@ from tiny_families import SIZE, build_ddpm
 
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, sample_pixels, write_samples
-from dmin.errors import UserError
 from dmin.evaluation.removal import evaluate_removal, pixel_distance, reference_rows
 from dmin.figures.image_strips import plot_image_strips
 from dmin.figures.removal import plot_removal
 from dmin.models.encoded import EncodedSamples
-from dmin.models.queries import generate_images
+from dmin.models.queries.generate import generate_images
 from dmin.retraining.regenerate import regenerate
 from dmin.retraining.regenerated import group_parts
 from dmin.retraining.removals import choose_in_turn, choose_removals
 from dmin.retraining.retrain import retrain_subsets, trained_rows
+from dmin.runtime.errors import UserError
 
 TRAIN = {
     "steps": 4, "batch_size": 4, "learning_rate": 1e-2, "weight_decay": 0.0, "warmup_steps": 0, "prompt_dropout": 0.0,

@@ -12,13 +12,13 @@ import torch
 from tiny_families import SIZE, build_ddpm
 
 import dmin.retraining.retrain as module
-from dmin.deadline import StopRequest
-from dmin.digests import weights_digest
-from dmin.errors import UserError
 from dmin.models.encoded import EncodedSamples
 from dmin.retraining.losses import measure_losses
 from dmin.retraining.retrain import Member, member_settings, members, retrain_subsets
 from dmin.retraining.sets import read_sets, write_sets
+from dmin.runtime.deadline import StopRequest
+from dmin.runtime.digests import weights_digest
+from dmin.runtime.errors import UserError
 
 BANK = {"seeds": 2, "seed": 5, "exclude": []}
 TRAIN = {

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from dmin.attribution.ranking import rank_top
-from dmin.data.atomic import write_json
 from dmin.data.samples import write_samples
-from dmin.errors import UserError
 from dmin.evaluation.retrieval_table import recall_at
 from dmin.retrieval.hnsw import build_index, retrieve
+from dmin.runtime.atomic import write_json
+from dmin.runtime.errors import UserError
 
 N, M, T, V = 120, 7, 3, 16
 SETTINGS = {"timesteps": [900, 500, 100], "sketch_seed": 5, "v": V}

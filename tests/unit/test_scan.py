@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dmin.attribution import stream
 from dmin.attribution.ranking import rank_top
-from dmin.attribution.stream import stream_products
-from dmin.errors import UserError
+from dmin.gradients import stream
+from dmin.gradients.stream import stream_products
 from dmin.retrieval.scan import scan
+from dmin.runtime.errors import UserError
 
 N, Q, T, V = 257, 5, 3, 16
 

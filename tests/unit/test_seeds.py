@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dmin.seeds import derive_generator, derive_seed
+from dmin.runtime.seeds import derive_generator, derive_seed
 
 
 def test_golden_values() -> None:

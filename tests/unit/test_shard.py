@@ -10,8 +10,8 @@ import pytest
 from fabricated import METADATA, write_gradients
 from safetensors.numpy import save_file
 
-from dmin.errors import UserError
 from dmin.gradients.shard import Shard, open_shards, require_equal_metadata
+from dmin.runtime.errors import UserError
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dmin.errors import UserError
 from dmin.gradients.sketch import CountSketch, RawSink, SketchKind, SketchSink, fold
-from dmin.gradients.sketch_rolled import RolledSums
+from dmin.gradients.sketches.rolled import RolledSums
+from dmin.runtime.errors import UserError
 
 KINDS: tuple[SketchKind, ...] = ("permutation", "rolled")
 

@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, write_samples
-from dmin.errors import UserError
+from dmin.data.thickness import digit_thicknesses, stroke_thickness
 from dmin.evaluation.classifier import ClassifierNetwork
 from dmin.evaluation.query_selection import select_queries, thickest_places
-from dmin.evaluation.thickness import digit_thicknesses, stroke_thickness
 from dmin.evaluation.thickness_shift import evaluate_thickness
 from dmin.figures.thickness import plot_thickness
 from dmin.retraining.thickness_removals import choose_thickness_removals
+from dmin.runtime.errors import UserError
 
 CONFIG = {"budget": "steps", "least": 0.0, "bootstrap": 100, "confidence": 0.9, "seed": 1}
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from diffusers import DDPMScheduler
 
-from dmin.errors import UserError
 from dmin.gradients.timesteps import cubic_positions, timestep_grid
 from dmin.models.base.denoiser import build_scheduler
+from dmin.runtime.errors import UserError
 
 
 def _config(grid: str, count: int = 10, custom: list[int] | None = None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dmin.models.base.denoiser import build_text_encoder, build_unet
 from dmin.models.base.pipeline import save_base
 from dmin.models.base.tokenizer import train_tokenizer
 from dmin.models.encoded import EncodedSamples
-from dmin.models.family import load_family
+from dmin.models.load import load_family
 
 SIZE = 16
 LATENT = (4, 8, 8)

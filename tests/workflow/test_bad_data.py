@@ -16,8 +16,8 @@ from pipeline import caption, picture
 
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples
-from dmin.errors import UserError
-from dmin.models.family import load_family
+from dmin.models.load import load_family
+from dmin.runtime.errors import UserError
 
 ROWS = 6
 IMAGES = [{"bytes": encode_png(picture("red", number)), "path": f"{number}.png"} for number in range(ROWS)]

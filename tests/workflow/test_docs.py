@@ -14,8 +14,8 @@ import yaml
 from checkout import PROJECT
 from test_config import load
 
-from dmin.config_reference import BEGIN, END, render_reference, update_reference
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
+from dmin.settings.reference import BEGIN, END, render_reference, update_reference
 
 SCHEMA = yaml.safe_load((PROJECT / "schemas" / "config.schema.yaml").read_text())
 README = (PROJECT / "config" / "README.md").read_text()
@@ -66,7 +66,9 @@ def test_reference_is_in_step_with_the_schema(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text(README)
     update_reference(PROJECT / "schemas" / "config.schema.yaml", page)
-    assert page.read_text() == README, "run python -m dmin.config_reference schemas/config.schema.yaml config/README.md"
+    assert page.read_text() == README, (
+        "run python -m dmin.settings.reference schemas/config.schema.yaml config/README.md"
+    )
 
 
 def test_reference_has_every_key_of_the_schema_and_no_other() -> None:

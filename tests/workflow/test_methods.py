@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from dmin.attribution.registry import METHODS
-from dmin.errors import UserError
 from dmin.gradients.timesteps import timestep_grid
+from dmin.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from dmin.data.samples import read_samples, sample_pixels
-from dmin.gradients.fold import fold
+from dmin.gradients.sketches.fold import fold
 
 SUBSETS = ["blue", "green", "red"]
 TRAIN, TEST, QUERIES, TIMESTEPS = 60, 15, 12, 3

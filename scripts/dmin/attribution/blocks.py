@@ -11,7 +11,7 @@ import numpy as np
 from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
 from dmin.attribution.settings import damping
 from dmin.attribution.vectors import products
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
 from dmin.attribution.mean_gradients import weighted_gradients
 from dmin.attribution.vectors import products
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 # In what the queries' gradients, averaged over timesteps and noises, differ from the replayed ones.
 OWN = ("draws", "timesteps", "noise", "objective")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dmin.attribution.settings import method_seed, train_timestep
-from dmin.seeds import derive_seed
+from dmin.runtime.seeds import derive_seed
 
 
 def timestep_weights(ids: Sequence[str], timesteps: int, settings: Mapping[str, Any]) -> np.ndarray:

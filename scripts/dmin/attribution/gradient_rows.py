@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dmin.attribution.stream import stream_products
-from dmin.errors import UserError
 from dmin.gradients.shard import open_shards, require_equal_metadata, shards_digest
-from dmin.provenance import PROVENANCE, load_array
+from dmin.gradients.stream import stream_products
+from dmin.runtime.errors import UserError
+from dmin.runtime.provenance import PROVENANCE, load_array
 
 BLOCK_BYTES = 2**27
 

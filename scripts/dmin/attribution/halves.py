@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dmin.errors import UserError
-from dmin.seeds import derive_seed
+from dmin.runtime.errors import UserError
+from dmin.runtime.seeds import derive_seed
 
 
 def split_halves(queries: Sequence[str], subsets: Mapping[str, str], seed: int) -> np.ndarray:

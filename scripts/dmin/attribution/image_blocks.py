@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dmin.data.samples import sample_pixels
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 BLOCK_BYTES = 2**27
 

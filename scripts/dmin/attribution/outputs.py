@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from dmin.attribution.ranking import rank_top
-from dmin.data.atomic import atomic_path, write_json, write_parquet
-from dmin.errors import UserError
-from dmin.provenance import PROVENANCE, provenance
+from dmin.runtime.atomic import atomic_path, write_json, write_parquet
+from dmin.runtime.errors import UserError
+from dmin.runtime.provenance import PROVENANCE, provenance
 
 
 def check_top_k(top_k: int, count: int) -> None:

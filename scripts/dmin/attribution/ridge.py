@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dmin.attribution.settings import check_relative_lambda
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 
 class RidgeKernel:

@@ -10,9 +10,9 @@ from typing import Any
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.outputs import check_top_k, write_scores
 from dmin.attribution.registry import find_method
-from dmin.attribution.subsets import read_subsets
-from dmin.errors import UserError
-from dmin.evaluation.meter import Meter
+from dmin.data.subsets import read_subsets
+from dmin.runtime.errors import UserError
+from dmin.runtime.meter import Meter
 
 log = logging.getLogger(__name__)
 

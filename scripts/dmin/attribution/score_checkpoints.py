@@ -12,10 +12,10 @@ from dmin.attribution.checkpoints import Checkpoint, checkpoint_weights
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.outputs import check_top_k, write_scores
 from dmin.attribution.registry import find_method
-from dmin.attribution.subsets import read_subsets
-from dmin.digests import config_digest
-from dmin.errors import UserError
-from dmin.evaluation.meter import Meter
+from dmin.data.subsets import read_subsets
+from dmin.runtime.digests import config_digest
+from dmin.runtime.errors import UserError
+from dmin.runtime.meter import Meter
 
 log = logging.getLogger(__name__)
 

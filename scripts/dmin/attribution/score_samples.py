@@ -10,9 +10,9 @@ from typing import Any
 from dmin.attribution.outputs import check_top_k, write_scores
 from dmin.attribution.registry import find_method
 from dmin.data.samples import read_samples
-from dmin.digests import file_digest
-from dmin.errors import UserError
-from dmin.evaluation.meter import Meter
+from dmin.runtime.digests import file_digest
+from dmin.runtime.errors import UserError
+from dmin.runtime.meter import Meter
 
 log = logging.getLogger(__name__)
 

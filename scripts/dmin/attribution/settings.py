@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 # Not tuned on any benchmark: a tenth of the kernel's mean diagonal. Published values were chosen on the test data.
 RELATIVE_LAMBDA = 0.1

@@ -17,12 +17,12 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from dmin.data.atomic import atomic_path, write_json
 from dmin.data.images import decode_image, encode_png, image_to_array
 from dmin.data.noise import add_noise
 from dmin.data.samples import SampleWriter, iter_samples
-from dmin.errors import UserError
-from dmin.seeds import derive_generator, derive_seed
+from dmin.runtime.atomic import atomic_path, write_json
+from dmin.runtime.errors import UserError
+from dmin.runtime.seeds import derive_generator, derive_seed
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import pandas as pd
 
 from dmin.data.images import decode_image, encode_png
 from dmin.data.samples import image_bytes, read_samples, write_samples
-from dmin.errors import UserError
-from dmin.seeds import derive_seed
+from dmin.runtime.errors import UserError
+from dmin.runtime.seeds import derive_seed
 
 
 def excerpt_source(source: Path, out: Path, rows: int, size: int, seed: int, name: str) -> None:

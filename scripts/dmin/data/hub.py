@@ -12,8 +12,8 @@ import datasets
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import errors as hub_errors
 
-from dmin.errors import UserError
-from dmin.hub_errors import error_chain, is_network
+from dmin.data.hub_errors import error_chain, is_network
+from dmin.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import re
 import numpy as np
 from PIL import Image, ImageOps
 
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 
 def decode_image(data: bytes, name: str, size: int, mode: str = "RGB") -> Image.Image:

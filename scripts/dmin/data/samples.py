@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from dmin.data.atomic import atomic_path
 from dmin.data.images import image_to_array
-from dmin.errors import UserError
+from dmin.runtime.atomic import atomic_path
+from dmin.runtime.errors import UserError
 
 # Small row groups bound the memory of writers and of readers that stream.
 ROW_GROUP = 64

@@ -14,11 +14,11 @@ import datasets
 import pyarrow as pa
 from datasets.exceptions import DatasetsError
 
-from dmin.data.atomic import atomic_path
 from dmin.data.hub import load_hub_dataset
 from dmin.data.images import decode_image
 from dmin.data.samples import SampleWriter, image_bytes
-from dmin.errors import UserError
+from dmin.runtime.atomic import atomic_path
+from dmin.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 

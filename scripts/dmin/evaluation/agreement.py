@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from dmin.data.atomic import write_csv
-from dmin.errors import UserError
 from dmin.evaluation.bootstrap import percentile_interval
-from dmin.provenance import load_array
-from dmin.seeds import derive_seed
+from dmin.runtime.atomic import write_csv
+from dmin.runtime.errors import UserError
+from dmin.runtime.provenance import load_array
+from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 

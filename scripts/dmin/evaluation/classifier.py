@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 
 class ClassifierNetwork(nn.Module):

@@ -8,7 +8,7 @@ import numpy as np
 
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.evaluation.storage import stored, stored_bytes
-from dmin.gradients.fold import fold
+from dmin.gradients.sketches.fold import fold
 
 
 class CompressedRows(GradientRows):

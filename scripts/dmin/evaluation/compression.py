@@ -16,16 +16,16 @@ from scipy.stats import rankdata
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.ranking import rank_top
 from dmin.attribution.registry import find_method
-from dmin.attribution.subsets import read_subsets
-from dmin.data.atomic import write_csv
-from dmin.errors import UserError
+from dmin.data.subsets import read_subsets
 from dmin.evaluation.compressed_rows import CompressedRows
 from dmin.evaluation.detection import detection_rates
 from dmin.evaluation.lds import Retrained, lds_interval, noise_ceiling, predict_sets
-from dmin.evaluation.meter import hardware_label
 from dmin.evaluation.retrieval_table import recall_at
-from dmin.provenance import load_array
 from dmin.retraining.sets import read_sets
+from dmin.runtime.atomic import write_csv
+from dmin.runtime.errors import UserError
+from dmin.runtime.meter import hardware_label
+from dmin.runtime.provenance import load_array
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmin.data.atomic import write_csv
+from dmin.runtime.atomic import write_csv
 
 COLUMNS = ["method", "stage", "seconds", "bytes_per_sample", "total_bytes", "peak_memory_bytes", "hardware"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from dmin.data.atomic import atomic_path, write_csv
 from dmin.evaluation.cost import Facts, Read, by_feature, by_width, stage_width
+from dmin.runtime.atomic import atomic_path, write_csv
 
 COLUMNS = [
     "method", "v", "backend", "caching_seconds", "gradient_seconds_per_query", "search_seconds_per_query",

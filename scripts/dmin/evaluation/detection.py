@@ -11,10 +11,10 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from dmin.attribution.subsets import read_subsets
-from dmin.data.atomic import write_csv
+from dmin.data.subsets import read_subsets
 from dmin.evaluation.bootstrap import percentile_interval
-from dmin.seeds import derive_seed
+from dmin.runtime.atomic import write_csv
+from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 

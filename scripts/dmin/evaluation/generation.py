@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dmin.data.atomic import write_csv
 from dmin.data.samples import read_samples, sample_pixels
-from dmin.evaluation.features import efficientnet_features
+from dmin.models.image_embedding import efficientnet_features
+from dmin.runtime.atomic import write_csv
 
 log = logging.getLogger(__name__)
 

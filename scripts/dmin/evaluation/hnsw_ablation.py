@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from dmin.attribution.ranking import ranked_frame
-from dmin.attribution.subsets import read_subsets
-from dmin.data.atomic import write_csv
+from dmin.data.subsets import read_subsets
 from dmin.evaluation.detection import hits_at
 from dmin.evaluation.retrieval_table import recall_at
 from dmin.retrieval.search import IndexSearch
+from dmin.runtime.atomic import write_csv
 
 log = logging.getLogger(__name__)
 

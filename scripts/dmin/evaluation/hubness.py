@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dmin.attribution.subsets import read_subsets
-from dmin.data.atomic import write_csv
-from dmin.errors import UserError
+from dmin.data.subsets import read_subsets
 from dmin.evaluation.bootstrap import percentile_interval
 from dmin.evaluation.detection import RankedList
-from dmin.seeds import derive_seed
+from dmin.runtime.atomic import write_csv
+from dmin.runtime.errors import UserError
+from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 

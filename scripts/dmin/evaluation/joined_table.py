@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dmin.data.atomic import write_csv
+from dmin.runtime.atomic import write_csv
 
 
 def join_tables(parts: Sequence[Path], out: Path) -> None:

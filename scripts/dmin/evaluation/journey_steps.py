@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from dmin.attribution.gradient_rows import GradientRows
-from dmin.attribution.journey_trak import step_problem, step_scores
+from dmin.attribution.methods.journey_trak import step_problem, step_scores
 from dmin.attribution.ranking import rank_top
 from dmin.attribution.settings import relative_lambda
-from dmin.attribution.subsets import read_subsets
-from dmin.data.atomic import atomic_path, write_csv
+from dmin.data.subsets import read_subsets
 from dmin.evaluation.detection import hits_at
+from dmin.runtime.atomic import atomic_path, write_csv
 
 log = logging.getLogger(__name__)
 

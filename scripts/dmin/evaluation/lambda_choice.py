@@ -15,10 +15,10 @@ from dmin.attribution.halves import split_halves
 from dmin.attribution.registry import find_method
 from dmin.attribution.ridge_problem import RidgeProblem
 from dmin.attribution.settings import lambda_grid, method_seed, relative_lambda
-from dmin.attribution.subsets import read_subsets
-from dmin.data.atomic import write_csv
-from dmin.errors import UserError
-from dmin.evaluation.meter import Meter
+from dmin.data.subsets import read_subsets
+from dmin.runtime.atomic import write_csv
+from dmin.runtime.errors import UserError
+from dmin.runtime.meter import Meter
 
 log = logging.getLogger(__name__)
 

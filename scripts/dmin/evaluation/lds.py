@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from dmin.data.atomic import write_csv
-from dmin.errors import UserError
 from dmin.evaluation.bootstrap import percentile_interval
-from dmin.evaluation.meter import hardware_label
 from dmin.retraining.sets import read_sets
-from dmin.seeds import derive_seed
+from dmin.runtime.atomic import write_csv
+from dmin.runtime.errors import UserError
+from dmin.runtime.meter import hardware_label
+from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ import pandas as pd
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import find_method
 from dmin.attribution.settings import lambda_grid, method_seed, relative_lambda
-from dmin.data.atomic import write_csv
-from dmin.errors import UserError
 from dmin.evaluation.lds import Retrained, lds_interval, predict_sets, spearman_rows
-from dmin.evaluation.meter import hardware_label
 from dmin.retraining.sets import read_sets
-from dmin.seeds import derive_seed
+from dmin.runtime.atomic import write_csv
+from dmin.runtime.errors import UserError
+from dmin.runtime.meter import hardware_label
+from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 

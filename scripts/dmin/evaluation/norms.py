@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from dmin.attribution.subsets import read_subsets
-from dmin.data.atomic import write_csv
+from dmin.data.subsets import read_subsets
 from dmin.gradients.shard import Shard
+from dmin.runtime.atomic import write_csv
 
 
 def evaluate_norms(shards: Sequence[Path], tables: Sequence[Path], out: Path) -> None:

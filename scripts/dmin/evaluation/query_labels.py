@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dmin.data.atomic import write_csv
 from dmin.data.samples import read_samples, sample_pixels, write_samples
-from dmin.errors import UserError
 from dmin.evaluation.classifier import load_classifier
+from dmin.runtime.atomic import write_csv
+from dmin.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 

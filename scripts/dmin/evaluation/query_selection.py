@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from dmin.data.samples import read_samples, sample_pixels
-from dmin.errors import UserError
+from dmin.data.thickness import digit_thicknesses
 from dmin.evaluation.query_labels import classify_candidates, write_queries
-from dmin.evaluation.thickness import digit_thicknesses
+from dmin.runtime.errors import UserError
 
 
 def select_queries(

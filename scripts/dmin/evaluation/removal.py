@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dmin.data.atomic import write_csv
 from dmin.data.samples import read_samples, sample_pixels
 from dmin.evaluation.bootstrap import percentile_interval
 from dmin.evaluation.detection import bootstrap_means
-from dmin.evaluation.features import efficientnet_features
-from dmin.evaluation.meter import hardware_label
+from dmin.models.image_embedding import efficientnet_features
 from dmin.retraining.regenerated import read_regenerated
 from dmin.retraining.removal_names import NONE, ORIGINAL, RANDOM, RETRAINED
+from dmin.runtime.atomic import write_csv
+from dmin.runtime.meter import hardware_label
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmin.data.atomic import write_csv
+from dmin.runtime.atomic import write_csv
 
 COLUMNS = ["method", "v", "backend", "k", "recall", "p50_ms", "p95_ms", "build_seconds", "index_bytes"]
 

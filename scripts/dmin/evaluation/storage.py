@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 VALUE_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 

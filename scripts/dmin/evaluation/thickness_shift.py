@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ks_2samp
 
-from dmin.data.atomic import write_csv, write_parquet
 from dmin.data.samples import read_samples, sample_pixels
+from dmin.data.thickness import digit_thicknesses
 from dmin.evaluation.bootstrap import percentile_interval
 from dmin.evaluation.classifier import load_classifier
-from dmin.evaluation.meter import hardware_label
-from dmin.evaluation.thickness import digit_thicknesses
 from dmin.retraining.regenerated import read_regenerated
 from dmin.retraining.removal_names import NONE
-from dmin.seeds import derive_seed
+from dmin.runtime.atomic import write_csv, write_parquet
+from dmin.runtime.meter import hardware_label
+from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 

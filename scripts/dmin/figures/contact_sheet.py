@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from dmin.errors import UserError
 from dmin.figures.canvas import Canvas, wrap_caption
 from dmin.figures.style import MUTED, house_style, subset_colours
+from dmin.runtime.errors import UserError
 
 _COLUMNS = 10
 _CELL = 0.9

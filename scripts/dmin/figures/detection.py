@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from dmin.errors import UserError
 from dmin.figures.detection_options import DetectionOptions
 from dmin.figures.methods import method_style, order_methods
 from dmin.figures.panels import Panels
 from dmin.figures.style import MEAN, MUTED, house_style, lighten, order_subsets
 from dmin.figures.tables import FULL, require_table, width_label, width_order
+from dmin.runtime.errors import UserError
 
 _COLUMNS = ("method", "v", "backend", "subset", "k", "rate", "low", "high", "chance")
 _CHANCE = Line2D([], [], color=MUTED, linestyle=(0, (2, 2)), linewidth=1.0, label="Chance")

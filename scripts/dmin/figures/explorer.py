@@ -12,8 +12,8 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from dmin.data.atomic import atomic_path
 from dmin.figures.explorer_data import collect_explorer_data
+from dmin.runtime.atomic import atomic_path
 
 # With these escaped, no string can end the script element or open a comment, whatever a caption holds.
 _ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})

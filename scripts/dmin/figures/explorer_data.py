@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from dmin.errors import UserError
 from dmin.figures.style import relation
 from dmin.figures.thumbnails import Thumbnails
+from dmin.runtime.errors import UserError
 
 RATE_CUTOFFS = (5, 10, 50)
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from dmin.errors import UserError
 from dmin.figures.canvas import Canvas, quote, wrap_caption
 from dmin.figures.gallery_entry import GalleryEntry, GalleryItem
 from dmin.figures.style import FAINT, INK, MUTED, RELATION_COLOURS, RELATION_NAMES, house_style, relation
+from dmin.runtime.errors import UserError
 
 __all__ = ["GalleryEntry", "GalleryItem", "plot_gallery"]
 

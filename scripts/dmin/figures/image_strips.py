@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dmin.data.samples import read_samples, sample_pixels
-from dmin.errors import UserError
 from dmin.figures.canvas import Canvas, wrap_caption
 from dmin.figures.methods import method_style
 from dmin.figures.style import MUTED, house_style, save_figure
 from dmin.retraining.regenerated import read_regenerated
+from dmin.runtime.errors import UserError
 
 _CELL, _GAP, _MARGIN, _LABEL, _HEADING = 0.62, 0.06, 0.15, 1.45, 0.3
 # Noises that a strip of many shows.

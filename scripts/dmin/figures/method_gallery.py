@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from dmin.errors import UserError
 from dmin.figures.canvas import Canvas, quote, wrap_caption
 from dmin.figures.gallery_entry import GalleryItem
 from dmin.figures.methods import method_style, order_methods
 from dmin.figures.style import FAINT, RELATION_COLOURS, house_style, relation
+from dmin.runtime.errors import UserError
 
 _MARGIN = 0.2
 _LARGE = 1.3

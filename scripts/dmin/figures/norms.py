@@ -7,10 +7,10 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dmin.errors import UserError
 from dmin.figures.panels import Panels
 from dmin.figures.style import NOISE, house_style, order_subsets, subset_colours
 from dmin.figures.tables import require_table
+from dmin.runtime.errors import UserError
 
 _SPLIT_NAMES = {"train": "training images", "test": "test images", "queries": "generated images"}
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from dmin.data.samples import read_samples, sample_pixels
-from dmin.errors import UserError
 from dmin.figures.contact_sheet import plot_contact_sheet
 from dmin.figures.gallery import plot_gallery
 from dmin.figures.gallery_entry import GalleryEntry, GalleryItem
@@ -19,7 +18,8 @@ from dmin.figures.methods import method_style
 from dmin.figures.scores import plot_score_distributions
 from dmin.figures.style import save_figure
 from dmin.figures.tables import width_label
-from dmin.provenance import load_array
+from dmin.runtime.errors import UserError
+from dmin.runtime.provenance import load_array
 
 
 def draw_score_distributions(

@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from dmin.data.atomic import atomic_path
+from dmin.runtime.atomic import atomic_path
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 FULL = "full"
 

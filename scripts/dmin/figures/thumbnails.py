@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 # Above this size a photograph is much smaller as WebP, while small drawings stay exact as PNG.
 _PNG_LIMIT = 6 * 1024

@@ -13,10 +13,10 @@ from torch.autograd.graph import register_multi_grad_hook
 from torch.utils import _pytree as pytree
 from torch.utils.hooks import RemovableHandle
 
-from dmin.errors import UserError
-from dmin.gradients.rules_autograd import ModuleCall, SampleMixingError
-from dmin.gradients.rules_workspace import Workspace
+from dmin.gradients.layers.autograd import ModuleCall, SampleMixingError
+from dmin.gradients.layers.workspace import Workspace
 from dmin.gradients.sites import Site
+from dmin.runtime.errors import UserError
 
 
 class GradientSink(Protocol):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dmin.data.atomic import atomic_path, write_json
-from dmin.evaluation.meter import Meter
-from dmin.gradients.fold import fold
 from dmin.gradients.shard import open_shards, shards_digest
-from dmin.provenance import PROVENANCE, provenance
+from dmin.gradients.sketches.fold import fold
+from dmin.runtime.atomic import atomic_path, write_json
+from dmin.runtime.meter import Meter
+from dmin.runtime.provenance import PROVENANCE, provenance
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from dmin.gradients.capture import Capture, GradientSink
 from dmin.gradients.coverage import CoverageRow, report_coverage
-from dmin.gradients.rules_workspace import Workspace
+from dmin.gradients.layers.workspace import Workspace
 from dmin.gradients.sites import plan_sites
 
 

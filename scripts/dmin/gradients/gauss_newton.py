@@ -10,8 +10,8 @@ from torch.func import functional_call, jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dmin.models.encoded import EncodedSamples
-from dmin.models.family import Family
-from dmin.seeds import derive_generator
+from dmin.models.families.family import Family
+from dmin.runtime.seeds import derive_generator
 
 POWER_STEPS = 12
 

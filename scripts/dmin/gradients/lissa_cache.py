@@ -11,25 +11,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from dmin.deadline import StopRequest
-from dmin.digests import base_digest, config_digest, file_digest, weights_digest
-from dmin.errors import UserError
-from dmin.evaluation.meter import Meter
 from dmin.gradients.engine import PerSampleGradients
 from dmin.gradients.gauss_newton import GaussNewton
 from dmin.gradients.mean_sink import MeanSink
 from dmin.gradients.noise import draw_noise
-from dmin.gradients.progress import Progress
 from dmin.gradients.raw_sink import RawSink
 from dmin.gradients.selection import select_parameters
 from dmin.gradients.shard import write_shard
 from dmin.gradients.sketch import CountSketch
 from dmin.gradients.timesteps import timestep_grid
-from dmin.models.device import resolve_device
 from dmin.models.encoded import EncodedSamples
-from dmin.models.family import Family, load_trained
-from dmin.provenance import provenance
-from dmin.sidecar import only_writer
+from dmin.models.families.family import Family
+from dmin.models.load import load_trained
+from dmin.runtime.deadline import StopRequest
+from dmin.runtime.device import resolve_device
+from dmin.runtime.digests import base_digest, config_digest, file_digest, weights_digest
+from dmin.runtime.errors import UserError
+from dmin.runtime.meter import Meter
+from dmin.runtime.progress import Progress
+from dmin.runtime.provenance import provenance
+from dmin.runtime.sidecar import only_writer
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dmin.seeds import derive_generator
+from dmin.runtime.seeds import derive_generator
 
 
 def draw_noise(

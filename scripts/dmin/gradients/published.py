@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from dmin.data.samples import read_samples
-from dmin.errors import UserError
 from dmin.gradients.shard import write_shard
 from dmin.gradients.timesteps import timestep_grid
+from dmin.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from dmin.errors import UserError
-from dmin.models.training_batch import logged_noise
+from dmin.models.training.batch import logged_noise
+from dmin.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

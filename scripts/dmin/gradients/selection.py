@@ -6,7 +6,7 @@ import re
 
 from torch import nn
 
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 _ADAPTER = "lora_"
 _BLOCKS = "transformer_blocks"

@@ -12,10 +12,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from dmin.data.atomic import atomic_path
-from dmin.digests import config_digest
-from dmin.errors import UserError
-from dmin.provenance import PROVENANCE
+from dmin.runtime.atomic import atomic_path
+from dmin.runtime.digests import config_digest
+from dmin.runtime.errors import UserError
+from dmin.runtime.provenance import PROVENANCE
 
 SAMPLE_KEYS = ("ids", "checksums", PROVENANCE)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from dmin.gradients.rules_registry import Rule, find_rule
+from dmin.gradients.layers.registry import Rule, find_rule
 
 # These hold parameters for a parent and never run themselves.
 _HOLDERS = (nn.ParameterDict, nn.ParameterList, nn.ModuleDict, nn.ModuleList)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dmin.gradients.count_sketch import CountSketch, SketchKind
-from dmin.gradients.fold import fold
 from dmin.gradients.raw_sink import RawSink
 from dmin.gradients.sketch_sink import SketchSink
+from dmin.gradients.sketches.count_sketch import CountSketch, SketchKind
+from dmin.gradients.sketches.fold import fold
 
 __all__ = ["CountSketch", "RawSink", "SketchKind", "SketchSink", "fold"]

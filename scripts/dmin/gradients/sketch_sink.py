@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dmin.gradients.count_sketch import RunningSums
 from dmin.gradients.raw_sink import RawSink
+from dmin.gradients.sketches.count_sketch import RunningSums
 
 
 class Sketch(Protocol):

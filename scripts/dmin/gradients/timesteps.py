@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 
 def cubic_positions(count: int) -> list[int]:

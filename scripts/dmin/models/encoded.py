@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from dmin.data.atomic import atomic_path
-from dmin.errors import UserError
+from dmin.runtime.atomic import atomic_path
+from dmin.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from dmin.data.pixels import pixels_to_tensor
 from dmin.data.samples import read_samples, sample_pixels
-from dmin.models.device import resolve_device
 from dmin.models.encoded import EncodedSamples
-from dmin.models.family import load_family
-from dmin.models.pixels import pixels_to_tensor
+from dmin.models.load import load_family
+from dmin.runtime.device import resolve_device
 
 log = logging.getLogger(__name__)
 

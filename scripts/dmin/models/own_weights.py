@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 
-from dmin.data.atomic import write_json
-from dmin.digests import base_digest, weights_digest
-from dmin.errors import UserError
-from dmin.hub_errors import explain_hub_model
+from dmin.data.hub_errors import explain_hub_model
 from dmin.models.adapter_file import ADAPTER_FILE
-from dmin.models.family import load_family
-from dmin.provenance import versions
-from dmin.published_adapter import complete_adapter
+from dmin.models.load import load_family
+from dmin.models.published_adapter import complete_adapter
+from dmin.runtime.atomic import write_json
+from dmin.runtime.digests import base_digest, weights_digest
+from dmin.runtime.errors import UserError
+from dmin.runtime.provenance import versions
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 
-from dmin.errors import UserError
+from dmin.runtime.errors import UserError
 
 # Where a pipeline keeps its denoiser's config; unconditional ones on the hub keep it at the top.
 _DENOISER = {

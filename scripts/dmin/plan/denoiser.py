@@ -10,9 +10,9 @@ import torch
 from peft import LoraConfig
 from torch import Tensor
 
-from dmin.errors import UserError
 from dmin.gradients.selection import select_parameters
 from dmin.plan.architecture import Architecture
+from dmin.runtime.errors import UserError
 
 
 class MetaDenoiser:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dmin.errors import UserError
 from dmin.gradients.timesteps import timestep_grid
 from dmin.plan import memory
 from dmin.plan.architecture import read_architecture
 from dmin.plan.denoiser import MetaDenoiser
 from dmin.plan.throughput import find_throughput
+from dmin.runtime.errors import UserError
 
 Rows = list[dict[str, Any]]
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from dmin.data.atomic import write_csv
-from dmin.errors import UserError
 from dmin.plan.estimate import estimate_run
 from dmin.plan.render import render_sizes, render_time
+from dmin.runtime.atomic import write_csv
+from dmin.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 

@@ -11,14 +11,15 @@ from typing import Any
 import pandas as pd
 import torch
 
-from dmin.data.atomic import write_parquet
-from dmin.errors import UserError
 from dmin.gradients.timesteps import timestep_grid
-from dmin.models.device import resolve_device
 from dmin.models.encoded import EncodedSamples
-from dmin.models.family import Family, load_trained
+from dmin.models.families.family import Family
+from dmin.models.load import load_trained
 from dmin.retraining.retrain import members, weights_name
-from dmin.seeds import derive_generator
+from dmin.runtime.atomic import write_parquet
+from dmin.runtime.device import resolve_device
+from dmin.runtime.errors import UserError
+from dmin.runtime.seeds import derive_generator
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dmin.data.samples import read_samples, write_samples
-from dmin.models.queries import generate_images
+from dmin.models.queries.generate import generate_images
 from dmin.retraining.removals import choose_in_turn
 from dmin.retraining.retrain import members, weights_name
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from dmin.data.atomic import write_json
-from dmin.deadline import StopRequest
-from dmin.digests import base_digest, config_digest, file_digest
-from dmin.errors import DivergedError, UserError
 from dmin.models.encoded import EncodedSamples
-from dmin.models.training import train_model
-from dmin.seeds import derive_seed
-from dmin.sidecar import only_writer
+from dmin.models.training.train_model import train_model
+from dmin.runtime.atomic import write_json
+from dmin.runtime.deadline import StopRequest
+from dmin.runtime.digests import base_digest, config_digest, file_digest
+from dmin.runtime.errors import DivergedError, UserError
+from dmin.runtime.seeds import derive_seed
+from dmin.runtime.sidecar import only_writer
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dmin.attribution.subsets import read_subsets
 from dmin.data.assembly import NOISE_SUBSET
-from dmin.data.atomic import write_parquet
-from dmin.errors import UserError
-from dmin.seeds import derive_seed
+from dmin.data.subsets import read_subsets
+from dmin.runtime.atomic import write_parquet
+from dmin.runtime.errors import UserError
+from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 

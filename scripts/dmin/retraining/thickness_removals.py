@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dmin.attribution.subsets import read_subsets
 from dmin.data.samples import read_samples, sample_pixels
-from dmin.evaluation.thickness import digit_thicknesses
+from dmin.data.subsets import read_subsets
+from dmin.data.thickness import digit_thicknesses
 from dmin.retraining.removal_names import RANDOM
 from dmin.retraining.removals import draw_samples, top_samples, write_removals
 

@@ -12,12 +12,12 @@ import hnswlib
 import numpy as np
 
 from dmin.attribution.ranking import ranked_frame
-from dmin.attribution.subsets import read_subsets
-from dmin.data.atomic import atomic_path, write_json, write_parquet
-from dmin.errors import UserError
-from dmin.evaluation.meter import Meter
-from dmin.provenance import PROVENANCE, load_array, provenance
+from dmin.data.subsets import read_subsets
 from dmin.retrieval.search import IndexSearch
+from dmin.runtime.atomic import atomic_path, write_json, write_parquet
+from dmin.runtime.errors import UserError
+from dmin.runtime.meter import Meter
+from dmin.runtime.provenance import PROVENANCE, load_array, provenance
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmin.attribution.stream import stream_products
-from dmin.errors import UserError
+from dmin.gradients.stream import stream_products
+from dmin.runtime.errors import UserError
 
 
 def scan(store: np.ndarray, queries: np.ndarray, top_k: int, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -10,9 +10,9 @@ from pathlib import Path
 import hnswlib
 import numpy as np
 
-from dmin.errors import UserError
 from dmin.gradients.shard import require_equal_metadata
-from dmin.provenance import PROVENANCE, load_array, require_whole
+from dmin.runtime.errors import UserError
+from dmin.runtime.provenance import PROVENANCE, load_array, require_whole
 
 SAMPLE_KEYS = ("ids", "M", "ef_construction", "seed", PROVENANCE)
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dmin.digests import base_digest, config_digest, file_digest, sha256, weights_digest
 from dmin.gradients.shard import Shard, shards_digest
-from dmin.models.training_checkpoints import checkpoint_weights
+from dmin.models.training.checkpoints import checkpoint_weights
+from dmin.runtime.digests import base_digest, config_digest, file_digest, sha256, weights_digest
 
 
 class Ancestors:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dmin.digests import weights_digest
-from dmin.errors import UserError
 from dmin.gradients.shard import Shard
-from dmin.models.training_checkpoints import checkpoint_weights
-from dmin.provenance import PROVENANCE, require_whole
+from dmin.models.training.checkpoints import checkpoint_weights
+from dmin.runtime.digests import weights_digest
+from dmin.runtime.errors import UserError
+from dmin.runtime.provenance import PROVENANCE, require_whole
 
 
 class FaultError(Exception):

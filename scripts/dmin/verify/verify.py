@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from dmin.data.atomic import write_csv
-from dmin.errors import UserError
-from dmin.provenance import versions
+from dmin.runtime.atomic import write_csv
+from dmin.runtime.errors import UserError
+from dmin.runtime.provenance import versions
 from dmin.verify.digests import Ancestors
 from dmin.verify.records import FaultError, Record, read_record
 

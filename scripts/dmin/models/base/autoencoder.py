@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
-from dmin.deadline import StopRequest
-from dmin.models.fit import fit
-from dmin.models.training_state import TrainingState
-from dmin.seeds import derive_generator
+from dmin.models.training.fit import fit
+from dmin.models.training.state import TrainingState
+from dmin.runtime.deadline import StopRequest
+from dmin.runtime.seeds import derive_generator
 
 
 def build_autoencoder(config: Mapping[str, Any], size: int) -> AutoencoderKL:

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from diffusers import PNDMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from dmin.deadline import StopRequest
-from dmin.models.fit import fit
-from dmin.models.training_state import TrainingState
-from dmin.seeds import derive_generator
+from dmin.models.training.fit import fit
+from dmin.models.training.state import TrainingState
+from dmin.runtime.deadline import StopRequest
+from dmin.runtime.seeds import derive_generator
 
 
 def build_text_encoder(config: Mapping[str, Any], tokenizer: CLIPTokenizer) -> CLIPTextModel:

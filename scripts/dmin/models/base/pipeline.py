@@ -14,15 +14,15 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from dmin.data.excerpt import remaining_rows
 from dmin.data.images import decode_image, image_to_array
+from dmin.data.pixels import pixels_to_tensor
 from dmin.data.samples import image_bytes
-from dmin.deadline import StopRequest
-from dmin.digests import config_digest, file_digest
 from dmin.models.base.autoencoder import encode_modes, train_autoencoder
 from dmin.models.base.denoiser import build_scheduler, train_denoiser
 from dmin.models.base.tokenizer import train_tokenizer
-from dmin.models.pixels import pixels_to_tensor
-from dmin.models.training_state import TrainingState
-from dmin.sidecar import only_writer
+from dmin.models.training.state import TrainingState
+from dmin.runtime.deadline import StopRequest
+from dmin.runtime.digests import config_digest, file_digest
+from dmin.runtime.sidecar import only_writer
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,53 @@
+"""DMin: inner products of compressed unit gradients, summed over timesteps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
+
+METHOD = {
+    "inputs": "gradients",
+    "summary": "Inner products of compressed unit gradients, summed over timesteps.",
+    "score": "sum over t of `<u_qt, u_it>`",
+    "range": "[-T, T], up to the sketch's error",
+    "caches": ("loss", "loss"),
+}
+
+
+def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+    """Return DMin's scores, float32 ``[queries, train]``; there is nothing to set.
+
+    Raises:
+        UserError: the two sides were cached under different settings.
+    """
+    return dmin_scores(queries, train, normalise=True)
+
+
+def dmin_scores(queries: GradientRows, train: GradientRows, normalise: bool) -> np.ndarray:
+    """Score every training sample for every query; larger is more influential.
+
+    With ``normalise``, the score is ``sum_t <g_q,t / |g_q,t|, g_i,t / |g_i,t|>``, in ``[-T, T]`` up to the sketch's
+    error; without, ``sum_t <g_q,t, g_i,t>`` in squared gradient units (the paper's ablation).
+
+    Returns:
+        float32 ``[queries, train]``.
+
+    Raises:
+        UserError: the two sides were cached under different settings.
+    """
+    require_equal_settings(queries, train)
+    left = queries.all()
+    scores = np.empty((len(left), len(train.ids)), dtype=np.float32)
+    if normalise:
+        for rows, products in train.products(left.reshape(len(left), -1)):
+            scores[:, rows] = products
+        return scores
+    left = (left * queries.norms[:, :, None]).reshape(len(left), -1)
+    for rows, block in train.blocks():
+        block *= train.norms[rows, :, None]
+        scores[:, rows] = left @ block.reshape(len(block), -1).T
+    return scores

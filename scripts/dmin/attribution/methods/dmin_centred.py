@@ -1,0 +1,50 @@
+"""DMin on gradients without what all training samples share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
+from dmin.attribution.vectors import unit_rows
+
+METHOD = {
+    "inputs": "gradients",
+    "summary": "DMin after the mean unit gradient is taken off.",
+    "score": "sum over t of `cos(g_qt - m_t, g_it - m_t)`, `m_t` the mean of `g_it` over training samples",
+    "range": "[-T, T]",
+    "caches": ("loss", "loss"),
+}
+
+
+def mean_training_gradient(train: GradientRows) -> np.ndarray:
+    """Return the mean raw gradient of the training samples at every timestep, float32 ``[T, width]``."""
+    total = np.zeros((train.norms.shape[1], train.width))
+    for rows, block in train.blocks():
+        block *= train.norms[rows, :, None]
+        total += block.sum(0, dtype=np.float64)
+    return (total / len(train.ids)).astype(np.float32)
+
+
+def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+    """Return ``sum_t cos(g_q,t - m_t, g_i,t - m_t)``, float32 ``[queries, train]`` in [-T, T]; nothing to set.
+
+    ``g`` are raw gradients (sketched unit gradients times their norms), ``m_t`` their mean over the training samples,
+    also taken from the queries. The cosine is taken in sketch space, because the exact norm of a centred gradient is
+    in no cache. A sample whose gradient equals the mean scores 0 at that timestep.
+
+    Raises:
+        UserError: the two sides were cached under different settings.
+    """
+    require_equal_settings(queries, train)
+    mean = mean_training_gradient(train)
+    left = queries.all() * queries.norms[:, :, None]
+    left = unit_rows(left - mean).reshape(len(left), -1)
+    out = np.empty((len(left), len(train.ids)), dtype=np.float32)
+    for rows, block in train.blocks():
+        block *= train.norms[rows, :, None]
+        block -= mean
+        out[:, rows] = left @ unit_rows(block).reshape(len(block), -1).T
+    return out

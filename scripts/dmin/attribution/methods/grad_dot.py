@@ -1,0 +1,30 @@
+"""Inner products of gradients averaged over timesteps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
+from dmin.attribution.mean_gradients import mean_gradients
+from dmin.attribution.vectors import products
+
+METHOD = {
+    "inputs": "gradients",
+    "summary": "Inner product of gradients averaged over timesteps.",
+    "score": "`<phi_q, phi_i>`",
+    "range": "squared gradient units",
+    "caches": ("loss", "loss"),
+}
+
+
+def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+    """Return ``<mean_t g_q,t, mean_t g_i,t>`` of raw gradients, float32 ``[queries, train]``; nothing to set.
+
+    Raises:
+        UserError: the two sides were cached under different settings.
+    """
+    require_equal_settings(queries, train)
+    return products(mean_gradients(queries), mean_gradients(train)).astype(np.float32)

@@ -1,0 +1,31 @@
+"""Diffusion-ReTrac: Diffusion-TracIn on unit gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dmin.attribution.checkpoints import Checkpoint, summed_products
+
+METHOD = {
+    "inputs": "checkpoints",
+    "summary": "Diffusion-ReTrac over the checkpoints of the training.",
+    "score": "sum over checkpoints c of `w_c <q_c, u_ic>`, `q_c` the mean of unit gradients",
+    "range": "[-sum w_c, sum w_c], up to the sketch's error",
+}
+
+
+def scores(checkpoints: Sequence[Checkpoint], settings: Mapping[str, Any]) -> np.ndarray:
+    """Return ``sum_c w_c <q_c, g_i,c / |g_i,c|>``, float32 ``[queries, train]``; larger is a proponent.
+
+    The query's gradient at a timestep is normalised after its noises are averaged and before timesteps are, so that
+    ``|q_c| <= 1``, and every term lies in ``[-w_c, w_c]`` up to the sketch's error.
+
+    Raises:
+        UserError: see :func:`dmin.attribution.checkpoints.summed_products`.
+
+    Source: Diffusion-ReTrac.
+    """
+    return summed_products(checkpoints, normalise=True)

@@ -1,0 +1,63 @@
+"""Cosine of the words of prompts and captions."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dmin.runtime.errors import UserError
+
+METHOD = {
+    "inputs": "samples",
+    "summary": "TF-IDF cosine of prompts and captions.",
+    "score": "TF-IDF cosine of the prompt and the caption",
+    "range": "[0, 1]",
+    "columns": ("prompt",),
+}
+
+WORD = re.compile(r"\w+")
+
+
+def scores(queries: pd.DataFrame, train: pd.DataFrame, settings: Mapping[str, Any]) -> np.ndarray:
+    """Return the TF-IDF cosine of every prompt with every caption, float32 ``[queries, train]`` in [0, 1].
+
+    Words are runs of letters, digits and underscores in lower case. A word counts as often as it occurs, times
+    ``ln((1 + n) / (1 + df)) + 1`` with its number ``df`` of captions among ``n``. A text without words scores 0.
+    There is nothing to set.
+
+    Raises:
+        UserError: no prompt, or no caption, has a word.
+    """
+    asked, captions = (_counts(frame["prompt"].tolist()) for frame in (queries, train))
+    for counts, side in ((asked, "query"), (captions, "training sample")):
+        if not any(counts):
+            raise UserError(f"Method text needs prompts, but no {side} has one; leave it out of influence.methods.")
+    documents = Counter(word for count in captions for word in count)
+
+    def weigh(count: Counter[str]) -> dict[str, float]:
+        values = {word: n * (np.log((1 + len(captions)) / (1 + documents[word])) + 1) for word, n in count.items()}
+        length = float(np.sqrt(sum(value**2 for value in values.values())))
+        return {word: value / length for word, value in values.items()}
+
+    # Only words of queries can match, so both matrices need no other columns.
+    columns = {word: index for index, word in enumerate(sorted({word for count in asked for word in count}))}
+
+    def matrix(counts: Sequence[Counter[str]]) -> np.ndarray:
+        rows = np.zeros((len(counts), len(columns)), dtype=np.float32)
+        for row, count in zip(rows, counts, strict=True):
+            for word, value in weigh(count).items():
+                if word in columns:
+                    row[columns[word]] = value
+        return rows
+
+    return matrix(asked) @ matrix(captions).T
+
+
+def _counts(texts: Sequence[object]) -> list[Counter[str]]:
+    # A table without prompts holds None or NaN.
+    return [Counter(WORD.findall(text.lower()) if isinstance(text, str) else []) for text in texts]

@@ -1,0 +1,28 @@
+"""Diffusion-TracIn: the training replayed at its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dmin.attribution.checkpoints import Checkpoint, summed_products
+
+METHOD = {
+    "inputs": "checkpoints",
+    "summary": "TracIn over the checkpoints of the training, its noise replayed.",
+    "score": "sum over checkpoints c of `w_c <q_c, g_ic>`",
+    "range": "loss units",
+}
+
+
+def scores(checkpoints: Sequence[Checkpoint], settings: Mapping[str, Any]) -> np.ndarray:
+    """Return ``sum_c w_c <q_c, g_i,c>``, float32 ``[queries, train]``, in loss units; larger is a proponent.
+
+    Raises:
+        UserError: see :func:`dmin.attribution.checkpoints.summed_products`.
+
+    Source: Diffusion-TracIn.
+    """
+    return summed_products(checkpoints, normalise=False)

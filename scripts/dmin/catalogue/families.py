@@ -1,0 +1,39 @@
+"""The model families: what each can do. A family is one file of ``dmin.models.families``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .entries import read_entries
+
+FOLDER = "models/families"
+
+
+@dataclass(frozen=True)
+class FamilyEntry:
+    """What the workflow must know of a family before anything runs.
+
+    Attributes:
+        name: its name in the config; the name of its file.
+        kind: the class of its file that loads it.
+        summary: one line for tables of families.
+        conditional: it takes prompts.
+        adapter: it takes a LoRA adapter; otherwise it is fine-tuned in full.
+        objectives: the values of ``gradients.objective`` that it has.
+    """
+
+    name: str
+    kind: str
+    summary: str
+    conditional: bool = True
+    adapter: bool = True
+    objectives: tuple[str, ...] = ("training",)
+    module: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "module", f"dmin.{FOLDER.replace('/', '.')}.{self.name}")
+
+
+FAMILIES: dict[str, FamilyEntry] = {
+    name: FamilyEntry(name=name, **entry) for name, entry in read_entries(FOLDER, "FAMILY").items()
+}

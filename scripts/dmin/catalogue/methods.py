@@ -1,0 +1,77 @@
+"""The attribution methods: what each reads and needs. A method is one file of ``dmin.attribution.methods``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .entries import read_entries
+
+FOLDER = "attribution/methods"
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """What the workflow must know of a method before anything runs.
+
+    Attributes:
+        name: its name in the config, in files and in tables; the name of its file.
+        inputs: ``gradients`` of one cache, those of several ``checkpoints``, the tables of ``samples``, or ``nothing``
+            but their ids.
+        summary: one line for tables of methods.
+        score: the formula of the score, for tables of methods.
+        range: the range of the scores or their unit.
+        caches: the kinds of gradient cache that it reads, of the training samples and of the queries.
+        columns: what a table of samples must hold beside ``id`` and ``subset``.
+        options: the keys of ``influence.options`` that its scores depend on.
+        learns: it learns from the subsets of queries and samples.
+        kernel: it solves a ridge kernel, from which the scores of any lambda follow.
+        device: it computes on ``compute.device``.
+    """
+
+    name: str
+    inputs: Literal["nothing", "samples", "gradients", "checkpoints"]
+    summary: str
+    score: str
+    range: str
+    caches: tuple[str, str] | None = None
+    columns: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    learns: bool = False
+    kernel: bool = False
+    device: bool = False
+    module: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "module", f"dmin.{FOLDER.replace('/', '.')}.{self.name}")
+        if (self.inputs == "gradients") != (self.caches is not None):
+            raise ValueError(f"Method {self.name} reads {self.inputs}, which does not go with caches {self.caches}.")
+
+
+METHODS: dict[str, MethodEntry] = {
+    name: MethodEntry(name=name, **entry) for name, entry in read_entries(FOLDER, "METHOD").items()
+}
+
+
+def methods_reading(*inputs: str) -> list[str]:
+    """Return the names of the methods whose inputs are one of these."""
+    return [name for name, entry in METHODS.items() if entry.inputs in inputs]
+
+
+GRADIENT_METHODS = methods_reading("gradients")
+CHECKPOINT_METHODS = methods_reading("checkpoints")
+SAMPLE_METHODS = methods_reading("nothing", "samples")
+KERNEL_METHODS = [name for name, entry in METHODS.items() if entry.kernel]
+
+# A sketch for each tensor, which does not fold.
+BLOCKS_CACHE = "loss_blocks"
+CHECKPOINT_CACHE = "checkpoint-"
+CACHES = sorted({kind for entry in METHODS.values() for kind in entry.caches or ()})
+
+
+def read_cache(method: str, split: str) -> str:
+    """Return the kind of cache that a method on gradients reads of a split, ``train`` or ``queries``."""
+    caches = METHODS[method].caches
+    if caches is None:
+        raise ValueError(f"Method {method} reads no cache of its own.")
+    return caches[0 if split == "train" else 1]

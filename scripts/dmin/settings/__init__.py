@@ -1,0 +1,1 @@
+"""Settings: their types, and the schema that checks them and fills in defaults."""

@@ -1,0 +1,91 @@
+"""Settings of data sets, bases and models, as the schema has them once defaults are filled in."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+
+class NoisedCopies(TypedDict):
+    """Noised copies, appended as rows of their own before the split."""
+
+    fraction: float
+    std: float
+
+
+class Source(TypedDict):
+    """Where images come from."""
+
+    name: str
+    path: str
+    revision: str | None
+    split: str
+    image_column: str
+    caption_column: str | None
+    label_column: str | None
+    labels: list[str] | None
+    origin_column: str | None
+    rows: int
+    on_unreadable: Literal["error", "skip"]
+
+
+class Dataset(TypedDict):
+    """A data set, assembled from one or more sources."""
+
+    size: int
+    seed: int
+    train_fraction: float
+    noise: NoisedCopies
+    classes: list[str] | None
+    sources: list[Source]
+
+
+class Base(TypedDict):
+    """A pretrained pipeline that models are fine-tuned from."""
+
+    family: str
+    path: str
+    revision: str | None
+
+
+class OwnWeights(TypedDict):
+    """A model of your own that is asked about in place of training one here."""
+
+    path: str
+    revision: str | None
+    alpha: int | None
+
+
+class Lora(TypedDict):
+    """The low-rank adapter that is trained; its scale is alpha / rank."""
+
+    rank: int
+    alpha: int
+    targets: list[str]
+
+
+class Train(TypedDict):
+    """Training settings."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    prompt_dropout: float
+    accumulation: int
+    checkpointing: bool
+    precision: Literal["float32", "bfloat16"]
+    ema: float | None
+    seed: int
+    checkpoints: list[int]
+
+
+class Model(TypedDict):
+    """A base fine-tuned on a data set."""
+
+    dataset: str
+    base: str
+    finetune: Literal["adapter", "full"]
+    weights: OwnWeights | None
+    lora: Lora
+    train: Train
