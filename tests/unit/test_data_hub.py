@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,13 @@ import datasets
 import pandas as pd
 import pytest
 from datasets.exceptions import DatasetNotFoundError
+from hub_refusals import http, http_error
 from huggingface_hub import errors as hub_errors
 from PIL import Image
 
 from dmin.data import hub
 from dmin.data.source import fetch_source
 from dmin.runtime.errors import UserError
-
-# The client's own HTTP module, whichever release it uses.
-http = sys.modules[hub_errors.HfHubHTTPError.__bases__[0].__module__.split(".")[0]]
 
 CONFIG: dict[str, Any] = {
     "path": "owner/irrigated-images",
@@ -33,11 +30,6 @@ CONFIG: dict[str, Any] = {
     "rows": None,
     "on_unreadable": "error",
 }
-
-
-def _http_error(kind: type[hub_errors.HfHubHTTPError], status: int) -> hub_errors.HfHubHTTPError:
-    request = http.Request("GET", "https://hub.invalid/x")
-    return kind("refused", response=http.Response(status, request=request))
 
 
 def _dataset(count: int = 2) -> datasets.Dataset:
@@ -79,7 +71,7 @@ def test_hub_data_set_is_pinned_and_read(fail: Callable[..., list[Any]], tmp_pat
 
 
 def test_lost_connections_are_tried_again(fail: Callable[..., list[Any]], tmp_path: Path) -> None:
-    calls = fail(ConnectionError("reset"), _http_error(hub_errors.HfHubHTTPError, 503))
+    calls = fail(ConnectionError("reset"), http_error(hub_errors.HfHubHTTPError, 503))
     fetch_source("flowers", CONFIG, tmp_path / "out.parquet")
     assert len(calls) == 3
     calls = fail(*[http.ConnectError("no route")] * 3)
@@ -96,17 +88,17 @@ def test_lost_connections_are_tried_again(fail: Callable[..., list[Any]], tmp_pa
             "the hub cannot be reached for 'owner/irrigated-images' and no copy",
         ),
         (ConnectionError("Couldn't reach 'x' on the Hub (OfflineModeIsEnabled)"), "the hub cannot be reached"),
-        (_http_error(hub_errors.GatedRepoError, 403), "is gated; accept its conditions on its hub page, then log in"),
+        (http_error(hub_errors.GatedRepoError, 403), "is gated; accept its conditions on its hub page, then log in"),
         (DatasetNotFoundError("Dataset 'x' is a gated dataset on the Hub."), "is gated; accept its conditions"),
         (
-            _http_error(hub_errors.RevisionNotFoundError, 404),
+            http_error(hub_errors.RevisionNotFoundError, 404),
             "revision 'v1' of the data set 'owner/irrigated-images' does",
         ),
         (
             DatasetNotFoundError("Revision 'v1' doesn't exist for dataset 'x' on the Hub."),
             "revision 'v1' of the data set",
         ),
-        (_http_error(hub_errors.RepositoryNotFoundError, 401), "is neither a file or folder here nor a data set"),
+        (http_error(hub_errors.RepositoryNotFoundError, 401), "is neither a file or folder here nor a data set"),
         (DatasetNotFoundError("Dataset 'owner/irrigated-images' doesn't exist"), "is neither a file or folder here"),
         (
             ValueError("Unknown split \"train\". Should be one of ['test']."),

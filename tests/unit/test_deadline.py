@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_models_fit import CONFIG, _Problem, _same
+from regression import CONFIG, Problem, same
 from tiny_pipeline import gradient_config, make_shard
 
 from dmin.gradients.cache import GradientPass, fill
@@ -106,7 +106,7 @@ class _After:
         return "its time limit of 1 minutes is near" if self.left < 0 else None
 
 
-def _run(problem: _Problem, request: Any) -> list[dict[str, float]]:
+def _run(problem: Problem, request: Any) -> list[dict[str, float]]:
     tensors = {"weight": problem.weight, "bias": problem.bias, "average": problem.average}
 
     def blend(step: int) -> None:
@@ -121,20 +121,20 @@ def _run(problem: _Problem, request: Any) -> list[dict[str, float]]:
 )
 @pytest.mark.parametrize("steps", [1, 3, 7])
 def test_training_ends_before_the_limit_and_loses_no_step(tmp_path: Path, steps: int) -> None:
-    whole = _Problem("a", tmp_path / "whole")
+    whole = Problem("a", tmp_path / "whole")
     rows = whole.run()
     with pytest.raises(UserError, match=rf"^Training the toy ends after step {steps} of 11, saved, because its time"):
-        _run(_Problem("a", tmp_path / "cut"), _After(steps))
-    resumed = _Problem("a", tmp_path / "cut")
-    assert resumed.run() == rows and _same(resumed, whole)
+        _run(Problem("a", tmp_path / "cut"), _After(steps))
+    resumed = Problem("a", tmp_path / "cut")
+    assert resumed.run() == rows and same(resumed, whole)
     assert resumed.asked == list(range(steps, 11))
 
 
 @pytest.mark.fault("SIGTERM, training", "ends after its step, saved, and continues to the same bits")
 def test_sigterm_ends_training_after_its_step(tmp_path: Path) -> None:
-    whole = _Problem("a", tmp_path / "whole")
+    whole = Problem("a", tmp_path / "whole")
     rows = whole.run()
-    cut = _Problem("a", tmp_path / "cut")
+    cut = Problem("a", tmp_path / "cut")
     losses: Callable[[int], torch.Tensor] = cut.loss_at
 
     def signalled(step: int) -> torch.Tensor:
@@ -145,17 +145,17 @@ def test_sigterm_ends_training_after_its_step(tmp_path: Path) -> None:
     cut.loss_at = signalled  # type: ignore[method-assign]
     with StopRequest() as request, pytest.raises(UserError, match="after step 5 of 11, saved, because SIGTERM came"):
         _run(cut, request)
-    resumed = _Problem("a", tmp_path / "cut")
-    assert resumed.run() == rows and _same(resumed, whole)
+    resumed = Problem("a", tmp_path / "cut")
+    assert resumed.run() == rows and same(resumed, whole)
 
 
 @pytest.mark.fault("SIGKILL at random moments of training", "continues to the same bits, however often")
 def test_sigkill_at_random_moments_of_training(tmp_path: Path) -> None:
-    whole = _Problem("a", tmp_path / "whole")
+    whole = Problem("a", tmp_path / "whole")
     rows = whole.run()
 
     def work() -> None:
-        problem = _Problem("a", tmp_path / "cut")
+        problem = Problem("a", tmp_path / "cut")
         losses: Callable[[int], torch.Tensor] = problem.loss_at
 
         def slow(step: int) -> torch.Tensor:
@@ -176,8 +176,8 @@ def test_sigkill_at_random_moments_of_training(tmp_path: Path) -> None:
     assert killed
     # On a machine so slow that nothing was saved, attempts would be refused, which is another test's matter.
     (tmp_path / "cut" / "a" / "attempts.json").unlink(missing_ok=True)
-    resumed = _Problem("a", tmp_path / "cut")
-    assert resumed.run() == rows and _same(resumed, whole)
+    resumed = Problem("a", tmp_path / "cut")
+    assert resumed.run() == rows and same(resumed, whole)
 
 
 @pytest.mark.fault(
@@ -186,10 +186,10 @@ def test_sigkill_at_random_moments_of_training(tmp_path: Path) -> None:
 def test_training_without_progress_is_refused(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(UserError, match="ends after step 0 of 11"):
-            _run(_Problem("a", tmp_path), _After(0))
+            _run(Problem("a", tmp_path), _After(0))
     with pytest.raises(UserError, match=r"^Training the toy made no progress: the last 2 attempts both began after 0"):
-        _run(_Problem("a", tmp_path), _After(0))
-    assert len(_Problem("a", tmp_path).run()) == 6
+        _run(Problem("a", tmp_path), _After(0))
+    assert len(Problem("a", tmp_path).run()) == 6
 
 
 def test_attempts_that_get_on_are_not_counted(tmp_path: Path) -> None:
@@ -282,17 +282,17 @@ def test_file_system_without_locks_is_told(
 @pytest.mark.fault("saved training state truncated or flipped", "left out with a warning; training starts afresh")
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
 def test_damaged_state_starts_afresh(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
-    whole = _Problem("a", tmp_path / "whole")
+    whole = Problem("a", tmp_path / "whole")
     rows = whole.run()
     with pytest.raises(UserError):
-        _run(_Problem("a", tmp_path / "cut"), _After(5))
+        _run(Problem("a", tmp_path / "cut"), _After(5))
     path = tmp_path / "cut" / "a" / "state.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes({"cut": bytes(data[:-9]), "flip": bytes(data), "empty": b""}[damage])
-    resumed = _Problem("a", tmp_path / "cut")
+    resumed = Problem("a", tmp_path / "cut")
     with caplog.at_level(logging.WARNING, logger="dmin"):
-        assert resumed.run() == rows and _same(resumed, whole)
+        assert resumed.run() == rows and same(resumed, whole)
     assert resumed.asked == list(range(11)) and "starting afresh: the saved state" in caplog.text
 
 

@@ -16,13 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_method_lissa import run_cache
-from test_models_base import _config as base_config
-from test_models_training import MODEL as ADAPTER
-from test_models_training import _train as train
-from test_retraining import BANK
-from test_retraining import job as retraining_job  # noqa: F401 (a fixture)
-from tiny_pipeline import gradient_config, make_shard, random_samples
+from tiny_base import base_config
+from tiny_pipeline import cache_lissa_shard, gradient_config, make_shard, random_samples
+from tiny_training import ADAPTER, BANK, retraining_job, train_adapter
 
 from dmin.data.samples import write_samples
 from dmin.gradients import gauss_newton
@@ -59,7 +55,7 @@ def works(
         random_samples(3, seed=9, prefix="q").save(queries)
         # The largest eigenvalues take most of the time, and before anything is saved; a rough one will do here.
         monkeypatch.setattr(gauss_newton, "POWER_STEPS", 3)
-        return lambda folder: run_cache(folder, base, adapter, samples, queries, 2) and None
+        return lambda folder: cache_lissa_shard(folder, base, adapter, samples, queries, 2) and None
 
     def trajectory() -> Work:
         rows = {"id": ["flags/1", "flags/2"], "subset": ["flags"] * 2, "prompt": ["a red flag", "a blue brick"]}
@@ -70,11 +66,11 @@ def works(
         return lambda folder: record_trajectory(queries, adapter, base, sampling, folder / "t.safetensors", "cpu", 1)
 
     def retraining() -> Work:
-        given = request.getfixturevalue("retraining_job")
+        given = retraining_job(tmp_path)
         return lambda folder: retrain_subsets(**{**given, "out": folder / "models"})
 
     def losses() -> Work:
-        given = request.getfixturevalue("retraining_job")
+        given = retraining_job(tmp_path)
         retrain_subsets(**given)
         rest = (given["samples"], given["base"], "full", BANK, {"timesteps": 4, "seed": 9}, (0, 4))
         return lambda folder: measure_losses(given["out"], *rest, folder / "losses.parquet", "cpu", 4)
@@ -85,7 +81,7 @@ def works(
 
     return {
         "train_base": whole_base,
-        "train_model": lambda: lambda folder: train(base, samples, folder) and None,
+        "train_model": lambda: lambda folder: train_adapter(base, samples, folder) and None,
         "train_full": lambda: train_full,
         "cache_gradients": lambda: lambda folder: make_shard(folder, base, adapter, samples, batch=1) and None,
         "cache_lissa": lissa,

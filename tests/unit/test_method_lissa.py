@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_pipeline import CPU, TIMESTEPS, gradient_config, make_shard, random_samples
+from tiny_pipeline import CPU, LISSA, TIMESTEPS, cache_lissa_shard, gradient_config, make_shard, random_samples
 
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS
@@ -22,8 +22,6 @@ from dmin.models.families.family import Family
 from dmin.models.load import load_family
 from dmin.runtime.errors import UserError
 from dmin.runtime.progress import Progress
-
-LISSA = {"products": 6, "batch": 2, "damping": 0.5, "seed": 1}
 
 
 @pytest.fixture
@@ -96,15 +94,6 @@ def test_divergence_names_the_query(family: Family) -> None:
         solver.compute(random_samples(2, seed=9, prefix="q"))
 
 
-def run_cache(folder: Path, base: Mapping[str, Any], adapter: Path, train: Path, queries: Path, batch: int) -> Path:
-    shard = folder / "00000000-00000003.safetensors"
-    config = gradient_config(keep_raw=False)
-    cache_lissa(
-        train, queries, adapter, base, config, LISSA, 0, 3, shard, shard.with_suffix(".metrics.json"), "cpu", batch
-    )
-    return shard
-
-
 def test_killed_job_goes_on_to_the_same_bytes_and_scores(
     tiny_base: Mapping[str, Any],
     tiny_adapter: Path,
@@ -114,7 +103,7 @@ def test_killed_job_goes_on_to_the_same_bytes_and_scores(
 ) -> None:
     queries = tmp_path / "queries.safetensors"
     random_samples(3, seed=9, prefix="q").save(queries)
-    whole = run_cache(tmp_path / "whole", tiny_base, tiny_adapter, tiny_samples, queries, 2)
+    whole = cache_lissa_shard(tmp_path / "whole", tiny_base, tiny_adapter, tiny_samples, queries, 2)
     store = Progress.store
 
     def die(self: Progress, rows: Mapping[str, torch.Tensor]) -> None:
@@ -123,9 +112,9 @@ def test_killed_job_goes_on_to_the_same_bytes_and_scores(
 
     monkeypatch.setattr(Progress, "store", die)
     with pytest.raises(KeyboardInterrupt):
-        run_cache(tmp_path / "killed", tiny_base, tiny_adapter, tiny_samples, queries, 2)
+        cache_lissa_shard(tmp_path / "killed", tiny_base, tiny_adapter, tiny_samples, queries, 2)
     monkeypatch.setattr(Progress, "store", store)
-    resumed = run_cache(tmp_path / "killed", tiny_base, tiny_adapter, tiny_samples, queries, 2)
+    resumed = cache_lissa_shard(tmp_path / "killed", tiny_base, tiny_adapter, tiny_samples, queries, 2)
     assert resumed.read_bytes() == whole.read_bytes()
     train = make_shard(tmp_path / "train", tiny_base, tiny_adapter, tiny_samples)
     sides = []

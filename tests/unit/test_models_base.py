@@ -5,64 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from tiny_base import base_config
 from tiny_pipeline import CPU, PROMPT_LENGTH, SIZE
 
-from dmin.data.images import encode_png
-from dmin.data.samples import write_samples
 from dmin.models.base import denoiser
 from dmin.models.base.autoencoder import augment_pixels
 from dmin.models.base.pipeline import read_sources, train_base
 from dmin.models.base.tokenizer import train_tokenizer
 from dmin.models.load import load_family
-
-TRAINING = {
-    "batch_size": 2,
-    "steps": 3,
-    "learning_rate": 1e-3,
-    "weight_decay": 0.0,
-    "warmup_steps": 1,
-}
-
-
-REFINE = {"steps": 2, "learning_rate": 1e-3, "balance": 0.0}
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    generator = np.random.default_rng(0)
-    sources = []
-    for name, rows in (("flags", 4), ("bricks", 8)):
-        pixels = generator.integers(0, 256, (rows, SIZE, SIZE, 3), dtype=np.uint8)
-        images = [{"bytes": encode_png(Image.fromarray(image)), "path": None} for image in pixels]
-        prompts = [f"{name} number {n}" for n in range(rows)]
-        frame = pd.DataFrame({"image": images, "prompt": prompts, "origin": [f"{name}/{n}" for n in range(rows)]})
-        source, excerpt = folder / f"{name}.parquet", folder / f"{name}-excerpt.parquet"
-        write_samples(frame, source)
-        write_samples(frame[:2], excerpt)
-        sources.append({"name": name, "path": str(source), "excerpt": str(excerpt)})
-    autoencoder = {**TRAINING, "channels": [16, 16], "latent_channels": 4, "kl_weight": 1e-4}
-    network = {
-        **TRAINING,
-        "channels": [16, 32],
-        "text_width": 16,
-        "text_layers": 1,
-        "merges": 10,
-        "prompt_length": PROMPT_LENGTH,
-        "prompt_dropout": 0.2,
-        "ema_decay": 0.9,
-    }
-    return {
-        "sources": sources,
-        "size": SIZE,
-        "seed": 1,
-        "autoencoder": autoencoder,
-        "denoiser": network,
-        "refine": REFINE,
-    }
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -70,7 +22,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def test_excerpts_are_left_out(tmp_path: Path) -> None:
-    images, prompts, sizes = read_sources(_config(tmp_path)["sources"], SIZE)
+    images, prompts, sizes = read_sources(base_config(tmp_path)["sources"], SIZE)
     assert images.shape == (8, 3, SIZE, SIZE) and images.abs().max() <= 1
     assert prompts == [f"flags number {n}" for n in (2, 3)] + [f"bricks number {n}" for n in range(2, 8)]
     assert sizes.tolist() == [2.0] * 2 + [6.0] * 6
@@ -82,7 +34,7 @@ def test_excerpts_are_left_out(tmp_path: Path) -> None:
 def test_interrupted_base_training_gives_the_same_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int
 ) -> None:
-    config = _config(tmp_path)
+    config = base_config(tmp_path)
     train_base(config, tmp_path / "whole", tmp_path / "state-whole", 2)
     assert not (tmp_path / "state-whole").exists()
 

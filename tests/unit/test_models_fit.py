@@ -8,89 +8,41 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor
+from regression import Killed, Problem, same
 
 from dmin.models.training import state as training_state
-from dmin.models.training.fit import cosine_rate, fit
-from dmin.models.training.state import TrainingState
+from dmin.models.training.fit import cosine_rate
 from dmin.runtime.errors import UserError
-from dmin.runtime.seeds import derive_generator
-
-CONFIG = {
-    "steps": 11,
-    "learning_rate": 0.1,
-    "weight_decay": 0.01,
-    "warmup_steps": 3,
-    "log_every": 2,
-    "save_every": 3,
-}
-
-
-class _Killed(BaseException):
-    """What no handler catches, as a kill."""
-
-
-class _Problem:
-    """A noisy regression whose every draw comes from the step, with an average that only the state carries along."""
-
-    def __init__(self, digest: str, folder: Path, die_at: int | None = None) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.weight = torch.randn(5, generator=generator).requires_grad_()
-        self.bias = torch.zeros((), requires_grad=True)
-        self.average = torch.zeros(5)
-        self.state = TrainingState(folder, digest)
-        self.die_at = die_at
-        self.asked: list[int] = []
-
-    def loss_at(self, step: int) -> Tensor:
-        self.asked.append(step)
-        if step == self.die_at:
-            raise _Killed
-        x = torch.randn(8, 5, generator=derive_generator(1, step))
-        return (x @ self.weight + self.bias - x.sum(1) - 2).square().mean()
-
-    def run(self) -> list[dict[str, float]]:
-        def blend(step: int) -> None:
-            self.average.lerp_(self.weight.detach(), 0.2)
-
-        tensors = {"weight": self.weight, "bias": self.bias, "average": self.average}
-        return fit("toy", [self.weight, self.bias], self.loss_at, CONFIG, self.state, tensors, blend)
-
-
-def _same(left: _Problem, right: _Problem) -> bool:
-    pairs = [(left.weight, right.weight), (left.bias, right.bias), (left.average, right.average)]
-    return all(torch.equal(one, other) for one, other in pairs)
 
 
 @pytest.mark.fault("kill at any step of training", "continues from the last saved step to the same bits")
 @pytest.mark.parametrize("die_at", [1, 3, 4, 6, 10])
 def test_resumed_training_equals_uninterrupted_bit_for_bit(tmp_path: Path, die_at: int) -> None:
-    whole = _Problem("a", tmp_path / "whole")
+    whole = Problem("a", tmp_path / "whole")
     rows = whole.run()
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 11]
 
-    with pytest.raises(_Killed):
-        _Problem("a", tmp_path / "cut", die_at).run()
-    resumed = _Problem("a", tmp_path / "cut")
+    with pytest.raises(Killed):
+        Problem("a", tmp_path / "cut", die_at).run()
+    resumed = Problem("a", tmp_path / "cut")
     assert resumed.run() == rows
     assert resumed.asked == list(range(die_at // 3 * 3, 11))
-    assert _same(resumed, whole)
+    assert same(resumed, whole)
 
 
 def test_two_interruptions_in_a_row(tmp_path: Path) -> None:
-    whole = _Problem("a", tmp_path / "whole")
+    whole = Problem("a", tmp_path / "whole")
     rows = whole.run()
     for die_at in (5, 8):
-        with pytest.raises(_Killed):
-            _Problem("a", tmp_path / "cut", die_at).run()
-    resumed = _Problem("a", tmp_path / "cut")
-    assert resumed.run() == rows and _same(resumed, whole)
+        with pytest.raises(Killed):
+            Problem("a", tmp_path / "cut", die_at).run()
+    resumed = Problem("a", tmp_path / "cut")
+    assert resumed.run() == rows and same(resumed, whole)
 
 
 @pytest.mark.fault("kill while the training state is written", "the state before stands; continues to the same bits")
 def test_kill_while_saving_keeps_the_state_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = _Problem("a", tmp_path / "whole")
+    whole = Problem("a", tmp_path / "whole")
     rows = whole.run()
     saved: list[Any] = []
     save_file: Callable[..., None] = training_state.save_file
@@ -100,30 +52,30 @@ def test_kill_while_saving_keeps_the_state_before(tmp_path: Path, monkeypatch: p
         save_file(payload, path, metadata=metadata)
         if len(saved) == 2:
             path.write_bytes(path.read_bytes()[:100])
-            raise _Killed
+            raise Killed
 
     with monkeypatch.context() as patch:
         patch.setattr(training_state, "save_file", die_on_second)
-        with pytest.raises(_Killed):
-            _Problem("a", tmp_path / "cut").run()
-    resumed = _Problem("a", tmp_path / "cut")
-    assert resumed.run() == rows and _same(resumed, whole)
+        with pytest.raises(Killed):
+            Problem("a", tmp_path / "cut").run()
+    resumed = Problem("a", tmp_path / "cut")
+    assert resumed.run() == rows and same(resumed, whole)
     assert resumed.asked[0] == 3
 
 
 def test_changed_digest_starts_afresh(tmp_path: Path) -> None:
-    with pytest.raises(_Killed):
-        _Problem("a", tmp_path, die_at=7).run()
-    changed = _Problem("b", tmp_path)
+    with pytest.raises(Killed):
+        Problem("a", tmp_path, die_at=7).run()
+    changed = Problem("b", tmp_path)
     changed.run()
     assert changed.asked == list(range(11))
 
 
 def test_discard_removes_its_own_state_only(tmp_path: Path) -> None:
     folder = tmp_path / ".resume"
-    problems = [_Problem(digest, folder, die_at=7) for digest in ("a", "b")]
+    problems = [Problem(digest, folder, die_at=7) for digest in ("a", "b")]
     for problem in problems:
-        with pytest.raises(_Killed):
+        with pytest.raises(Killed):
             problem.run()
     problems[0].state.discard()
     assert [path.name for path in folder.iterdir()] == ["b"]
@@ -135,7 +87,7 @@ def test_discard_removes_its_own_state_only(tmp_path: Path) -> None:
 @pytest.mark.fault("a loss that is not a number, in training", "ends and names the step")
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_loss_that_is_not_finite_stops_at_its_step(tmp_path: Path, bad: float) -> None:
-    problem = _Problem("a", tmp_path)
+    problem = Problem("a", tmp_path)
     losses = problem.loss_at
     problem.loss_at = lambda step: losses(step) * (bad if step == 4 else 1.0)  # type: ignore[method-assign]
     with pytest.raises(UserError, match=f"Training the toy: the loss is {bad} at step 5; lower learning_rate"):
@@ -143,7 +95,7 @@ def test_loss_that_is_not_finite_stops_at_its_step(tmp_path: Path, bad: float) -
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    rows = _Problem("a", tmp_path).run()
+    rows = Problem("a", tmp_path).run()
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
 
 

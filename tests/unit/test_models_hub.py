@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from hub_refusals import http_error
 from huggingface_hub import errors as hub_errors
 from safetensors.torch import load_file, save_file
-from test_data_hub import _http_error
 from tiny_pipeline import CPU, LORA
 
 from dmin.models import own_weights
@@ -21,11 +21,11 @@ from dmin.runtime.errors import UserError
 
 FAULTS = [
     (
-        _http_error(hub_errors.GatedRepoError, 403),
+        http_error(hub_errors.GatedRepoError, 403),
         "'owner/x' is gated; accept its licence on its hub page, then log in",
     ),
-    (_http_error(hub_errors.RevisionNotFoundError, 404), "'owner/x' has no revision 'v9'; set revision to a commit"),
-    (_http_error(hub_errors.RepositoryNotFoundError, 404), "'owner/x' is neither a folder here nor a model on the hub"),
+    (http_error(hub_errors.RevisionNotFoundError, 404), "'owner/x' has no revision 'v9'; set revision to a commit"),
+    (http_error(hub_errors.RepositoryNotFoundError, 404), "'owner/x' is neither a folder here nor a model on the hub"),
     (hub_errors.LocalEntryNotFoundError("offline"), "the hub cannot be reached and no copy of revision 'v9' is cached"),
 ]
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
-from test_models_training import MODEL
+from tiny_training import ADAPTER
 
 from dmin.models.training.launch import launch_training
 from dmin.runtime.errors import UserError
@@ -47,7 +47,7 @@ def arguments_for(base: Mapping[str, Any], samples: Path, folder: Path, **train:
     return {
         "samples": str(samples),
         "base": dict(base),
-        "model": {**MODEL, "train": {**MODEL["train"], **train}},  # type: ignore[dict-item]
+        "model": {**ADAPTER, "train": {**ADAPTER["train"], **train}},  # type: ignore[dict-item]
         "device": "cpu",
         "save_every": 2,
         **{name: str(folder / file) for name, file in files.items()},

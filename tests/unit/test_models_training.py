@@ -12,34 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_pipeline import CPU, LORA, random_samples
+from tiny_training import ADAPTER, train_adapter
 
 from dmin.models.encoded import EncodedSamples
 from dmin.models.families.stable_diffusion import StableDiffusion
 from dmin.models.load import load_family
 from dmin.models.training import train_model as training
 from dmin.models.training.batch import batch_indices, logged_noise
-from dmin.models.training.train_model import train_model
 from dmin.runtime.digests import file_digest
 from dmin.runtime.errors import UserError
-
-MODEL = {
-    "finetune": "adapter",
-    "lora": LORA,
-    "train": {
-        "seed": 1,
-        "steps": 7,
-        "batch_size": 4,
-        "learning_rate": 0.01,
-        "weight_decay": 0.0,
-        "warmup_steps": 2,
-        "prompt_dropout": 0.3,
-        "checkpoints": [3, 5],
-        "accumulation": 1,
-        "checkpointing": False,
-        "precision": "float32",
-        "ema": None,
-    },
-}
 
 
 @pytest.fixture(autouse=True)
@@ -47,28 +28,9 @@ def _log_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "LOG_EVERY", 3)
 
 
-def _train(
-    base: Mapping[str, Any], samples: Path, folder: Path, model: Mapping[str, Any] = MODEL
-) -> tuple[bytes, bytes]:
-    adapter, curve = folder / "pytorch_lora_weights.safetensors", folder / "training.csv"
-    train_model(
-        samples,
-        base,
-        model,
-        adapter,
-        folder / "model.json",
-        curve,
-        "cpu",
-        2,
-        folder / "checkpoints",
-        folder / "training_log.parquet",
-    )
-    return adapter.read_bytes(), curve.read_bytes()
-
-
 def test_files_are_written_and_nothing_else(tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    _train(tiny_base, tiny_samples, folder)
+    train_adapter(tiny_base, tiny_samples, folder)
     adapter = folder / "pytorch_lora_weights.safetensors"
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoints",
@@ -83,7 +45,7 @@ def test_files_are_written_and_nothing_else(tiny_base: Mapping[str, Any], tiny_s
     facts = json.loads((folder / "model.json").read_text())
     assert facts["weights"] == file_digest(adapter) and facts["samples"] == file_digest(tiny_samples)
     assert facts["parameters"] == sum(value.numel() for value in load_file(adapter).values()) == 7680
-    assert facts["lora"] == MODEL["lora"] and facts["train"] == MODEL["train"]
+    assert facts["lora"] == ADAPTER["lora"] and facts["train"] == ADAPTER["train"]
 
     family = load_family(tiny_base, CPU, ["denoiser"])
     family.load_adapter(folder)
@@ -95,7 +57,7 @@ def test_files_are_written_and_nothing_else(tiny_base: Mapping[str, Any], tiny_s
 def test_interrupted_training_resumes_bit_for_bit(
     tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = _train(tiny_base, tiny_samples, tmp_path / "whole")
+    whole = train_adapter(tiny_base, tiny_samples, tmp_path / "whole")
     objective, calls = StableDiffusion.objective, 0
 
     def die_on_sixth(self: StableDiffusion, *inputs: Any) -> torch.Tensor:
@@ -107,9 +69,9 @@ def test_interrupted_training_resumes_bit_for_bit(
 
     monkeypatch.setattr(StableDiffusion, "objective", die_on_sixth)
     with pytest.raises(KeyboardInterrupt):
-        _train(tiny_base, tiny_samples, tmp_path / "cut")
+        train_adapter(tiny_base, tiny_samples, tmp_path / "cut")
     assert not (tmp_path / "cut" / "pytorch_lora_weights.safetensors").exists()
-    assert _train(tiny_base, tiny_samples, tmp_path / "cut") == whole
+    assert train_adapter(tiny_base, tiny_samples, tmp_path / "cut") == whole
     for name in (
         "checkpoints/3/pytorch_lora_weights.safetensors",
         "checkpoints/5/pytorch_lora_weights.safetensors",
@@ -124,8 +86,8 @@ def test_interrupted_training_resumes_bit_for_bit(
 def test_changed_settings_do_not_resume(
     tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed = {**MODEL, "train": {**MODEL["train"], "learning_rate": 0.02}}
-    whole = _train(tiny_base, tiny_samples, tmp_path / "whole", changed)
+    changed = {**ADAPTER, "train": {**ADAPTER["train"], "learning_rate": 0.02}}
+    whole = train_adapter(tiny_base, tiny_samples, tmp_path / "whole", changed)
 
     def die(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -133,8 +95,8 @@ def test_changed_settings_do_not_resume(
     with monkeypatch.context() as patch:
         patch.setattr(StableDiffusion, "save_adapter", die)
         with pytest.raises(KeyboardInterrupt):
-            _train(tiny_base, tiny_samples, tmp_path / "cut")
-    assert _train(tiny_base, tiny_samples, tmp_path / "cut", changed) == whole
+            train_adapter(tiny_base, tiny_samples, tmp_path / "cut")
+    assert train_adapter(tiny_base, tiny_samples, tmp_path / "cut", changed) == whole
 
 
 def test_dropped_prompts_become_the_empty_one(
@@ -151,15 +113,15 @@ def test_dropped_prompts_become_the_empty_one(
     empty = random_samples(5).unconditional["prompt_embeds"]
     for share, expected in ((0.0, False), (1.0, True)):
         seen.clear()
-        model = {**MODEL, "train": {**MODEL["train"], "steps": 1, "checkpoints": [], "prompt_dropout": share}}
-        _train(tiny_base, tiny_samples, tmp_path / str(share), model)
+        model = {**ADAPTER, "train": {**ADAPTER["train"], "steps": 1, "checkpoints": [], "prompt_dropout": share}}
+        train_adapter(tiny_base, tiny_samples, tmp_path / str(share), model)
         assert [torch.equal(row, empty[0]) for row in seen[0]] == [expected] * 4
 
 
 def test_unknown_target_stops_before_training(tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path) -> None:
-    model = {**MODEL, "lora": {**LORA, "targets": ["to_x"]}}
+    model = {**ADAPTER, "lora": {**LORA, "targets": ["to_x"]}}
     with pytest.raises(UserError, match=r"lora\.targets names 'to_x'"):
-        _train(tiny_base, tiny_samples, tmp_path / "model", model)
+        train_adapter(tiny_base, tiny_samples, tmp_path / "model", model)
     assert list((tmp_path / "model").iterdir()) == []
 
 
@@ -193,7 +155,7 @@ def test_log_names_what_every_step_saw(
         return objective(self, *inputs)
 
     monkeypatch.setattr(StableDiffusion, "objective", watch)
-    _train(tiny_base, tiny_samples, tmp_path)
+    train_adapter(tiny_base, tiny_samples, tmp_path)
     samples, entries = EncodedSamples.load(tiny_samples), pd.read_parquet(tmp_path / "training_log.parquet")
     assert len(entries) == 7 * 4 and set(entries["dropped"]) == {True, False}
     for entry in entries.to_dict("records"):

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from tiny_families import SIZE, build_ddpm
+from tiny_training import BANK, FULL, retraining_job
 
 import dmin.retraining.retrain as module
 from dmin.models.encoded import EncodedSamples
@@ -20,33 +20,11 @@ from dmin.runtime.deadline import StopRequest
 from dmin.runtime.digests import weights_digest
 from dmin.runtime.errors import UserError
 
-BANK = {"seeds": 2, "seed": 5, "exclude": []}
-TRAIN = {
-    "steps": 8, "batch_size": 4, "learning_rate": 1e-2, "weight_decay": 0.0, "warmup_steps": 0, "prompt_dropout": 0.0,
-    "accumulation": 1, "checkpointing": False, "precision": "float32", "ema": None, "seed": 1, "checkpoints": [4],
-}  # fmt: skip
-MODEL: dict[str, Any] = {"finetune": "full", "train": TRAIN}
-
 
 @pytest.fixture
 def job(tmp_path: Path) -> dict[str, Any]:
-    """Eight samples, two sets of four, and a tiny base; the arguments of a job that trains both sets twice."""
-    base = build_ddpm(tmp_path / "base", channels=1)
-    latents = torch.randn((8, 1, SIZE, SIZE), generator=torch.Generator().manual_seed(0))
-    EncodedSamples([f"s{row}" for row in range(8)], latents, {}, {}).save(tmp_path / "train.safetensors")
-    sets = [(0, f"s{row}") for row in range(4)] + [(1, f"s{row}") for row in range(4, 8)]
-    pd.DataFrame(sets, columns=["set", "id"]).to_parquet(tmp_path / "sets.parquet")
-    return {
-        "samples": tmp_path / "train.safetensors",
-        "sets": tmp_path / "sets.parquet",
-        "base": base,
-        "model": MODEL,
-        "bank": BANK,
-        "span": (0, 4),
-        "out": tmp_path / "bank" / "models",
-        "device": "cpu",
-        "save_every": 2,
-    }
+    """Return the arguments of a job that trains both sets twice."""
+    return retraining_job(tmp_path)
 
 
 def weights(out: Path) -> dict[str, str]:
@@ -124,9 +102,7 @@ def test_sets_of_a_range_are_those_of_the_whole_bank(tmp_path: Path) -> None:
 
 
 def test_sets_share_their_start_and_repeats_do_not() -> None:
-    first, again, other = (
-        member_settings(MODEL, share, 5, repeat) for share, repeat in ((0.5, 0), (0.25, 0), (0.5, 1))
-    )
+    first, again, other = (member_settings(FULL, share, 5, repeat) for share, repeat in ((0.5, 0), (0.25, 0), (0.5, 1)))
     assert first["train"]["seed"] == again["train"]["seed"] != other["train"]["seed"]
     assert [settings["train"]["steps"] for settings in (first, again, other)] == [4, 2, 4]
 

@@ -44,6 +44,15 @@ def finished(
     return Checkout(tmp_path_factory.mktemp("finished"), made)
 
 
+@pytest.fixture
+def micro_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder where the files that the micro config names exist; their content does not matter."""
+    monkeypatch.chdir(tmp_path)
+    for path in ("data/red.parquet", "data/green.parquet", "data/blue/000.png"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+
+
 @pytest.fixture(scope="session")
 def results(finished: Checkout) -> Path:
     """Return the results of the micro run."""

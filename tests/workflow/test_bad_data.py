@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from checkout import Checkout
-from pipeline import caption, picture
+from micro_data import caption, picture
 
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from checkout import PROJECT, Checkout, micro_config
-from test_config import load
+from rules_code import load
 
 BANK: dict[str, Any] = {"model": "micro", "subsets": 8, "fraction": 0.5, "seeds": 2, "per_job": 8}
 TABLE = "results/runs/micro/tables/lds.csv"

@@ -4,42 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from checkout import PROJECT, Change, Checkout, micro_config
+from rules_code import load
 
-MODULES = [
-    compile((PROJECT / "rules" / f"{name}.smk").read_text(), name, "exec")
-    for name in ("common", "methods", "results", "removed", "planned", "run_validation", "validation")
-]
-
-
-def load(config: dict[str, Any]) -> dict[str, Any]:
-    """Run the workflow's config code, which is Python without rules, on a config; return its names."""
-    names: dict[str, Any] = {
-        "config": config,
-        "workflow": SimpleNamespace(
-            current_basedir=PROJECT / "rules",
-            pathvars=SimpleNamespace(apply=lambda path: path.replace("<results>", "results")),
-        ),
-        "WorkflowError": RuntimeError,
-    }
-    for module in MODULES:
-        exec(module, names)
-    return names
-
-
-@pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the files that the micro config names exist; their content does not matter here."""
-    monkeypatch.chdir(tmp_path)
-    for path in ("data/red.parquet", "data/green.parquet", "data/blue/000.png"):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).touch()
+pytestmark = pytest.mark.usefixtures("micro_files")
 
 
 def put(path: str, value: Any) -> Change:

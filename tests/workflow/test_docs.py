@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from checkout import PROJECT
-from test_config import load
+from rules_code import load
 
 from dmin.runtime.errors import UserError
 from dmin.settings.reference import BEGIN, END, render_reference, update_reference

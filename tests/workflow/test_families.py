@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
 from checkout import Checkout, micro_config
-
-sys.path.append(str(Path(__file__).parents[1] / "unit"))
-
 from tiny_families import build_ddpm, build_sd3
 
 DETECTION = "results/runs/micro/tables/detection_rate.csv"

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 from checkout import PROJECT, micro_config
-from test_config import load
-from test_config import project as project  # the files that the micro config names
+from rules_code import load
+
+pytestmark = pytest.mark.usefixtures("micro_files")
 
 
 def own(queries: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:

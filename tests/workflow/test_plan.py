@@ -16,7 +16,7 @@ import pytest
 import yaml
 from checkout import PROJECT, Checkout, micro_config
 from PIL import Image
-from test_config import load
+from rules_code import load
 
 from dmin.data.assembly import split_counts
 from dmin.data.source import fetch_source

@@ -11,7 +11,7 @@ def test_page_is_in_step_with_the_tests(tmp_path: Path) -> None:
     page = tmp_path / "reliability.md"
     page.write_text(PAGE.read_text())
     update_page(page)
-    assert page.read_text() == PAGE.read_text(), "run python tests/workflow/fault_table.py"
+    assert page.read_text() == PAGE.read_text(), "run python tests/helpers/fault_table.py"
 
 
 def test_every_fault_is_named_once() -> None:

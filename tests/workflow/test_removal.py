@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 from checkout import PROJECT, Checkout, micro_config
-from test_config import load
+from rules_code import load
 
 REMOVAL: dict[str, Any] = {"methods": ["dmin"], "queries": 2, "k": 4, "draws": 1, "seeds": 2, "per_job": 4}
 RUN = "results/runs/micro"
@@ -87,13 +87,9 @@ def test_mistake_in_a_removal_is_told(changes: dict[str, Any], sentence: str, pr
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def project(tmp_path: Path, micro_files: None) -> None:
     """Make the files that the configs name exist."""
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "resources").symlink_to(PROJECT / "resources")
-    for path in ("data/red.parquet", "data/green.parquet", "data/blue/000.png"):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).touch()
 
 
 def test_images_without_noise_cannot_be_generated_again(project: None) -> None:

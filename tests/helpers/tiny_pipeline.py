@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from dmin.gradients.cache import cache_gradients
+from dmin.gradients.lissa_cache import cache_lissa
 from dmin.gradients.shard import Shard
 from dmin.models.base.autoencoder import build_autoencoder
 from dmin.models.base.denoiser import build_text_encoder, build_unet
@@ -24,6 +25,7 @@ PROMPT_LENGTH = 8
 LORA = {"rank": 4, "alpha": 8, "targets": ["to_q", "to_k", "to_v", "to_out.0"]}
 CPU = torch.device("cpu")
 TIMESTEPS = [900, 500, 100]
+LISSA = {"products": 6, "batch": 2, "damping": 0.5, "seed": 1}
 
 
 def build_base(folder: Path) -> dict[str, Any]:
@@ -112,3 +114,15 @@ def make_shard(
     feature = {"quantity": quantity, "draws": draws}
     cache_gradients(samples, adapter, base, settings, "loss", feature, start, stop, path, metrics, "cpu", batch)
     return Shard(path)
+
+
+def cache_lissa_shard(
+    folder: Path, base: Mapping[str, Any], adapter: Path, train: Path, queries: Path, batch: int
+) -> Path:
+    """Cache LiSSA's answers for three queries in a folder, and return the shard."""
+    shard = folder / "00000000-00000003.safetensors"
+    config = gradient_config(keep_raw=False)
+    cache_lissa(
+        train, queries, adapter, base, config, LISSA, 0, 3, shard, shard.with_suffix(".metrics.json"), "cpu", batch
+    )
+    return shard

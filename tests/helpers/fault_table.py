@@ -1,6 +1,6 @@
 """The table of faults in docs/reliability.md, from the marks of the tests.
 
-``python tests/workflow/fault_table.py`` writes it again.
+``python tests/helpers/fault_table.py`` writes it again.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pipeline import write_base, write_folder, write_table
+from micro_data import write_base, write_folder, write_table
 
 PROJECT = Path(__file__).parents[2]
 MICRO = Path(__file__).with_name("micro.yaml")
