@@ -1,3 +1,8 @@
+from functools import partial
+from pathlib import Path
+from runpy import run_path
+
+from snakemake.logging import logger
 from snakemake.utils import min_version
 
 min_version("9.19")
@@ -12,14 +17,23 @@ if "datasets" not in config:
 report: "report/workflow.rst"
 
 
-include: "rules/common.smk"
-include: "rules/methods.smk"
-include: "rules/results.smk"
-include: "rules/removed.smk"
-include: "rules/planned.smk"
-include: "rules/verified.smk"
-include: "rules/run_validation.smk"
-include: "rules/validation.smk"
+if not hasattr(workflow.current_basedir, "__fspath__"):
+    raise SystemExit(
+        "Error: as a module this workflow must be a checkout on disk, for its scripts import the library beside them; "
+        "clone it and set the module's snakefile to the path of its Snakefile."
+    )
+ROOT = Path(workflow.current_basedir)
+
+# The library beside this file, also where another checkout or an installed one is loaded too.
+dmin = run_path(str(ROOT / "scripts" / "dmin" / "workflow" / "checkout.py"))["load_library"](ROOT)
+tables = dmin.open_tables(config, ROOT)
+datasets, bases, models, banks, runs = tables.datasets, tables.bases, tables.models, tables.banks, tables.runs
+base_trainings, classifier_trainings = tables.base_trainings, tables.classifier_trainings
+compute = tables.compute
+code = dmin.JobCode(tables)
+figure = partial(dmin.figure_files, report)
+if workflow.is_main_process and (notice := dmin.older_code(Path())):
+    logger.warning(notice)
 
 
 pathvars:
@@ -32,17 +46,17 @@ resource_scopes:
 
 
 wildcard_constraints:
-    dataset=name_pattern("datasets"),
-    base=name_pattern("bases"),
-    model=name_pattern("models"),
-    run=name_pattern("runs"),
-    bank=name_pattern("banks"),
-    feature="|".join([*FEATURES, CHECKPOINT_FEATURE]),
+    dataset=dmin.one_of(datasets),
+    base=dmin.one_of(bases),
+    model=dmin.one_of(models),
+    run=dmin.one_of(runs),
+    bank=dmin.one_of(banks),
+    cache=dmin.cache_pattern(),
     split="train|queries",
     range=r"\d{8}-\d{8}",
-    study="|".join(CONTROLS),
-    removal="|".join([*CONTROLS["thickness"], *GRADIENT_METHODS, *CHECKPOINT_METHODS, *SAMPLE_METHODS]),
-    method="|".join(GRADIENT_METHODS + CHECKPOINT_METHODS + SAMPLE_METHODS),
+    study=dmin.one_of(dmin.CONTROLS),
+    removal=dmin.one_of([*dmin.ALL_CONTROLS, *dmin.METHODS]),
+    method=dmin.one_of(dmin.METHODS),
     v=r"\d+|full",
 
 
@@ -66,7 +80,10 @@ include: "rules/verify.smk"
 onstart:
     # Only where gradients are to be made: a full disk must not keep anyone from asking for the plan.
     if any(job.rule.name == "cache_gradients" for job in workflow.dag.needrun_jobs()):
-        check_disk()
+        try:
+            dmin.require_room(runs.values(), workflow.pathvars.apply)
+        except dmin.UserError as error:
+            raise WorkflowError(error)
 
 
 localrules:

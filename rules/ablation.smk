@@ -3,8 +3,8 @@
 
 rule evaluate_hubness:
     input:
-        tops=lambda w: exact_tops(w.run),
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        tops=lambda w: runs[w.run].influence.tops,
+        samples=lambda w: runs[w.run].model.dataset.train,
     output:
         report(
             "<run>/tables/hubness.csv",
@@ -19,8 +19,8 @@ rule evaluate_hubness:
     conda:
         "../envs/dmin.yaml"
     params:
-        evaluation=section("runs", "{run}", "evaluation"),
-        code=code_digest("evaluate_hubness"),
+        evaluation=lambda w: runs[w.run].evaluation,
+        code=code("evaluate_hubness"),
     script:
         "../scripts/evaluate_hubness.py"
 
@@ -41,15 +41,15 @@ rule plot_hubness:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings(),
-        code=code_digest("plot_hubness"),
+        figures=tables.figure_settings(),
+        code=code("plot_hubness"),
     script:
         "../scripts/plot_hubness.py"
 
 
 rule evaluate_cost_summary:
     input:
-        unpack(metrics_of),
+        unpack(lambda w: runs[w.run].influence.metrics),
     output:
         table=report(
             "<run>/tables/cost_summary.csv",
@@ -66,8 +66,8 @@ rule evaluate_cost_summary:
         "../envs/dmin.yaml"
     params:
         stages=["cache", "query", "compress", "index", "score", "retrieve"],
-        read=lambda w: canonical(read_caches(run_of(w))),
-        code=code_digest("evaluate_cost_summary"),
+        read=lambda w: runs[w.run].influence.read_caches,
+        code=code("evaluate_cost_summary"),
     script:
         "../scripts/evaluate_cost_summary.py"
 
@@ -91,7 +91,7 @@ rule search_index:
         metrics="<run>/ablation/hnsw/v{v}/M{M}-efc{efc}.metrics.json",
         queries="<run>/sketch/loss/v{v}/queries.npy",
         exact="<run>/influence/dmin/v{v}/exact/top.parquet",
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        samples=lambda w: runs[w.run].model.dataset.train,
         query_samples="<run>/queries/queries.parquet",
     output:
         "<run>/ablation/hnsw/v{v}/M{M}-efc{efc}.csv",
@@ -108,21 +108,15 @@ rule search_index:
     conda:
         "../envs/dmin.yaml"
     params:
-        settings=lambda w: canonical(
-            {
-                "ef": run_of(w)["ablation"]["hnsw"]["ef"],
-                "k": run_of(w)["evaluation"]["k"],
-                "top_k": run_of(w)["influence"]["top_k"],
-            }
-        ),
-        code=code_digest("search_index"),
+        settings=lambda w: runs[w.run].ablation.search_settings,
+        code=code("search_index"),
     script:
         "../scripts/search_index.py"
 
 
 rule evaluate_hnsw:
     input:
-        ablated_indexes,
+        lambda w: runs[w.run].ablation.searched,
     output:
         report(
             "<run>/tables/hnsw_ablation.csv",
@@ -137,9 +131,9 @@ rule evaluate_hnsw:
     conda:
         "../envs/dmin.yaml"
     params:
-        code=code_digest("evaluate_hnsw"),
+        code=code("join_tables"),
     script:
-        "../scripts/evaluate_hnsw.py"
+        "../scripts/join_tables.py"
 
 
 rule plot_hnsw:
@@ -152,23 +146,23 @@ rule plot_hnsw:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings(),
-        code=code_digest("plot_hnsw"),
+        figures=tables.figure_settings(),
+        code=code("plot_hnsw"),
     script:
         "../scripts/plot_hnsw.py"
 
 
 rule score_compressed:
     input:
-        train=lambda w: cached_sketch(w, "train"),
-        queries=lambda w: cached_sketch(w, "queries"),
-        train_shards=lambda w: shards(w.run, feature_of(w.method, "train"), "train"),
-        query_shards=lambda w: shards(w.run, feature_of(w.method, "queries"), "queries"),
-        reference=uncompressed_scores,
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        train=lambda w: runs[w.run].ablation.sketch(w.method, "train"),
+        queries=lambda w: runs[w.run].ablation.sketch(w.method, "queries"),
+        train_shards=lambda w: runs[w.run].influence.shards(w.method, "train"),
+        query_shards=lambda w: runs[w.run].influence.shards(w.method, "queries"),
+        reference=lambda w: runs[w.run].ablation.uncompressed_scores(w.method),
+        samples=lambda w: runs[w.run].model.dataset.train,
         query_samples="<run>/queries/queries.parquet",
-        losses=lambda w: bank_losses(w) if "lds" in run_of(w) else [],
-        sets=lambda w: bank_sets(w) if "lds" in run_of(w) else [],
+        losses=lambda w: runs[w.run].lds.losses if runs[w.run].lds else [],
+        sets=lambda w: runs[w.run].lds.bank.sets if runs[w.run].lds else [],
     output:
         "<run>/ablation/compression/{method}.csv",
     log:
@@ -176,24 +170,24 @@ rule score_compressed:
     benchmark:
         "<benchmarks>/score_compressed/{run}/{method}.tsv"
     wildcard_constraints:
-        method="|".join(COMPRESSED_METHODS),
+        method=dmin.one_of(dmin.COMPRESSED_METHODS),
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     params:
-        widths=compression_widths,
-        storage=lambda w: sorted(run_of(w)["ablation"]["compression"]["storage"]),
-        options=section("runs", "{run}", "influence", "options"),
-        evaluation=section("runs", "{run}", "evaluation"),
-        judging=lambda w: lds_interval(w) if "lds" in run_of(w) else {},
-        code=code_digest("score_compressed"),
+        widths=lambda w: runs[w.run].ablation.widths,
+        storage=lambda w: runs[w.run].ablation.storage,
+        options=lambda w: runs[w.run].influence.options,
+        evaluation=lambda w: runs[w.run].evaluation,
+        judging=lambda w: runs[w.run].lds.interval if runs[w.run].lds else {},
+        code=code("score_compressed", "method"),
     script:
         "../scripts/score_compressed.py"
 
 
 rule evaluate_compression:
     input:
-        lambda w: [f"<results>/runs/{w.run}/ablation/compression/{method}.csv" for method in compressed_methods(w.run)],
+        lambda w: runs[w.run].ablation.compressed,
     output:
         report(
             "<run>/tables/compression_ablation.csv",
@@ -208,9 +202,9 @@ rule evaluate_compression:
     conda:
         "../envs/dmin.yaml"
     params:
-        code=code_digest("evaluate_compression"),
+        code=code("join_tables"),
     script:
-        "../scripts/evaluate_compression.py"
+        "../scripts/join_tables.py"
 
 
 rule plot_compression:
@@ -231,8 +225,8 @@ rule plot_compression:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings(),
-        code=code_digest("plot_compression"),
+        figures=tables.figure_settings(),
+        code=code("plot_compression"),
     script:
         "../scripts/plot_compression.py"
 
@@ -242,7 +236,7 @@ rule plot_budget:
         compression="<run>/tables/compression_ablation.csv",
         detection="<run>/tables/detection_rate.csv",
         cost="<run>/tables/cost_summary.csv",
-        lds=lambda w: [f"<results>/runs/{w.run}/tables/lds.csv"] if "lds" in run_of(w) else [],
+        lds=lambda w: [runs[w.run].table("lds")] if runs[w.run].lds else [],
     output:
         figure(
             "budget",
@@ -256,23 +250,13 @@ rule plot_budget:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings(),
-        code=code_digest("plot_budget"),
+        figures=tables.figure_settings(),
+        code=code("plot_budget"),
     script:
         "../scripts/plot_budget.py"
 
 
 rule ablations:
     input:
-        [
-            f"<results>/runs/{run}/{name}"
-            for run in config["runs"]
-            for name in ["figures/hubness.svg", "figures/hubness.png", "tables/cost_summary.csv"]
-        ],
-        [
-            f"<results>/runs/{run}/figures/{name}.{suffix}"
-            for run, settings in config["runs"].items()
-            if "ablation" in settings
-            for name in ("hnsw", "compression", "budget")
-            for suffix in ("svg", "png")
-        ],
+        [run.figures("hubness") + [run.table("cost_summary")] for run in runs.values()],
+        [run.figures("hnsw", "compression", "budget") for run in runs.values() if "ablation" in run.settings],

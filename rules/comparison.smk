@@ -3,8 +3,8 @@
 
 rule evaluate_agreement:
     input:
-        scores=lambda w: [f"{folder}/scores.npy" for folder in shown_folders(w.run).values()],
-        descriptions=lambda w: [f"{folder}/scores.json" for folder in shown_folders(w.run).values()],
+        scores=lambda w: runs[w.run].influence.shown_files("scores.npy"),
+        descriptions=lambda w: runs[w.run].influence.shown_files("scores.json"),
     output:
         report(
             "<run>/tables/rank_agreement.csv",
@@ -19,9 +19,9 @@ rule evaluate_agreement:
     conda:
         "../envs/dmin.yaml"
     params:
-        methods=lambda w: list(shown_folders(w.run)),
-        evaluation=section("runs", "{run}", "evaluation"),
-        code=code_digest("evaluate_agreement"),
+        methods=lambda w: runs[w.run].influence.methods,
+        evaluation=lambda w: runs[w.run].evaluation,
+        code=code("evaluate_agreement"),
     script:
         "../scripts/evaluate_agreement.py"
 
@@ -42,8 +42,8 @@ rule plot_agreement:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings(),
-        code=code_digest("plot_agreement"),
+        figures=tables.figure_settings(),
+        code=code("plot_agreement"),
     script:
         "../scripts/plot_agreement.py"
 
@@ -58,17 +58,17 @@ rule plot_main_table:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings(),
-        options=lambda w: {"encoder": run_of(w)["influence"]["options"]["encoder"]},
-        code=code_digest("plot_main_table"),
+        figures=tables.figure_settings(),
+        options=lambda w: dmin.pick(runs[w.run].influence.options, "encoder"),
+        code=code("plot_main_table"),
     script:
         "../scripts/plot_main_table.py"
 
 
 rule plot_methods:
     input:
-        tops=lambda w: list(shown_tops(w.run).values()),
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        tops=lambda w: runs[w.run].influence.shown_tops,
+        samples=lambda w: runs[w.run].model.dataset.train,
         queries="<run>/queries/queries.parquet",
     output:
         figure(
@@ -84,22 +84,13 @@ rule plot_methods:
     conda:
         "../envs/dmin.yaml"
     params:
-        methods=lambda w: list(shown_tops(w.run)),
-        figures=figure_settings("gallery"),
-        code=code_digest("plot_methods"),
+        methods=lambda w: runs[w.run].influence.methods,
+        figures=tables.figure_settings("gallery"),
+        code=code("plot_methods"),
     script:
         "../scripts/plot_methods.py"
 
 
 rule comparison:
     input:
-        [
-            f"<results>/runs/{run}/figures/{name}.{suffix}"
-            for run, settings in config["runs"].items()
-            for name in [
-                *(["main_table"] if subsets_known(settings) else []),
-                "rank_agreement",
-                *(f"methods/{subset}" for subset in query_subsets(settings)),
-            ]
-            for suffix in ("svg", "png")
-        ],
+        [run.figures(*dmin.comparing_figures(run)) for run in runs.values()],

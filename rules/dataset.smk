@@ -3,7 +3,7 @@
 
 rule fetch_source:
     input:
-        source_input,
+        lambda w: datasets[w.dataset].source_files(w.source),
     output:
         "<results>/sources/{dataset}/{source}.parquet",
     log:
@@ -13,18 +13,15 @@ rule fetch_source:
     conda:
         "../envs/dmin.yaml"
     params:
-        source=lambda w: canonical(source_of(w)),
-        code=code_digest("fetch_source"),
+        source=lambda w: datasets[w.dataset].source(w.source),
+        code=code("fetch_source"),
     script:
         "../scripts/fetch_source.py"
 
 
 rule assemble_dataset:
     input:
-        lambda w: [
-            f"<results>/sources/{w.dataset}/{source['name']}.parquet"
-            for source in config["datasets"][w.dataset]["sources"]
-        ],
+        lambda w: datasets[w.dataset].fetched,
     output:
         train="<results>/datasets/{dataset}/train.parquet",
         test="<results>/datasets/{dataset}/test.parquet",
@@ -36,17 +33,12 @@ rule assemble_dataset:
     conda:
         "../envs/dmin.yaml"
     params:
-        dataset=lambda w: canonical(
-            {
-                **{key: value for key, value in config["datasets"][w.dataset].items() if key != "sources"},
-                "sources": [source["name"] for source in config["datasets"][w.dataset]["sources"]],
-            }
-        ),
-        code=code_digest("assemble_dataset"),
+        dataset=lambda w: datasets[w.dataset].assembly,
+        code=code("assemble_dataset"),
     script:
         "../scripts/assemble_dataset.py"
 
 
 rule datasets:
     input:
-        expand("<results>/datasets/{dataset}/dataset.json", dataset=config["datasets"]),
+        [dataset.summary for dataset in datasets.values()],

@@ -3,8 +3,8 @@
 
 rule evaluate_detection:
     input:
-        tops=lambda w: exact_tops(w.run) + retrieved_tops(w.run),
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        tops=lambda w: runs[w.run].influence.tops + runs[w.run].influence.retrieved(),
+        samples=lambda w: runs[w.run].model.dataset.train,
     output:
         report(
             "<run>/tables/detection_rate.csv",
@@ -19,20 +19,18 @@ rule evaluate_detection:
     conda:
         "../envs/dmin.yaml"
     params:
-        evaluation=section("runs", "{run}", "evaluation"),
-        code=code_digest("evaluate_detection"),
+        evaluation=lambda w: runs[w.run].evaluation,
+        code=code("evaluate_detection"),
     script:
         "../scripts/evaluate_detection.py"
 
 
 rule evaluate_retrieval:
     input:
-        found=lambda w: retrieved_tops(w.run),
-        exact=lambda w: retrieved_tops(w.run, "exact"),
-        retrievals=lambda w: [path.replace("top.parquet", "retrieval.metrics.json") for path in retrieved_tops(w.run)],
-        indexes=lambda w: [
-            index_of(w.run, v).replace(".hnsw", ".metrics.json") for v in sorted(run_of(w)["influence"]["widths"])
-        ],
+        found=lambda w: runs[w.run].influence.retrieved(),
+        exact=lambda w: runs[w.run].influence.retrieved("exact"),
+        retrievals=lambda w: runs[w.run].influence.metrics["retrieve"],
+        indexes=lambda w: runs[w.run].influence.metrics["index"],
     output:
         report(
             "<run>/tables/retrieval.csv",
@@ -47,16 +45,19 @@ rule evaluate_retrieval:
     conda:
         "../envs/dmin.yaml"
     params:
-        k=lambda w: run_of(w)["evaluation"]["k"],
-        code=code_digest("evaluate_retrieval"),
+        k=lambda w: runs[w.run].evaluation["k"],
+        code=code("evaluate_retrieval"),
     script:
         "../scripts/evaluate_retrieval.py"
 
 
 rule evaluate_norms:
     input:
-        shards=lambda w: shards(w.run, "loss", "train") + shards(w.run, "loss", "queries"),
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        shards=lambda w: [
+            *runs[w.run].gradients.shards("loss", "train"),
+            *runs[w.run].gradients.shards("loss", "queries"),
+        ],
+        samples=lambda w: runs[w.run].model.dataset.train,
         queries="<run>/queries/queries.parquet",
     output:
         "<run>/tables/gradient_norms.csv",
@@ -67,14 +68,14 @@ rule evaluate_norms:
     conda:
         "../envs/dmin.yaml"
     params:
-        code=code_digest("evaluate_norms"),
+        code=code("evaluate_norms"),
     script:
         "../scripts/evaluate_norms.py"
 
 
 rule evaluate_cost:
     input:
-        unpack(metrics_of),
+        unpack(lambda w: runs[w.run].influence.metrics),
     output:
         report(
             "<run>/tables/cost.csv",
@@ -90,15 +91,15 @@ rule evaluate_cost:
         "../envs/dmin.yaml"
     params:
         stages=["cache", "query", "compress", "index", "score", "retrieve"],
-        read=lambda w: canonical(read_caches(run_of(w))),
-        code=code_digest("evaluate_cost"),
+        read=lambda w: runs[w.run].influence.read_caches,
+        code=code("evaluate_cost"),
     script:
         "../scripts/evaluate_cost.py"
 
 
 rule evaluate_generation:
     input:
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        samples=lambda w: runs[w.run].model.dataset.train,
         queries="<run>/queries/queries.parquet",
     output:
         report(
@@ -113,30 +114,22 @@ rule evaluate_generation:
         "<benchmarks>/evaluate_generation/{run}.tsv"
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     resources:
-        batch=config["compute"]["encode_batch"],
+        batch=compute["encode_batch"],
     params:
-        code=code_digest("evaluate_generation"),
+        code=code("evaluate_generation"),
     script:
         "../scripts/evaluate_generation.py"
 
 
 rule tables:
     input:
-        expand(
-            "<results>/runs/{run}/tables/{table}.csv",
-            run=config["runs"],
-            table=["retrieval", "cost", "gradient_norms", "hubness"],
-        ),
+        [run.table(name) for run in runs.values() for name in ("retrieval", "cost", "gradient_norms", "hubness")],
         [
-            f"<results>/runs/{run}/tables/{table}.csv"
-            for run, settings in config["runs"].items()
-            if subsets_known(settings)
-            for table in ("detection_rate", "generation_quality")
+            run.table(name)
+            for run in runs.values()
+            if run.queries.subsets_known
+            for name in ("detection_rate", "generation_quality")
         ],
-        [
-            f"<results>/runs/{run}/tables/query_labels.csv"
-            for run, settings in config["runs"].items()
-            if query_kind(settings) in ("classified", "selected")
-        ],
+        [run.table("query_labels") for run in runs.values() if run.queries.kind in ("classified", "selected")],

@@ -3,42 +3,43 @@
 
 rule cache_gradients:
     input:
-        samples=encoded_split,
-        weights=feature_weights,
-        base=base_files,
-        trajectory=trajectory_of,
-        replay=replayed_log,
+        samples=lambda w: runs[w.run].gradients.samples(w.split),
+        weights=lambda w: runs[w.run].gradients.weights(w.cache),
+        base=lambda w: runs[w.run].model.base.files,
+        trajectory=lambda w: runs[w.run].gradients.trajectory(w.cache),
+        replay=lambda w: runs[w.run].gradients.replayed_log(w.cache, w.split),
     output:
-        shard="<run>/gradients/{feature}/{split}/{range}.safetensors",
-        metrics="<run>/gradients/{feature}/{split}/{range}.metrics.json",
+        shard="<run>/gradients/{cache}/{split}/{range}.safetensors",
+        metrics="<run>/gradients/{cache}/{split}/{range}.metrics.json",
     log:
-        "<logs>/cache_gradients/{run}/{feature}/{split}/{range}.log",
+        "<logs>/cache_gradients/{run}/{cache}/{split}/{range}.log",
     benchmark:
-        "<benchmarks>/cache_gradients/{run}/{feature}/{split}/{range}.tsv"
+        "<benchmarks>/cache_gradients/{run}/{cache}/{split}/{range}.tsv"
     wildcard_constraints:
-        feature="|".join([*(feature for feature in FEATURES if feature != "lissa"), CHECKPOINT_FEATURE]),
+        # The answers of LiSSA to the queries have a rule of their own.
+        cache=dmin.cache_pattern(dmin.LISSA_CACHE),
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     resources:
-        gpu=gpus(),
-        device=config["compute"]["device"],
-        batch=config["compute"]["gradient_batch"],
+        gpu=tables.gpus,
+        device=compute["device"],
+        batch=compute["gradient_batch"],
     params:
-        gradients=gradient_settings,
-        feature=feature_settings,
-        base=lambda w: canonical(base_of(w)),
-        code=code_digest("cache_gradients"),
+        gradients=lambda w: runs[w.run].gradients.gradient_settings(w.cache, w.split),
+        cache=lambda w: runs[w.run].gradients.cache_settings(w.cache, w.split),
+        base=lambda w: runs[w.run].model.base.settings,
+        code=code("cache_gradients", "family"),
     script:
         "../scripts/cache_gradients.py"
 
 
 rule cache_lissa:
     input:
-        samples=lambda w: "<results>/encoded/{dataset}/{base}/train.safetensors".format(**model_of(w)),
+        samples=lambda w: runs[w.run].model.samples,
         queries="<run>/queries/queries.safetensors",
-        weights=weights_of,
-        base=base_files,
+        weights=lambda w: runs[w.run].model.weights,
+        base=lambda w: runs[w.run].model.base.files,
     output:
         shard="<run>/gradients/lissa/queries/{range}.safetensors",
         metrics="<run>/gradients/lissa/queries/{range}.metrics.json",
@@ -48,16 +49,16 @@ rule cache_lissa:
         "<benchmarks>/cache_lissa/{run}/{range}.tsv"
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     resources:
-        gpu=gpus(),
-        device=config["compute"]["device"],
-        batch=config["compute"]["lissa_batch"],
+        gpu=tables.gpus,
+        device=compute["device"],
+        batch=compute["lissa_batch"],
     params:
-        gradients=lissa_gradients,
-        lissa=lissa_settings,
-        base=lambda w: canonical(base_of(w)),
-        code=code_digest("cache_lissa"),
+        gradients=lambda w: runs[w.run].gradients.lissa_gradients,
+        lissa=lambda w: runs[w.run].gradients.lissa_settings,
+        base=lambda w: runs[w.run].model.base.settings,
+        code=code("cache_lissa", "family"),
     script:
         "../scripts/cache_lissa.py"
 
@@ -65,29 +66,29 @@ rule cache_lissa:
 rule gradients:
     input:
         [
-            shards(run, feature, split)
-            for run, settings in config["runs"].items()
+            run.gradients.shards(cache, split)
+            for run in runs.values()
             for split in ("train", "queries")
-            for feature in features_of(settings, split)
+            for cache in run.influence.caches(split)
         ],
 
 
 rule compress:
     input:
-        lambda w: shards(w.run, w.feature, w.split),
+        lambda w: runs[w.run].gradients.shards(w.cache, w.split),
     output:
-        sketch="<run>/sketch/{feature}/v{v}/{split}.npy",
-        description="<run>/sketch/{feature}/v{v}/{split}.json",
-        metrics="<run>/sketch/{feature}/v{v}/{split}.metrics.json",
+        sketch="<run>/sketch/{cache}/v{v}/{split}.npy",
+        description="<run>/sketch/{cache}/v{v}/{split}.json",
+        metrics="<run>/sketch/{cache}/v{v}/{split}.metrics.json",
     log:
-        "<logs>/compress/{run}/{feature}/v{v}/{split}.log",
+        "<logs>/compress/{run}/{cache}/v{v}/{split}.log",
     benchmark:
-        "<benchmarks>/compress/{run}/{feature}/v{v}/{split}.tsv"
+        "<benchmarks>/compress/{run}/{cache}/v{v}/{split}.tsv"
     wildcard_constraints:
         v=r"\d+",
     conda:
         "../envs/dmin.yaml"
     params:
-        code=code_digest("compress"),
+        code=code("compress"),
     script:
         "../scripts/compress.py"

@@ -3,11 +3,11 @@
 
 rule score:
     input:
-        train=lambda w: gradients_at(w, "train"),
-        queries=lambda w: gradients_at(w, "queries"),
-        train_norms=lambda w: shards(w.run, feature_of(w.method, "train"), "train"),
-        query_norms=lambda w: shards(w.run, feature_of(w.method, "queries"), "queries"),
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        train=lambda w: runs[w.run].influence.gradients_at(w.method, w.v, "train"),
+        queries=lambda w: runs[w.run].influence.gradients_at(w.method, w.v, "queries"),
+        train_norms=lambda w: runs[w.run].influence.shards(w.method, "train"),
+        query_norms=lambda w: runs[w.run].influence.shards(w.method, "queries"),
+        samples=lambda w: runs[w.run].model.dataset.train,
         query_samples="<run>/queries/queries.parquet",
     output:
         scores="<run>/influence/{method}/v{v}/scores.npy",
@@ -19,26 +19,26 @@ rule score:
     benchmark:
         "<benchmarks>/score/{run}/{method}/v{v}.tsv"
     wildcard_constraints:
-        method="|".join(GRADIENT_METHODS),
+        method=dmin.one_of(dmin.GRADIENT_METHODS),
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     params:
-        top_k=lambda w: run_of(w)["influence"]["top_k"],
-        options=section("runs", "{run}", "influence", "options"),
-        code=code_digest("score"),
+        top_k=lambda w: runs[w.run].influence.settings["top_k"],
+        options=lambda w: runs[w.run].influence.options,
+        code=code("score", "method"),
     script:
         "../scripts/score.py"
 
 
 rule score_checkpoints:
     input:
-        train=lambda w: checkpoint_sketches(w, "train"),
-        queries=lambda w: checkpoint_sketches(w, "queries"),
-        train_norms=lambda w: checkpoint_shards(w, "train"),
-        query_norms=lambda w: checkpoint_shards(w, "queries"),
-        checkpoints=lambda w: f"<results>/models/{run_of(w)['model']}/checkpoints",
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        train=lambda w: runs[w.run].gradients.checkpoint_sketches(w.v, "train"),
+        queries=lambda w: runs[w.run].gradients.checkpoint_sketches(w.v, "queries"),
+        train_norms=lambda w: runs[w.run].gradients.checkpoint_shards("train"),
+        query_norms=lambda w: runs[w.run].gradients.checkpoint_shards("queries"),
+        checkpoints=lambda w: runs[w.run].model.checkpoints,
+        samples=lambda w: runs[w.run].model.dataset.train,
         query_samples="<run>/queries/queries.parquet",
     output:
         scores="<run>/influence/{method}/v{v}/scores.npy",
@@ -50,22 +50,22 @@ rule score_checkpoints:
     benchmark:
         "<benchmarks>/score_checkpoints/{run}/{method}/v{v}.tsv"
     wildcard_constraints:
-        method="|".join(CHECKPOINT_METHODS),
+        method=dmin.one_of(dmin.CHECKPOINT_METHODS),
         v=r"\d+",
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     params:
-        top_k=lambda w: run_of(w)["influence"]["top_k"],
-        train=lambda w: canonical(config["models"][run_of(w)["model"]]["train"]),
-        code=code_digest("score_checkpoints"),
+        top_k=lambda w: runs[w.run].influence.settings["top_k"],
+        train=lambda w: runs[w.run].model.settings["train"],
+        code=code("score_checkpoints", "method"),
     script:
         "../scripts/score_checkpoints.py"
 
 
 rule score_samples:
     input:
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        samples=lambda w: runs[w.run].model.dataset.train,
         queries="<run>/queries/queries.parquet",
     output:
         scores="<run>/influence/{method}/scores.npy",
@@ -77,18 +77,18 @@ rule score_samples:
     benchmark:
         "<benchmarks>/score_samples/{run}/{method}.tsv"
     wildcard_constraints:
-        method="|".join(SAMPLE_METHODS),
+        method=dmin.one_of(dmin.SAMPLE_METHODS),
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     resources:
-        gpu=lambda w: gpus() if w.method in DEVICE_METHODS else 0,
-        device=config["compute"]["device"],
-        batch=config["compute"]["encode_batch"],
+        gpu=lambda w: tables.gpus if dmin.METHODS[w.method].device else 0,
+        device=compute["device"],
+        batch=compute["encode_batch"],
     params:
-        top_k=lambda w: run_of(w)["influence"]["top_k"],
-        options=section("runs", "{run}", "influence", "options"),
-        code=code_digest("score_samples"),
+        top_k=lambda w: runs[w.run].influence.settings["top_k"],
+        options=lambda w: runs[w.run].influence.options,
+        code=code("score_samples", "method"),
     script:
         "../scripts/score_samples.py"
 
@@ -111,23 +111,23 @@ rule build_index:
     conda:
         "../envs/dmin.yaml"
     params:
-        seed=lambda w: run_of(w)["influence"]["hnsw"]["seed"],
-        code=code_digest("build_index"),
+        seed=lambda w: runs[w.run].influence.settings["hnsw"]["seed"],
+        code=code("build_index"),
     script:
         "../scripts/build_index.py"
 
 
 rule indexes:
     input:
-        [index_of(run, v) for run, settings in config["runs"].items() for v in settings["influence"]["widths"]],
+        [run.influence.indexes for run in runs.values()],
 
 
 rule retrieve:
     input:
-        index=lambda w: index_of(w.run, w.v),
-        index_description=lambda w: index_of(w.run, w.v).replace(".hnsw", ".json"),
+        index=lambda w: runs[w.run].influence.index(w.v),
+        index_description=lambda w: runs[w.run].influence.index(w.v, ".json"),
         queries="<run>/sketch/loss/v{v}/queries.npy",
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        samples=lambda w: runs[w.run].model.dataset.train,
         query_samples="<run>/queries/queries.parquet",
     output:
         top="<run>/influence/dmin/v{v}/hnsw/top.parquet",
@@ -141,14 +141,12 @@ rule retrieve:
     conda:
         "../envs/dmin.yaml"
     params:
-        settings=lambda w: canonical(
-            {"ef": run_of(w)["influence"]["hnsw"]["ef"], "top_k": run_of(w)["influence"]["top_k"]}
-        ),
-        code=code_digest("retrieve"),
+        settings=lambda w: runs[w.run].influence.retrieval_settings,
+        code=code("retrieve"),
     script:
         "../scripts/retrieve.py"
 
 
 rule influence:
     input:
-        [exact_tops(run) + retrieved_tops(run) for run in config["runs"]],
+        [run.influence.tops + run.influence.retrieved() for run in runs.values()],

@@ -3,11 +3,11 @@
 
 rule sweep_lambda:
     input:
-        train=lambda w: gradients_at(w, "train"),
-        queries=lambda w: gradients_at(w, "queries"),
-        train_norms=lambda w: shards(w.run, feature_of(w.method, "train"), "train"),
-        query_norms=lambda w: shards(w.run, feature_of(w.method, "queries"), "queries"),
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        train=lambda w: runs[w.run].influence.gradients_at(w.method, w.v, "train"),
+        queries=lambda w: runs[w.run].influence.gradients_at(w.method, w.v, "queries"),
+        train_norms=lambda w: runs[w.run].influence.shards(w.method, "train"),
+        query_norms=lambda w: runs[w.run].influence.shards(w.method, "queries"),
+        samples=lambda w: runs[w.run].model.dataset.train,
         query_samples="<run>/queries/queries.parquet",
     output:
         "<run>/influence/{method}/v{v}/lambda.csv",
@@ -16,21 +16,21 @@ rule sweep_lambda:
     benchmark:
         "<benchmarks>/sweep_lambda/{run}/{method}/v{v}.tsv"
     wildcard_constraints:
-        method="|".join(KERNEL_METHODS),
+        method=dmin.one_of(dmin.KERNEL_METHODS),
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     params:
-        k=lambda w: run_of(w)["evaluation"]["k"],
-        options=section("runs", "{run}", "influence", "options"),
-        code=code_digest("sweep_lambda"),
+        k=lambda w: runs[w.run].evaluation["k"],
+        options=lambda w: runs[w.run].influence.options,
+        code=code("sweep_lambda", "method"),
     script:
         "../scripts/sweep_lambda.py"
 
 
 rule evaluate_lambda:
     input:
-        lambda w: lambda_sweeps(w.run),
+        lambda w: runs[w.run].influence.lambda_sweeps(),
     output:
         report(
             "<run>/tables/lambda.csv",
@@ -45,18 +45,18 @@ rule evaluate_lambda:
     conda:
         "../envs/dmin.yaml"
     params:
-        code=code_digest("evaluate_lambda"),
+        code=code("join_tables"),
     script:
-        "../scripts/evaluate_lambda.py"
+        "../scripts/join_tables.py"
 
 
 rule score_journey_steps:
     input:
         train="<run>/sketch/loss/v{v}/train.npy",
         queries="<run>/sketch/journey/v{v}/queries.npy",
-        train_norms=lambda w: shards(w.run, "loss", "train"),
-        query_norms=lambda w: shards(w.run, "journey", "queries"),
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        train_norms=lambda w: runs[w.run].influence.shards("journey_trak", "train"),
+        query_norms=lambda w: runs[w.run].influence.shards("journey_trak", "queries"),
+        samples=lambda w: runs[w.run].model.dataset.train,
         query_samples="<run>/queries/queries.parquet",
     output:
         scores="<run>/influence/journey_trak/v{v}/steps.npy",
@@ -69,18 +69,18 @@ rule score_journey_steps:
         v=r"\d+",
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     params:
-        k=lambda w: run_of(w)["evaluation"]["k"],
-        options=section("runs", "{run}", "influence", "options"),
-        code=code_digest("score_journey_steps"),
+        k=lambda w: runs[w.run].evaluation["k"],
+        options=lambda w: runs[w.run].influence.options,
+        code=code("score_journey_steps"),
     script:
         "../scripts/score_journey_steps.py"
 
 
 rule evaluate_journey_steps:
     input:
-        lambda w: journey_steps(w.run),
+        lambda w: runs[w.run].influence.journey_steps(),
     output:
         report(
             "<run>/tables/journey_steps.csv",
@@ -95,12 +95,12 @@ rule evaluate_journey_steps:
     conda:
         "../envs/dmin.yaml"
     params:
-        code=code_digest("evaluate_journey_steps"),
+        code=code("join_tables"),
     script:
-        "../scripts/evaluate_journey_steps.py"
+        "../scripts/join_tables.py"
 
 
 rule kernels:
     input:
-        [f"<results>/runs/{run}/tables/lambda.csv" for run in config["runs"] if lambda_sweeps(run)],
-        [f"<results>/runs/{run}/tables/journey_steps.csv" for run in config["runs"] if journey_steps(run)],
+        [run.table("lambda") for run in runs.values() if run.influence.lambda_sweeps()],
+        [run.table("journey_steps") for run in runs.values() if run.influence.journey_steps()],

@@ -3,11 +3,7 @@
 
 rule train_base:
     input:
-        lambda w: [
-            path
-            for source in config["base_training"][w.base]["sources"]
-            for path in (source["path"], source["excerpt"])
-        ],
+        lambda w: [source[key] for source in base_trainings[w.base]["sources"] for key in ("path", "excerpt")],
     output:
         directory("<results>/bases/{base}"),
     log:
@@ -15,27 +11,27 @@ rule train_base:
     benchmark:
         "<benchmarks>/train_base/{base}.tsv"
     wildcard_constraints:
-        base=name_pattern("base_training"),
+        base=dmin.one_of(base_trainings),
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     resources:
-        save_every=config["compute"]["save_every"],
+        save_every=compute["save_every"],
     params:
-        settings=section("base_training", "{base}"),
-        code=code_digest("train_base"),
+        settings=lambda w: base_trainings[w.base],
+        code=code("train_base"),
     script:
         "../scripts/train_base.py"
 
 
 rule base_models:
     input:
-        expand("<results>/bases/{base}", base=config["base_training"]),
+        expand("<results>/bases/{base}", base=base_trainings),
 
 
 rule train_classifier:
     input:
-        lambda w: [config["classifier_training"][w.classifier][split] for split in ("train", "test")],
+        lambda w: [classifier_trainings[w.classifier][split] for split in ("train", "test")],
     output:
         weights="<results>/classifiers/{classifier}/classifier.safetensors",
         description="<results>/classifiers/{classifier}/classifier.json",
@@ -44,26 +40,26 @@ rule train_classifier:
     benchmark:
         "<benchmarks>/train_classifier/{classifier}.tsv"
     wildcard_constraints:
-        classifier=name_pattern("classifier_training"),
+        classifier=dmin.one_of(classifier_trainings),
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     params:
-        settings=section("classifier_training", "{classifier}"),
-        code=code_digest("train_classifier"),
+        settings=lambda w: classifier_trainings[w.classifier],
+        code=code("train_classifier"),
     script:
         "../scripts/train_classifier.py"
 
 
 rule classifiers:
     input:
-        expand("<results>/classifiers/{classifier}/classifier.json", classifier=config["classifier_training"]),
+        expand("<results>/classifiers/{classifier}/classifier.json", classifier=classifier_trainings),
 
 
 rule encode_samples:
     input:
-        samples="<results>/datasets/{dataset}/train.parquet",
-        base=base_files,
+        samples=lambda w: datasets[w.dataset].train,
+        base=lambda w: bases[w.base].files,
     output:
         "<results>/encoded/{dataset}/{base}/train.safetensors",
     log:
@@ -72,22 +68,22 @@ rule encode_samples:
         "<benchmarks>/encode_samples/{dataset}/{base}.tsv"
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     resources:
-        gpu=gpus(),
-        device=config["compute"]["device"],
-        batch=config["compute"]["encode_batch"],
+        gpu=tables.gpus,
+        device=compute["device"],
+        batch=compute["encode_batch"],
     params:
-        base=section("bases", "{base}"),
-        code=code_digest("encode_samples"),
+        base=lambda w: bases[w.base].settings,
+        code=code("encode_samples", "family"),
     script:
         "../scripts/encode_samples.py"
 
 
 rule train_model:
     input:
-        samples=lambda w: "<results>/encoded/{dataset}/{base}/train.safetensors".format(**config["models"][w.model]),
-        base=base_files,
+        samples=lambda w: models[w.model].samples,
+        base=lambda w: models[w.model].base.files,
     output:
         weights="<results>/models/{model}/pytorch_lora_weights.safetensors",
         description="<results>/models/{model}/model.json",
@@ -99,27 +95,27 @@ rule train_model:
     benchmark:
         "<benchmarks>/train_model/{model}.tsv"
     wildcard_constraints:
-        model=finetuned("adapter"),
+        model=tables.models_of("adapter"),
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     resources:
-        gpu=gpus() * config["compute"]["train_processes"],
-        processes=config["compute"]["train_processes"],
-        device=config["compute"]["device"],
-        save_every=config["compute"]["save_every"],
+        gpu=tables.gpus * compute["train_processes"],
+        processes=compute["train_processes"],
+        device=compute["device"],
+        save_every=compute["save_every"],
     params:
-        model=lambda w: canonical({key: value for key, value in config["models"][w.model].items() if key != "weights"}),
-        base=lambda w: canonical(base_of(w)),
-        code=code_digest("train_model"),
+        model=lambda w: models[w.model].training,
+        base=lambda w: models[w.model].base.settings,
+        code=code("train_model", "family"),
     script:
         "../scripts/train_model.py"
 
 
 rule train_full:
     input:
-        samples=lambda w: "<results>/encoded/{dataset}/{base}/train.safetensors".format(**config["models"][w.model]),
-        base=base_files,
+        samples=lambda w: models[w.model].samples,
+        base=lambda w: models[w.model].base.files,
     output:
         weights=directory("<results>/models/{model}/pipeline"),
         description="<results>/models/{model}/model.json",
@@ -131,29 +127,27 @@ rule train_full:
     benchmark:
         "<benchmarks>/train_full/{model}.tsv"
     wildcard_constraints:
-        model=finetuned("full"),
+        model=tables.models_of("full"),
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     resources:
-        gpu=gpus() * config["compute"]["train_processes"],
-        processes=config["compute"]["train_processes"],
-        device=config["compute"]["device"],
-        save_every=config["compute"]["save_every"],
+        gpu=tables.gpus * compute["train_processes"],
+        processes=compute["train_processes"],
+        device=compute["device"],
+        save_every=compute["save_every"],
     params:
-        model=lambda w: canonical(
-            {key: value for key, value in config["models"][w.model].items() if key not in ("lora", "weights")}
-        ),
-        base=lambda w: canonical(base_of(w)),
-        code=code_digest("train_full"),
+        model=lambda w: models[w.model].training,
+        base=lambda w: models[w.model].base.settings,
+        code=code("train_model", "family"),
     script:
-        "../scripts/train_full.py"
+        "../scripts/train_model.py"
 
 
 rule import_adapter:
     input:
-        own_weights,
-        base=base_files,
+        lambda w: models[w.model].own_files,
+        base=lambda w: models[w.model].base.files,
     output:
         weights="<results>/models/{model}/pytorch_lora_weights.safetensors",
         description="<results>/models/{model}/model.json",
@@ -162,20 +156,20 @@ rule import_adapter:
     benchmark:
         "<benchmarks>/import_adapter/{model}.tsv"
     wildcard_constraints:
-        model=finetuned("adapter", own=True),
+        model=tables.models_of("adapter", own=True),
     conda:
         "../envs/dmin.yaml"
     params:
-        own=section("models", "{model}", "weights"),
-        base=lambda w: canonical(base_of(w)),
-        code=code_digest("import_adapter"),
+        own=lambda w: models[w.model].settings["weights"],
+        base=lambda w: models[w.model].base.settings,
+        code=code("import_adapter", "family"),
     script:
         "../scripts/import_adapter.py"
 
 
 rule import_pipeline:
     input:
-        own_weights,
+        lambda w: models[w.model].own_files,
     output:
         weights=directory("<results>/models/{model}/pipeline"),
         description="<results>/models/{model}/model.json",
@@ -184,17 +178,17 @@ rule import_pipeline:
     benchmark:
         "<benchmarks>/import_pipeline/{model}.tsv"
     wildcard_constraints:
-        model=finetuned("full", own=True),
+        model=tables.models_of("full", own=True),
     conda:
         "../envs/dmin.yaml"
     params:
-        own=section("models", "{model}", "weights"),
-        base=lambda w: canonical(base_of(w)),
-        code=code_digest("import_pipeline"),
+        own=lambda w: models[w.model].settings["weights"],
+        base=lambda w: models[w.model].base.settings,
+        code=code("import_pipeline", "family"),
     script:
         "../scripts/import_pipeline.py"
 
 
 rule models:
     input:
-        expand("<results>/models/{model}/model.json", model=config["models"]),
+        [model.description for model in models.values()],

@@ -3,7 +3,7 @@
 
 rule paper_table:
     input:
-        lambda w: [f"<results>/runs/{run}/tables/{w.section}.csv" for run in paper_runs(w.section)],
+        lambda w: [run.table(w.section) for run in dmin.paper_runs(w.section, runs.values())],
     output:
         "<results>/paper/{section}.csv",
     log:
@@ -11,21 +11,17 @@ rule paper_table:
     benchmark:
         "<benchmarks>/paper_table/{section}.tsv"
     wildcard_constraints:
-        section="|".join(PAPER_SECTIONS),
+        section=dmin.one_of(dmin.SECTIONS),
     conda:
         "../envs/dmin.yaml"
     params:
-        runs=lambda w: paper_runs(w.section),
-        code=code_digest("paper_table"),
+        runs=lambda w: [run.name for run in dmin.paper_runs(w.section, runs.values())],
+        code=code("paper_table"),
     script:
         "../scripts/paper_table.py"
 
 
 rule paper:
     input:
-        [f"<results>/paper/{section}.csv" for section in PAPER_SECTIONS if paper_runs(section)],
-        [
-            f"<results>/runs/{run}/figures/main_table.{suffix}"
-            for run in paper_runs("detection_rate")
-            for suffix in ("svg", "png")
-        ],
+        [f"<results>/paper/{section}.csv" for section in dmin.SECTIONS if dmin.paper_runs(section, runs.values())],
+        [run.figures("main_table") for run in dmin.paper_runs("detection_rate", runs.values())],

@@ -14,11 +14,11 @@ rule plan:
     conda:
         "../envs/dmin.yaml"
     params:
-        runs=lambda w: [planned_run(name) for name in config["runs"]],
+        runs=lambda w: [dmin.plan_entry(tables, run) for run in runs.values()],
         architectures=str(ROOT / "resources" / "architectures"),
         measured=str(ROOT / "benchmarks" / "results" / "gradients.csv"),
         # A plan is a question, which is answered each time it is asked.
         asked=lambda w: time.time(),
-        code=code_digest("plan"),
+        code=code("plan"),
     script:
         "../scripts/plan.py"

@@ -3,9 +3,9 @@
 
 rule generate_queries:
     input:
-        test=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/test.parquet",
-        weights=weights_of,
-        base=base_files,
+        test=lambda w: runs[w.run].model.dataset.test,
+        weights=lambda w: runs[w.run].model.weights,
+        base=lambda w: runs[w.run].model.base.files,
     output:
         # Spelled out: a constraint does not reach a wildcard inside a path variable.
         "<results>/runs/{run}/queries/queries.parquet",
@@ -14,29 +14,27 @@ rule generate_queries:
     benchmark:
         "<benchmarks>/generate_queries/{run}.tsv"
     wildcard_constraints:
-        run=runs_asking("generated"),
+        run=tables.runs_asking("generated"),
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     resources:
-        gpu=gpus(),
-        device=config["compute"]["device"],
-        batch=config["compute"]["sample_batch"],
+        gpu=tables.gpus,
+        device=compute["device"],
+        batch=compute["sample_batch"],
     params:
-        queries=lambda w: canonical(
-            {key: run_of(w)["queries"][key] for key in ("per_subset", "steps", "guidance", "seed")}
-        ),
-        base=lambda w: canonical(base_of(w)),
-        subsets=lambda w: subsets_of(dataset_of(run_of(w))),
-        code=code_digest("generate_queries"),
+        queries=lambda w: dmin.pick(runs[w.run].queries.settings, "per_subset", "steps", "guidance", "seed"),
+        base=lambda w: runs[w.run].model.base.settings,
+        subsets=lambda w: runs[w.run].model.dataset.subsets,
+        code=code("generate_queries", "family"),
     script:
         "../scripts/generate_queries.py"
 
 
 rule generate_from_prompts:
     input:
-        weights=weights_of,
-        base=base_files,
+        weights=lambda w: runs[w.run].model.weights,
+        base=lambda w: runs[w.run].model.base.files,
     output:
         "<results>/runs/{run}/queries/queries.parquet",
     log:
@@ -44,26 +42,26 @@ rule generate_from_prompts:
     benchmark:
         "<benchmarks>/generate_from_prompts/{run}.tsv"
     wildcard_constraints:
-        run=runs_asking("prompts"),
+        run=tables.runs_asking("prompts"),
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     resources:
-        gpu=gpus(),
-        device=config["compute"]["device"],
-        batch=config["compute"]["sample_batch"],
+        gpu=tables.gpus,
+        device=compute["device"],
+        batch=compute["sample_batch"],
     params:
-        prompts=lambda w: own_prompts(run_of(w)),
-        queries=lambda w: canonical({key: run_of(w)["queries"][key] for key in ("steps", "guidance", "seed")}),
-        base=lambda w: canonical(base_of(w)),
-        code=code_digest("generate_from_prompts"),
+        prompts=lambda w: runs[w.run].queries.prompts,
+        queries=lambda w: dmin.pick(runs[w.run].queries.settings, "steps", "guidance", "seed"),
+        base=lambda w: runs[w.run].model.base.settings,
+        code=code("generate_from_prompts", "family"),
     script:
         "../scripts/generate_from_prompts.py"
 
 
 rule import_queries:
     input:
-        lambda w: image_files(run_of(w)["queries"]["images"]["path"]),
+        lambda w: runs[w.run].queries.image_files,
     output:
         "<results>/runs/{run}/queries/queries.parquet",
     log:
@@ -71,20 +69,20 @@ rule import_queries:
     benchmark:
         "<benchmarks>/import_queries/{run}.tsv"
     wildcard_constraints:
-        run=runs_asking("images"),
+        run=tables.runs_asking("images"),
     conda:
         "../envs/dmin.yaml"
     params:
-        images=section("runs", "{run}", "queries", "images"),
-        size=lambda w: dataset_of(run_of(w))["size"],
-        code=code_digest("import_queries"),
+        images=lambda w: runs[w.run].queries.settings["images"],
+        size=lambda w: runs[w.run].model.dataset.settings["size"],
+        code=code("import_queries"),
     script:
         "../scripts/import_queries.py"
 
 
 rule take_queries:
     input:
-        lambda w: f"<results>/datasets/{model_of(w)['dataset']}/test.parquet",
+        lambda w: runs[w.run].model.dataset.test,
     output:
         "<results>/runs/{run}/queries/queries.parquet",
     log:
@@ -92,22 +90,22 @@ rule take_queries:
     benchmark:
         "<benchmarks>/take_queries/{run}.tsv"
     wildcard_constraints:
-        run=runs_asking("held_out"),
+        run=tables.runs_asking("held_out"),
     conda:
         "../envs/dmin.yaml"
     params:
-        queries=lambda w: canonical({key: run_of(w)["queries"][key] for key in ("per_subset", "seed")}),
-        subsets=lambda w: subsets_of(dataset_of(run_of(w))),
-        code=code_digest("take_queries"),
+        queries=lambda w: dmin.pick(runs[w.run].queries.settings, "per_subset", "seed"),
+        subsets=lambda w: runs[w.run].model.dataset.subsets,
+        code=code("take_queries"),
     script:
         "../scripts/take_queries.py"
 
 
 rule generate_candidates:
     input:
-        test=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/test.parquet",
-        weights=weights_of,
-        base=base_files,
+        test=lambda w: runs[w.run].model.dataset.test,
+        weights=lambda w: runs[w.run].model.weights,
+        base=lambda w: runs[w.run].model.base.files,
     output:
         "<run>/queries/candidates.parquet",
     log:
@@ -115,19 +113,19 @@ rule generate_candidates:
     benchmark:
         "<benchmarks>/generate_candidates/{run}.tsv"
     wildcard_constraints:
-        run=runs_asking("classified", "selected"),
+        run=tables.runs_asking("classified", "selected"),
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     resources:
-        gpu=gpus(),
-        device=config["compute"]["device"],
-        batch=config["compute"]["sample_batch"],
+        gpu=tables.gpus,
+        device=compute["device"],
+        batch=compute["sample_batch"],
     params:
-        queries=lambda w: canonical({key: run_of(w)["queries"][key] for key in ("steps", "guidance", "seed")}),
-        candidates=lambda w: candidate_count(run_of(w)),
-        base=lambda w: canonical(base_of(w)),
-        code=code_digest("generate_candidates"),
+        queries=lambda w: dmin.pick(runs[w.run].queries.settings, "steps", "guidance", "seed"),
+        candidates=lambda w: runs[w.run].queries.candidate_count,
+        base=lambda w: runs[w.run].model.base.settings,
+        code=code("generate_candidates", "family"),
     script:
         "../scripts/generate_candidates.py"
 
@@ -135,8 +133,8 @@ rule generate_candidates:
 rule label_queries:
     input:
         candidates="<run>/queries/candidates.parquet",
-        classifier=lambda w: run_of(w)["queries"]["classifier"]["path"],
-        description=lambda w: str(Path(run_of(w)["queries"]["classifier"]["path"]).with_suffix(".json")),
+        classifier=lambda w: runs[w.run].queries.classifier["path"],
+        description=lambda w: runs[w.run].queries.classifier_description,
     output:
         queries="<results>/runs/{run}/queries/queries.parquet",
         labels=report(
@@ -150,15 +148,15 @@ rule label_queries:
     benchmark:
         "<benchmarks>/label_queries/{run}.tsv"
     wildcard_constraints:
-        run=runs_asking("classified"),
+        run=tables.runs_asking("classified"),
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     params:
-        confidence=lambda w: run_of(w)["queries"]["classifier"]["confidence"],
-        per_subset=lambda w: run_of(w)["queries"]["per_subset"],
-        subsets=lambda w: subsets_of(dataset_of(run_of(w))),
-        code=code_digest("label_queries"),
+        confidence=lambda w: runs[w.run].queries.classifier["confidence"],
+        per_subset=lambda w: runs[w.run].queries.settings["per_subset"],
+        subsets=lambda w: runs[w.run].model.dataset.subsets,
+        code=code("label_queries"),
     script:
         "../scripts/label_queries.py"
 
@@ -166,8 +164,8 @@ rule label_queries:
 rule select_queries:
     input:
         candidates="<run>/queries/candidates.parquet",
-        classifier=lambda w: run_of(w)["queries"]["classifier"]["path"],
-        description=lambda w: str(Path(run_of(w)["queries"]["classifier"]["path"]).with_suffix(".json")),
+        classifier=lambda w: runs[w.run].queries.classifier["path"],
+        description=lambda w: runs[w.run].queries.classifier_description,
     output:
         queries="<results>/runs/{run}/queries/queries.parquet",
         labels=report(
@@ -181,15 +179,15 @@ rule select_queries:
     benchmark:
         "<benchmarks>/select_queries/{run}.tsv"
     wildcard_constraints:
-        run=runs_asking("selected"),
+        run=tables.runs_asking("selected"),
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     params:
-        confidence=lambda w: run_of(w)["queries"]["classifier"]["confidence"],
-        keep=lambda w: run_of(w)["queries"]["select"]["keep"],
-        subsets=lambda w: subsets_of(dataset_of(run_of(w))),
-        code=code_digest("select_queries"),
+        confidence=lambda w: runs[w.run].queries.classifier["confidence"],
+        keep=lambda w: runs[w.run].queries.settings["select"]["keep"],
+        subsets=lambda w: runs[w.run].model.dataset.subsets,
+        code=code("select_queries"),
     script:
         "../scripts/select_queries.py"
 
@@ -197,7 +195,7 @@ rule select_queries:
 rule encode_queries:
     input:
         samples="<run>/queries/queries.parquet",
-        base=base_files,
+        base=lambda w: runs[w.run].model.base.files,
     output:
         "<run>/queries/queries.safetensors",
     log:
@@ -206,23 +204,23 @@ rule encode_queries:
         "<benchmarks>/encode_queries/{run}.tsv"
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     resources:
-        gpu=gpus(),
-        device=config["compute"]["device"],
-        batch=config["compute"]["encode_batch"],
+        gpu=tables.gpus,
+        device=compute["device"],
+        batch=compute["encode_batch"],
     params:
-        base=lambda w: canonical(base_of(w)),
-        code=code_digest("encode_queries"),
+        base=lambda w: runs[w.run].model.base.settings,
+        code=code("encode_samples", "family"),
     script:
-        "../scripts/encode_queries.py"
+        "../scripts/encode_samples.py"
 
 
 rule record_trajectory:
     input:
         queries="<run>/queries/queries.parquet",
-        weights=weights_of,
-        base=base_files,
+        weights=lambda w: runs[w.run].model.weights,
+        base=lambda w: runs[w.run].model.base.files,
     output:
         "<run>/queries/trajectory.safetensors",
     log:
@@ -231,14 +229,14 @@ rule record_trajectory:
         "<benchmarks>/record_trajectory/{run}.tsv"
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     resources:
-        gpu=gpus(),
-        device=config["compute"]["device"],
-        batch=config["compute"]["sample_batch"],
+        gpu=tables.gpus,
+        device=compute["device"],
+        batch=compute["sample_batch"],
     params:
-        queries=lambda w: canonical({key: run_of(w)["queries"][key] for key in ("steps", "guidance")}),
-        base=lambda w: canonical(base_of(w)),
-        code=code_digest("record_trajectory"),
+        queries=lambda w: dmin.pick(runs[w.run].queries.settings, "steps", "guidance"),
+        base=lambda w: runs[w.run].model.base.settings,
+        code=code("record_trajectory", "family"),
     script:
         "../scripts/record_trajectory.py"

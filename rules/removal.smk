@@ -3,10 +3,10 @@
 
 rule choose_removals:
     input:
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        samples=lambda w: runs[w.run].model.dataset.train,
         queries="<run>/queries/queries.parquet",
-        scores=removal_scores,
-        descriptions=score_descriptions,
+        scores=lambda w: runs[w.run].studies["removal"].scores(w.removal),
+        descriptions=lambda w: runs[w.run].studies["removal"].scores(w.removal, "scores.json"),
     output:
         "<run>/removal/{removal}/removed.parquet",
     log:
@@ -16,19 +16,19 @@ rule choose_removals:
     conda:
         "../envs/dmin.yaml"
     params:
-        settings=removal_settings,
-        code=code_digest("choose_removals"),
+        settings=lambda w: runs[w.run].studies["removal"].choice_settings(w.removal),
+        code=code("choose_removals"),
     script:
         "../scripts/choose_removals.py"
 
 
 rule choose_thickness_removals:
     input:
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        samples=lambda w: runs[w.run].model.dataset.train,
         queries="<run>/queries/queries.parquet",
-        scores=removal_scores,
-        descriptions=score_descriptions,
-        reference=removal_reference,
+        scores=lambda w: runs[w.run].studies["thickness"].scores(w.removal),
+        descriptions=lambda w: runs[w.run].studies["thickness"].scores(w.removal, "scores.json"),
+        reference=lambda w: runs[w.run].studies["thickness"].reference(w.removal),
     output:
         "<run>/thickness/{removal}/removed.parquet",
     log:
@@ -38,17 +38,17 @@ rule choose_thickness_removals:
     conda:
         "../envs/dmin.yaml"
     params:
-        settings=thickness_settings,
-        code=code_digest("choose_thickness_removals"),
+        settings=lambda w: runs[w.run].studies["thickness"].choice_settings(w.removal),
+        code=code("choose_thickness_removals"),
     script:
         "../scripts/choose_thickness_removals.py"
 
 
 rule retrain_without:
     input:
-        samples=lambda w: "<results>/encoded/{dataset}/{base}/train.safetensors".format(**model_of(w)),
-        removed="<run>/{study}/{removal}/removed.parquet",
-        base=base_files,
+        samples=lambda w: runs[w.run].model.samples,
+        sets="<run>/{study}/{removal}/removed.parquet",
+        base=lambda w: runs[w.run].model.base.files,
     output:
         directory("<run>/{study}/{removal}/models/{range}"),
     log:
@@ -57,26 +57,26 @@ rule retrain_without:
         "<benchmarks>/retrain_without/{run}/{study}/{removal}/{range}.tsv"
     conda:
         "../envs/dmin.yaml"
-    threads: 1 if gpus() == 0 else config["compute"]["threads"]
+    threads: tables.retraining_threads
     resources:
-        gpu=gpus(),
-        device=config["compute"]["device"],
-        save_every=config["compute"]["save_every"],
+        gpu=tables.gpus,
+        device=compute["device"],
+        save_every=compute["save_every"],
     params:
-        model=lambda w: canonical(model_of(w)),
-        base=lambda w: canonical(base_of(w)),
-        bank=retraining_bank,
-        code=code_digest("retrain_without"),
+        model=lambda w: runs[w.run].model.settings,
+        base=lambda w: runs[w.run].model.base.settings,
+        bank=lambda w: runs[w.run].studies[w.study].training_settings(w.removal, w.range),
+        code=code("retrain_subsets", "family"),
     script:
-        "../scripts/retrain_without.py"
+        "../scripts/retrain_subsets.py"
 
 
 rule regenerate:
     input:
         models="<run>/{study}/{removal}/models/{range}",
         removed="<run>/{study}/{removal}/removed.parquet",
-        images=original_images,
-        base=base_files,
+        images=lambda w: runs[w.run].studies[w.study].originals,
+        base=lambda w: runs[w.run].model.base.files,
     output:
         "<run>/{study}/{removal}/images/{range}.parquet",
     log:
@@ -85,24 +85,24 @@ rule regenerate:
         "<benchmarks>/regenerate/{run}/{study}/{removal}/{range}.tsv"
     conda:
         "../envs/dmin.yaml"
-    threads: 1 if gpus() == 0 else config["compute"]["threads"]
+    threads: tables.retraining_threads
     resources:
-        gpu=gpus(),
-        device=config["compute"]["device"],
-        batch=config["compute"]["sample_batch"],
+        gpu=tables.gpus,
+        device=compute["device"],
+        batch=compute["sample_batch"],
     params:
-        base=lambda w: canonical(base_of(w)),
-        finetune=lambda w: model_of(w)["finetune"],
-        bank=removal_bank,
-        sampling=sampling_settings,
-        code=code_digest("regenerate"),
+        base=lambda w: runs[w.run].model.base.settings,
+        finetune=lambda w: runs[w.run].model.settings["finetune"],
+        bank=lambda w: runs[w.run].studies[w.study].range_settings(w.removal, w.range),
+        sampling=lambda w: runs[w.run].studies[w.study].sampling_settings,
+        code=code("regenerate", "family"),
     script:
         "../scripts/regenerate.py"
 
 
 rule evaluate_removal:
     input:
-        images=regenerated("removal"),
+        images=lambda w: runs[w.run].studies["removal"].images,
         queries="<run>/queries/queries.parquet",
     output:
         table="<run>/tables/removal.csv",
@@ -119,12 +119,12 @@ rule evaluate_removal:
     conda:
         "../envs/dmin.yaml"
     resources:
-        batch=config["compute"]["encode_batch"],
+        batch=compute["encode_batch"],
     params:
-        removals=removal_of_each("removal"),
-        widths=removal_widths("removal"),
-        settings=lambda w: canonical({"k": removal_k(w.run), "budget": run_of(w)["removal"]["budget"]} | intervals(w)),
-        code=code_digest("evaluate_removal"),
+        removals=lambda w: runs[w.run].studies["removal"].removal_of_images,
+        widths=lambda w: runs[w.run].studies["removal"].widths,
+        settings=lambda w: runs[w.run].studies["removal"].table_settings,
+        code=code("evaluate_removal"),
     script:
         "../scripts/evaluate_removal.py"
 
@@ -145,15 +145,15 @@ rule plot_removal:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings(),
-        code=code_digest("plot_removal"),
+        figures=tables.figure_settings(),
+        code=code("plot_removal"),
     script:
         "../scripts/plot_removal.py"
 
 
 rule plot_removal_images:
     input:
-        images=regenerated("removal"),
+        images=lambda w: runs[w.run].studies["removal"].images,
         queries="<run>/queries/queries.parquet",
     output:
         figure(
@@ -168,33 +168,25 @@ rule plot_removal_images:
     conda:
         "../envs/dmin.yaml"
     params:
-        removals=removal_of_each("removal"),
-        figures=figure_settings(),
-        code=code_digest("plot_removal_images"),
+        removals=lambda w: runs[w.run].studies["removal"].removal_of_images,
+        figures=tables.figure_settings(),
+        code=code("plot_removal_images"),
     script:
         "../scripts/plot_removal_images.py"
 
 
 rule removal:
     input:
-        [f"<results>/runs/{run}/tables/removal_summary.csv" for run in studied("removal")],
-        [
-            f"<results>/runs/{run}/figures/{name}.{suffix}"
-            for run in studied("removal")
-            for name in ("removal", "removal_images")
-            for suffix in ("svg", "png")
-        ],
+        [run.table("removal_summary") for run in tables.studied("removal")],
+        [run.figures("removal", "removal_images") for run in tables.studied("removal")],
 
 
 rule evaluate_thickness:
     input:
-        images=regenerated("thickness"),
-        removed=lambda w: [
-            f"<results>/runs/{w.run}/thickness/{removal}/removed.parquet"
-            for removal in removals_of(w.run, "thickness")
-        ],
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
-        classifier=lambda w: run_of(w)["queries"]["classifier"]["path"],
+        images=lambda w: runs[w.run].studies["thickness"].images,
+        removed=lambda w: runs[w.run].studies["thickness"].removed,
+        samples=lambda w: runs[w.run].model.dataset.train,
+        classifier=lambda w: runs[w.run].queries.classifier["path"],
     output:
         table=report(
             "<run>/tables/thickness.csv",
@@ -216,14 +208,11 @@ rule evaluate_thickness:
     conda:
         "../envs/dmin.yaml"
     params:
-        removals=removal_of_each("thickness"),
-        removed=lambda w: removals_of(w.run, "thickness"),
-        widths=removal_widths("thickness"),
-        settings=lambda w: canonical(
-            {"budget": run_of(w)["thickness"]["budget"], "least": run_of(w)["queries"]["classifier"]["confidence"]}
-            | intervals(w)
-        ),
-        code=code_digest("evaluate_thickness"),
+        removals=lambda w: runs[w.run].studies["thickness"].removal_of_images,
+        removed=lambda w: runs[w.run].studies["thickness"].removals,
+        widths=lambda w: runs[w.run].studies["thickness"].widths,
+        settings=lambda w: runs[w.run].studies["thickness"].table_settings,
+        code=code("evaluate_thickness"),
     script:
         "../scripts/evaluate_thickness.py"
 
@@ -239,15 +228,15 @@ rule plot_thickness:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings(),
-        code=code_digest("plot_thickness"),
+        figures=tables.figure_settings(),
+        code=code("plot_thickness"),
     script:
         "../scripts/plot_thickness.py"
 
 
 rule plot_thickness_images:
     input:
-        images=regenerated("thickness"),
+        images=lambda w: runs[w.run].studies["thickness"].images,
         queries="<run>/queries/candidates.parquet",
     output:
         figure(
@@ -262,23 +251,14 @@ rule plot_thickness_images:
     conda:
         "../envs/dmin.yaml"
     params:
-        removals=removal_of_each("thickness"),
-        figures=figure_settings(),
-        code=code_digest("plot_thickness_images"),
+        removals=lambda w: runs[w.run].studies["thickness"].removal_of_images,
+        figures=tables.figure_settings(),
+        code=code("plot_thickness_images"),
     script:
         "../scripts/plot_thickness_images.py"
 
 
 rule thickness:
     input:
-        [
-            f"<results>/runs/{run}/tables/{name}.csv"
-            for run in studied("thickness")
-            for name in ("thickness", "thickness_removed")
-        ],
-        [
-            f"<results>/runs/{run}/figures/{name}.{suffix}"
-            for run in studied("thickness")
-            for name in ("thickness", "thickness_images")
-            for suffix in ("svg", "png")
-        ],
+        [run.table(name) for run in tables.studied("thickness") for name in ("thickness", "thickness_removed")],
+        [run.figures("thickness", "thickness_images") for run in tables.studied("thickness")],

@@ -24,8 +24,8 @@ rule plot_detection:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings(),
-        code=code_digest("plot_detection"),
+        figures=tables.figure_settings(),
+        code=code("plot_detection"),
     script:
         "../scripts/plot_detection.py"
 
@@ -34,7 +34,7 @@ rule plot_scores:
     input:
         scores="<run>/influence/{method}/v{v}/scores.npy",
         description="<run>/influence/{method}/v{v}/scores.json",
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        samples=lambda w: runs[w.run].model.dataset.train,
         queries="<run>/queries/queries.parquet",
     output:
         figure(
@@ -49,8 +49,8 @@ rule plot_scores:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings(),
-        code=code_digest("plot_scores"),
+        figures=tables.figure_settings(),
+        code=code("plot_scores"),
     script:
         "../scripts/plot_scores.py"
 
@@ -71,15 +71,15 @@ rule plot_norms:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings(),
-        code=code_digest("plot_norms"),
+        figures=tables.figure_settings(),
+        code=code("plot_norms"),
     script:
         "../scripts/plot_norms.py"
 
 
 rule plot_training:
     input:
-        lambda w: f"<results>/models/{run_of(w)['model']}/training.csv",
+        lambda w: runs[w.run].model.training_curve,
     output:
         figure("training", "training", "Model", figure="training loss", run="{run}"),
     log:
@@ -87,8 +87,8 @@ rule plot_training:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings(),
-        code=code_digest("plot_training"),
+        figures=tables.figure_settings(),
+        code=code("plot_training"),
     script:
         "../scripts/plot_training.py"
 
@@ -109,8 +109,8 @@ rule plot_retrieval:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings(),
-        code=code_digest("plot_retrieval"),
+        figures=tables.figure_settings(),
+        code=code("plot_retrieval"),
     script:
         "../scripts/plot_retrieval.py"
 
@@ -125,8 +125,8 @@ rule plot_queries:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings(),
-        code=code_digest("plot_queries"),
+        figures=tables.figure_settings(),
+        code=code("plot_queries"),
     script:
         "../scripts/plot_queries.py"
 
@@ -135,7 +135,7 @@ rule plot_gallery:
     input:
         scores="<run>/influence/{method}/v{v}/scores.npy",
         description="<run>/influence/{method}/v{v}/scores.json",
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        samples=lambda w: runs[w.run].model.dataset.train,
         queries="<run>/queries/queries.parquet",
     output:
         figure(
@@ -151,41 +151,21 @@ rule plot_gallery:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings("gallery"),
-        code=code_digest("plot_gallery"),
+        figures=tables.figure_settings("gallery"),
+        code=code("plot_gallery"),
     script:
         "../scripts/plot_gallery.py"
 
 
 rule figures:
     input:
-        [
-            f"<results>/runs/{run}/figures/{name}.{suffix}"
-            for run, settings in config["runs"].items()
-            for name in [
-                *(["detection_by_k", "detection_by_v"] if subsets_known(settings) else []),
-                "gradient_norms",
-                # The training of a user's own model is not known.
-                *([] if config["models"][settings["model"]]["weights"] else ["training"]),
-                "queries",
-                *(["retrieval"] if "dmin" in settings["influence"]["methods"] else []),
-                *(f"scores/{method}-v{shown_width(run, method)}" for method in gradient_methods(settings)),
-                *(
-                    f"gallery/{method}-v{shown_width(run, method)}/{subset}"
-                    for method in gradient_methods(settings)[:1]
-                    # What is selected may lack a subset.
-                    if query_kind(settings) != "selected"
-                    for subset in query_subsets(settings)
-                ),
-            ]
-            for suffix in ("svg", "png")
-        ],
+        [run.figures(*dmin.drawn_figures(run)) for run in runs.values()],
 
 
 rule explorer:
     input:
-        tops=lambda w: list(rankings(w.run).values()),
-        samples=lambda w: f"<results>/datasets/{model_of(w)['dataset']}/train.parquet",
+        tops=lambda w: list(dmin.labelled_tops(runs[w.run]).values()),
+        samples=lambda w: runs[w.run].model.dataset.train,
         queries="<run>/queries/queries.parquet",
     output:
         report(
@@ -199,14 +179,14 @@ rule explorer:
     conda:
         "../envs/dmin.yaml"
     params:
-        labels=lambda w: list(rankings(w.run)),
-        notes=lambda w: explorer_notes(run_of(w)),
-        top=config["figures"]["explorer_top"],
-        code=code_digest("explorer"),
+        labels=lambda w: list(dmin.labelled_tops(runs[w.run])),
+        notes=lambda w: dmin.explorer_notes(runs[w.run]),
+        top=tables.config["figures"]["explorer_top"],
+        code=code("explorer"),
     script:
         "../scripts/explorer.py"
 
 
 rule explorers:
     input:
-        expand("<results>/runs/{run}/explorer.html", run=config["runs"]),
+        expand("<results>/runs/{run}/explorer.html", run=runs),

@@ -3,9 +3,7 @@
 
 rule draw_sets:
     input:
-        lambda w: "<results>/datasets/{dataset}/train.parquet".format(
-            **config["models"][config["banks"][w.bank]["model"]]
-        ),
+        lambda w: banks[w.bank].model.dataset.train,
     output:
         "<results>/banks/{bank}/sets/{range}.parquet",
     log:
@@ -15,19 +13,17 @@ rule draw_sets:
     conda:
         "../envs/dmin.yaml"
     params:
-        bank=lambda w: canonical({key: config["banks"][w.bank][key] for key in ("seeds", "fraction", "seed")}),
-        code=code_digest("draw_sets"),
+        bank=lambda w: banks[w.bank].draw_settings,
+        code=code("draw_sets"),
     script:
         "../scripts/draw_sets.py"
 
 
 rule retrain_subsets:
     input:
-        samples=lambda w: "<results>/encoded/{dataset}/{base}/train.safetensors".format(
-            **config["models"][config["banks"][w.bank]["model"]]
-        ),
+        samples=lambda w: banks[w.bank].model.samples,
         sets="<results>/banks/{bank}/sets/{range}.parquet",
-        base=lambda w: files_below(config["bases"][config["models"][config["banks"][w.bank]["model"]]["base"]]["path"]),
+        base=lambda w: banks[w.bank].model.base.files,
     output:
         directory("<results>/banks/{bank}/models/{range}"),
     log:
@@ -36,25 +32,25 @@ rule retrain_subsets:
         "<benchmarks>/retrain_subsets/{bank}/{range}.tsv"
     conda:
         "../envs/dmin.yaml"
-    threads: 1 if gpus() == 0 else config["compute"]["threads"]
+    threads: tables.retraining_threads
     resources:
-        gpu=gpus(),
-        device=config["compute"]["device"],
-        save_every=config["compute"]["save_every"],
+        gpu=tables.gpus,
+        device=compute["device"],
+        save_every=compute["save_every"],
     params:
-        model=lambda w: canonical(config["models"][config["banks"][w.bank]["model"]]),
-        base=lambda w: canonical(config["bases"][config["models"][config["banks"][w.bank]["model"]]["base"]]),
-        bank=lambda w: span_settings(config["banks"][w.bank], w.range, "seed"),
-        code=code_digest("retrain_subsets"),
+        model=lambda w: banks[w.bank].model.settings,
+        base=lambda w: banks[w.bank].model.base.settings,
+        bank=lambda w: banks[w.bank].range_settings(w.range, "seed"),
+        code=code("retrain_subsets", "family"),
     script:
         "../scripts/retrain_subsets.py"
 
 
 rule measure_losses:
     input:
-        models=lambda w: f"<results>/banks/{run_of(w)['lds']['bank']}/models/{w.range}",
+        models=lambda w: runs[w.run].lds.bank.models(w.range),
         queries="<run>/queries/queries.safetensors",
-        base=base_files,
+        base=lambda w: runs[w.run].model.base.files,
     output:
         "<run>/lds/losses/{range}.parquet",
     log:
@@ -63,27 +59,27 @@ rule measure_losses:
         "<benchmarks>/measure_losses/{run}/{range}.tsv"
     conda:
         "../envs/dmin.yaml"
-    threads: 1 if gpus() == 0 else config["compute"]["threads"]
+    threads: tables.retraining_threads
     resources:
-        gpu=gpus(),
-        device=config["compute"]["device"],
-        batch=config["compute"]["gradient_batch"],
+        gpu=tables.gpus,
+        device=compute["device"],
+        batch=compute["gradient_batch"],
     params:
-        base=lambda w: canonical(base_of(w)),
-        finetune=lambda w: model_of(w)["finetune"],
-        bank=lambda w: span_settings(bank_of(w), w.range),
-        lds=lambda w: canonical({key: run_of(w)["lds"][key] for key in ("timesteps", "seed")}),
-        code=code_digest("measure_losses"),
+        base=lambda w: runs[w.run].model.base.settings,
+        finetune=lambda w: runs[w.run].model.settings["finetune"],
+        bank=lambda w: runs[w.run].lds.bank.range_settings(w.range),
+        lds=lambda w: runs[w.run].lds.loss_settings,
+        code=code("measure_losses", "family"),
     script:
         "../scripts/measure_losses.py"
 
 
 rule evaluate_lds:
     input:
-        losses=bank_losses,
-        sets=bank_sets,
-        scores=lambda w: [f"{folder}/scores.npy" for folder in scored_methods(w.run).values()],
-        descriptions=lambda w: [f"{folder}/scores.json" for folder in scored_methods(w.run).values()],
+        losses=lambda w: runs[w.run].lds.losses,
+        sets=lambda w: runs[w.run].lds.bank.sets,
+        scores=lambda w: runs[w.run].influence.scored_files("scores.npy"),
+        descriptions=lambda w: runs[w.run].influence.scored_files("scores.json"),
     output:
         report(
             "<run>/tables/lds.csv",
@@ -98,22 +94,22 @@ rule evaluate_lds:
     conda:
         "../envs/dmin.yaml"
     params:
-        methods=lambda w: [list(pair) for pair in scored_methods(w.run)],
-        query_set=lambda w: run_of(w)["queries"]["source"],
-        settings=lds_interval,
-        code=code_digest("evaluate_lds"),
+        methods=lambda w: [list(pair) for pair in runs[w.run].influence.scored],
+        query_set=lambda w: runs[w.run].queries.settings["source"],
+        settings=lambda w: runs[w.run].lds.interval,
+        code=code("evaluate_lds"),
     script:
         "../scripts/evaluate_lds.py"
 
 
 rule sweep_lds_lambda:
     input:
-        train=lambda w: gradients_at(w, "train"),
-        queries=lambda w: gradients_at(w, "queries"),
-        train_norms=lambda w: shards(w.run, feature_of(w.method, "train"), "train"),
-        query_norms=lambda w: shards(w.run, feature_of(w.method, "queries"), "queries"),
-        losses=bank_losses,
-        sets=bank_sets,
+        train=lambda w: runs[w.run].influence.gradients_at(w.method, w.v, "train"),
+        queries=lambda w: runs[w.run].influence.gradients_at(w.method, w.v, "queries"),
+        train_norms=lambda w: runs[w.run].influence.shards(w.method, "train"),
+        query_norms=lambda w: runs[w.run].influence.shards(w.method, "queries"),
+        losses=lambda w: runs[w.run].lds.losses,
+        sets=lambda w: runs[w.run].lds.bank.sets,
     output:
         "<run>/influence/{method}/v{v}/lds_lambda.csv",
     log:
@@ -121,21 +117,21 @@ rule sweep_lds_lambda:
     benchmark:
         "<benchmarks>/sweep_lds_lambda/{run}/{method}/v{v}.tsv"
     wildcard_constraints:
-        method="|".join(KERNEL_METHODS),
+        method=dmin.one_of(dmin.KERNEL_METHODS),
     conda:
         "../envs/dmin.yaml"
-    threads: config["compute"]["threads"]
+    threads: compute["threads"]
     params:
-        options=section("runs", "{run}", "influence", "options"),
-        judging=lds_interval,
-        code=code_digest("sweep_lds_lambda"),
+        options=lambda w: runs[w.run].influence.options,
+        judging=lambda w: runs[w.run].lds.interval,
+        code=code("sweep_lds_lambda", "method"),
     script:
         "../scripts/sweep_lds_lambda.py"
 
 
 rule evaluate_lds_lambda:
     input:
-        lambda w: lds_sweeps(w.run),
+        lambda w: runs[w.run].lds.sweeps(),
     output:
         report(
             "<run>/tables/lds_lambda.csv",
@@ -150,9 +146,9 @@ rule evaluate_lds_lambda:
     conda:
         "../envs/dmin.yaml"
     params:
-        code=code_digest("evaluate_lds_lambda"),
+        code=code("join_tables"),
     script:
-        "../scripts/evaluate_lds_lambda.py"
+        "../scripts/join_tables.py"
 
 
 rule plot_yardsticks:
@@ -172,23 +168,14 @@ rule plot_yardsticks:
     conda:
         "../envs/dmin.yaml"
     params:
-        figures=figure_settings(),
-        code=code_digest("plot_yardsticks"),
+        figures=tables.figure_settings(),
+        code=code("plot_yardsticks"),
     script:
         "../scripts/plot_yardsticks.py"
 
 
 rule lds:
     input:
-        [f"<results>/runs/{run}/tables/lds.csv" for run, settings in config["runs"].items() if "lds" in settings],
-        [
-            f"<results>/runs/{run}/tables/lds_lambda.csv"
-            for run, settings in config["runs"].items()
-            if "lds" in settings and lds_sweeps(run)
-        ],
-        [
-            f"<results>/runs/{run}/figures/yardsticks.{suffix}"
-            for run, settings in config["runs"].items()
-            if "lds" in settings
-            for suffix in ("svg", "png")
-        ],
+        [run.table("lds") for run in runs.values() if run.lds],
+        [run.table("lds_lambda") for run in runs.values() if run.lds and run.lds.sweeps()],
+        [run.figures("yardsticks") for run in runs.values() if run.lds],

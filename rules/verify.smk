@@ -13,10 +13,10 @@ rule check_files:
     conda:
         "../envs/dmin.yaml"
     params:
-        entries=lambda w: verified_files(),
+        entries=lambda w: dmin.verify_entries(runs.values()),
         # A check is a question, which is answered each time it is asked.
         asked=lambda w: time.time(),
-        code=code_digest("check_files"),
+        code=code("check_files"),
     script:
         "../scripts/check_files.py"
 
@@ -32,6 +32,6 @@ rule verify:
     conda:
         "../envs/dmin.yaml"
     params:
-        code=code_digest("verify"),
+        code=code("verify"),
     script:
         "../scripts/verify.py"

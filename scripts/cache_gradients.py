@@ -6,7 +6,7 @@ from dmin.runtime.deadline import StopRequest
 from dmin.runtime.job import job
 
 with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
-    weights, checkpoint = Path(snakemake.input.weights), snakemake.params.feature.get("checkpoint")
+    weights, checkpoint = Path(snakemake.input.weights), snakemake.params.cache.get("checkpoint")
     if checkpoint is not None:
         weights = checkpoint_weights(weights, checkpoint)
     start, stop = map(int, snakemake.wildcards.range.split("-"))
@@ -15,8 +15,8 @@ with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
         weights,
         snakemake.params.base,
         snakemake.params.gradients,
-        snakemake.wildcards.feature,
-        snakemake.params.feature,
+        snakemake.wildcards.cache,
+        snakemake.params.cache,
         start,
         stop,
         Path(snakemake.output.shard),

@@ -19,7 +19,8 @@ class FamilyEntry:
         summary: one line for tables of families.
         conditional: it takes prompts.
         adapter: it takes a LoRA adapter; otherwise it is fine-tuned in full.
-        objectives: the values of ``gradients.objective`` that it has.
+        objectives: the values of ``gradients.objective`` that it has; the first is that of its training.
+        pndm: it samples with PNDM, whose descending list of timesteps repeats its second.
     """
 
     name: str
@@ -28,6 +29,7 @@ class FamilyEntry:
     conditional: bool = True
     adapter: bool = True
     objectives: tuple[str, ...] = ("training",)
+    pndm: bool = False
     module: str = field(init=False)
 
     def __post_init__(self) -> None:

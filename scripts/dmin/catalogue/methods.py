@@ -65,6 +65,11 @@ KERNEL_METHODS = [name for name, entry in METHODS.items() if entry.kernel]
 
 # A sketch for each tensor, which does not fold.
 BLOCKS_CACHE = "loss_blocks"
+# Gradients along the trajectory that generated a query.
+JOURNEY_CACHE = "journey"
+# Queries answered by LiSSA instead of their gradients.
+LISSA_CACHE = "lissa"
+# Gradients of a checkpoint, with its step.
 CHECKPOINT_CACHE = "checkpoint-"
 CACHES = sorted({kind for entry in METHODS.values() for kind in entry.caches or ()})
 

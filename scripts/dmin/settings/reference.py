@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dmin.runtime.errors import UserError
+from dmin.settings.schema import read_schema
 
 BEGIN, END = "<!-- reference -->", "<!-- /reference -->"
 
@@ -50,7 +49,7 @@ def update_reference(schema: Path, readme: Path) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise UserError(f"'{readme}' lacks the lines '{BEGIN}' and '{END}'; put them where the reference belongs.")
-    reference = render_reference(yaml.safe_load(schema.read_text(encoding="utf-8")))
+    reference = render_reference(read_schema(schema))
     readme.write_text(f"{before}{BEGIN}\n\n{reference}\n\n{END}{after}", encoding="utf-8")
 
 

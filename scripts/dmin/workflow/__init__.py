@@ -1,4 +1,55 @@
-"""What rules ask for: config access, checks, paths and digests of code; nothing beyond the standard library.
+"""What rules ask for: the named tables of the config, checks, paths and digests of code.
 
-Imports within are relative, so that each checkout loads its own under a name of its own.
+Nothing beyond the standard library and the schema's reader is imported, so that a dry run starts fast. Imports within
+are relative, so that each checkout loads its own under a name of its own.
 """
+
+from ..catalogue.methods import (
+    CHECKPOINT_METHODS,
+    GRADIENT_METHODS,
+    KERNEL_METHODS,
+    LISSA_CACHE,
+    METHODS,
+    SAMPLE_METHODS,
+)
+from ..runtime.errors import UserError
+from .ablations import COMPRESSED_METHODS
+from .disk import require_room
+from .figures import comparing_figures, drawn_figures, explorer_notes, figure_files, labelled_tops
+from .gradients import cache_pattern
+from .job_code import JobCode, older_code
+from .paper import SECTIONS, paper_runs
+from .plan_entries import plan_entry
+from .studies import ALL_CONTROLS, CONTROLS
+from .tables import one_of, open_tables
+from .values import pick
+from .verify_entries import verify_entries
+
+__all__ = [
+    "ALL_CONTROLS",
+    "CHECKPOINT_METHODS",
+    "COMPRESSED_METHODS",
+    "CONTROLS",
+    "GRADIENT_METHODS",
+    "KERNEL_METHODS",
+    "LISSA_CACHE",
+    "METHODS",
+    "SAMPLE_METHODS",
+    "SECTIONS",
+    "JobCode",
+    "UserError",
+    "cache_pattern",
+    "comparing_figures",
+    "drawn_figures",
+    "explorer_notes",
+    "figure_files",
+    "labelled_tops",
+    "older_code",
+    "one_of",
+    "open_tables",
+    "paper_runs",
+    "pick",
+    "plan_entry",
+    "require_room",
+    "verify_entries",
+]

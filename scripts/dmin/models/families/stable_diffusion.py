@@ -20,6 +20,7 @@ from dmin.runtime.errors import UserError
 FAMILY = {
     "kind": "StableDiffusion",
     "summary": "Stable Diffusion 1: a latent UNet conditioned on CLIP text.",
+    "pndm": True,
 }
 
 

@@ -1,0 +1,77 @@
+"""Ablations of a run: studies of the index and of compression that need no pass of the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..catalogue.methods import BLOCKS_CACHE, METHODS, read_cache
+from ..settings.runs import Ablation as AblationSettings
+from ..settings.runs import Evaluation
+from .influence import Influence
+
+# They read one sketch a sample and timestep, of the training samples and of the queries alike.
+COMPRESSED_METHODS = [
+    name
+    for name, entry in METHODS.items()
+    if entry.caches and entry.caches[0] == entry.caches[1] and BLOCKS_CACHE not in entry.caches
+]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The ablations of a run."""
+
+    run: str
+    settings: AblationSettings
+    evaluation: Evaluation
+    influence: Influence
+
+    @property
+    def searched(self) -> list[str]:
+        """What the search of every index of the HNSW ablation found."""
+        grid = self.settings["hnsw"]
+        return [
+            f"<results>/runs/{self.run}/ablation/hnsw/v{grid['v']}/M{links}-efc{candidates}.csv"
+            for links in sorted(grid["M"])
+            for candidates in sorted(grid["ef_construction"])
+        ]
+
+    @property
+    def search_settings(self) -> dict[str, Any]:
+        """What these searches depend on, beside index and queries."""
+        top_k = self.influence.settings["top_k"]
+        return {"ef": self.settings["hnsw"]["ef"], "k": self.evaluation["k"], "top_k": top_k}
+
+    @property
+    def compressed_methods(self) -> list[str]:
+        """The methods whose sketches are narrowed; DMin always, for its figure."""
+        methods = dict.fromkeys(["dmin", *self.influence.methods])
+        return [method for method in methods if method in COMPRESSED_METHODS]
+
+    @property
+    def compressed(self) -> list[str]:
+        """What the scores of each of them are worth at every width."""
+        return [f"<results>/runs/{self.run}/ablation/compression/{method}.csv" for method in self.compressed_methods]
+
+    @property
+    def widths(self) -> list[int]:
+        """The widths of the config, or 64 to cache_dim by doubling, as far as they fold; the widest first."""
+        cache_dim = self.influence.gradients.settings["cache_dim"]
+        doublings = [64 << n for n in range(cache_dim.bit_length()) if cache_dim % (64 << n) == 0]
+        return sorted(self.settings["compression"]["widths"] or {*doublings, cache_dim}, reverse=True)
+
+    @property
+    def storage(self) -> list[str]:
+        """The number formats of stored sketches."""
+        return sorted(self.settings["compression"]["storage"])
+
+    def sketch(self, method: str, split: str) -> str:
+        """Return the sketches at cache_dim that a method reads."""
+        gradients = self.influence.gradients
+        return gradients.sketch(read_cache(method, split), gradients.settings["cache_dim"], split)
+
+    def uncompressed_scores(self, method: str) -> list[str]:
+        """Return a method's uncompressed scores, where the run keeps the gradients that they need."""
+        kept = self.influence.gradients.settings["keep_raw"] and read_cache(method, "train") == "loss"
+        return [self.influence.scores(method, "full")] if kept else []

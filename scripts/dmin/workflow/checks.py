@@ -1,0 +1,94 @@
+"""Checks of data sets and models: one clear sentence for the first mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..runtime.errors import UserError
+from .datasets import Dataset
+from .files import is_local
+from .models import Model
+
+# Names that stand for something else in tables.
+RESERVED = ("noise", "mean", "all")
+CORRECT_PATH = "correct it (it is relative to the working directory)"
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """Refuse a data set that cannot be assembled.
+
+    Raises:
+        UserError: its sources, classes or split cannot be.
+    """
+    settings, place = dataset.settings, f"datasets.{dataset.name}"
+    for source in settings["sources"]:
+        name, key = source["name"], f"{place}.sources '{source['name']}'"
+        if dataset.source_names.count(name) > 1:
+            raise UserError(f"{place}.sources lists '{name}' twice; give each source a name of its own.")
+        if name in RESERVED:
+            raise UserError(f"{key}: this name is reserved; choose another.")
+        if is_local(source["path"]) and not Path(source["path"]).exists():
+            raise UserError(f"{key}: path '{source['path']}' does not exist; {CORRECT_PATH}.")
+        if source["labels"] and source["label_column"] is None:
+            raise UserError(f"{key}: labels is set, but label_column is null; name the column that holds the labels.")
+        if settings["classes"] and source["label_column"] is None:
+            raise UserError(
+                f"{key}: label_column is null, but the data set has classes; name the column that holds them."
+            )
+    for label in settings["classes"] or []:
+        if label in RESERVED:
+            raise UserError(f"{place}.classes has '{label}', which is reserved; choose another.")
+    counts = dataset.counts
+    if counts.train < 1 or counts.train == counts.total:
+        raise UserError(
+            f"{place}.train_fraction {settings['train_fraction']} leaves the training or the test set of "
+            f"{counts.total} rows empty; change it or take more rows."
+        )
+
+
+def check_model(model: Model, processes: int) -> None:
+    """Refuse a model that cannot be trained or imported.
+
+    Args:
+        processes: those that share a training.
+
+    Raises:
+        UserError: its training, its fine-tuning or its own weights cannot be.
+    """
+    place, train, own = f"models.{model.name}", model.settings["train"], model.settings["weights"]
+    late = [step for step in train["checkpoints"] if step > train["steps"]]
+    if late:
+        raise UserError(
+            f"{place}.train.checkpoints has {late[0]}, above steps {train['steps']}; name steps of the training."
+        )
+    if model.settings["finetune"] == "adapter" and not model.base.family.adapter:
+        raise UserError(
+            f"{place}.finetune is adapter, which the family {model.base.family.name} does not take; set it to full."
+        )
+    if train["accumulation"] > train["batch_size"]:
+        raise UserError(
+            f"{place}.train.accumulation is {train['accumulation']}, above batch_size {train['batch_size']}; lower it."
+        )
+    rows = train["batch_size"] // train["accumulation"]
+    if not own and processes > rows:
+        raise UserError(
+            f"compute.train_processes is {processes}, above batch_size / accumulation of {place}.train, which is "
+            f"{rows}; lower it."
+        )
+    if own and is_local(own["path"]) and not Path(own["path"]).exists():
+        raise UserError(f"{place}.weights.path is '{own['path']}', which does not exist; {CORRECT_PATH}.")
+    if own and model.settings["finetune"] == "full" and own["alpha"] is not None:
+        raise UserError(f"{place}.weights.alpha is for an adapter, but finetune is full; leave it out.")
+
+
+def refuse_own_weights(key: str, model: Model) -> None:
+    """Refuse to retrain a model of which only the weights are known.
+
+    Raises:
+        UserError: they are the user's own.
+    """
+    if model.settings["weights"]:
+        raise UserError(
+            f"{key} trains model {model.name} again, but models.{model.name}.weights were trained elsewhere; leave "
+            f"{key} out, or set weights to null and train to how it was trained."
+        )

@@ -1,0 +1,81 @@
+"""Data sets of the config, with their files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from ..settings.models import Dataset as DatasetSettings
+from ..settings.models import Source
+from .files import image_files
+from .values import leave_out
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """Rows of a data set: noised copies, all, and those of the training set."""
+
+    copies: int
+    total: int
+    train: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set, assembled from one or more sources."""
+
+    name: str
+    settings: DatasetSettings
+
+    @property
+    def train(self) -> str:
+        """The table of training samples."""
+        return f"<results>/datasets/{self.name}/train.parquet"
+
+    @property
+    def test(self) -> str:
+        """The table of test samples."""
+        return f"<results>/datasets/{self.name}/test.parquet"
+
+    @property
+    def summary(self) -> str:
+        """The counts of both."""
+        return f"<results>/datasets/{self.name}/dataset.json"
+
+    @property
+    def counts(self) -> SplitCounts:
+        """The rows of each part, in exact arithmetic."""
+        rows = sum(source["rows"] for source in self.settings["sources"])
+        copies = math.floor(rows * Fraction(str(self.settings["noise"]["fraction"])))
+        total = rows + copies
+        return SplitCounts(copies, total, math.floor(total * Fraction(str(self.settings["train_fraction"]))))
+
+    @property
+    def subsets(self) -> list[str]:
+        """The names of the subsets: the classes, or the sources."""
+        return self.settings["classes"] or self.source_names
+
+    @property
+    def source_names(self) -> list[str]:
+        """The names of the sources, in order."""
+        return [source["name"] for source in self.settings["sources"]]
+
+    @property
+    def fetched(self) -> list[str]:
+        """The table of each source."""
+        return [f"<results>/sources/{self.name}/{source}.parquet" for source in self.source_names]
+
+    @property
+    def assembly(self) -> dict[str, Any]:
+        """What the assembly depends on: of the sources, their names."""
+        return leave_out(self.settings, "sources") | {"sources": self.source_names}
+
+    def source(self, name: str) -> Source:
+        """The settings of a source."""
+        return next(source for source in self.settings["sources"] if source["name"] == name)
+
+    def source_files(self, name: str) -> list[str]:
+        """The files of a source on disk; none for one on the hub."""
+        return image_files(self.source(name)["path"])

@@ -1,0 +1,209 @@
+"""What the methods of a run read and leave: widths, scores, ranked lists and indexes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..catalogue.methods import (
+    BLOCKS_CACHE,
+    CHECKPOINT_METHODS,
+    GRADIENT_METHODS,
+    KERNEL_METHODS,
+    METHODS,
+    SAMPLE_METHODS,
+    read_cache,
+)
+from ..settings.runs import Influence as InfluenceSettings
+from ..settings.runs import Options
+from .gradients import SPLITS, Gradients
+
+# The width whose pictures are shown of each method, where it has that width.
+SHOWN_WIDTH = "4096"
+
+
+@dataclass(frozen=True)
+class Influence:
+    """The methods of a run and their files."""
+
+    run: str
+    settings: InfluenceSettings
+    gradients: Gradients
+
+    @property
+    def methods(self) -> list[str]:
+        """All methods of the run."""
+        return self.settings["methods"]
+
+    @property
+    def options(self) -> Options:
+        """Settings of single methods."""
+        return self.settings["options"]
+
+    @property
+    def gradient_methods(self) -> list[str]:
+        """Those on gradients of the trained model."""
+        return [method for method in self.methods if method in GRADIENT_METHODS]
+
+    @property
+    def checkpoint_methods(self) -> list[str]:
+        """Those on gradients of the checkpoints."""
+        return [method for method in self.methods if method in CHECKPOINT_METHODS]
+
+    @property
+    def kernel_methods(self) -> list[str]:
+        """Those that solve a ridge kernel."""
+        return [method for method in self.methods if method in KERNEL_METHODS]
+
+    def caches(self, split: str) -> list[str]:
+        """Return the caches of the trained model that are read of a split; loss always, for the tables on gradients."""
+        return sorted({"loss"} | {read_cache(method, split) for method in self.gradient_methods})
+
+    def all_caches(self, split: str) -> list[str]:
+        """Return these and the caches of the checkpoints, where methods read them, in the order of the methods."""
+        read = [cache for caches in self.read_caches.values() for cache in caches[split]]
+        return list(dict.fromkeys(["loss", *read]))
+
+    @property
+    def read_caches(self) -> dict[str, dict[str, list[str]]]:
+        """The caches that each method reads of each split; methods without gradients are left out."""
+        return {
+            method: {split: self._caches_of(method, split) for split in SPLITS}
+            for method in self.methods
+            if method not in SAMPLE_METHODS
+        }
+
+    def _caches_of(self, method: str, split: str) -> list[str]:
+        if method in CHECKPOINT_METHODS:
+            return self.gradients.checkpoint_caches
+        return [read_cache(method, split)]
+
+    @property
+    def compressed_widths(self) -> list[str]:
+        """The widths that sketches are folded to."""
+        return [str(width) for width in sorted(self.settings["widths"])]
+
+    def widths(self, method: str) -> list[str]:
+        """Return the widths that a method is scored at, or an empty one; only the loss keeps uncompressed gradients."""
+        if method in SAMPLE_METHODS:
+            return [""]
+        if method in CHECKPOINT_METHODS:
+            return self.compressed_widths
+        if read_cache(method, "train") == BLOCKS_CACHE:
+            # A sketch per tensor does not fold.
+            return [str(self.gradients.settings["block_dim"])]
+        uncompressed = self.settings["uncompressed"] and set(METHODS[method].caches or ()) == {"loss"}
+        return self.compressed_widths + ["full"] * uncompressed
+
+    def shown_width(self, method: str) -> str:
+        """Return the width whose pictures are shown of a method, the largest where it lacks the usual one."""
+        available = [v for v in self.widths(method) if v != "full"]
+        return SHOWN_WIDTH if SHOWN_WIDTH in available else available[-1]
+
+    def gradients_at(self, method: str, v: str, split: str) -> str | list[str]:
+        """Return what holds the gradients that a method reads at width v: the sketch, or the uncompressed shards."""
+        cache = read_cache(method, split)
+        return self.gradients.shards(cache, split) if v == "full" else self.gradients.sketch(cache, v, split)
+
+    def shards(self, method: str, split: str) -> list[str]:
+        """Return the shards of the cache that a method reads of a split."""
+        return self.gradients.shards(read_cache(method, split), split)
+
+    def folder(self, method: str, v: str) -> str:
+        """Return the folder of a method's scores at width v."""
+        folder = f"<results>/runs/{self.run}/influence/{method}"
+        return f"{folder}/v{v}" if v else folder
+
+    def scores(self, method: str, v: str) -> str:
+        """Return the scores of a method at width v."""
+        return f"{self.folder(method, v)}/scores.npy"
+
+    def top(self, method: str, v: str) -> str:
+        """Return the ranked lists of a method at width v."""
+        return f"{self.folder(method, v)}/exact/top.parquet" if v else f"{self.folder(method, v)}/top.parquet"
+
+    @property
+    def scored(self) -> list[tuple[str, str]]:
+        """Every method with every width that it is scored at."""
+        return [(method, v) for method in self.methods for v in self.widths(method)]
+
+    @property
+    def shown(self) -> list[tuple[str, str]]:
+        """Every method with the width whose pictures are shown."""
+        return [(method, self.shown_width(method)) for method in self.methods]
+
+    def scored_files(self, file: str) -> list[str]:
+        """Return a file of the folder of every method and width."""
+        return [f"{self.folder(*pair)}/{file}" for pair in self.scored]
+
+    def shown_files(self, file: str) -> list[str]:
+        """Return a file of the folder of every method at the width whose pictures are shown."""
+        return [f"{self.folder(*pair)}/{file}" for pair in self.shown]
+
+    @property
+    def shown_tops(self) -> list[str]:
+        """The ranked lists of every method at that width."""
+        return [self.top(*pair) for pair in self.shown]
+
+    @property
+    def tops(self) -> list[str]:
+        """All ranked lists that are exact."""
+        return [self.top(*pair) for pair in self.scored]
+
+    def retrieved(self, backend: str = "hnsw") -> list[str]:
+        """Return the ranked lists from an index, or the exact ones of the same widths."""
+        if "dmin" not in self.methods:
+            return []
+        return [f"{self.folder('dmin', v)}/{backend}/top.parquet" for v in self.compressed_widths]
+
+    def index(self, v: str | int, suffix: str = ".hnsw") -> str:
+        """Return the index at width v, or another file beside it."""
+        hnsw = self.settings["hnsw"]
+        return f"<results>/runs/{self.run}/index/v{v}/M{hnsw['M']}-efc{hnsw['ef_construction']}{suffix}"
+
+    @property
+    def retrieval_settings(self) -> dict[str, int]:
+        """What a retrieval depends on, beside index and queries."""
+        return {"ef": self.settings["hnsw"]["ef"], "top_k": self.settings["top_k"]}
+
+    @property
+    def indexes(self) -> list[str]:
+        """The index at every width."""
+        return [self.index(v) for v in self.settings["widths"]]
+
+    @property
+    def metrics(self) -> dict[str, list[str]]:
+        """Every metrics file by the stage that wrote it, of all caches and sketches that are read."""
+        cached, asked = (
+            [shard for cache in self.all_caches(split) for shard in self.gradients.shards(cache, split)]
+            for split in SPLITS
+        )
+        blocks = [str(self.gradients.settings["block_dim"])]
+        return {
+            "cache": [shard.replace(".safetensors", ".metrics.json") for shard in cached],
+            "query": [shard.replace(".safetensors", ".metrics.json") for shard in asked],
+            "compress": [
+                self.gradients.sketch(cache, v, "train").replace(".npy", ".metrics.json")
+                for cache in self.all_caches("train")
+                for v in (blocks if cache == BLOCKS_CACHE else self.compressed_widths)
+            ],
+            "index": [self.index(v, ".metrics.json") for v in self.compressed_widths],
+            "score": self.scored_files("scores.metrics.json"),
+            "retrieve": [top.replace("top.parquet", "retrieval.metrics.json") for top in self.retrieved()],
+        }
+
+    def lambda_sweeps(self) -> list[str]:
+        """Return the tables on lambda of all kernel methods; a choice needs two queries of a known subset."""
+        queries = self.gradients.queries
+        if queries.settings["per_subset"] < 2 or not queries.subsets_known:
+            return []
+        return self.kernel_tables("lambda.csv")
+
+    def kernel_tables(self, file: str) -> list[str]:
+        """Return a table beside the scores of every kernel method."""
+        return [f"{self.folder(method, v)}/{file}" for method in self.kernel_methods for v in self.widths(method)]
+
+    def journey_steps(self) -> list[str]:
+        """Return the tables on the steps of a journey; none where no method goes along one."""
+        if "journey_trak" not in self.methods:
+            return []
+        return [f"{self.folder('journey_trak', v)}/steps.csv" for v in self.widths("journey_trak")]

@@ -1,0 +1,80 @@
+"""The ``code`` of a job: the digest of what it runs, its script with the method or the family that it names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from ..catalogue.methods import METHODS
+from .digest import code_digest
+from .models import Base
+from .tables import Tables
+
+# Another way of taking the digest gets another scheme, so that nobody takes its difference for an edit.
+SCHEME = "v2:"
+# How digests were recorded before they had a scheme.
+_BARE = re.compile(r"'[0-9a-f]{16}'")
+_SAMPLED = 20
+
+
+class JobCode:
+    """Makes the ``code`` param of rules."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+
+    def __call__(self, script: str, *chosen: Literal["method", "family"]) -> Callable[[Any], str]:
+        """Return a function of wildcards that gives the digest of what a job runs.
+
+        Args:
+            script: the script of the rule.
+            chosen: what the script imports by name beside what it always imports: the ``method`` that the job's
+                wildcards name, the ``family`` of the base that it loads.
+        """
+        modules = {"method": lambda wildcards: METHODS[wildcards.method].module, "family": self._family}
+
+        def code(wildcards: Any) -> str:
+            return SCHEME + code_digest(self.tables.root, script, *(modules[choice](wildcards) for choice in chosen))
+
+        return code
+
+    def _family(self, wildcards: Any) -> str:
+        return self._base(wildcards).family.module
+
+    def _base(self, wildcards: Any) -> Base:
+        """Return the base of a job's model: from the wildcard ``base``, ``model``, ``bank`` or ``run``."""
+        tables = self.tables
+        if hasattr(wildcards, "base"):
+            return tables.bases[wildcards.base]
+        if hasattr(wildcards, "model"):
+            return tables.models[wildcards.model].base
+        if hasattr(wildcards, "bank"):
+            return tables.banks[wildcards.bank].model.base
+        return tables.runs[wildcards.run].model.base
+
+
+def older_code(folder: Path) -> str | None:
+    """Say why everything in a working directory is stale, where its results are from before digests had a scheme.
+
+    A few of Snakemake's records tell.
+    """
+    records = islice((folder / ".snakemake" / "metadata").glob("*"), _SAMPLED)
+    digests = [digest for record in records if record.is_file() for digest in _digests(record)]
+    if not digests or any(SCHEME in digest for digest in digests):
+        return None
+    return (
+        "All results here count as stale, once, because they were made when jobs were not yet told apart by the code "
+        "that each of them runs; to keep them, run snakemake --touch with the targets that made them."
+    )
+
+
+def _digests(record: Path) -> list[str]:
+    try:
+        params = json.loads(record.read_text(encoding="utf-8")).get("params") or []
+    except (ValueError, AttributeError):
+        return []
+    return [param for param in params if isinstance(param, str) and (_BARE.fullmatch(param) or f"'{SCHEME}" in param)]

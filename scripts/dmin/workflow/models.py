@@ -1,0 +1,99 @@
+"""Bases and models of the config, with their files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..catalogue.families import FAMILIES, FamilyEntry
+from ..settings.models import Base as BaseSettings
+from ..settings.models import Model as ModelSettings
+from .datasets import Dataset
+from .files import weight_files
+from .values import leave_out, pick
+
+
+@dataclass(frozen=True)
+class Base:
+    """A pretrained pipeline that models are fine-tuned from."""
+
+    name: str
+    settings: BaseSettings
+
+    @property
+    def family(self) -> FamilyEntry:
+        """What its family can do."""
+        return FAMILIES[self.settings["family"]]
+
+    @property
+    def files(self) -> list[str]:
+        """Its files; none for one on the hub."""
+        return weight_files(self.settings["path"])
+
+
+@dataclass(frozen=True)
+class Model:
+    """A base fine-tuned on a data set, here or by the user."""
+
+    name: str
+    settings: ModelSettings
+    dataset: Dataset
+    base: Base
+
+    @property
+    def folder(self) -> str:
+        """The folder of all its files."""
+        return f"<results>/models/{self.name}"
+
+    @property
+    def samples(self) -> str:
+        """The encoded training samples."""
+        return f"<results>/encoded/{self.dataset.name}/{self.base.name}/train.safetensors"
+
+    @property
+    def weights(self) -> str:
+        """The trained weights: an adapter file, or a pipeline folder."""
+        file = "pipeline" if self.settings["finetune"] == "full" else "pytorch_lora_weights.safetensors"
+        return f"{self.folder}/{file}"
+
+    @property
+    def description(self) -> str:
+        """What they were made from."""
+        return f"{self.folder}/model.json"
+
+    @property
+    def checkpoints(self) -> str:
+        """The folder of the checkpoints."""
+        return f"{self.folder}/checkpoints"
+
+    @property
+    def training_log(self) -> str:
+        """What every step of the training saw."""
+        return f"{self.folder}/training_log.parquet"
+
+    @property
+    def training_curve(self) -> str:
+        """The loss of the training."""
+        return f"{self.folder}/training.csv"
+
+    @property
+    def checkpoint_steps(self) -> list[int]:
+        """The steps whose checkpoints are kept."""
+        return sorted(self.settings["train"]["checkpoints"])
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What the training depends on, beside base and samples."""
+        unused = ("lora", "weights") if self.settings["finetune"] == "full" else ("weights",)
+        return leave_out(self.settings, *unused)
+
+    @property
+    def described_training(self) -> dict[str, Any]:
+        """The part of it that the model's description records."""
+        return pick(self.training, *({"finetune", "train", "lora"} & self.training.keys()))
+
+    @property
+    def own_files(self) -> list[str]:
+        """The files of the user's own weights; none for those on the hub or a model that is trained here."""
+        own = self.settings["weights"]
+        return weight_files(own["path"]) if own else []

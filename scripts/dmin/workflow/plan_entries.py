@@ -1,0 +1,58 @@
+"""What the plan needs to know about a run, and nothing that must be made first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..catalogue.methods import JOURNEY_CACHE, read_cache
+from .gradients import SPLITS
+from .runs import Run
+from .tables import Tables
+from .values import canonical
+
+
+def plan_entry(tables: Tables, run: Run) -> dict[str, Any]:
+    """Return a run's entry of the plan."""
+    model, settings = run.model, run.model.settings
+    return canonical(
+        {
+            "run": run.name,
+            "dataset": model.dataset.name,
+            "model": model.name,
+            "base_name": model.base.name,
+            "base": model.base.settings,
+            "lora": settings["lora"] if settings["finetune"] == "adapter" else None,
+            "size": model.dataset.settings["size"],
+            "samples": run.gradients.count("train"),
+            "queries": run.queries.count,
+            "gradients": run.gradients.settings,
+            "widths": run.influence.widths("dmin"),
+            "links": run.influence.settings["hnsw"]["M"],
+            "batch": tables.config["compute"]["gradient_batch"],
+            "gradient_jobs": gradient_jobs(run),
+            "jobs": planned_jobs(run),
+            "throughput": tables.config["plan"]["throughput"].get(run.name),
+        }
+    )
+
+
+def planned_jobs(run: Run) -> int:
+    """Return how many jobs make the ranked lists of a run from nothing."""
+    influence = run.influence
+    # Per source a fetch; assembly, encoding, training and generation; per width of dmin an index and a retrieval.
+    jobs = len(run.model.dataset.fetched) + 4 + len(influence.tops) + 2 * len(influence.retrieved())
+    sketches = {
+        (read_cache(method, split), v, split)
+        for method in influence.gradient_methods
+        for split in SPLITS
+        for v in influence.widths(method)
+        if v != "full"
+    }
+    if sketches:
+        jobs += 1 + gradient_jobs(run) + len(sketches)
+    return jobs + (JOURNEY_CACHE in influence.caches("queries")) + (run.queries.kind in ("classified", "selected"))
+
+
+def gradient_jobs(run: Run) -> int:
+    """Return how many jobs fill the caches of the trained model."""
+    return sum(len(run.gradients.shards(cache, split)) for split in SPLITS for cache in run.influence.caches(split))

@@ -1,0 +1,14 @@
+"""Work cut into ranges, one for each job."""
+
+from __future__ import annotations
+
+
+def cut_ranges(count: int, size: int) -> list[str]:
+    """Return the names of the ranges that cut ``count`` samples or trainings into parts of ``size``."""
+    return [f"{start:08d}-{min(start + size, count):08d}" for start in range(0, count, size)]
+
+
+def range_ends(name: str) -> tuple[int, int]:
+    """Return the first place of a range and the one after its last."""
+    start, stop = map(int, name.split("-"))
+    return start, stop

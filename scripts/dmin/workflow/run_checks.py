@@ -1,0 +1,137 @@
+"""Checks of a run's settings: one clear sentence for the first mistake."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from ..catalogue.families import FAMILIES
+from ..catalogue.methods import JOURNEY_CACHE, METHODS, read_cache
+from ..runtime.errors import UserError
+from ..settings.timesteps import grid_timesteps
+from .checks import CORRECT_PATH
+from .files import is_local
+from .query_checks import check_queries
+from .runs import Run
+from .study_checks import check_ablation, check_lds, check_studies
+
+
+def check_run(run: Run) -> None:
+    """Refuse a run that cannot be.
+
+    Raises:
+        UserError: its methods, widths, lists, queries, gradients or studies cannot be.
+    """
+    _check_checkpoints(run)
+    _check_widths(run)
+    check_queries(run)
+    _check_lists(run)
+    _check_methods(run)
+    _check_gradients(run)
+    if run.lds is not None:
+        check_lds(run, run.lds)
+    if "ablation" in run.settings:
+        check_ablation(run)
+    check_studies(run)
+
+
+def _check_checkpoints(run: Run) -> None:
+    if not run.influence.checkpoint_methods:
+        return
+    key, model, steps = f"runs.{run.name}.influence.methods", run.model, run.model.checkpoint_steps
+    method = run.influence.checkpoint_methods[0]
+    if model.settings["weights"]:
+        raise UserError(
+            f"{key} has {method}, which needs checkpoints and the log of the training, but model {model.name} has "
+            "weights of its own; leave the method out, or have the model trained here (weights: null)."
+        )
+    if not steps:
+        raise UserError(
+            f"{key} has {method}, which needs checkpoints, and model {model.name} keeps none; list steps in "
+            f"models.{model.name}.train.checkpoints."
+        )
+    epoch = math.ceil(run.gradients.count("train") / model.settings["train"]["batch_size"])
+    if steps[0] < epoch:
+        raise UserError(
+            f"models.{model.name}.train.checkpoints has {steps[0]}, but the first epoch, in which every sample is seen "
+            f"once, takes {epoch} steps; name steps from {epoch} on."
+        )
+
+
+def _check_widths(run: Run) -> None:
+    cache_dim = run.gradients.settings["cache_dim"]
+    for width in run.influence.settings["widths"]:
+        if cache_dim % width:
+            raise UserError(
+                f"runs.{run.name}.influence.widths has {width}, which does not divide gradients.cache_dim {cache_dim}; "
+                "use widths that do."
+            )
+
+
+def _check_lists(run: Run) -> None:
+    key, train = f"runs.{run.name}", run.gradients.count("train")
+    top, ef = run.influence.settings["top_k"], run.influence.settings["hnsw"]["ef"]
+    if top > train:
+        raise UserError(f"{key}.influence.top_k is {top}, but the training set has {train} samples; lower it.")
+    if ef < top:
+        raise UserError(f"{key}.influence.hnsw.ef is {ef}, below top_k {top}; raise ef or lower top_k.")
+    deepest = max(run.evaluation["k"])
+    if deepest > top:
+        raise UserError(f"{key}.evaluation.k has {deepest}, above influence.top_k {top}; raise top_k.")
+    if run.influence.settings["uncompressed"] and not run.gradients.settings["keep_raw"]:
+        raise UserError(
+            f"{key}.influence.uncompressed needs the uncompressed gradients; set gradients.keep_raw to true."
+        )
+
+
+def _check_methods(run: Run) -> None:
+    key, queries, options = f"runs.{run.name}.influence", run.queries.settings, run.gradients.options
+    for method in run.influence.gradient_methods:
+        if read_cache(method, "queries") != JOURNEY_CACHE:
+            continue
+        if queries["source"] in ("held_out", "images"):
+            raise UserError(
+                f"{key}.methods has {method}, which needs the trajectory of a generated image, but queries.source is "
+                f"{queries['source']}; leave the method out or set the source to generated or prompts."
+            )
+        if options["journey_steps"] > queries["steps"]:
+            raise UserError(
+                f"{key}.options.journey_steps is {options['journey_steps']}, above queries.steps {queries['steps']}; "
+                "lower it."
+            )
+    encoder = options["encoder"]
+    encoded = any("encoder" in METHODS[method].options for method in run.influence.methods)
+    if encoded and is_local(encoder) and not Path(encoder).is_dir():
+        raise UserError(
+            f"{key}.options.encoder is '{encoder}', which is no folder; {CORRECT_PATH} or set it to efficientnet."
+        )
+    for method in run.influence.methods:
+        if METHODS[method].learns and queries["per_subset"] < 2:
+            raise UserError(
+                f"{key}.methods has {method}, which learns from one half of the queries for the other; set "
+                "queries.per_subset to 2 or more."
+            )
+
+
+def _check_gradients(run: Run) -> None:
+    key, settings, family = f"runs.{run.name}.gradients", run.gradients.settings, run.model.base.family
+    if settings["parameters"] == "adapter" and run.model.settings["finetune"] == "full":
+        raise UserError(
+            f"{key}.parameters is adapter, but models.{run.model.name} is fine-tuned in full; set it to all or "
+            "transformer_blocks."
+        )
+    objective = settings["objective"]
+    if objective not in family.objectives:
+        having = [name for name, entry in FAMILIES.items() if objective in entry.objectives]
+        raise UserError(
+            f"{key}.objective is {objective}, which only {' and '.join(having)} has; set it to {family.objectives[0]}."
+        )
+    timesteps = settings["timesteps"]
+    if timesteps["grid"] == "custom" and not timesteps["custom"]:
+        raise UserError(f"{key}.timesteps.custom is empty; list the timesteps that grid custom stands for.")
+    steps = grid_timesteps(timesteps, family.pndm)
+    if len(set(steps)) < len(steps):
+        raise UserError(
+            f"{key}.timesteps.count is {timesteps['count']}, at which the grid {timesteps['grid']} repeats a timestep; "
+            "lower it or use the grid uniform."
+        )

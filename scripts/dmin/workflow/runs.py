@@ -1,0 +1,75 @@
+"""Runs of the config: each asks which training images shaped the images that a model generates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..settings.runs import Evaluation
+from ..settings.runs import Run as RunSettings
+from .ablations import Ablation
+from .banks import Bank, Lds
+from .gradients import Gradients
+from .influence import Influence
+from .models import Model
+from .queries import Queries
+from .studies import CONTROLS, Study
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, with the parts that its rules ask for."""
+
+    name: str
+    settings: RunSettings
+    model: Model
+    bank: Bank | None
+
+    @cached_property
+    def queries(self) -> Queries:
+        """The images that are asked about."""
+        return Queries(self.name, self.settings["queries"], self.model.dataset)
+
+    @cached_property
+    def gradients(self) -> Gradients:
+        """The gradient caches."""
+        options = self.settings["influence"]["options"]
+        return Gradients(self.name, self.settings["gradients"], options, self.model, self.queries)
+
+    @cached_property
+    def influence(self) -> Influence:
+        """The methods."""
+        return Influence(self.name, self.settings["influence"], self.gradients)
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """How methods are evaluated."""
+        return self.settings["evaluation"]
+
+    @cached_property
+    def lds(self) -> Lds | None:
+        """The linear datamodeling score; None for a run without one."""
+        if "lds" not in self.settings or self.bank is None:
+            return None
+        return Lds(self.name, self.settings["lds"], self.evaluation, self.bank, self.influence)
+
+    @cached_property
+    def ablation(self) -> Ablation:
+        """The ablations; only of a run that has the section."""
+        return Ablation(self.name, self.settings["ablation"], self.evaluation, self.influence)
+
+    @cached_property
+    def studies(self) -> dict[str, Study]:
+        """The studies that the run has, by name."""
+        found = {name: self.settings[name] for name in CONTROLS if name in self.settings}  # type: ignore[literal-required]
+        return {
+            name: Study(self.name, name, settings, self.evaluation, self.influence) for name, settings in found.items()
+        }
+
+    def table(self, name: str) -> str:
+        """Return a table of the run."""
+        return f"<results>/runs/{self.name}/tables/{name}.csv"
+
+    def figures(self, *names: str) -> list[str]:
+        """Return the files of figures of the run."""
+        return [f"<results>/runs/{self.name}/figures/{name}.{suffix}" for name in names for suffix in ("svg", "png")]

@@ -1,0 +1,144 @@
+"""Studies that remove training samples, retrain and generate again: counterfactual removal, and stroke thickness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ..catalogue.methods import SAMPLE_METHODS
+from ..settings.runs import Evaluation, Removal, Thickness
+from .influence import Influence
+from .ranges import cut_ranges, range_ends
+from .values import pick
+
+# What a study compares its methods with: retraining on everything, and removals that no method chose.
+CONTROLS = {"removal": ["none", "random"], "thickness": ["none", "random", "class_matched", "thickest"]}
+ALL_CONTROLS = sorted({control for controls in CONTROLS.values() for control in controls})
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study of a run: its removals, each of one or more sets of samples, and the retrainings after each."""
+
+    run: str
+    name: str
+    settings: Removal | Thickness
+    evaluation: Evaluation
+    influence: Influence
+
+    @property
+    def folder(self) -> str:
+        """The folder of all its files but tables and figures."""
+        return f"<results>/runs/{self.run}/{self.name}"
+
+    @property
+    def removals(self) -> list[str]:
+        """The controls, and the methods that choose what is removed."""
+        return CONTROLS[self.name] + self.settings["methods"]
+
+    @property
+    def removed(self) -> list[str]:
+        """The table of what each removal leaves out."""
+        return [f"{self.folder}/{removal}/removed.parquet" for removal in self.removals]
+
+    @property
+    def removed_per_query(self) -> int:
+        """How many samples are removed for a query, by default a tenth of the training set."""
+        if self.name == "thickness":
+            return cast(Thickness, self.settings)["top_k"]
+        k = cast(Removal, self.settings)["k"]
+        return max(1, self.influence.gradients.count("train") // 10) if k is None else k
+
+    def sets(self, removal: str) -> int:
+        """Return how many sets of samples are removed, one at a time."""
+        if self.name == "thickness" or removal == "none":
+            return 1
+        settings = cast(Removal, self.settings)
+        return settings["draws"] if removal == "random" else settings["queries"]
+
+    def ranges(self, removal: str) -> list[str]:
+        """Return the ranges of retrainings that one job each runs."""
+        return cut_ranges(self.sets(removal) * self.settings["seeds"], self.settings["per_job"])
+
+    @property
+    def left_out(self) -> list[tuple[str, int]]:
+        """The (removal, number) of every set that is excluded."""
+        return [(Path(entry).parent.name, int(Path(entry).name)) for entry in self.settings["exclude"]]
+
+    def range_settings(self, removal: str, name: str, *keys: str) -> dict[str, Any]:
+        """Return the settings that a range of retrainings depends on: ``keys``, and the sets that are left out."""
+        start, stop = (end // self.settings["seeds"] for end in range_ends(name))
+        numbers = [number for left, number in self.left_out if left == removal]
+        return {
+            "exclude": [number for number in numbers if start <= number <= stop],
+            **pick(self.settings, "seeds", *keys),
+        }
+
+    def training_settings(self, removal: str, name: str) -> dict[str, Any]:
+        """Return the settings that the models of a range depend on, and what to do about one that diverges."""
+        advice = f"add {removal}/{{set}} to runs.{self.run}.{self.name}.exclude"
+        return {"advice": advice, "removes": True, **self.range_settings(removal, name, "seed", "budget")}
+
+    def choice_settings(self, removal: str) -> dict[str, Any]:
+        """Return what the choice of the removed samples depends on, beside scores."""
+        if self.name == "thickness":
+            return pick(self.settings, "seed" if removal in ALL_CONTROLS else "top_k")
+        if removal == "none":
+            return {}
+        keys = ("draws", "seed") if removal == "random" else ("queries",)
+        return {"k": self.removed_per_query, **pick(self.settings, *keys)}
+
+    def scores(self, removal: str, file: str = "scores.npy") -> list[str]:
+        """Return the scores that a removal is chosen by, or a file beside them; none for a control."""
+        if removal in ALL_CONTROLS:
+            return []
+        return [f"{self.influence.folder(removal, self.influence.shown_width(removal))}/{file}"]
+
+    def reference(self, removal: str) -> list[str]:
+        """Return what the first method removes, for a control that removes as many; none for others."""
+        if removal not in ALL_CONTROLS or removal == "none":
+            return []
+        return [f"{self.folder}/{self.settings['methods'][0]}/removed.parquet"]
+
+    @property
+    def originals(self) -> str:
+        """What is generated again: the queries, or all that they were selected from."""
+        queries = self.influence.gradients.queries
+        return queries.table if self.name == "removal" else queries.candidates
+
+    @property
+    def sampling_settings(self) -> dict[str, Any]:
+        """How it is generated again, and how much of it."""
+        asked = cast(Removal, self.settings)["queries"] if self.name == "removal" else None
+        sampling = pick(self.influence.gradients.queries.settings, "steps", "guidance")
+        return {**sampling, "queries": asked}
+
+    @property
+    def _generated(self) -> Sequence[tuple[str, str]]:
+        return [(removal, name) for removal in self.removals for name in self.ranges(removal)]
+
+    @property
+    def images(self) -> list[str]:
+        """The regenerated images of every range of every removal."""
+        return [f"{self.folder}/{removal}/images/{name}.parquet" for removal, name in self._generated]
+
+    @property
+    def removal_of_images(self) -> list[str]:
+        """The removal of each of these files."""
+        return [removal for removal, _ in self._generated]
+
+    @property
+    def widths(self) -> dict[str, str]:
+        """The width of the scores of each method that has one."""
+        methods = sorted(method for method in self.settings["methods"] if method not in SAMPLE_METHODS)
+        return {method: self.influence.shown_width(method) for method in methods}
+
+    @property
+    def table_settings(self) -> dict[str, Any]:
+        """What the tables depend on, beside images."""
+        settings = {"budget": self.settings["budget"], **pick(self.evaluation, "bootstrap", "confidence", "seed")}
+        if self.name == "removal":
+            return settings | {"k": self.removed_per_query}
+        return settings | {"least": self.influence.gradients.queries.classifier["confidence"]}

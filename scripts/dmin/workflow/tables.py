@@ -1,0 +1,157 @@
+"""The named tables of the config, checked, as objects that rules ask."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..runtime.errors import UserError
+from ..settings.config import BaseTraining, ClassifierTraining, Compute, Config
+from ..settings.schema import fill_config, read_schema
+from .banks import Bank
+from .checks import check_dataset, check_model
+from .datasets import Dataset
+from .models import Base, Model
+from .run_checks import check_run
+from .runs import Run
+from .values import canonical, pick
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a config, in its order.
+
+    Attributes:
+        config: all settings, defaults filled in.
+        root: the checkout.
+    """
+
+    config: Config
+    root: Path
+    datasets: Mapping[str, Dataset]
+    bases: Mapping[str, Base]
+    models: Mapping[str, Model]
+    banks: Mapping[str, Bank]
+    runs: Mapping[str, Run]
+    base_trainings: Mapping[str, BaseTraining]
+    classifier_trainings: Mapping[str, ClassifierTraining]
+
+    @property
+    def compute(self) -> Compute:
+        """Settings of speed, which no result depends on."""
+        return self.config["compute"]
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that a heavy job asks for; a limit in the profile keeps such jobs apart."""
+        return 0 if self.compute["device"] == "cpu" else 1
+
+    @property
+    def retraining_threads(self) -> int:
+        """Threads of a job on many small models, of which several run side by side where there is no GPU."""
+        return self.compute["threads"] if self.gpus else 1
+
+    def models_of(self, finetune: str, own: bool = False) -> str:
+        """Return a wildcard constraint that admits the models of a kind of fine-tuning, trained here or own."""
+        return one_of(
+            name
+            for name, model in self.models.items()
+            if model.settings["finetune"] == finetune and bool(model.settings["weights"]) == own
+        )
+
+    def runs_asking(self, *kinds: str) -> str:
+        """Return a wildcard constraint that admits the runs whose queries are of these kinds."""
+        return one_of(name for name, run in self.runs.items() if run.queries.kind in kinds)
+
+    def studied(self, study: str) -> list[Run]:
+        """Return the runs that have a study."""
+        return [run for run in self.runs.values() if study in run.studies]
+
+    def figure_settings(self, *keys: str) -> dict[str, Any]:
+        """Return the settings of figures that one depends on: its resolution, and ``keys``."""
+        return canonical(pick(self.config["figures"], "dpi", *keys))
+
+
+def open_tables(given: Mapping[str, Any], root: Path) -> Tables:
+    """Return the tables of a config, or exit with the sentence that says what is wrong with it."""
+    try:
+        return read_tables(given, root)
+    except UserError as error:
+        # A WorkflowError would print the stack of the Snakefile below it.
+        raise SystemExit(f"Error: {error}") from None
+
+
+def read_tables(given: Mapping[str, Any], root: Path) -> Tables:
+    """Return the tables of a config.
+
+    Raises:
+        UserError: it does not follow the schema, or something in it cannot be; the first mistake is told.
+    """
+    config = fill_config(given, read_schema(root / "schemas" / "config.schema.yaml"))
+    tables = _build(config, root)
+    for dataset in tables.datasets.values():
+        check_dataset(dataset)
+    for model in tables.models.values():
+        check_model(model, config["compute"]["train_processes"])
+    for run in tables.runs.values():
+        check_run(run)
+    for name in config["plan"]["throughput"]:
+        if name not in tables.runs:
+            raise UserError(
+                f"plan.throughput names '{name}', which runs does not define; define it or correct the name."
+            )
+    return tables
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return a wildcard constraint that admits these names and nothing else."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def _build(config: Config, root: Path) -> Tables:
+    _check_references(config)
+    datasets = {name: Dataset(name, canonical(entry)) for name, entry in config["datasets"].items()}
+    bases = {name: Base(name, canonical(entry)) for name, entry in config["bases"].items()}
+    models = {
+        name: Model(name, canonical(entry), datasets[entry["dataset"]], bases[entry["base"]])
+        for name, entry in config["models"].items()
+    }
+    banks = {name: Bank(name, canonical(entry), models[entry["model"]]) for name, entry in config["banks"].items()}
+    runs = {
+        name: Run(
+            name, canonical(entry), models[entry["model"]], banks.get(entry["lds"]["bank"]) if "lds" in entry else None
+        )
+        for name, entry in config["runs"].items()
+    }
+    return Tables(
+        config,
+        root,
+        datasets,
+        bases,
+        models,
+        banks,
+        runs,
+        {name: canonical(entry) for name, entry in config["base_training"].items()},
+        {name: canonical(entry) for name, entry in config["classifier_training"].items()},
+    )
+
+
+def _check_references(config: Config) -> None:
+    """Refuse a name that the table it is of does not hold."""
+    named = [
+        *((f"models.{name}.dataset", entry["dataset"], "datasets") for name, entry in config["models"].items()),
+        *((f"models.{name}.base", entry["base"], "bases") for name, entry in config["models"].items()),
+        *((f"runs.{name}.model", entry["model"], "models") for name, entry in config["runs"].items()),
+        *((f"banks.{name}.model", entry["model"], "models") for name, entry in config["banks"].items()),
+        *(
+            (f"runs.{name}.lds.bank", entry["lds"]["bank"], "banks")
+            for name, entry in config["runs"].items()
+            if "lds" in entry
+        ),
+    ]
+    for key, value, table in named:
+        if value not in config[table]:  # type: ignore[literal-required]
+            raise UserError(f"{key} is '{value}', which {table} does not define; define it or correct the name.")

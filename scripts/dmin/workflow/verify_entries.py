@@ -1,0 +1,142 @@
+"""What the check of all results needs to know about each file: its place, its config and what it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..catalogue.methods import CHECKPOINT_METHODS, LISSA_CACHE, SAMPLE_METHODS, read_cache
+from .gradients import SPLITS, checkpoint_step
+from .runs import Run
+from .values import canonical, pick
+
+Entry = dict[str, Any]
+Ancestor = list[Any]
+
+
+def verify_entries(runs: Iterable[Run]) -> list[Entry]:
+    """Return every weights file, cache shard, sketch, index and score matrix of all runs, ancestors first."""
+    return [canonical(entry) for run in runs for entry in _run_entries(run)]
+
+
+def _run_entries(run: Run) -> list[Entry]:
+    influence = run.influence
+    entries = [_weights(run)]
+    if not run.model.settings["weights"]:
+        entries.append(_checkpoints(run))
+    entries += [
+        _shard(run, cache, split, shard)
+        for split in SPLITS
+        for cache in _caches(run, split)
+        for shard in run.gradients.shards(cache, split)
+    ]
+    entries += [_sketch(run, *sketch) for sketch in _sketches(run)]
+    if influence.retrieved():
+        entries += [_index(run, v) for v in influence.compressed_widths]
+    return entries + [_scores(run, method, v) for method, v in influence.scored]
+
+
+def _entry(run: Run, kind: str, files: dict[str, str], config: Any, made_from: dict[str, Ancestor]) -> Entry:
+    places = {role: _place(path) for role, path in files.items()}
+    return {"run": run.name, "kind": kind, "files": places, "config": config, "made_from": made_from}
+
+
+def _place(path: str) -> str:
+    """Return a path as the check takes it, relative to the results."""
+    return path.removeprefix("<results>/")
+
+
+def _file(path: str) -> Ancestor:
+    return ["file", _place(path)]
+
+
+def _caches(run: Run, split: str) -> list[str]:
+    checkpoints = run.gradients.checkpoint_caches if run.influence.checkpoint_methods else []
+    return run.influence.caches(split) + checkpoints
+
+
+def _sketches(run: Run) -> list[tuple[str, str, str]]:
+    """Return the (cache, v, split) of every sketch that the methods of a run read."""
+    read = {
+        (cache, v, split)
+        for method, caches in run.influence.read_caches.items()
+        for split in SPLITS
+        for cache in caches[split]
+        for v in run.influence.widths(method)
+        if v != "full"
+    }
+    return sorted(read)
+
+
+def _weights(run: Run) -> Entry:
+    model, files = run.model, {"weights": run.model.weights}
+    base: dict[str, Ancestor] = {"base": ["base", model.base.settings]}
+    if model.settings["weights"]:
+        config = {"finetune": model.settings["finetune"], "own": model.settings["weights"]}
+        return _entry(run, "weights", files, config, base)
+    return _entry(run, "weights", files, model.described_training, {"samples": _file(model.samples), **base})
+
+
+def _checkpoints(run: Run) -> Entry:
+    return _entry(run, "checkpoints", {"checkpoints": run.model.checkpoints}, {"steps": run.model.checkpoint_steps}, {})
+
+
+def _shard(run: Run, cache: str, split: str, path: str) -> Entry:
+    gradients = run.gradients
+    made_from: dict[str, Ancestor] = {"base": ["base", run.model.base.settings]}
+    if cache == LISSA_CACHE and split == "queries":
+        made_from |= {"weights": ["weights", _place(run.model.weights)]}
+        made_from |= {"samples": _file(run.model.samples), "queries": _file(run.queries.encoded)}
+        config = {"gradients": gradients.lissa_gradients, "lissa": gradients.lissa_settings}
+        return _entry(run, "shard", {"shard": path}, config, made_from)
+    step, weights = checkpoint_step(cache), _place(gradients.weights(cache))
+    made_from["weights"] = ["weights", weights] if step is None else ["checkpoint", [weights, step]]
+    made_from["samples"] = _file(gradients.samples(split))
+    given = {"trajectory": gradients.trajectory(cache), "replay": gradients.replayed_log(cache, split)}
+    made_from |= {role: _file(files[0]) for role, files in given.items() if files}
+    # As the shards name these settings.
+    config = {
+        "gradients": gradients.gradient_settings(cache, split),
+        "feature": gradients.cache_settings(cache, split),
+    }
+    return _entry(run, "shard", {"shard": path}, config, made_from)
+
+
+def _shards(run: Run, cache: str, split: str) -> Ancestor:
+    return ["shards", [_place(path) for path in run.gradients.shards(cache, split)]]
+
+
+def _sketch(run: Run, cache: str, v: str, split: str) -> Entry:
+    files = {"sketch": run.gradients.sketch(cache, v, split)}
+    return _entry(run, "sketch", files, {"v": int(v)}, {"shards": _shards(run, cache, split)})
+
+
+def _index(run: Run, v: str) -> Entry:
+    config = pick(run.influence.settings["hnsw"], "M", "ef_construction", "seed")
+    sketch = ["sha256", _place(run.gradients.sketch("loss", v, "train"))]
+    return _entry(run, "index", {"index": run.influence.index(v)}, config, {"sketch": sketch})
+
+
+def _rows(run: Run, method: str, v: str, split: str) -> Ancestor:
+    """Return what holds the gradients that a method reads at width v, for their digest."""
+    if method in CHECKPOINT_METHODS:
+        return ["list", [["sha256", _place(path)] for path in run.gradients.checkpoint_sketches(v, split)]]
+    cache = read_cache(method, split)
+    if v == "full":
+        return _shards(run, cache, split)
+    return ["sha256", _place(run.gradients.sketch(cache, v, split))]
+
+
+def _scores(run: Run, method: str, v: str) -> Entry:
+    influence = run.influence
+    config: dict[str, Any] = {"method": method, "top_k": influence.settings["top_k"]}
+    if method in CHECKPOINT_METHODS:
+        config["train"] = run.model.settings["train"]
+    else:
+        config["options"] = influence.settings["options"]
+    if method in SAMPLE_METHODS:
+        made_from = {"train": _file(run.model.dataset.train), "queries": _file(run.queries.table)}
+    else:
+        made_from = {split: _rows(run, method, v, split) for split in SPLITS}
+    files = {"scores": influence.scores(method, v), "top": influence.top(method, v)}
+    return _entry(run, "scores", files, config, made_from)
