@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from diffusers import DDPMScheduler
 
-from dmin.gradients.timesteps import cubic_positions, timestep_grid
+from dmin.gradients.timesteps import timestep_grid
 from dmin.models.base.denoiser import build_scheduler
 from dmin.runtime.errors import UserError
+from dmin.settings.timesteps import cubic_positions
 
 
 def _config(grid: str, count: int = 10, custom: list[int] | None = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from checkout import PROJECT, Checkout, micro_config
-from rules_code import load
+from config_tables import load
 
 BANK: dict[str, Any] = {"model": "micro", "subsets": 8, "fraction": 0.5, "seeds": 2, "per_job": 8}
 TABLE = "results/runs/micro/tables/lds.csv"
@@ -40,13 +40,13 @@ def judged(finished: Checkout, new_checkout: Callable[[str], Checkout]) -> Check
 
 
 def test_cifar2_is_as_large_as_published() -> None:
-    names = load(yaml.safe_load((PROJECT / "config" / "cifar2.yaml").read_text()))
-    config = names["config"]
+    tables = load(yaml.safe_load((PROJECT / "config" / "cifar2.yaml").read_text()))
+    config = tables.config
     runs, bank, train = config["runs"], config["banks"]["cifar2"], config["models"]["cifar2"]["train"]
-    assert {names["train_count"](run) for run in runs.values()} == {5000}
+    assert {run.gradients.count("train") for run in tables.runs.values()} == {5000}
     assert round(train["steps"] * train["batch_size"] / 5000) == 200
     assert bank["subsets"] == 64 and bank["seeds"] == 3 and bank["fraction"] == 0.5
-    assert len(names["bank_spans"](bank)) == 32
+    assert len(tables.banks["cifar2"].ranges) == 32
     assert {run["lds"]["timesteps"] for run in runs.values()} == {1000}
     assert {run["queries"]["source"] for run in runs.values()} == {"generated", "held_out"}
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from checkout import PROJECT, Change, Checkout, micro_config
-from rules_code import load
+from config_tables import load
+
+from dmin.runtime.errors import UserError
+from dmin.workflow.disk import require_room
+from dmin.workflow.files import is_local
 
 pytestmark = pytest.mark.usefixtures("micro_files")
 
@@ -248,41 +253,45 @@ def test_first_mistake_is_told_when_there_are_several() -> None:
 
 
 def test_defaults_are_filled_in() -> None:
-    config = micro_config()
-    load(config)
+    given = micro_config()
+    config = load(given).config
     run = config["runs"]["micro"]
     assert run["gradients"]["timesteps"] == {"grid": "dmin_cubic", "count": 3, "custom": []}
     assert run["influence"]["hnsw"] == {"M": 16, "ef_construction": 200, "ef": 50, "seed": 100}
     assert config["models"]["micro"]["train"]["prompt_dropout"] == 0.1
+    # What the user wrote stays as it is.
+    assert given == micro_config()
 
 
 def test_ablation_is_opt_in_and_defaults_to_the_papers_grid() -> None:
     config = micro_config()
-    load(config)
+    assert "ablation" not in load(config).runs["micro"].settings
     run = config["runs"]["micro"]
-    assert "ablation" not in run
-    run["gradients"]["cache_dim"], run["influence"]["widths"], run["ablation"] = 8192, [64], {}
-    names = load(config)
-    assert run["ablation"]["hnsw"] == {
+    run["influence"]["widths"], run["ablation"] = [32], {"hnsw": {"v": 32, "ef": [200, 1000]}}
+    for cache_dim, widths in (
+        (8192, [8192, 4096, 2048, 1024, 512, 256, 128, 64]),
+        (96, [96]),
+        (320, [320, 64]),
+        (32, [32]),
+    ):
+        run["gradients"]["cache_dim"] = cache_dim
+        assert load(config).runs["micro"].ablation.widths == widths
+    run["gradients"]["cache_dim"], run["ablation"] = 8192, {}
+    ablation = load(config).runs["micro"].ablation
+    assert ablation.settings["hnsw"] == {
         "v": 4096,
         "M": [4, 8, 16, 32, 48],
         "ef_construction": [50, 100, 200, 300, 400, 500],
         "ef": [200, 1000],
     }
-    wildcards = SimpleNamespace(run="micro")
-    assert len(names["ablated_indexes"](wildcards)) == 30
-    assert names["compression_widths"](wildcards) == [8192, 4096, 2048, 1024, 512, 256, 128, 64]
-    for cache_dim, widths in ((96, [96]), (320, [320, 64]), (32, [32])):
-        run["gradients"]["cache_dim"] = cache_dim
-        assert names["compression_widths"](wildcards) == widths
+    assert len(ablation.searched) == 30
 
 
 def test_defaults_of_two_entries_are_two_values() -> None:
     config = micro_config()
     config["runs"]["other"] = {"model": "micro", "influence": {"top_k": 10}, "evaluation": {"k": [5]}}
     config["runs"]["third"] = {"model": "micro", "influence": {"top_k": 10}, "evaluation": {"k": [5]}}
-    load(config)
-    runs = config["runs"]
+    runs = load(config).config["runs"]
     assert runs["other"]["influence"]["widths"] is not runs["third"]["influence"]["widths"]
 
 
@@ -311,28 +320,42 @@ def test_shipped_config_follows_the_schema(name: str, monkeypatch: pytest.Monkey
 def test_split_counts_are_those_of_the_assembly() -> None:
     from dmin.data.assembly import split_counts
 
-    counts = load({})["split_counts"]
     for rows in (7, 100, 1200):
         for noise in (0.0, 0.05, 0.29):
             for fraction in (0.29, 0.8):
-                dataset = {"sources": [{"rows": rows}], "noise": {"fraction": noise}, "train_fraction": fraction}
-                assert counts(dataset) == split_counts(rows, noise, fraction)
+                config = micro_config()
+                source = {**config["datasets"]["micro"]["sources"][0], "rows": rows}
+                config["datasets"]["micro"] |= {
+                    "sources": [source],
+                    "noise": {"fraction": noise},
+                    "train_fraction": fraction,
+                }
+                config["runs"] = {}
+                counts = load(config).datasets["micro"].counts
+                assert (counts.copies, counts.total, counts.train) == split_counts(rows, noise, fraction)
 
 
 def test_local_paths_are_those_of_the_library() -> None:
-    from dmin.data.source import is_local
+    from dmin.data import source
 
-    names = load({})
     for path in ("data/blue", "data/none", "./none", "/none", "none.parquet", "owner/images", "../x", "images"):
-        assert names["is_local"](path) == is_local(path), path
+        assert is_local(path) == source.is_local(path), path
 
 
 def test_full_disk_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = load(micro_config())
-    names["check_disk"]()
+    runs = load(micro_config()).runs
+
+    def place(path: str) -> str:
+        return path.replace("<results>", "results")
+
+    require_room(runs.values(), place)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(RuntimeError, match=r"gradient cache needs 0\.0 GiB for 3 shards .* free some space"):
-        names["check_disk"]()
+    with pytest.raises(UserError, match=r"gradient cache needs 0\.0 GiB for 3 shards .* free some space"):
+        require_room(runs.values(), place)
+    for shard in runs["micro"].gradients.shards("loss", "train") + runs["micro"].gradients.shards("loss", "queries"):
+        Path(place(shard)).parent.mkdir(parents=True, exist_ok=True)
+        Path(place(shard)).touch()
+    require_room(runs.values(), place)
 
 
 def test_snakemake_shows_the_sentence_and_no_more(new_checkout: Callable[[str], Checkout]) -> None:

@@ -2,56 +2,66 @@
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
+import copy
 from typing import Any
 
 import pytest
-import yaml
+from checkout import micro_config
+from config_tables import load
 
 from dmin.attribution.registry import METHODS
 from dmin.gradients.timesteps import timestep_grid
 from dmin.runtime.errors import UserError
+from dmin.workflow.ablations import COMPRESSED_METHODS
 
-ROOT = Path(__file__).parents[2]
-
-
-def _lists() -> dict[str, Any]:
-    tree = ast.parse((ROOT / "rules" / "methods.smk").read_text())
-    return {
-        node.targets[0].id: ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Name)
-        and node.targets[0].id in ("METHOD_FEATURES", "CHECKPOINT_METHODS", "SAMPLE_METHODS")
-    }
+pytestmark = pytest.mark.usefixtures("micro_files")
 
 
-def test_rules_know_what_every_method_reads() -> None:
-    gradients = {name for name, method in METHODS.items() if method.inputs == "gradients"}
-    lists = _lists()
-    assert set(lists["METHOD_FEATURES"]) == gradients
-    checkpoints = {name for name, method in METHODS.items() if method.inputs == "checkpoints"}
-    assert set(lists["CHECKPOINT_METHODS"]) == checkpoints
-    assert set(lists["SAMPLE_METHODS"]) == set(METHODS) - gradients - checkpoints
+def config_of(methods: list[str]) -> dict[str, Any]:
+    """Return the micro config with these methods and what they need."""
+    config = micro_config()
+    config["models"]["micro"]["train"] |= {"steps": 10, "checkpoints": [9]}
+    influence = config["runs"]["micro"]["influence"]
+    influence |= {"methods": methods, "options": {"journey_steps": 2}}
+    return config
 
 
-def test_config_admits_every_method() -> None:
-    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())
-    methods = schema["$defs"]["run"]["properties"]["influence"]["properties"]["methods"]
-    assert set(methods["items"]["enum"]) == set(METHODS)
+def test_config_admits_every_method_and_rules_score_each_once_a_width() -> None:
+    influence = load(config_of(list(METHODS))).runs["micro"].influence
+    assert influence.methods == list(METHODS)
+    parts = [influence.gradient_methods, influence.checkpoint_methods]
+    rest = [name for name in METHODS if not any(name in part for part in parts)]
+    assert {METHODS[name].inputs for name in rest} == {"samples", "nothing"}
+    assert len(influence.tops) == len(set(influence.tops)) == sum(len(influence.widths(name)) for name in METHODS)
 
 
-@pytest.mark.parametrize("family", ["stable_diffusion", "ddpm"])
-def test_config_refuses_the_counts_that_the_grid_refuses(family: str) -> None:
-    tree = ast.parse((ROOT / "rules" / "run_validation.smk").read_text())
-    function = next(node for node in tree.body if getattr(node, "name", "") == "repeats_timesteps")
-    namespace: dict[str, Any] = {}
-    exec(ast.unparse(function), namespace)
+def test_every_cache_that_a_method_reads_is_filled() -> None:
+    run = load(config_of(list(METHODS))).runs["micro"]
+    for method, caches in run.influence.read_caches.items():
+        for split, names in caches.items():
+            assert names, (method, split)
+            assert set(names) <= {*run.influence.caches(split), *run.gradients.checkpoint_caches}
+    assert run.influence.caches("queries") == ["journey", "lissa", "loss", "loss_blocks", "output_norm"]
+
+
+def test_narrowed_methods_read_one_sketch_of_both_sides() -> None:
+    assert "dmin" in COMPRESSED_METHODS and "dtrak" in COMPRESSED_METHODS
+    assert not {"datainf", "journey_trak", "lissa", "tracin", "clip"} & set(COMPRESSED_METHODS)
+
+
+@pytest.mark.parametrize(("family", "base"), [("stable_diffusion", {}), ("ddpm", {"finetune": "full"})])
+def test_config_refuses_the_counts_that_the_grid_refuses(family: str, base: dict[str, Any]) -> None:
+    config = micro_config()
+    config["bases"]["tiny"]["family"] = family
+    config["models"]["micro"] |= base
+    config["runs"]["micro"]["gradients"]["parameters"] = "all"
     for count in range(1, 60):
+        given = copy.deepcopy(config)
+        given["runs"]["micro"]["gradients"]["timesteps"] = {"grid": "dmin_cubic", "count": count}
         try:
             timestep_grid({"grid": "dmin_cubic", "count": count, "custom": []}, family)
-            repeats = False
         except UserError:
-            repeats = True
-        assert namespace["repeats_timesteps"](count, family) == repeats
+            with pytest.raises(SystemExit, match=f"timesteps.count is {count}, at which the grid dmin_cubic repeats"):
+                load(given)
+        else:
+            load(given)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 from checkout import PROJECT, micro_config
-from rules_code import load
+from config_tables import load
+
+from dmin.workflow.paper import SECTIONS, paper_runs
 
 pytestmark = pytest.mark.usefixtures("micro_files")
 
@@ -64,11 +66,10 @@ def test_what_cannot_be_had_is_refused(config: dict[str, Any], words: list[str])
 def test_queries_are_counted_before_anything_runs() -> None:
     Path("prompts.txt").write_text("a\n\n  b \n赤い旗\n", encoding="utf-8")
     for queries, count in ((PROMPTS, 2), (IMAGES, 3), ({"source": "prompts", "prompts": "prompts.txt"}, 3)):
-        names = load(own(json.loads(json.dumps(queries))))
-        run = names["config"]["runs"]["micro"]
-        assert names["query_count"](run) == count and names["query_subsets"](run) == ["query"]
-        assert not names["lambda_sweeps"]("micro")
-    assert names["own_prompts"](run)[-1] == "赤い旗"
+        run = load(own(json.loads(json.dumps(queries)))).runs["micro"]
+        assert run.queries.count == count and run.queries.subsets == ["query"]
+        assert not run.influence.lambda_sweeps()
+    assert run.queries.prompts == ["a", "b", "赤い旗"]
 
 
 def test_shipped_config_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,9 +78,9 @@ def test_shipped_config_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_paper_has_the_tables_of_the_runs_that_have_them() -> None:
-    names = load(own(PROMPTS, methods=["dmin", "journey_trak"]))
-    runs = {section: names["paper_runs"](section) for section in names["PAPER_SECTIONS"]}
+    tables = load(own(PROMPTS, methods=["dmin", "journey_trak"]))
+    runs = {section: paper_runs(section, tables.runs.values()) for section in SECTIONS}
     assert {section for section, found in runs.items() if found} == {
         "cost_summary", "retrieval", "hubness", "journey_steps",
     }  # fmt: skip
-    assert names["paper_runs"]("detection_rate") == []
+    assert runs["detection_rate"] == [] and runs["retrieval"] == [tables.runs["micro"]]

@@ -15,13 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from checkout import PROJECT, Checkout, micro_config
+from config_tables import load
 from PIL import Image
-from rules_code import load
 
 from dmin.data.assembly import split_counts
 from dmin.data.source import fetch_source
 from dmin.plan.plan import estimate_runs
 from dmin.plan.render import render_sizes
+from dmin.workflow.plan_entries import plan_entry, planned_jobs
+from dmin.workflow.tables import Tables
 
 PAPER = sorted((PROJECT / "config" / "paper").glob("*.yaml"))
 # The study of thickness asks of another data set and stands apart.
@@ -29,8 +31,13 @@ SINGLE = [path for path in PAPER if path.stem not in ("all", "thickness_full")]
 SHIPPED = PROJECT / "resources" / "architectures"
 
 
-def laid_over_the_example(path: Path) -> dict[str, Any]:
-    """Return a config as Snakemake sees it: laid over config/config.yaml, checked, defaults filled in."""
+def planned_runs(tables: Tables) -> list[dict[str, Any]]:
+    """Return what the plan needs to know about every run."""
+    return [plan_entry(tables, run) for run in tables.runs.values()]
+
+
+def laid_over_the_example(path: Path) -> Tables:
+    """Return the tables of a config as Snakemake sees it: laid over config/config.yaml, checked, defaults filled in."""
 
     def merge(below: Any, above: Any) -> Any:
         if isinstance(below, dict) and isinstance(above, dict):
@@ -49,15 +56,14 @@ def project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
 def test_paper_config_is_valid_and_drops_the_example(path: Path) -> None:
-    names = laid_over_the_example(path)
-    config = names["config"]
-    assert "example" not in {*config["runs"], *config["models"], *config["datasets"]}
-    table, costs = estimate_runs([names["planned_run"](run) for run in config["runs"]], SHIPPED, Path("none.csv"))
-    assert list(table["run"].unique()) == list(config["runs"])
+    tables = laid_over_the_example(path)
+    assert "example" not in {*tables.runs, *tables.models, *tables.datasets}
+    table, costs = estimate_runs(planned_runs(tables), SHIPPED, Path("none.csv"))
+    assert list(table["run"].unique()) == list(tables.runs)
     assert (table["evaluations"] == table["samples"] * table["timesteps"]).all()
     assert (costs[["cache_bytes", "device_bytes", "host_bytes", "jobs"]] > 0).all(axis=None)
     expected = [single.stem for single in SINGLE] if path.stem == "all" else [path.stem]
-    assert sorted(config["runs"]) == sorted(expected)
+    assert sorted(tables.runs) == sorted(expected)
 
 
 def test_all_holds_the_single_configs() -> None:
@@ -70,7 +76,7 @@ def test_all_holds_the_single_configs() -> None:
 
 @pytest.mark.parametrize("name", ["sd14_lora", "sd3_lora", "sd3_full"])
 def test_paper_settings(name: str) -> None:
-    config = laid_over_the_example(PROJECT / "config" / "paper" / f"{name}.yaml")["config"]
+    config = laid_over_the_example(PROJECT / "config" / "paper" / f"{name}.yaml").config
     model, run = config["models"][name], config["runs"][name]
     full = name == "sd3_full"
     assert config["datasets"][model["dataset"]]["size"] == 512
@@ -86,18 +92,17 @@ def test_paper_settings(name: str) -> None:
 
 
 def test_six_sets_have_the_papers_arithmetic() -> None:
-    names = laid_over_the_example(PROJECT / "config" / "paper" / "sd3_lora.yaml")
-    dataset = names["config"]["datasets"]["mixed"]
-    assert [source["rows"] for source in dataset["sources"]] == [1916, 3053, 5000, 61, 833, 196]
-    assert names["split_counts"](dataset) == (552, 11_611, 9_288)
+    dataset = laid_over_the_example(PROJECT / "config" / "paper" / "sd3_lora.yaml").datasets["mixed"]
+    assert [source["rows"] for source in dataset.settings["sources"]] == [1916, 3053, 5000, 61, 833, 196]
+    assert (dataset.counts.copies, dataset.counts.total, dataset.counts.train) == (552, 11_611, 9_288)
     # Without noised copies it is the published clean set.
     assert split_counts(11_059, 0.0, 0.8) == (0, 11_059, 8_847)
 
 
 @pytest.mark.parametrize(("name", "train"), [("ddpm_mnist", 60_000), ("ddpm_cifar10", 50_000)])
 def test_unconditional_sets_train_on_as_many_rows_as_the_official_split(name: str, train: int) -> None:
-    names = laid_over_the_example(PROJECT / "config" / "paper" / f"{name}.yaml")
-    assert names["train_count"](names["config"]["runs"][name]) == train
+    tables = laid_over_the_example(PROJECT / "config" / "paper" / f"{name}.yaml")
+    assert tables.runs[name].gradients.count("train") == train
 
 
 # The columns that the pages of the hub sets show, beside the image.
@@ -112,7 +117,7 @@ HUB_COLUMNS = {
 
 
 def test_every_row_of_the_six_sets_is_taken_from_its_columns(tmp_path: Path) -> None:
-    config = laid_over_the_example(PROJECT / "config" / "paper" / "sd3_lora.yaml")["config"]
+    config = laid_over_the_example(PROJECT / "config" / "paper" / "sd3_lora.yaml").config
     buffer = io.BytesIO()
     Image.new("RGB", (2, 2)).save(buffer, "PNG")
     image = {"bytes": buffer.getvalue(), "path": None}
@@ -133,8 +138,7 @@ def test_every_row_of_the_six_sets_is_taken_from_its_columns(tmp_path: Path) -> 
 
 
 def test_page_shows_the_plan_of_the_paper() -> None:
-    names = laid_over_the_example(PROJECT / "config" / "paper" / "all.yaml")
-    runs = [names["planned_run"](run) for run in names["config"]["runs"]]
+    runs = planned_runs(laid_over_the_example(PROJECT / "config" / "paper" / "all.yaml"))
     sizes = render_sizes(*estimate_runs(runs, SHIPPED, Path("none.csv")))
     page = (PROJECT / "docs" / "plan.md").read_text()
     shown = re.search(r"<!-- sizes -->\n(.*)\n<!-- /sizes -->", page, re.DOTALL)
@@ -167,7 +171,7 @@ def test_plan_starts_no_other_job_and_answers_each_time(
     planned = checkout.plan("influence")
     # Its data are the checkout's, where the config is checked.
     monkeypatch.chdir(checkout.root)
-    assert load(config)["planned_jobs"]("micro") == sum(planned.values()) - planned["influence"]
+    assert planned_jobs(load(config).runs["micro"]) == sum(planned.values()) - planned["influence"]
 
 
 def test_snakemake_plans_the_paper(new_checkout: Callable[[str], Checkout]) -> None:

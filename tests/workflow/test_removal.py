@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 from checkout import PROJECT, Checkout, micro_config
-from rules_code import load
+from config_tables import load
 
 REMOVAL: dict[str, Any] = {"methods": ["dmin"], "queries": 2, "k": 4, "draws": 1, "seeds": 2, "per_job": 4}
 RUN = "results/runs/micro"
@@ -123,10 +123,9 @@ def test_mistake_in_the_study_of_thickness_is_told(
 
 
 def test_study_of_thickness_is_planned(project: None) -> None:
-    names = load(thickness_config())
-    assert names["query_kind"](names["config"]["runs"]["thickness"]) == "selected"
-    spans = {name: names["removal_spans"]("thickness", "thickness", name) for name in ("none", "thickest", "dmin")}
-    assert [len(found) for found in spans.values()] == [1, 1, 1]
+    run = load(thickness_config()).runs["thickness"]
+    assert run.queries.kind == "selected"
+    assert [len(run.studies["thickness"].ranges(name)) for name in ("none", "thickest", "dmin")] == [1, 1, 1]
 
 
 def test_study_of_thickness_has_a_job_for_each_training(new_checkout: Callable[[str], Checkout]) -> None:

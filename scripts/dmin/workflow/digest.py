@@ -43,52 +43,77 @@ class ModuleFacts:
     imports: frozenset[str]
 
 
+@dataclass(frozen=True)
+class _Source:
+    """A file's digests, its own and those of its templates, and the files of what it imports."""
+
+    digests: dict[Path, str]
+    imports: list[Path]
+
+
+class CodeDigests:
+    """Digests of the code of jobs, as it stands in a checkout."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._sources: dict[Path, _Source] = {}
+        self._places: dict[str, list[Path]] = {}
+        self._digests: dict[tuple[str, ...], str] = {}
+
+    def digest(self, script: str, *modules: str) -> str:
+        """Return the digest of a script, of ``modules``, and of all that these import of the library, directly or not.
+
+        ``modules`` are those that the job chooses by name: its method, its family. Templates beside a module count.
+        """
+        key = (script, *modules)
+        if key not in self._digests:
+            files = self.files(script, *modules)
+            lines = sorted(f"{path.relative_to(self.root)} {digest}" for path, digest in files.items())
+            self._digests[key] = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+        return self._digests[key]
+
+    def files(self, script: str, *modules: str) -> dict[Path, str]:
+        """Return the files that this digest is of, each with its own."""
+        pending = [self.root / "scripts" / f"{script}.py", *(file for name in modules for file in self._find(name))]
+        digests: dict[Path, str] = {}
+        while pending:
+            path = pending.pop()
+            if path not in digests:
+                source = self._read(path)
+                digests |= source.digests
+                pending += source.imports
+        return digests
+
+    def _read(self, path: Path) -> _Source:
+        if path not in self._sources:
+            package = path.parent.relative_to(self.root / "scripts").parts
+            facts = module_facts(path.read_text(encoding="utf-8"), package)
+            templates = path.parent.glob(f"{path.stem}.*.j2")
+            digests = {path: facts.digest} | {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in templates}
+            imports = [file for name in facts.imports - PLUMBING for file in self._find(name)]
+            self._sources[path] = _Source(digests, imports)
+        return self._sources[path]
+
+    def _find(self, name: str) -> list[Path]:
+        """Return the file of a module, and those of the packages that it is in, which run first."""
+        if name not in self._places:
+            places = [self.root / "scripts"]
+            for part in name.split("."):
+                places.append(places[-1] / part)
+            files = [*(place / "__init__.py" for place in places[1:]), places[-1].with_suffix(".py")]
+            self._places[name] = [file for file in files if file.exists()]
+        return self._places[name]
+
+
 @cache
-def code_digest(root: Path, script: str, *modules: str) -> str:
-    """Return the digest of a script, of ``modules``, and of all that these import of the library, directly or not.
-
-    ``modules`` are those that the job chooses by name: its method, its family. Templates beside a module count with it.
-    """
-    lines = sorted(f"{path.relative_to(root)} {digest}" for path, digest in code_files(root, script, *modules).items())
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
-@cache
-def code_files(root: Path, script: str, *modules: str) -> dict[Path, str]:
-    """Return the files whose digests that digest is of, with their digests."""
-    pending = [root / "scripts" / f"{script}.py", *(file for name in modules for file in _files(root, name))]
-    digests: dict[Path, str] = {}
-    while pending:
-        path = pending.pop()
-        if path in digests:
-            continue
-        facts = module_facts(root, path)
-        digests[path] = facts.digest
-        for template in path.parent.glob(f"{path.stem}.*.j2"):
-            digests[template] = hashlib.sha256(template.read_bytes()).hexdigest()
-        pending += [file for name in facts.imports - PLUMBING for file in _files(root, name)]
-    return digests
-
-
-@cache
-def module_facts(root: Path, path: Path) -> ModuleFacts:
-    """Return the facts of a module.
+def module_facts(text: str, package: tuple[str, ...]) -> ModuleFacts:
+    """Return the facts of a module from its text and the names of the packages that it is in.
 
     Comments, formatting, texts that nothing reads, messages, hints of types and imports for them do not count.
     """
-    tree = _Bare().visit(ast.parse(path.read_text(encoding="utf-8")))
-    package = path.parent.relative_to(root / "scripts").parts
-    return ModuleFacts(hashlib.sha256("".join(_dump(tree)).encode()).hexdigest(), frozenset(_imports(tree, package)))
-
-
-@cache
-def _files(root: Path, name: str) -> tuple[Path, ...]:
-    """Return the file of a module, and those of the packages that it is in, which run first."""
-    places = [root / "scripts"]
-    for part in name.split("."):
-        places.append(places[-1] / part)
-    files = [place / "__init__.py" for place in places[1:]]
-    return tuple(file for file in (*files, places[-1].with_suffix(".py")) if file.exists())
+    tree = _Bare().visit(ast.parse(text))
+    digest = hashlib.sha256("".join(_dump(tree)).encode()).hexdigest()
+    return ModuleFacts(digest, frozenset(_imports(tree, package)))
 
 
 def _imports(tree: ast.AST, package: tuple[str, ...]) -> Iterator[str]:

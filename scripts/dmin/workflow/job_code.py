@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..catalogue.methods import METHODS
-from .digest import code_digest
+from .digest import CodeDigests
 from .models import Base
 from .tables import Tables
 
@@ -26,6 +26,7 @@ class JobCode:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
+        self.digests = CodeDigests(tables.root)
 
     def __call__(self, script: str, *chosen: Literal["method", "family"]) -> Callable[[Any], str]:
         """Return a function of wildcards that gives the digest of what a job runs.
@@ -38,7 +39,7 @@ class JobCode:
         modules = {"method": lambda wildcards: METHODS[wildcards.method].module, "family": self._family}
 
         def code(wildcards: Any) -> str:
-            return SCHEME + code_digest(self.tables.root, script, *(modules[choice](wildcards) for choice in chosen))
+            return SCHEME + self.digests.digest(script, *(modules[choice](wildcards) for choice in chosen))
 
         return code
 

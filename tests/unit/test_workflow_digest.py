@@ -1,0 +1,191 @@
+"""What an edit of the code reruns: the digests of all jobs, before and after it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dmin.catalogue.families import FAMILIES
+from dmin.catalogue.methods import METHODS
+from dmin.workflow.digest import PLUMBING, CodeDigests
+
+PROJECT = Path(__file__).parents[2]
+# What a rule's code param names: its script, and what the script imports by name.
+CODE = re.compile(r'code=code\("(\w+)"((?:, "\w+")*)\)')
+# They import how a model is loaded and load none.
+LOAD_NONE = {"import_queries"}
+
+Job = tuple[str, str]
+Edit = Callable[[str, str, str], set[Job]]
+
+
+def rule_codes() -> dict[str, set[str]]:
+    """Return what each script imports by name, ``method`` or ``family``, as the rules say."""
+    text = "\n".join(path.read_text() for path in (PROJECT / "rules").glob("*.smk"))
+    return {script: set(re.findall(r"\w+", chosen)) for script, chosen in CODE.findall(text)}
+
+
+def modules(root: Path, folder: str, constant: str) -> dict[str, str]:
+    """Return the modules of a folder that have an entry, by name."""
+    paths = (root / "scripts" / "dmin" / folder).glob("*.py")
+    return {
+        path.stem: f"dmin.{folder.replace('/', '.')}.{path.stem}"
+        for path in paths
+        if f"\n{constant} = " in path.read_text()
+    }
+
+
+def job_digests(root: Path) -> dict[Job, str]:
+    """Return the digest of every script with every method or family that it may be asked for."""
+    code = CodeDigests(root)
+    methods = modules(root, "attribution/methods", "METHOD")
+    families = modules(root, "models/families", "FAMILY")
+    digests = {}
+    for script, chosen in rule_codes().items():
+        for name, module in {**(methods if "method" in chosen else families if chosen else {"": ""})}.items():
+            digests[script, name] = code.digest(script, *([module] if module else []))
+    return digests
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Job, str]]:
+    root = tmp_path_factory.mktemp("code")
+    shutil.copytree(PROJECT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    return root, job_digests(root)
+
+
+@pytest.fixture
+def edited(checkout: tuple[Path, dict[Job, str]]) -> Edit:
+    """Return a function that edits a module of the library and returns the jobs that this reruns."""
+    root, before = checkout
+
+    def edit(module: str, old: str, new: str) -> set[Job]:
+        path = root / "scripts" / "dmin" / f"{module}.py"
+        text = path.read_text()
+        assert text.count(old) == 1, f"{module} holds '{old}' {text.count(old)} times"
+        try:
+            path.write_text(text.replace(old, new))
+            after = job_digests(root)
+        finally:
+            path.write_text(text)
+        return {job for job in before if after[job] != before[job]}
+
+    return edit
+
+
+def test_rules_name_what_their_scripts_import_by_name() -> None:
+    codes = rule_codes()
+    assert len(codes) > 60
+    code, library = CodeDigests(PROJECT), PROJECT / "scripts" / "dmin"
+    for script, chosen in codes.items():
+        files = code.files(script)
+        assert ("method" in chosen) == (library / "attribution" / "registry.py" in files), script
+        assert ("family" in chosen) == (library / "models" / "load.py" in files and script not in LOAD_NONE), script
+
+
+def test_nothing_else_is_imported_by_name() -> None:
+    # What is imported by name is in no digest unless the rules say so.
+    library = PROJECT / "scripts" / "dmin"
+    dynamic = {
+        path.relative_to(library).as_posix()
+        for path in library.rglob("*.py")
+        if re.search(r"\b(import_module|__import__|exec_module|run_path|run_module|find_spec)\b", path.read_text())
+    }
+    assert dynamic == {"attribution/registry.py", "models/load.py", "workflow/checkout.py"}
+
+
+@pytest.mark.parametrize("name", sorted(PLUMBING))
+def test_plumbing_exists_and_its_edits_rerun_nothing(name: str, edited: Edit) -> None:
+    module = name.removeprefix("dmin.").replace(".", "/")
+    assert (
+        edited(module, "from __future__ import annotations\n", "from __future__ import annotations\nX = 1\n") == set()
+    )
+
+
+@pytest.mark.parametrize("name", ["config", "models", "runs"])
+def test_settings_that_count_as_plumbing_declare_and_compute_nothing(name: str) -> None:
+    tree = ast.parse((PROJECT / "scripts" / "dmin" / "settings" / f"{name}.py").read_text())
+    kinds = (ast.Expr, ast.ImportFrom, ast.ClassDef)
+    assert [node for node in tree.body if not isinstance(node, kinds)] == []
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert {ast.unparse(base) for node in classes for base in node.bases} == {"TypedDict"}
+
+
+HARMLESS = {
+    "message of a log": ("runtime/job", "finished in", "ended after"),
+    "message of an error": ("models/load", "is unknown; choose one", "is not known; choose one"),
+    "another message": (
+        "gradients/cache",
+        "            fill(progress",
+        '            log.info("more")\n            fill(progress',
+    ),
+    "docstring": ("attribution/methods/trak", '"""TRAK', '"""The method TRAK'),
+    "words of a method": ("attribution/methods/trak", '"summary": "', '"summary": "This is '),
+    "words of a family": ("models/families/ddpm", '"summary": "An', '"summary": "It is an'),
+    "hint of a type": ("attribution/registry", "subsets: Mapping[str, str]\n", "subsets: dict[str, str]\n"),
+    "import for types": ("attribution/registry", "    import numpy as np\n\n", ""),
+    "code of rules": ("workflow/gradients", "def shards", "def no_shards"),
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_cannot_reach_a_result_reruns_nothing(name: str, edited: Edit) -> None:
+    assert edited(*HARMLESS[name]) == set()
+
+
+def test_formula_of_a_method_reruns_it_and_those_that_build_on_it(edited: Edit) -> None:
+    rerun = edited(
+        "attribution/methods/trak", "features = mean_gradients(train)", "features = 2 * mean_gradients(train)"
+    )
+    scripts = {script for script, chosen in rule_codes().items() if "method" in chosen}
+    folder = PROJECT / "scripts" / "dmin" / "attribution" / "methods"
+    building = {path.stem for path in folder.glob("*.py") if "methods.trak import" in path.read_text()}
+    assert {"relative_if", "dtrak"} <= building and "dmin" not in building
+    assert rerun == {(script, name) for script in scripts for name in ("trak", *building)}
+
+
+def test_facts_of_a_method_rerun_it_alone(edited: Edit) -> None:
+    rerun = edited("attribution/methods/text", '"columns": ("prompt",)', '"columns": ("prompt", "label")')
+    assert {name for _, name in rerun} == {"text"}
+
+
+def test_objective_of_a_family_reruns_what_loads_it(edited: Edit) -> None:
+    rerun = edited("models/families/ddpm", '    "adapter": False,\n', '    "adapter": False,\n    "pndm": True,\n')
+    assert rerun == {(script, "ddpm") for script, chosen in rule_codes().items() if "family" in chosen}
+
+
+def test_named_grids_rerun_what_takes_gradients(edited: Edit) -> None:
+    # Imported through a relative import of settings.
+    rerun = edited("settings/timesteps", "** 3 * 1000", "** 2 * 1000")
+    assert {script for script, _ in rerun} == {"cache_gradients", "cache_lissa", "measure_losses", "plan"}
+
+
+def test_package_counts_with_its_modules(edited: Edit) -> None:
+    rerun = edited("data/__init__", "", "X = 1")
+    assert ("fetch_source", "") in rerun and ("evaluate_cost", "") not in rerun
+
+
+def test_new_family_reruns_nothing_and_new_method_scores_itself_alone(checkout: tuple[Path, dict[Job, str]]) -> None:
+    root, before = checkout
+    family = root / "scripts" / "dmin" / "models" / "families" / "toy.py"
+    method = root / "scripts" / "dmin" / "attribution" / "methods" / "toy.py"
+    try:
+        family.write_text((family.parent / "ddpm.py").read_text())
+        method.write_text((method.parent / "grad_dot.py").read_text())
+        after = job_digests(root)
+    finally:
+        family.unlink()
+        method.unlink()
+    assert {job for job in before if before[job] != after[job]} == set()
+    assert {name for _, name in after.keys() - before.keys()} == {"toy"}
+
+
+def test_every_method_and_family_has_a_digest_of_its_own(checkout: tuple[Path, dict[Job, str]]) -> None:
+    _, digests = checkout
+    assert len({digests["score", name] for name in METHODS}) == len(METHODS)
+    assert len({digests["train_model", name] for name in FAMILIES}) == len(FAMILIES)
