@@ -10,7 +10,7 @@ from ..settings.runs import Evaluation
 from ..settings.runs import Lds as LdsSettings
 from .influence import Influence
 from .models import Model
-from .ranges import cut_ranges, range_ends
+from .ranges import cut_ranges, repeated_in
 from .values import pick
 
 
@@ -43,8 +43,8 @@ class Bank:
 
     def range_settings(self, name: str, *keys: str) -> dict[str, Any]:
         """Return the settings that a range of retrainings depends on: ``keys``, and the sets that are left out."""
-        start, stop = (end // self.settings["seeds"] for end in range_ends(name))
-        left_out = [number for number in self.settings["exclude"] if start <= number <= stop]
+        numbers = repeated_in(name, self.settings["seeds"])
+        left_out = [number for number in self.settings["exclude"] if number in numbers]
         return {"exclude": left_out, **pick(self.settings, "seeds", *keys)}
 
 

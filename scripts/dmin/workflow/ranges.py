@@ -12,3 +12,9 @@ def range_ends(name: str) -> tuple[int, int]:
     """Return the first place of a range and the one after its last."""
     start, stop = map(int, name.split("-"))
     return start, stop
+
+
+def repeated_in(name: str, repeats: int) -> range:
+    """Return the numbers of what a range holds repeats of, where each stands there ``repeats`` times in a row."""
+    start, stop = range_ends(name)
+    return range(start // repeats, (stop - 1) // repeats + 1)

@@ -10,7 +10,7 @@ from typing import Any, cast
 from ..catalogue.methods import SAMPLE_METHODS
 from ..settings.runs import Evaluation, Removal, Thickness
 from .influence import Influence
-from .ranges import cut_ranges, range_ends
+from .ranges import cut_ranges, repeated_in
 from .values import pick
 
 # What a study compares its methods with: retraining on everything, and removals that no method chose.
@@ -69,12 +69,9 @@ class Study:
 
     def range_settings(self, removal: str, name: str, *keys: str) -> dict[str, Any]:
         """Return the settings that a range of retrainings depends on: ``keys``, and the sets that are left out."""
-        start, stop = (end // self.settings["seeds"] for end in range_ends(name))
-        numbers = [number for left, number in self.left_out if left == removal]
-        return {
-            "exclude": [number for number in numbers if start <= number <= stop],
-            **pick(self.settings, "seeds", *keys),
-        }
+        numbers = repeated_in(name, self.settings["seeds"])
+        left_out = [number for left, number in self.left_out if left == removal and number in numbers]
+        return {"exclude": left_out, **pick(self.settings, "seeds", *keys)}
 
     def training_settings(self, removal: str, name: str) -> dict[str, Any]:
         """Return the settings that the models of a range depend on, and what to do about one that diverges."""
