@@ -11,6 +11,7 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 
 from dmin.runtime.errors import UserError
+from dmin.settings.models import Base
 
 # Where a pipeline keeps its denoiser's config; unconditional ones on the hub keep it at the top.
 _DENOISER = {
@@ -45,14 +46,13 @@ class Architecture:
         return (self.denoiser["in_channels"], size // self.shrink, size // self.shrink)
 
 
-def read_architecture(name: str, base: Mapping[str, Any], shipped: Path) -> Architecture:
+def read_architecture(name: str, base: Base, shipped: Path) -> Architecture:
     """Return the architecture of the base ``name`` without touching the network.
 
     Config files are taken from the local folder ``base["path"]``; for a model on the hub, from the downloads that are
     already cached, else from ``shipped / base["path"]``.
 
     Args:
-        base: ``family, path, revision``.
         shipped: folder of config files of known models, in the diffusers layout.
 
     Raises:
@@ -80,7 +80,7 @@ def read_architecture(name: str, base: Mapping[str, Any], shipped: Path) -> Arch
     return Architecture(denoiser, 2 ** (len(autoencoder["block_out_channels"]) - 1), tokens)
 
 
-def _read(base: Mapping[str, Any], shipped: Path, part: str) -> dict[str, Any] | None:
+def _read(base: Base, shipped: Path, part: str) -> dict[str, Any] | None:
     """Return one config file of a base, or None where it has none."""
     folder = Path(base["path"])
     if folder.is_dir():

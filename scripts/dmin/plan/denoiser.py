@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import diffusers
@@ -13,6 +12,7 @@ from torch import Tensor
 from dmin.gradients.selection import select_parameters
 from dmin.plan.architecture import Architecture
 from dmin.runtime.errors import UserError
+from dmin.settings.models import Lora
 
 
 class MetaDenoiser:
@@ -20,14 +20,14 @@ class MetaDenoiser:
 
     Args:
         architecture: of the base pipeline.
-        lora: ``rank, alpha, targets`` of the adapter; None for a model that is fine-tuned in full.
+        lora: the adapter; None for a model that is fine-tuned in full.
         selection: the attributed parameters, as in ``gradients.parameters``.
 
     Raises:
         UserError: the adapter has no place in the denoiser, or the selection matches nothing.
     """
 
-    def __init__(self, architecture: Architecture, lora: Mapping[str, Any] | None, selection: str) -> None:
+    def __init__(self, architecture: Architecture, lora: Lora | None, selection: str) -> None:
         self._architecture = architecture
         with torch.device("meta"):
             self.model: Any = getattr(diffusers, architecture.denoiser["_class_name"]).from_config(
@@ -46,7 +46,7 @@ class MetaDenoiser:
         self.total = sum(value.numel() for value in self.model.parameters())
         """Values of the whole denoiser, adapter included."""
 
-    def _add_adapter(self, lora: Mapping[str, Any]) -> None:
+    def _add_adapter(self, lora: Lora) -> None:
         try:
             with torch.device("meta"):
                 self.model.add_adapter(

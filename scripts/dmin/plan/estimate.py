@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from dmin.gradients.timesteps import timestep_grid
 from dmin.plan import memory
@@ -12,6 +11,8 @@ from dmin.plan.architecture import read_architecture
 from dmin.plan.denoiser import MetaDenoiser
 from dmin.plan.throughput import find_throughput
 from dmin.runtime.errors import UserError
+from dmin.settings.models import Base, Lora
+from dmin.settings.runs import Gradients
 
 Rows = list[dict[str, Any]]
 
@@ -19,16 +20,39 @@ Rows = list[dict[str, Any]]
 PAPER = 4
 
 
-def estimate_run(run: Mapping[str, Any], shipped: Path, measured: Path) -> tuple[Rows, Rows]:
+class PlannedRun(TypedDict):
+    """What the plan needs to know of a run.
+
+    ``run, dataset, model, base_name`` are names; ``lora`` is None for full fine-tuning; ``size`` is in pixels;
+    ``samples, queries`` are counts; ``widths`` are numbers, or ``full``; ``links`` is HNSW's M; ``throughput`` is None
+    where it is not stated.
+    """
+
+    run: str
+    dataset: str
+    model: str
+    base_name: str
+    base: Base
+    lora: Lora | None
+    size: int
+    samples: int
+    queries: int
+    gradients: Gradients
+    widths: list[str]
+    links: int
+    batch: int
+    gradient_jobs: int
+    jobs: int
+    throughput: float | None
+
+
+def estimate_run(run: PlannedRun, shipped: Path, measured: Path) -> tuple[Rows, Rows]:
     """Return the rows of ``plan.csv`` and of ``plan_costs.csv`` of a run, one per width.
 
     The first count bytes as the paper does: float32, training samples only. The second say what this workflow stores
     (float16 and float32 norms, queries too) and needs.
 
     Args:
-        run: ``run, dataset, model, base_name, base`` (family, path, revision), ``lora`` (None for full fine-tuning),
-            ``size`` (pixels), ``samples, queries`` (counts), ``gradients`` (the config section), ``widths`` (numbers,
-            or ``full``), ``links`` (HNSW's M), ``batch``, ``jobs, gradient_jobs``, ``throughput`` (stated, or None).
         shipped: config files of known models.
         measured: the benchmark's table of throughputs.
 
@@ -49,6 +73,8 @@ def estimate_run(run: Mapping[str, Any], shipped: Path, measured: Path) -> tuple
     table: Rows = []
     costs: Rows = []
     shared = _shared_costs(run, denoiser, architecture.latent_shape(run["size"]), steps, measured)
+    encoded, drawing = shared["encoded_bytes_per_shard"], shared["map_peak_bytes"]
+    hungry = memory.gradient_host_bytes(denoiser.total, encoded, drawing)
     for v in run["widths"]:
         width = parameters if v == "full" else int(v)
         table.append(
@@ -74,22 +100,21 @@ def estimate_run(run: Mapping[str, Any], shipped: Path, measured: Path) -> tuple
                 **shared,
                 "sketch_bytes": 0 if v == "full" else memory.STORED * width * steps * (samples + run["queries"]),
                 "index_bytes": index,
-                "host_bytes": memory.host_bytes(
-                    denoiser.total, shared["encoded_bytes_per_shard"], shared["map_peak_bytes"], index, run["queries"],
-                    steps, width,
-                ),
+                # That of the hungriest job.
+                "host_bytes": max(hungry, index, memory.scoring_bytes(run["queries"], steps, width)),
             }
-        )  # fmt: skip
+        )
     return table, costs
 
 
 def _shared_costs(
-    run: Mapping[str, Any], denoiser: MetaDenoiser, latent: tuple[int, int, int], steps: int, measured: Path
+    run: PlannedRun, denoiser: MetaDenoiser, latent: tuple[int, int, int], steps: int, measured: Path
 ) -> dict[str, Any]:
     """Return what does not depend on the width."""
     gradients, parameters, queries = run["gradients"], denoiser.attributed, run["queries"]
     samples, width, kind = run["samples"], gradients["cache_dim"], gradients["sketch_kind"]
     evaluations = (samples + queries) * steps
+    values = memory.Values(denoiser.total, parameters, denoiser.largest)
     throughput = find_throughput(run["throughput"], parameters, latent, kind, measured)
     per_second = throughput.per_second
     encoded = latent[0] * latent[1] * latent[2] + denoiser.conditioning_values()
@@ -105,17 +130,7 @@ def _shared_costs(
         "encoded_bytes_per_shard": memory.COMPUTED * encoded * min(gradients["shard_size"], samples),
         "map_peak_bytes": memory.map_bytes(parameters, width, kind)[1],
         "gradient_batch": run["batch"],
-        "device_bytes": memory.device_bytes(
-            denoiser.total,
-            denoiser.saved_bytes(run["size"]),
-            run["batch"],
-            denoiser.largest,
-            width,
-            kind,
-            parameters,
-            gradients["keep_raw"],
-            gradients["precision"] != "float32",
-        ),
+        "device_bytes": memory.device_bytes(values, denoiser.saved_bytes(run["size"]), gradients, run["batch"]),
         "gradient_jobs": run["gradient_jobs"],
         "jobs": run["jobs"],
         "evaluations_per_second": per_second,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from dmin.settings.runs import Gradients
+
 # The cache holds halves; computation and HNSW use single precision.
 STORED, COMPUTED = 2, 4
 _SCORE_BLOCK = 2**27
@@ -35,32 +39,44 @@ def map_bytes(parameters: int, width: int, kind: str) -> tuple[int, int]:
     return round(parameters * (cell + 1 / 8)), parameters * (8 + 1 + 2 * cell)
 
 
-def device_bytes(
-    total: int, saved: int, batch: int, largest: int, width: int, kind: str, parameters: int, keep_raw: bool, half: bool
-) -> int:
+@dataclass(frozen=True)
+class Values:
+    """How many values a denoiser has: in all, attributed ones (P), and those of its largest attributed tensor."""
+
+    total: int
+    attributed: int
+    largest: int
+
+
+def device_bytes(values: Values, saved: int, gradients: Gradients, batch: int) -> int:
     """Return the memory of a gradient job where it computes, an estimate.
 
     Float32 weights of the denoiser, the activations kept for backward, per-sample gradients of the largest attributed
     tensor, running sums, kept gradients, and the map.
 
     Args:
-        total: values of the denoiser.
-        saved: activation bytes per row in float32; ``half`` halves them.
-        largest: values of the largest attributed tensor.
+        saved: activation bytes per row in float32; a precision of 16 bits halves them.
+        batch: rows that go together.
     """
-    rows = saved // 2 if half else saved
-    per_row = rows + COMPUTED * (largest + width + (parameters if keep_raw else 0))
-    return COMPUTED * total + batch * per_row + map_bytes(parameters, width, kind)[0]
+    width = gradients["cache_dim"]
+    rows = saved if gradients["precision"] == "float32" else saved // 2
+    kept = values.attributed if gradients["keep_raw"] else 0
+    per_row = rows + COMPUTED * (values.largest + width + kept)
+    held, _ = map_bytes(values.attributed, width, gradients["sketch_kind"])
+    return COMPUTED * values.total + batch * per_row + held
 
 
-def host_bytes(total: int, encoded: int, drawing: int, index: int, queries: int, timesteps: int, width: int) -> int:
-    """Return the memory of the hungriest job on the host, an estimate: the gradient job, the index, or scoring.
+def gradient_host_bytes(total: int, encoded: int, drawing: int) -> int:
+    """Return the memory of a gradient job on the host, an estimate.
 
     Args:
+        total: values of the denoiser.
         encoded: bytes of the samples and prompts of one shard.
         drawing: peak bytes of drawing the map.
-        index: bytes of the HNSW index at ``width``, 0 without one.
     """
-    gradients = COMPUTED * total + encoded + drawing
-    scoring = COMPUTED * queries * timesteps * width + 2 * _SCORE_BLOCK
-    return max(gradients, index, scoring)
+    return COMPUTED * total + encoded + drawing
+
+
+def scoring_bytes(queries: int, timesteps: int, width: int) -> int:
+    """Return the memory of scoring at a width, an estimate: the queries' gradients and two blocks of the samples'."""
+    return COMPUTED * queries * timesteps * width + 2 * _SCORE_BLOCK

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from dmin.plan.estimate import estimate_run
+from dmin.plan.estimate import PlannedRun, Rows, estimate_run
 from dmin.plan.render import render_sizes, render_time
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
@@ -18,9 +17,7 @@ from dmin.runtime.errors import UserError
 log = logging.getLogger(__name__)
 
 
-def estimate_runs(
-    runs: Sequence[Mapping[str, Any]], shipped: Path, measured: Path
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def estimate_runs(runs: Sequence[PlannedRun], shipped: Path, measured: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the plan's two tables for ``runs``, as :func:`dmin.plan.estimate.estimate_run` describes them.
 
     Raises:
@@ -28,8 +25,8 @@ def estimate_runs(
     """
     if not runs:
         raise UserError("The config has no runs to plan; add one under runs.")
-    table: list[dict[str, Any]] = []
-    costs: list[dict[str, Any]] = []
+    table: Rows = []
+    costs: Rows = []
     for run in runs:
         try:
             rows, needs = estimate_run(run, shipped, measured)
@@ -46,7 +43,7 @@ def estimate_runs(
     return pd.DataFrame(table), pd.DataFrame(costs)
 
 
-def plan(runs: Sequence[Mapping[str, Any]], shipped: Path, measured: Path, table: Path, costs: Path) -> None:
+def plan(runs: Sequence[PlannedRun], shipped: Path, measured: Path, table: Path, costs: Path) -> None:
     """Write the plan's two tables and print both to the console.
 
     Raises:

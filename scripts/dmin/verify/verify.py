@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pandas as pd
 
@@ -22,7 +22,21 @@ COLUMNS = ["run", "kind", "file", "status", "detail"]
 OK = "ok"
 
 
-def check_files(entries: Sequence[Mapping[str, Any]], root: Path, table: Path) -> None:
+class Entry(TypedDict):
+    """A result to check.
+
+    ``files`` are its paths by role; ``config`` is what it must have been made under; ``made_from`` are its ancestors by
+    role, as :class:`Ancestors` takes them.
+    """
+
+    run: str
+    kind: str
+    files: dict[str, str]
+    config: dict[str, Any]
+    made_from: dict[str, Sequence[Any]]
+
+
+def check_files(entries: Sequence[Entry], root: Path, table: Path) -> None:
     """Write a table with one row per entry: ``run, kind, file, status, detail``.
 
     ``status`` is ``ok``; ``missing``; ``torn`` (bytes are not those that were written); ``foreign`` (it does not say
@@ -30,8 +44,6 @@ def check_files(entries: Sequence[Mapping[str, Any]], root: Path, table: Path) -
     those that stand there). Every file is read to its end once.
 
     Args:
-        entries: ``run``, ``kind``, ``files`` (by role), ``config`` (what it must have been made under) and
-            ``made_from`` (ancestors by role, as :class:`Ancestors` takes them).
         root: what the paths of the entries are relative to.
     """
     ancestors, rows = Ancestors(root), []
@@ -44,7 +56,7 @@ def check_files(entries: Sequence[Mapping[str, Any]], root: Path, table: Path) -
     log.info("%d files checked, %d of them not ok", len(frame), int((frame["status"] != OK).sum()))
 
 
-def check_entry(entry: Mapping[str, Any], ancestors: Ancestors) -> tuple[str, str]:
+def check_entry(entry: Entry, ancestors: Ancestors) -> tuple[str, str]:
     """Return the status of one entry and what it rests on: the fault, or the versions that differ from today's."""
     try:
         files = {role: ancestors.root / path for role, path in entry["files"].items()}
