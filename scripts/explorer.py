@@ -4,6 +4,7 @@ import pandas as pd
 
 from dmin.data.samples import read_samples
 from dmin.figures.explorer import write_explorer
+from dmin.figures.explorer_data import About
 from dmin.runtime.job import job
 
 with job(snakemake):
@@ -15,7 +16,5 @@ with job(snakemake):
             label: pd.read_parquet(path)
             for label, path in zip(snakemake.params.labels, snakemake.input.tops, strict=True)
         },
-        snakemake.wildcards.run,
-        snakemake.params.notes,
-        snakemake.params.top,
+        About(snakemake.wildcards.run, snakemake.params.notes, snakemake.params.top),
     )

@@ -1,19 +1,16 @@
 from pathlib import Path
 
-from dmin.figures.ranked import draw_gallery
+from dmin.attribution.sample_tables import SampleTables
+from dmin.figures.ranked import MethodScores, draw_gallery
 from dmin.runtime.job import job
 
 with job(snakemake):
-    settings = snakemake.params.figures
+    inputs, wildcards, figures = snakemake.input, snakemake.wildcards, snakemake.params.figures
     draw_gallery(
-        Path(snakemake.input.scores),
-        Path(snakemake.input.description),
-        Path(snakemake.input.samples),
-        Path(snakemake.input.queries),
-        snakemake.wildcards.subset,
-        snakemake.wildcards.method,
-        snakemake.wildcards.v,
-        settings["gallery"],
+        MethodScores(Path(inputs.scores), wildcards.method, wildcards.v),
+        SampleTables(Path(inputs.queries), Path(inputs.samples)),
+        wildcards.subset,
+        figures["gallery"],
         [Path(path) for path in snakemake.output],
-        settings["dpi"],
+        figures["dpi"],
     )

@@ -1,16 +1,16 @@
 from pathlib import Path
 
+from dmin.attribution.sample_tables import SampleTables
 from dmin.figures.ranked import draw_method_gallery
 from dmin.runtime.job import job
 
 with job(snakemake):
-    settings = snakemake.params.figures
+    inputs, figures = snakemake.input, snakemake.params.figures
     draw_method_gallery(
-        dict(zip(snakemake.params.methods, map(Path, snakemake.input.tops), strict=True)),
-        Path(snakemake.input.samples),
-        Path(snakemake.input.queries),
+        dict(zip(snakemake.params.methods, map(Path, inputs.tops), strict=True)),
+        SampleTables(Path(inputs.queries), Path(inputs.samples)),
         snakemake.wildcards.subset,
-        settings["gallery"]["most"],
+        figures["gallery"]["most"],
         [Path(path) for path in snakemake.output],
-        settings["dpi"],
+        figures["dpi"],
     )

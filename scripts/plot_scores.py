@@ -1,16 +1,14 @@
 from pathlib import Path
 
-from dmin.figures.ranked import draw_score_distributions
+from dmin.attribution.sample_tables import SampleTables
+from dmin.figures.ranked import MethodScores, draw_score_distributions
 from dmin.runtime.job import job
 
 with job(snakemake):
+    inputs, wildcards = snakemake.input, snakemake.wildcards
     draw_score_distributions(
-        Path(snakemake.input.scores),
-        Path(snakemake.input.description),
-        Path(snakemake.input.samples),
-        Path(snakemake.input.queries),
-        snakemake.wildcards.method,
-        snakemake.wildcards.v,
+        MethodScores(Path(inputs.scores), wildcards.method, wildcards.v),
+        SampleTables(Path(inputs.queries), Path(inputs.samples)),
         [Path(path) for path in snakemake.output],
         snakemake.params.figures["dpi"],
     )

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from dmin.figures.explorer import write_explorer
+from dmin.figures.explorer_data import About
 from dmin.runtime.errors import UserError
 
 HOSTILE = '</script><b>bold</b><!-- <script> &lt; \u2028 "quoted" \\ {{ 7 * 7 }}'
@@ -70,7 +71,7 @@ def make_ranking(queries: pd.DataFrame, samples: pd.DataFrame, ranks: int) -> pd
 def write(path: Path, prompt: str = "a cat", ranks: int = 30, count: int = 60, run: str = "example") -> str:
     queries, samples = make_queries(prompt), make_samples(count, prompt)
     ranking = make_ranking(queries, samples, ranks)
-    write_explorer(path, queries, samples, {"dmin v=256": ranking, prompt: ranking}, run, {prompt: prompt})
+    write_explorer(path, queries, samples, {"dmin v=256": ranking, prompt: ranking}, About(run, {prompt: prompt}, 24))
     return path.read_text(encoding="utf-8")
 
 
@@ -139,7 +140,9 @@ def test_each_used_image_is_embedded_once(tmp_path: Path) -> None:
 def test_equal_images_share_one_entry(tmp_path: Path) -> None:
     queries, samples = make_queries(), make_samples(6)
     samples["image"] = [cell(1)] * 6
-    write_explorer(tmp_path / "page.html", queries, samples, {"a": make_ranking(queries, samples, 6)}, "r", {})
+    write_explorer(
+        tmp_path / "page.html", queries, samples, {"a": make_ranking(queries, samples, 6)}, About("r", {}, 24)
+    )
     data = embedded((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert len(data["images"]) == 2 + 1
 
@@ -159,7 +162,9 @@ def test_rates_beyond_the_ranks_are_unknown(tmp_path: Path) -> None:
 
 def test_large_images_become_small_webp(tmp_path: Path) -> None:
     queries, samples = make_queries(), make_samples(3, size=400)
-    write_explorer(tmp_path / "page.html", queries, samples, {"a": make_ranking(queries, samples, 3)}, "r", {})
+    write_explorer(
+        tmp_path / "page.html", queries, samples, {"a": make_ranking(queries, samples, 3)}, About("r", {}, 24)
+    )
     data = embedded((tmp_path / "page.html").read_text(encoding="utf-8"))
     widths = [width for width, uri in data["images"] if uri.startswith("data:image/webp")]
     assert widths == [128] * 3
@@ -194,6 +199,6 @@ def test_bad_input_is_one_sentence_and_writes_nothing(fault: str, tmp_path: Path
     else:
         rankings = {"a": ranking.drop(columns="rank")}
     with pytest.raises(UserError) as caught:
-        write_explorer(tmp_path / "page.html", queries, samples, rankings, "r", {})
+        write_explorer(tmp_path / "page.html", queries, samples, rankings, About("r", {}, 24))
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
     assert not list(tmp_path.iterdir())

@@ -13,15 +13,16 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from dmin.catalogue.methods import METHODS
 from dmin.figures.agreement import plot_agreement
 from dmin.figures.canvas import quote, wrap_caption
 from dmin.figures.contact_sheet import plot_contact_sheet
 from dmin.figures.detection import plot_detection_by_k, plot_detection_by_v
 from dmin.figures.detection_options import DetectionOptions
 from dmin.figures.gallery import GalleryEntry, GalleryItem, plot_gallery
-from dmin.figures.main_table import plot_main_table
+from dmin.figures.main_table import encoder_labels, plot_main_table
 from dmin.figures.method_gallery import plot_method_gallery
-from dmin.figures.methods import method_style
+from dmin.figures.methods import method_style, order_methods
 from dmin.figures.norms import plot_gradient_norms
 from dmin.figures.retrieval import plot_retrieval
 from dmin.figures.scores import plot_score_distributions
@@ -139,10 +140,10 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 
 @pytest.mark.parametrize(
     ("encoder", "label"),
-    [("EfficientNet-Lite0 (not CLIP)", "EfficientNet-Lite0 (not CLIP)"), ("CLIP a/b", "CLIP image cosine")],
+    [("efficientnet", "EfficientNet-Lite0 (not CLIP)"), ("a/b", "CLIP image cosine")],
 )
 def test_main_table_names_an_encoder_that_is_not_clip(encoder: str, label: str, tmp_path: Path) -> None:
-    figure = plot_main_table(detection_table([("clip", ""), ("random", "")]), encoder)
+    figure = plot_main_table(detection_table([("clip", ""), ("random", "")]), encoder_labels(encoder))
     save_figure(figure, [tmp_path / "a.svg"], 72)
     assert label in (tmp_path / "a.svg").read_text()
 
@@ -227,6 +228,18 @@ def test_colours_are_distinct_and_stable() -> None:
     assert colours == subset_colours(["cats", "dogs"])
     assert len({*colours.values()}) == len(colours)
     assert method_style("new_method") == method_style("new_method")
+    assert method_style("new_method").label == "new method"
+
+
+def test_methods_look_and_stand_as_the_catalogue_says() -> None:
+    styles = [method_style(name) for name in METHODS]
+    assert [(style.label, style.colour, style.marker) for style in styles] == [
+        (entry.label, *entry.look[:2]) for entry in METHODS.values() if entry.look
+    ]
+    assert len({(style.colour, style.marker, style.dashes) for style in styles}) == len(styles), "two look alike"
+    assert order_methods(["new", "trak", "random", "dmin_kernel", "dtrak", "none", "dmin"]) == [
+        "dmin", "dmin_kernel", "random", "dtrak", "trak", "new", "none",
+    ]  # fmt: skip
 
 
 def test_long_captions_are_cut_with_an_ellipsis() -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from dmin.figures.methods import method_style, order_methods
 from dmin.figures.panels import Panels
-from dmin.figures.style import INK, MEAN, MUTED, house_style
-from dmin.figures.tables import require_table
+from dmin.figures.style import INK, MUTED, house_style
+from dmin.figures.tables import exact_means, require_table
 
 _COMPRESSION = (
     "method", "v", "storage", "k", "rate", "low", "high", "lds", "lds_low", "lds_high", "lds_ceiling",
@@ -44,7 +41,7 @@ def plot_budget(
     table = require_table(compression, _COMPRESSION, "compression")
     table = table[table["k"] == table["k"].min()]
     rates = require_table(detection, ("method", "v", "backend", "subset", "k", "rate", "low", "high"), "detection-rate")
-    rates = rates[(rates["subset"] == MEAN) & (rates["k"] == rates["k"].min()) & (rates["backend"] == "exact")]
+    rates = exact_means(rates)
     rows = [("Detection rate", table, ("rate", "low", "high"), rates, float(rates["chance"].mean()))]
     if lds is not None:
         judged = require_table(lds, ("method", "v", "lds", "low", "high"), "LDS")
@@ -66,7 +63,7 @@ def plot_budget(
             _draw_sketched(panel, sketched[sketched["storage"] == storage])
             _draw_elsewhere(panel, others)
     panels.label(x="Bytes per training image")
-    panels.legend([_handle(method) for method in order_methods(methods)], columns=4)
+    panels.legend([method_style(method).handle(markersize=3.6) for method in order_methods(methods)], columns=4)
     return panels.figure
 
 
@@ -85,13 +82,13 @@ def _draw_level(panel: Axes, level: float) -> None:
 
 
 def _draw_sketched(panel: Axes, table: pd.DataFrame) -> None:
-    methods = order_methods({*table["method"]})
+    methods = order_methods(table["method"].unique())
     for number, method in enumerate(methods):
         rows, style = table[table["method"] == method].sort_values("bytes_per_sample"), method_style(method)
         places = rows["bytes_per_sample"] * (1 + _DODGE * (number - len(methods) / 2))
         panel.plot(
             places, rows["value"], color=style.colour, marker=style.marker, markersize=3.6, linewidth=1.2,
-            linestyle=(0, style.dashes) if style.dashes else "-", zorder=3,
+            linestyle=style.line, zorder=3,
         )  # fmt: skip
         panel.vlines(places, rows["low"], rows["high"], color=style.colour, linewidth=0.7, alpha=0.5)
 
@@ -100,7 +97,7 @@ def _draw_elsewhere(panel: Axes, table: pd.DataFrame) -> None:
     for _, row in table.iterrows():
         style = method_style(str(row["method"]))
         if row["bytes_per_sample"] == 0:
-            panel.axhline(row["value"], color=style.colour, linewidth=1.1, linestyle=_dashes(style.dashes))
+            panel.axhline(row["value"], color=style.colour, linewidth=1.1, linestyle=style.level)
             panel.axhspan(row["low"], row["high"], color=style.colour, alpha=0.06, linewidth=0)
             continue
         panel.plot(
@@ -108,15 +105,3 @@ def _draw_elsewhere(panel: Axes, table: pd.DataFrame) -> None:
             linestyle="", markersize=4.2, zorder=3,
         )  # fmt: skip
         panel.vlines(row["bytes_per_sample"], row["low"], row["high"], color=style.colour, linewidth=0.7, alpha=0.5)
-
-
-def _dashes(dashes: Sequence[float]) -> tuple[float, Sequence[float]]:
-    return (0, dashes or (4.0, 1.6))
-
-
-def _handle(method: str) -> Line2D:
-    style = method_style(method)
-    line = Line2D([], [], color=style.colour, marker=style.marker, label=style.label, markersize=3.6)
-    if style.dashes:
-        line.set_dashes(style.dashes)
-    return line

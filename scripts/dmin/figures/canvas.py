@@ -18,6 +18,10 @@ _LARGEST = 256
 _ADVANCE = 0.56
 
 
+# x and y in inches from the upper left corner.
+Place = tuple[float, float]
+
+
 class Canvas:
     """A figure with one coordinate system: inches from the upper left corner, y downwards."""
 
@@ -28,11 +32,11 @@ class Canvas:
         self._axes.set_ylim(height, 0)
         self._axes.axis("off")
 
-    def image(self, pixels: np.ndarray, x: float, y: float, size: float) -> None:
+    def image(self, pixels: np.ndarray, at: Place, size: float) -> None:
         """Place a uint8 image ``[height, width, 3 or 1]`` in a square cell, centred, keeping its aspect ratio."""
         pixels = _resize(np.asarray(pixels, dtype=np.uint8))
         height, width = pixels.shape[:2]
-        scale = size / max(height, width)
+        (x, y), scale = at, size / max(height, width)
         left, top = x + (size - width * scale) / 2, y + (size - height * scale) / 2
         # matplotlib's own resampling would blur small images; they are enlarged beforehand.
         self._axes.imshow(
@@ -43,9 +47,9 @@ class Canvas:
             zorder=2,
         )
 
-    def frame(self, x: float, y: float, size: float, colour: str, width: float = 1.6, dashed: bool = False) -> None:
+    def frame(self, at: Place, size: float, colour: str, width: float = 1.6, dashed: bool = False) -> None:
         """Draw a square frame just outside a cell."""
-        gap = 0.025
+        (x, y), gap = at, 0.025
         self._axes.add_patch(
             Rectangle(
                 (x - gap, y - gap),
@@ -60,21 +64,21 @@ class Canvas:
             )
         )
 
-    def bar(self, x: float, y: float, width: float, height: float, colour: str) -> None:
+    def bar(self, at: Place, width: float, height: float, colour: str) -> None:
         """Fill a rectangle."""
-        self._axes.add_patch(Rectangle((x, y), width, height, facecolor=colour, linewidth=0, zorder=1))
+        self._axes.add_patch(Rectangle(at, width, height, facecolor=colour, linewidth=0, zorder=1))
 
     def text(
         self,
         text: str,
-        x: float,
-        y: float,
+        at: Place,
         size: float = 7.0,
         colour: str = INK,
         bold: bool = False,
         align: Literal["left", "center", "right"] = "left",
     ) -> None:
-        """Write text whose upper edge is at ``y``; characters special to matplotlib are taken literally."""
+        """Write text whose upper edge is at the place; characters special to matplotlib are taken literally."""
+        x, y = at
         # Lines are placed by their baselines: aligned by their upper edges, lines without tall letters would rise.
         for index, line in enumerate(text.split("\n")):
             self._axes.text(

@@ -12,9 +12,11 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from dmin.figures.methods import method_style, order_methods
 from dmin.figures.panels import Panels
-from dmin.figures.style import MEAN, house_style, lighten
-from dmin.figures.tables import require_table
+from dmin.figures.style import house_style, lighten
+from dmin.figures.tables import exact_means, require_table
 
+# The method whose widths and formats are lines.
+DRAWN = "dmin"
 _COLUMNS = ("method", "v", "storage", "k", "rate", "low", "high", "recall", "rmse", "spearman", "bytes_per_sample")
 _MARKERS: Mapping[str, str] = {"fp32": "o", "fp16": "s", "int8": "^"}
 _SHADES: Mapping[str, float] = {"fp32": 0.55, "fp16": 0.3, "int8": 0.0}
@@ -35,12 +37,12 @@ def plot_compression(table: pd.DataFrame, detection: pd.DataFrame, cost: pd.Data
         UserError: a table is empty or lacks a column.
     """
     table = require_table(table, _COLUMNS, "compression")
-    table = table[table["method"] == "dmin"]
+    table = table[table["method"] == DRAWN]
     points = _references(detection, cost, int(table["k"].max()))
     table = table[table["k"] == table["k"].max()]
     panels = Panels(4, 4, 2.6, 2.5, sharey=False)
     rate, recall, spearman, error = panels.axes
-    methods = order_methods({*points["method"]})
+    methods = order_methods(points["method"].unique())
     for method in methods:
         _draw_reference(rate, points[points["method"] == method], method)
     for storage, part in table.groupby("storage", sort=True):
@@ -75,17 +77,17 @@ def _references(detection: pd.DataFrame, cost: pd.DataFrame, k: int) -> pd.DataF
     """Join rates at ``k`` and bytes of every method and width, but for compressed DMin, which has its own lines."""
     keys = ["method", "v", "backend"]
     rates = require_table(detection, (*keys, "subset", "k", "rate"), "detection-rate")
-    rates = rates[(rates["subset"] == MEAN) & (rates["k"] == k) & (rates["backend"] == "exact")]
+    rates = exact_means(rates, k)
     sizes = require_table(cost, (*keys, "bytes_per_sample"), "cost-summary")
     points = rates[[*keys, "rate"]].merge(sizes[[*keys, "bytes_per_sample"]], on=keys)
-    return points[(points["method"] != "dmin") | (points["v"] == "full")].sort_values("bytes_per_sample")
+    return points[(points["method"] != DRAWN) | (points["v"] == "full")].sort_values("bytes_per_sample")
 
 
 def _draw_reference(panel: Axes, rows: pd.DataFrame, method: str) -> None:
     style = method_style(method)
     free, kept = rows[rows["bytes_per_sample"] == 0], rows[rows["bytes_per_sample"] > 0]
     for value in free["rate"]:
-        panel.axhline(value, color=style.colour, linewidth=1.1, linestyle=(0, style.dashes or (4.0, 1.6)))
+        panel.axhline(value, color=style.colour, linewidth=1.1, linestyle=style.level)
     if not kept.empty:
         panel.plot(
             kept["bytes_per_sample"], kept["rate"], color=style.colour, marker=style.marker, markerfacecolor="white",
@@ -94,12 +96,12 @@ def _draw_reference(panel: Axes, rows: pd.DataFrame, method: str) -> None:
 
 
 def _colour(storage: str) -> str:
-    return lighten(method_style("dmin").colour, _SHADES[storage])
+    return lighten(method_style(DRAWN).colour, _SHADES[storage])
 
 
 def _handle(method: str, points: pd.DataFrame) -> Line2D:
     style = method_style(method)
     if (points.loc[points["method"] == method, "bytes_per_sample"] == 0).all():
-        return Line2D([], [], color=style.colour, linestyle=(0, style.dashes or (4.0, 1.6)), label=style.label)
-    label = f"{style.label}, uncompressed" if method == "dmin" else style.label
-    return Line2D([], [], color=style.colour, marker=style.marker, markerfacecolor="white", linestyle=":", label=label)
+        return style.handle(linestyle=style.level, marker="")
+    label = f"{style.label}, uncompressed" if method == DRAWN else style.label
+    return style.handle(markerfacecolor="white", linestyle=":", label=label)

@@ -50,15 +50,15 @@ def plot_contact_sheet(images: Sequence[np.ndarray], prompts: Sequence[str], sub
     y = _MARGIN
     for name in names:
         indices = members[name]
-        canvas.bar(_MARGIN, y + 0.02, 0.05, 0.16, colours[name])
-        canvas.text(name, _MARGIN + 0.12, y + 0.015, size=9.5, bold=True)
+        canvas.bar((_MARGIN, y + 0.02), 0.05, 0.16, colours[name])
+        canvas.text(name, (_MARGIN + 0.12, y + 0.015), size=9.5, bold=True)
         count = f"{len(indices)} image" + ("s" if len(indices) != 1 else "")
-        canvas.text(count, width - _MARGIN, y + 0.03, size=7.5, colour=MUTED, align="right")
+        canvas.text(count, (width - _MARGIN, y + 0.03), size=7.5, colour=MUTED, align="right")
         y += _HEADING - 0.08
         for place, index in enumerate(indices):
             x = _MARGIN + place % columns * (_CELL + _GAP)
             top = y + place // columns * row_height
-            canvas.image(images[index], x, top, _CELL)
-            canvas.text(wrap_caption(prompts[index], _CELL, 5.8, 3), x, top + _CELL + 0.04, size=5.8)
+            canvas.image(images[index], (x, top), _CELL)
+            canvas.text(wrap_caption(prompts[index], _CELL, 5.8, 3), (x, top + _CELL + 0.04), size=5.8)
         y += math.ceil(len(indices) / columns) * row_height + 0.08
     return canvas.figure

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,9 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from dmin.figures.detection_options import DetectionOptions
-from dmin.figures.methods import method_style, order_methods
+from dmin.figures.methods import method_style, order_methods, width_shade
 from dmin.figures.panels import Panels
-from dmin.figures.style import MEAN, MUTED, house_style, lighten, order_subsets
+from dmin.figures.style import MEAN, MUTED, house_style, order_subsets
 from dmin.figures.tables import FULL, require_table, width_label, width_order
 from dmin.runtime.errors import UserError
 
@@ -58,7 +57,7 @@ def plot_detection_by_k(table: pd.DataFrame, options: DetectionOptions | None = 
                 rows["rate"],
                 color=colour,
                 marker=style.marker,
-                linestyle=_pattern(style.dashes),
+                linestyle=style.line,
                 markeredgecolor="white" if style.marker != "x" else colour,
                 markeredgewidth=0.6,
             )
@@ -100,7 +99,7 @@ def plot_detection_by_v(table: pd.DataFrame, options: DetectionOptions | None = 
         raise UserError(
             "The detection-rate table has no rows of subset 'mean', which the figure by v draws; remake it."
         )
-    methods = order_methods({*table["method"]})
+    methods = order_methods(table["method"].unique())
     cutoffs = sorted({int(k) for k in table["k"]})
     positions = _positions({*table["v"]})
     left, right = _limits(positions)
@@ -117,7 +116,7 @@ def plot_detection_by_v(table: pd.DataFrame, options: DetectionOptions | None = 
         panel.set_xticklabels([_tick(width) for width in positions])
         _rate_axis(panel)
     panels.label(x="Compressed width v", y="Mean detection rate")
-    handles = [_handle(method, "", method_style(method).colour) for method in methods]
+    handles = [method_style(method).handle() for method in methods]
     panels.legend([*handles, _CHANCE], columns=min(4, len(cutoffs), options.columns))
     return panels.figure
 
@@ -149,20 +148,13 @@ def _shades(lines: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
     shades = {}
     for method, width in lines:
         widths = [other for name, other in lines if name == method]
-        rank = widths.index(width)
-        amount = 0.0 if len(widths) == 1 else 0.62 * (1 - rank / (len(widths) - 1))
-        shades[method, width] = lighten(method_style(method).colour, amount)
+        shades[method, width] = width_shade(method_style(method).colour, widths.index(width), len(widths))
     return shades
-
-
-def _pattern(dashes: tuple[float, ...]) -> tuple[float, tuple[float, ...]] | Literal["solid"]:
-    return (0.0, dashes) if dashes else "solid"
 
 
 def _handle(method: str, width: str, colour: str) -> Line2D:
     style = method_style(method)
-    label = style.label if width == "" else f"{style.label}, {width_label(width)}"
-    return Line2D([], [], color=colour, marker=style.marker, linestyle=_pattern(style.dashes), label=label)
+    return style.handle(color=colour, label=style.label if width == "" else f"{style.label}, {width_label(width)}")
 
 
 def _rate_axis(panel: Axes) -> None:
@@ -204,11 +196,11 @@ def _draw_widths(panel: Axes, rows: pd.DataFrame, method: str, positions: dict[s
     if not level.empty:
         rate = float(level["rate"].iloc[0])
         panel.axhspan(float(level["low"].iloc[0]), float(level["high"].iloc[0]), color=style.colour, alpha=0.1, lw=0)
-        panel.axhline(rate, color=style.colour, linestyle=_pattern(style.dashes), linewidth=1.3)
+        panel.axhline(rate, color=style.colour, linestyle=style.line, linewidth=1.3)
     numbers = rows[~rows["v"].isin(["", FULL])]
     numbers = numbers.assign(x=[positions[str(width)] + offset for width in numbers["v"]]).sort_values("x")
     full = rows[rows["v"] == FULL].assign(x=positions.get(FULL, 0.0) + offset)
-    panel.plot(numbers["x"], numbers["rate"], color=style.colour, linestyle=_pattern(style.dashes))
+    panel.plot(numbers["x"], numbers["rate"], color=style.colour, linestyle=style.line)
     if not full.empty:
         panel.axhline(float(full["rate"].iloc[0]), color=style.colour, linewidth=0.7, alpha=0.45)
     for part, hollow in ((numbers, False), (full, True)):

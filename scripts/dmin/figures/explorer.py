@@ -12,7 +12,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from dmin.figures.explorer_data import collect_explorer_data
+from dmin.figures.explorer_data import About, collect_explorer_data
 from dmin.runtime.atomic import atomic_path
 
 # With these escaped, no string can end the script element or open a comment, whatever a caption holds.
@@ -20,13 +20,7 @@ _ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u202
 
 
 def write_explorer(
-    path: Path,
-    queries: pd.DataFrame,
-    samples: pd.DataFrame,
-    rankings: Mapping[str, pd.DataFrame],
-    run: str,
-    notes: Mapping[str, str],
-    shown: int = 24,
+    path: Path, queries: pd.DataFrame, samples: pd.DataFrame, rankings: Mapping[str, pd.DataFrame], about: About
 ) -> None:
     """Write the explorer of a run as one self-contained HTML page, atomically.
 
@@ -36,20 +30,16 @@ def write_explorer(
         samples: columns ``id, subset, prompt, label, origin, image{bytes,path}``; only those a ranking shows are
             embedded.
         rankings: label of each ranking and its frame ``query_id, query_subset, rank, sample_id, sample_subset,
-            score``; the first is shown first. They may hold more ranks than ``shown``: detection rates use all.
-        run: name of the run.
-        notes: heading and text of remarks; a heading equal to a ranking's label is shown with that ranking, the
-            others at the foot of the page.
-        shown: ranks shown per generated image.
+            score``; the first is shown first. They may hold more ranks than are shown: detection rates use all.
 
     Raises:
         UserError: there is nothing to show, a table lacks a column, a ranking names an unknown training sample or
             holds a score that is not finite, or an image is unreadable.
     """
-    data = collect_explorer_data(queries, samples, rankings, run, notes, shown)
+    data = collect_explorer_data(queries, samples, rankings, about)
     source = files("dmin.figures").joinpath("explorer.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    page = environment.from_string(source).render(run=run, data=Markup(_script_json(data)))
+    page = environment.from_string(source).render(run=about.run, data=Markup(_script_json(data)))
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
 

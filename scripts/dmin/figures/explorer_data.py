@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -24,13 +25,24 @@ _COLUMNS = {
 }
 
 
+@dataclass(frozen=True)
+class About:
+    """What the page says of itself.
+
+    Attributes:
+        run: name of the run.
+        notes: heading and text of remarks; a heading equal to a ranking's label is shown with that ranking, the
+            others at the foot of the page.
+        shown: ranks shown per generated image.
+    """
+
+    run: str
+    notes: Mapping[str, str]
+    shown: int
+
+
 def collect_explorer_data(
-    queries: pd.DataFrame,
-    samples: pd.DataFrame,
-    rankings: Mapping[str, pd.DataFrame],
-    run: str,
-    notes: Mapping[str, str],
-    shown: int,
+    queries: pd.DataFrame, samples: pd.DataFrame, rankings: Mapping[str, pd.DataFrame], about: About
 ) -> dict[str, Any]:
     """Gather queries, the training samples any ranking shows, their images and the rankings.
 
@@ -63,7 +75,7 @@ def collect_explorer_data(
         ]
         for row in queries.to_dict("records")
     ]
-    heads = (ranking[ranking["rank"] <= shown] for ranking in rankings.values())
+    heads = (ranking[ranking["rank"] <= about.shown] for ranking in rankings.values())
     used = {str(identifier) for head in heads for identifier in head["sample_id"]}
     sample_rows = [
         [
@@ -82,14 +94,16 @@ def collect_explorer_data(
             "again from the present data set."
         )
     return {
-        "run": run,
-        "notes": [[heading, text] for heading, text in notes.items()],
-        "shown": shown,
+        "run": about.run,
+        "notes": [[heading, text] for heading, text in about.notes.items()],
+        "shown": about.shown,
         "cutoffs": list(RATE_CUTOFFS),
         "images": [[width, uri] for width, uri in thumbnails.entries],
         "queries": query_rows,
         "samples": sample_rows,
-        "rankings": [_ranking(label, ranking, query_rows, positions, shown) for label, ranking in rankings.items()],
+        "rankings": [
+            _ranking(label, ranking, query_rows, positions, about.shown) for label, ranking in rankings.items()
+        ],
     }
 
 

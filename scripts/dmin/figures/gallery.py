@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from dmin.figures.canvas import Canvas, quote, wrap_caption
+from dmin.figures.canvas import Canvas, Place, quote, wrap_caption
 from dmin.figures.gallery_entry import GalleryEntry, GalleryItem
 from dmin.figures.style import FAINT, INK, MUTED, RELATION_COLOURS, RELATION_NAMES, house_style, relation
 from dmin.runtime.errors import UserError
@@ -49,36 +49,37 @@ def plot_gallery(entries: Sequence[GalleryEntry], title: str) -> Figure:
     right = least_left + least * pitch - _GAP if least else least_left - _GROUP_GAP
     width = max(right + _MARGIN, 5.2)
     canvas = Canvas(width, _HEAD + _ROW * len(entries) + _FOOT)
-    canvas.text(title, _MARGIN, 0.17, size=11, bold=True)
+    canvas.text(title, (_MARGIN, 0.17), size=11, bold=True)
     _legend(canvas, width - _MARGIN)
-    canvas.text("Generated", _MARGIN, 0.55, size=8, colour=MUTED, bold=True)
+    canvas.text("Generated", (_MARGIN, 0.55), size=8, colour=MUTED, bold=True)
     if most:
-        canvas.text("Most influential training images", most_left, 0.55, size=8, colour=MUTED, bold=True)
+        canvas.text("Most influential training images", (most_left, 0.55), size=8, colour=MUTED, bold=True)
     if least:
-        canvas.text("Least influential", least_left, 0.55, size=8, colour=MUTED, bold=True)
+        canvas.text("Least influential", (least_left, 0.55), size=8, colour=MUTED, bold=True)
     decimals = _decimals([item.score for entry in entries for item in (*entry.most, *entry.least)])
     for row, entry in enumerate(entries):
         top = _HEAD + row * _ROW
         if row:
-            canvas.bar(_MARGIN, top - 0.115, width - 2 * _MARGIN, 0.008, FAINT)
-        canvas.image(entry.image, _MARGIN, top, _LARGE)
-        canvas.text(wrap_caption(quote(entry.prompt), _LARGE, 7, 3), _MARGIN, top + _LARGE + 0.05, size=7)
+            canvas.bar((_MARGIN, top - 0.115), width - 2 * _MARGIN, 0.008, FAINT)
+        canvas.image(entry.image, (_MARGIN, top), _LARGE)
+        canvas.text(wrap_caption(quote(entry.prompt), _LARGE, 7, 3), (_MARGIN, top + _LARGE + 0.05), size=7)
         for left, items in ((most_left, entry.most), (least_left, entry.least)):
             for index, item in enumerate(items):
-                _draw_item(canvas, item, entry.subset, left + index * pitch, top, decimals)
+                _draw_item(canvas, item, entry.subset, (left + index * pitch, top), decimals)
     return canvas.figure
 
 
-def _draw_item(canvas: Canvas, item: GalleryItem, query_subset: str, x: float, y: float, decimals: str) -> None:
+def _draw_item(canvas: Canvas, item: GalleryItem, query_subset: str, at: Place, decimals: str) -> None:
+    x, y = at
     kind = relation(query_subset, item.subset)
     colour = RELATION_COLOURS[kind]
-    canvas.image(item.image, x, y, _SMALL)
-    canvas.frame(x, y, _SMALL, colour, dashed=kind != "hit")
-    canvas.text(format(item.score, decimals).replace("-", _MINUS), x, y + _SMALL + 0.06, size=7.5, bold=True)
+    canvas.image(item.image, at, _SMALL)
+    canvas.frame(at, _SMALL, colour, dashed=kind != "hit")
+    canvas.text(format(item.score, decimals).replace("-", _MINUS), (x, y + _SMALL + 0.06), size=7.5, bold=True)
     mark = {"hit": f"{item.subset} (hit)", "other": item.subset, "noise": RELATION_NAMES["noise"]}[kind]
     mark = wrap_caption(mark, _SMALL, 6.2, 1)
-    canvas.text(mark, x, y + _SMALL + 0.2, size=6.2, colour=colour, bold=True)
-    canvas.text(wrap_caption(item.caption, _SMALL, 6.2, 4), x, y + _SMALL + 0.32, size=6.2, colour=INK)
+    canvas.text(mark, (x, y + _SMALL + 0.2), size=6.2, colour=colour, bold=True)
+    canvas.text(wrap_caption(item.caption, _SMALL, 6.2, 4), (x, y + _SMALL + 0.32), size=6.2, colour=INK)
 
 
 def _decimals(scores: Sequence[float]) -> str:
@@ -95,6 +96,6 @@ def _legend(canvas: Canvas, right: float) -> None:
     x = right
     for kind, label, length in entries:
         x -= length + 0.1
-        canvas.frame(x - 0.11, 0.225, 0.07, RELATION_COLOURS[kind], width=1.4, dashed=kind != "hit")
-        canvas.text(label, x + 0.05, 0.205, size=7.5, colour=MUTED)
+        canvas.frame((x - 0.11, 0.225), 0.07, RELATION_COLOURS[kind], width=1.4, dashed=kind != "hit")
+        canvas.text(label, (x + 0.05, 0.205), size=7.5, colour=MUTED)
         x -= 0.2

@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dmin.figures.methods import method_style, order_methods
+from dmin.figures.dots import label_lines
+from dmin.figures.methods import method_style, order_methods, width_shade
 from dmin.figures.panels import Panels
-from dmin.figures.style import MUTED, house_style, lighten
+from dmin.figures.style import MUTED, house_style
 from dmin.figures.tables import require_table, width_label, width_order
 
 _COLUMNS = ("method", "v", "k", "measure", "value", "low", "high", "train")
@@ -38,7 +39,7 @@ def plot_hubness(table: pd.DataFrame) -> Figure:
     table = require_table(table, _COLUMNS, "hubness")
     k = _shown_k({int(k) for k in table["k"]}, int(table["train"].max()))
     table = table[table["k"] == k]
-    methods = order_methods({*table["method"]})
+    methods = order_methods(table["method"].unique())
     widths = sorted({*table["v"]} - {""}, key=width_order)
     panels = Panels(len(_TITLES), len(_TITLES), 2.3, 0.6 + 0.34 * len(methods))
     for panel, (measure, title) in zip(panels.axes, _TITLES.items(), strict=True):
@@ -56,12 +57,11 @@ def plot_hubness(table: pd.DataFrame) -> Figure:
         panel.grid(visible=True, axis="x")
         panel.grid(visible=False, axis="y")
         panel.margins(x=0.08)
-    panels.axes[0].set_yticks(range(len(methods)), [method_style(name).label for name in methods])
-    panels.axes[0].set_ylim(len(methods) - 0.5, -0.5)
+    label_lines(panels.axes[0], [method_style(name).label for name in methods])
     panels.label(x=f"k = {k}")
     if len(widths) > 1:
         handles = [
-            Line2D([], [], color=lighten(MUTED, _lightness(index, len(widths))), marker="o", label=width_label(width))
+            Line2D([], [], color=width_shade(MUTED, index, len(widths)), marker="o", label=width_label(width))
             for index, width in enumerate(widths)
         ]
         panels.legend(handles, columns=min(5, len(handles)))
@@ -76,11 +76,6 @@ def _shift(index: int, count: int) -> float:
     return 0.0 if count == 1 else 0.6 * (index / (count - 1) - 0.5)
 
 
-def _lightness(index: int, count: int) -> float:
-    return 0.0 if count == 1 else 0.62 * (1 - index / (count - 1))
-
-
 def _shade(method: str, width: str, widths: list[str]) -> str:
-    """Colour a dot by its method; the narrower the width, the lighter."""
     colour = method_style(method).colour
-    return colour if width == "" else lighten(colour, _lightness(widths.index(width), len(widths)))
+    return colour if width == "" else width_shade(colour, widths.index(width), len(widths))

@@ -35,12 +35,12 @@ def plot_image_strips(rows: Sequence[tuple[str, Sequence[np.ndarray]]], note: st
         raise UserError("The rows of a picture strip have no images or differ in length; make their images again.")
     width = 2 * _MARGIN + _LABEL + len(rows[0][1]) * (_CELL + _GAP)
     canvas = Canvas(max(width, 4.5), 2 * _MARGIN + _HEADING + len(rows) * (_CELL + _GAP))
-    canvas.text(note, _MARGIN, _MARGIN, size=7.5, colour=MUTED)
+    canvas.text(note, (_MARGIN, _MARGIN), size=7.5, colour=MUTED)
     for line, (label, images) in enumerate(rows):
         y = _MARGIN + _HEADING + line * (_CELL + _GAP)
-        canvas.text(wrap_caption(label, _LABEL - 0.1, 8.0, 3), _MARGIN, y + 0.12, size=8.0)
+        canvas.text(wrap_caption(label, _LABEL - 0.1, 8.0, 3), (_MARGIN, y + 0.12), size=8.0)
         for place, pixels in enumerate(images):
-            canvas.image(pixels, _MARGIN + _LABEL + place * (_CELL + _GAP), y, _CELL)
+            canvas.image(pixels, (_MARGIN + _LABEL + place * (_CELL + _GAP), y), _CELL)
     return canvas.figure
 
 

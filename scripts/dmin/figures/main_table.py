@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dmin.figures.canvas import Canvas
+from dmin.attribution.settings import EFFICIENTNET, encoder_name
+from dmin.catalogue.methods import METHODS
+from dmin.figures.canvas import Canvas, Place
 from dmin.figures.methods import method_style, order_methods
 from dmin.figures.style import FAINT, INK, MEAN, MUTED, house_style, order_subsets
 from dmin.figures.tables import FULL, require_table, width_order
@@ -21,7 +25,7 @@ _HEAD = 1.02
 
 
 @house_style
-def plot_main_table(table: pd.DataFrame, encoder: str = "CLIP") -> Figure:
+def plot_main_table(table: pd.DataFrame, labels: Mapping[str, str] | None = None) -> Figure:
     """Draw exact detection rates: a row per method and width, a group of columns per subset, a column per k.
 
     The darker a cell, the higher the rate; below each rate stands its interval, the best of a column is bold. A method
@@ -30,12 +34,12 @@ def plot_main_table(table: pd.DataFrame, encoder: str = "CLIP") -> Figure:
 
     Args:
         table: columns ``method, v, backend, subset, k, rate, low, high, chance``.
-        encoder: the image encoder of the method clip, whose name its row bears where it is not CLIP.
+        labels: names of rows, by method, for methods whose options change what they are; see :func:`encoder_labels`.
 
     Raises:
         UserError: the table is empty or lacks a column.
     """
-    table = require_table(table, _COLUMNS, "detection-rate")
+    table, labels = require_table(table, _COLUMNS, "detection-rate"), labels or {}
     table = table[table["backend"] == "exact"]
     subsets, cutoffs = order_subsets(table["subset"]), sorted({int(k) for k in table["k"]})
     rows = _rows(table)
@@ -43,34 +47,40 @@ def plot_main_table(table: pd.DataFrame, encoder: str = "CLIP") -> Figure:
     group = len(cutoffs) * _CELL + _GAP
     width = 2 * _MARGIN + _NAMES + len(subsets) * group
     canvas = Canvas(width, _HEAD + (len(rows) + 1) * _ROW + 0.5)
-    canvas.text("Detection rate, with intervals", _MARGIN, 0.16, size=11, bold=True)
+    canvas.text("Detection rate, with intervals", (_MARGIN, 0.16), size=11, bold=True)
     best = table.groupby(["subset", "k"])["rate"].max()
     for place, subset in enumerate(subsets):
         left = _MARGIN + _NAMES + place * group
-        canvas.text("mean over subsets" if subset == MEAN else subset, left, 0.52, size=8.5, bold=True)
+        canvas.text("mean over subsets" if subset == MEAN else subset, (left, 0.52), size=8.5, bold=True)
         for index, k in enumerate(cutoffs):
             centre = left + (index + 0.5) * _CELL
-            canvas.text(f"top {k}", centre, 0.74, size=7, colour=MUTED, align="center")
+            canvas.text(f"top {k}", (centre, 0.74), size=7, colour=MUTED, align="center")
             for line, (method, v) in enumerate(rows):
                 top = _HEAD + line * _ROW
                 row = cells[method, v, subset, k]
-                _draw_cell(canvas, row, centre, top, bool(row["rate"] == best[subset, k]))
+                _draw_cell(canvas, row, (centre, top), bool(row["rate"] == best[subset, k]))
             chance = float(table[(table["subset"] == subset) & (table["k"] == k)]["chance"].iloc[0])
-            canvas.text(_rate(chance), centre, _HEAD + len(rows) * _ROW + 0.1, size=7, colour=MUTED, align="center")
+            canvas.text(_rate(chance), (centre, _HEAD + len(rows) * _ROW + 0.1), size=7, colour=MUTED, align="center")
     for line, (method, v) in enumerate(rows):
         top = _HEAD + line * _ROW
-        stands_in = method == "clip" and not encoder.startswith("CLIP")
-        canvas.text(encoder if stands_in else method_style(method).label, _MARGIN, top + 0.09, size=8)
+        canvas.text(labels.get(method, method_style(method).label), (_MARGIN, top + 0.09), size=8)
         label = "" if v == "" else "full" if v == FULL else f"v={int(v):,}"
-        canvas.text(label, _MARGIN + _NAMES - 0.12, top + 0.1, size=7, colour=MUTED, align="right")
-    canvas.bar(_MARGIN, _HEAD + len(rows) * _ROW + 0.03, width - 2 * _MARGIN, 0.008, FAINT)
-    canvas.text("Chance", _MARGIN, _HEAD + len(rows) * _ROW + 0.09, size=8, colour=MUTED)
+        canvas.text(label, (_MARGIN + _NAMES - 0.12, top + 0.1), size=7, colour=MUTED, align="right")
+    canvas.bar((_MARGIN, _HEAD + len(rows) * _ROW + 0.03), width - 2 * _MARGIN, 0.008, FAINT)
+    canvas.text("Chance", (_MARGIN, _HEAD + len(rows) * _ROW + 0.09), size=8, colour=MUTED)
     return canvas.figure
+
+
+def encoder_labels(encoder: str) -> dict[str, str]:
+    """Return the row names of methods that embed images, where their encoder is not CLIP: that encoder's name."""
+    if encoder != EFFICIENTNET:
+        return {}
+    return {name: encoder_name(encoder) for name, entry in METHODS.items() if "encoder" in entry.options}
 
 
 def _rows(table: pd.DataFrame) -> list[tuple[str, str]]:
     pairs = []
-    for method in order_methods({*table["method"]}):
+    for method in order_methods(table["method"].unique()):
         widths = sorted({*table.loc[table["method"] == method, "v"]}, key=width_order)
         numbers = [width for width in widths if width.isdigit()]
         below = [width for width in numbers if int(width) <= 4096]
@@ -79,14 +89,14 @@ def _rows(table: pd.DataFrame) -> list[tuple[str, str]]:
     return pairs
 
 
-def _draw_cell(canvas: Canvas, row: pd.Series, centre: float, top: float, best: bool) -> None:
-    rate = float(row["rate"])
+def _draw_cell(canvas: Canvas, row: pd.Series, at: Place, best: bool) -> None:
+    (centre, top), rate = at, float(row["rate"])
     colour = matplotlib.colors.to_hex(matplotlib.colormaps["Blues"](0.78 * rate))
-    canvas.bar(centre - _CELL / 2 + 0.015, top + 0.015, _CELL - 0.03, _ROW - 0.03, colour)
+    canvas.bar((centre - _CELL / 2 + 0.015, top + 0.015), _CELL - 0.03, _ROW - 0.03, colour)
     ink = "white" if rate > 0.72 else INK
-    canvas.text(_rate(rate), centre, top + 0.045, size=8, colour=ink, bold=best, align="center")
+    canvas.text(_rate(rate), (centre, top + 0.045), size=8, colour=ink, bold=best, align="center")
     interval = f"{_rate(float(row['low']))}\N{EN DASH}{_rate(float(row['high']))}"
-    canvas.text(interval, centre, top + 0.195, size=5.4, colour=ink, align="center")
+    canvas.text(interval, (centre, top + 0.195), size=5.4, colour=ink, align="center")
 
 
 def _rate(value: float) -> str:

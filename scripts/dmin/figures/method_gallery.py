@@ -41,17 +41,17 @@ def plot_method_gallery(
     most = max(len(items) for items in ranked.values())
     width = left + _NAMES + most * (_SMALL + _GAP) + _MARGIN
     canvas = Canvas(width, max(_HEAD + _ROW * len(ranked), _HEAD + _LARGE + 0.6))
-    canvas.text(title, _MARGIN, 0.17, size=11, bold=True)
-    canvas.image(image, _MARGIN, _HEAD, _LARGE)
-    canvas.text(wrap_caption(quote(prompt), _LARGE, 7, 4), _MARGIN, _HEAD + _LARGE + 0.06, size=7)
-    for row, method in enumerate(order_methods(set(ranked))):
+    canvas.text(title, (_MARGIN, 0.17), size=11, bold=True)
+    canvas.image(image, (_MARGIN, _HEAD), _LARGE)
+    canvas.text(wrap_caption(quote(prompt), _LARGE, 7, 4), (_MARGIN, _HEAD + _LARGE + 0.06), size=7)
+    for row, method in enumerate(order_methods(ranked)):
         top = _HEAD + row * _ROW
         if row:
-            canvas.bar(left, top - 0.09, width - left - _MARGIN, 0.008, FAINT)
-        canvas.text(wrap_caption(method_style(method).label, _NAMES, 8.5, 2), left, top + 0.26, size=8.5, bold=True)
+            canvas.bar((left, top - 0.09), width - left - _MARGIN, 0.008, FAINT)
+        canvas.text(wrap_caption(method_style(method).label, _NAMES, 8.5, 2), (left, top + 0.26), size=8.5, bold=True)
         for place, item in enumerate(ranked[method]):
-            x = left + _NAMES + place * (_SMALL + _GAP)
+            at = (left + _NAMES + place * (_SMALL + _GAP), top)
             kind = relation(subset, item.subset)
-            canvas.image(item.image, x, top, _SMALL)
-            canvas.frame(x, top, _SMALL, RELATION_COLOURS[kind], dashed=kind != "hit")
+            canvas.image(item.image, at, _SMALL)
+            canvas.frame(at, _SMALL, RELATION_COLOURS[kind], dashed=kind != "hit")
     return canvas.figure

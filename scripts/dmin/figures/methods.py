@@ -3,71 +3,89 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from dmin.figures.style import PALETTE
+from matplotlib.lines import Line2D
+
+from dmin.catalogue.methods import METHODS
+from dmin.figures.style import PALETTE, lighten
+from dmin.retraining.removal_names import NONE
+
+Dashes = tuple[float, ...]
+
+LINES: Mapping[str, Dashes] = {
+    "solid": (),
+    "dashed": (4.0, 1.6),
+    "dotted": (1.2, 1.2),
+    "dashdot": (4.0, 1.4, 1.2, 1.4),
+}
 
 
 @dataclass(frozen=True)
 class MethodStyle:
-    """Name, line colour, marker and dash pattern of a method."""
+    """Name, line colour, marker and dash pattern of a method; no dashes are a solid line."""
 
     label: str
     colour: str
     marker: str
-    dashes: tuple[float, ...]
+    dashes: Dashes
+
+    @property
+    def line(self) -> tuple[float, Dashes] | Literal["solid"]:
+        """The pattern as matplotlib's ``linestyle``."""
+        return (0.0, self.dashes) if self.dashes else "solid"
+
+    @property
+    def level(self) -> tuple[float, Dashes]:
+        """The pattern of a level line across a panel, which is never solid."""
+        return 0.0, self.dashes or LINES["dashed"]
+
+    def handle(self, **line: Any) -> Line2D:
+        """Return an entry of a legend; ``line`` is what differs from the style, as matplotlib names it."""
+        drawn = {"color": self.colour, "marker": self.marker, "linestyle": self.line, "label": self.label}
+        return Line2D([], [], **{**drawn, **line})
 
 
-_SOLID: tuple[float, ...] = ()
-_DASHED = (4.0, 1.6)
-_DOTTED = (1.2, 1.2)
-_DASH_DOT = (4.0, 1.4, 1.2, 1.4)
-
-# Methods of one family share a hue or its neighbour and differ by marker and dashes; DMin and its ablation without
-# normalisation, the pair most often shown together, have the two most distant colours.
-_STYLES: dict[str, MethodStyle] = {
-    "none": MethodStyle("Nothing removed", "#1f2430", "|", _SOLID),
-    "random": MethodStyle("Random", "#8a8f98", "x", _DOTTED),
-    "class_matched": MethodStyle("Random, same classes", "#8a8f98", "+", _DASH_DOT),
-    "thickest": MethodStyle("Thickest digits", "#D55E00", "^", _DASHED),
-    "ssim": MethodStyle("SSIM", "#8A7A1E", "v", _DOTTED),
-    "pixels": MethodStyle("Pixel cosine", "#8A7A1E", "D", _DASHED),
-    "clip": MethodStyle("CLIP image cosine", "#E69F00", "^", _DASHED),
-    "text": MethodStyle("Caption cosine", "#E69F00", "<", _DOTTED),
-    "dmin": MethodStyle("DMin", "#0072B2", "o", _SOLID),
-    "dmin_no_norm": MethodStyle("DMin, no normalisation", "#D55E00", "s", _DASHED),
-    "dmin_renorm": MethodStyle("DMin, renormalised", "#3A7CA5", "v", _DASHED),
-    "dmin_centred": MethodStyle("DMin, centred", "#56B4E9", "P", _SOLID),
-    "dmin_weighted": MethodStyle("DMin, learned weights", "#56B4E9", "X", _DASH_DOT),
-    "dmin_kernel": MethodStyle("DMin, kernel", "#004B74", "p", _DASH_DOT),
-    "grad_dot": MethodStyle("Gradient dot product", "#CC79A7", "s", _DASHED),
-    "grad_cos": MethodStyle("Gradient cosine", "#CC79A7", "o", _SOLID),
-    "tracin": MethodStyle("TracIn", "#009E73", "s", _SOLID),
-    "retrac": MethodStyle("ReTrac", "#00614A", "o", _SOLID),
-    "tracin_final": MethodStyle("TracIn, final model", "#009E73", "D", _DASHED),
-    "retrac_final": MethodStyle("ReTrac, final model", "#00614A", "^", _DASHED),
-    "trak": MethodStyle("TRAK", "#8F4470", "o", _SOLID),
-    "relative_if": MethodStyle("Relative IF", "#8F4470", "v", _DASHED),
-    "renormalised_if": MethodStyle("Renormalised IF", "#8F4470", "^", _DASH_DOT),
-    "dtrak": MethodStyle("D-TRAK", "#7A5BB0", "s", _SOLID),
-    "dtrak_unit": MethodStyle("D-TRAK, unit gradients", "#7A5BB0", "D", _DASHED),
-    "journey_trak": MethodStyle("Journey TRAK", "#7A5BB0", "P", _DOTTED),
-    "datainf": MethodStyle("DataInf", "#8C3A00", "o", _SOLID),
-    "lissa": MethodStyle("LiSSA", "#8C3A00", "^", _DASHED),
-    "lissa_gram": MethodStyle("LiSSA, Gram", "#8C3A00", "D", _DASH_DOT),
+# What studies of removal show beside methods.
+_CONTROLS: Mapping[str, MethodStyle] = {
+    NONE: MethodStyle("Nothing removed", "#1f2430", "|", LINES["solid"]),
+    "class_matched": MethodStyle("Random, same classes", "#8a8f98", "+", LINES["dashdot"]),
+    "thickest": MethodStyle("Thickest digits", "#D55E00", "^", LINES["dashed"]),
 }
+# The order of methods in figures, by what they read; DMin and its variants stand before all others.
+_READS = ("nothing", "samples", "gradients", "checkpoints")
 
 
 def method_style(method: str) -> MethodStyle:
-    """Return the style of a method; an unknown name keeps its name and gets a colour that depends on it alone."""
-    known = _STYLES.get(method)
-    if known is not None:
-        return known
-    colour = PALETTE[zlib.crc32(method.encode()) % len(PALETTE)]
-    return MethodStyle(method.replace("_", " "), colour, "h", _DASH_DOT)
+    """Return the style of a method; one without a look in the catalogue gets a colour that depends on its name alone.
+
+    Methods of one family share a hue or its neighbour and differ by marker and dashes; DMin and its ablation without
+    normalisation, the pair most often shown together, have the two most distant colours.
+    """
+    if method in _CONTROLS:
+        return _CONTROLS[method]
+    entry = METHODS.get(method)
+    label = entry.label if entry else method.replace("_", " ")
+    if entry is None or entry.look is None:
+        colour = PALETTE[zlib.crc32(method.encode()) % len(PALETTE)]
+        return MethodStyle(label, colour, "h", LINES["dashdot"])
+    colour, marker, line = entry.look
+    return MethodStyle(label, colour, marker, LINES[line])
 
 
-def order_methods(methods: set[str]) -> list[str]:
-    """Sort method names: DMin and its variants first, then the order of the table of styles, then unknown ones."""
-    position = {name: index for index, name in enumerate(_STYLES)}
-    return sorted(methods, key=lambda name: (not name.startswith("dmin"), position.get(name, len(position)), name))
+def order_methods(methods: Iterable[str]) -> list[str]:
+    """Sort method names: DMin and its variants, then by what they read and by label; controls and unknown ones last."""
+
+    def key(name: str) -> tuple[bool, int, str]:
+        entry = METHODS.get(name)
+        place = _READS.index(entry.inputs) if entry else len(_READS)
+        return not name.startswith("dmin"), place, method_style(name).label.lower()
+
+    return sorted(methods, key=key)
+
+
+def width_shade(colour: str, place: int, count: int) -> str:
+    """Return the colour of the width at ``place`` among ``count``, narrowest first: the narrower, the lighter."""
+    return lighten(colour, 0.0 if count == 1 else 0.62 * (1 - place / (count - 1)))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from dmin.attribution.sample_tables import SampleTables
+from dmin.attribution.score_matrix import ScoreMatrix
 from dmin.data.samples import read_samples, sample_pixels
 from dmin.figures.contact_sheet import plot_contact_sheet
 from dmin.figures.gallery import plot_gallery
@@ -19,28 +21,28 @@ from dmin.figures.scores import plot_score_distributions
 from dmin.figures.style import save_figure
 from dmin.figures.tables import width_label
 from dmin.runtime.errors import UserError
-from dmin.runtime.provenance import load_array
+from dmin.settings.config import Gallery
 
 
-def draw_score_distributions(
-    scores: Path,
-    description: Path,
-    samples: Path,
-    queries: Path,
-    method: str,
-    v: str,
-    outputs: Sequence[Path],
-    dpi: int,
-) -> None:
+@dataclass(frozen=True)
+class MethodScores:
+    """The score file of a method at a width ``v``, its description beside it."""
+
+    path: Path
+    method: str
+    v: str
+
+    @property
+    def title(self) -> str:
+        """The method and the width as figures name them."""
+        return f"{method_style(self.method).label}, {width_label(self.v)}"
+
+
+def draw_score_distributions(scores: MethodScores, tables: SampleTables, outputs: Sequence[Path], dpi: int) -> None:
     """Draw the scores of a method by the subsets of query and training sample."""
-    facts = json.loads(description.read_text())
-    columns = ["id", "subset"]
-    asked = read_samples(queries, columns).set_index("id")["subset"].loc[facts["queries"]]
-    train = read_samples(samples, columns).set_index("id")["subset"].loc[facts["train"]]
-    figure = plot_score_distributions(
-        load_array(scores, "scores", "Scores"), asked.tolist(), train.tolist(), _title(method, v)
-    )
-    save_figure(figure, outputs, dpi)
+    matrix, subsets = ScoreMatrix.read(scores.path), tables.subsets()
+    asked, train = ([subsets[name] for name in side] for side in (matrix.queries, matrix.train))
+    save_figure(plot_score_distributions(matrix.values, asked, train, scores.title), outputs, dpi)
 
 
 def draw_contact_sheet(queries: Path, outputs: Sequence[Path], dpi: int) -> None:
@@ -51,50 +53,31 @@ def draw_contact_sheet(queries: Path, outputs: Sequence[Path], dpi: int) -> None
 
 
 def draw_gallery(
-    scores: Path,
-    description: Path,
-    samples: Path,
-    queries: Path,
-    subset: str,
-    method: str,
-    v: str,
-    settings: Mapping[str, int],
-    outputs: Sequence[Path],
-    dpi: int,
+    scores: MethodScores, tables: SampleTables, subset: str, gallery: Gallery, outputs: Sequence[Path], dpi: int
 ) -> None:
-    """Draw the first queries of a subset beside their most and least influential training images.
-
-    Args:
-        settings: ``queries`` (rows), ``most`` and ``least`` (training images per query).
-    """
-    facts = json.loads(description.read_text())
-    values = load_array(scores, "scores", "Scores")
-    train = read_samples(samples).set_index("id").loc[facts["train"]]
-    asked = read_samples(queries).set_index("id").loc[facts["queries"]]
+    """Draw the first queries of a subset beside their most and least influential training images."""
+    matrix = ScoreMatrix.read(scores.path)
+    train = read_samples(tables.train).set_index("id").loc[matrix.train]
+    asked = read_samples(tables.queries).set_index("id").loc[matrix.queries]
     entries = []
-    for row in np.flatnonzero(asked["subset"].to_numpy() == subset)[: settings["queries"]]:
-        order = np.argsort(-values[row], kind="stable")
-        least = order[::-1][: settings["least"]]
+    for row in np.flatnonzero(asked["subset"].to_numpy() == subset)[: gallery["queries"]]:
+        values = matrix.values[row]
+        order = np.argsort(-values, kind="stable")
+        least = order[::-1][: gallery["least"]]
         entries.append(
             GalleryEntry(
                 image=sample_pixels(asked.iloc[[row]])[0],
                 prompt=asked["prompt"].iloc[row],
-                most=_items(train, values[row], order[: settings["most"]]),
-                least=_items(train, values[row], least),
+                most=_items(train, values, order[: gallery["most"]]),
+                least=_items(train, values, least),
                 subset=subset,
             )
         )
-    save_figure(plot_gallery(entries, f"{subset}: {_title(method, v)}"), outputs, dpi)
+    save_figure(plot_gallery(entries, f"{subset}: {scores.title}"), outputs, dpi)
 
 
 def draw_method_gallery(
-    tops: Mapping[str, Path],
-    samples: Path,
-    queries: Path,
-    subset: str,
-    most: int,
-    outputs: Sequence[Path],
-    dpi: int,
+    tops: Mapping[str, Path], tables: SampleTables, subset: str, most: int, outputs: Sequence[Path], dpi: int
 ) -> None:
     """Draw the first query of a subset beside the ``most`` training images that every method ranks first.
 
@@ -104,12 +87,12 @@ def draw_method_gallery(
     Raises:
         UserError: the subset has no query.
     """
-    asked = read_samples(queries)
+    asked = read_samples(tables.queries)
     asked = asked[asked["subset"] == subset]
     if asked.empty:
         raise UserError(f"Subset '{subset}' has no query to show; generate at least one.")
     query = asked.iloc[0]
-    train = read_samples(samples).set_index("id")
+    train = read_samples(tables.train).set_index("id")
     ranked = {}
     for method, path in tops.items():
         top = pd.read_parquet(path, filters=[("query_id", "==", query["id"]), ("rank", "<=", most)])
@@ -120,10 +103,6 @@ def draw_method_gallery(
     title = f"{subset}: what each method ranks first"
     figure = plot_method_gallery(sample_pixels(asked.iloc[:1])[0], query["prompt"], subset, ranked, title)
     save_figure(figure, outputs, dpi)
-
-
-def _title(method: str, v: str) -> str:
-    return f"{method_style(method).label}, {width_label(v)}"
 
 
 def _items(train: pd.DataFrame, scores: np.ndarray, chosen: np.ndarray) -> list[GalleryItem]:

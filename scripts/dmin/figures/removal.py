@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dmin.figures.dots import draw_dots, label_lines
 from dmin.figures.methods import method_style
 from dmin.figures.panels import Panels
 from dmin.figures.style import MUTED, house_style
@@ -13,7 +13,7 @@ from dmin.figures.tables import require_table
 from dmin.retraining.removal_names import NONE, RANDOM, RETRAINED
 
 _COLUMNS = ("method", "v", "k", "reference", "measure", "mean", "low", "high", "queries", "seeds")
-_TITLES = {"l2": "Pixels", "feature_distance": "Features"}
+_TITLES = {"l2": "Pixels", "feature_distance": "Embeddings"}
 _LABELS = {"l2": "L2 in [-1, 1]; dashed: random", "feature_distance": "1 - cosine, EfficientNet"}
 
 
@@ -35,23 +35,14 @@ def plot_removal(summary: pd.DataFrame) -> Figure:
     rows = table[table["measure"] == "l2"].sort_values("mean", ascending=False)["method"].tolist()
     panels = Panels(2, 2, 3.4, 1.0 + 0.22 * len(rows))
     for panel, measure in zip(panels.axes, _TITLES, strict=True):
-        _draw(panel, table[table["measure"] == measure].set_index("method"), rows)
+        found = table[table["measure"] == measure].set_index("method")
+        draw_dots(panel, [(method, found.loc[method]) for method in rows], "mean")
+        panel.axvline(float(found["mean"].loc[[RANDOM]].iloc[0]), color=MUTED, linewidth=0.9, dashes=(4, 2), zorder=1)
+        panel.set_xlim(left=0)
         panel.set_title(_TITLES[measure])
         panel.set_xlabel(_LABELS[measure])
-    panels.axes[0].set_yticks(range(len(rows)), [_label(method) for method in rows])
-    panels.axes[0].set_ylim(len(rows) - 0.5, -0.5)
+    label_lines(panels.axes[0], [_label(method) for method in rows])
     return panels.figure
-
-
-def _draw(panel: Axes, table: pd.DataFrame, rows: list[str]) -> None:
-    for line, method in enumerate(rows):
-        row, style = table.loc[method], method_style(method)
-        panel.plot([row["low"], row["high"]], [line, line], color=style.colour, linewidth=1.3)
-        panel.plot([row["mean"]], [line], marker=style.marker, color=style.colour, clip_on=False, zorder=3)
-    panel.axvline(float(table["mean"].loc[[RANDOM]].iloc[0]), color=MUTED, linewidth=0.9, dashes=(4, 2), zorder=1)
-    panel.set_xlim(left=0)
-    panel.grid(visible=True, axis="x")
-    panel.grid(visible=False, axis="y")
 
 
 def _label(method: str) -> str:

@@ -32,7 +32,7 @@ def plot_retrieval(table: pd.DataFrame) -> Figure:
         table = table[table["backend"] == "hnsw"]
     widths = sorted({*table["v"]}, key=width_order)
     positions = {width: float(index) for index, width in enumerate(widths)}
-    methods = order_methods({*table["method"]})
+    methods = order_methods(table["method"].unique())
     cutoffs = sorted({int(k) for k in table["k"]})
     panels = Panels(4, 4, 2.45, 2.35, sharey=False)
     recall, latency, build, size = panels.axes

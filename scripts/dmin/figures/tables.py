@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from dmin.figures.style import MEAN
 from dmin.runtime.errors import UserError
 
 FULL = "full"
@@ -29,6 +30,12 @@ def require_table(table: pd.DataFrame, columns: Sequence[str], name: str) -> pd.
     if "v" in columns:
         table["v"] = pd.Series([width_text(value) for value in table["v"]], index=table.index, dtype=object)
     return table
+
+
+def exact_means(table: pd.DataFrame, k: int | None = None) -> pd.DataFrame:
+    """Return the detection rates of exact rankings at ``k``, by default the smallest, as their mean over subsets."""
+    wanted = int(table["k"].min()) if k is None else k
+    return table[(table["backend"] == "exact") & (table["subset"] == MEAN) & (table["k"].astype(int) == wanted)]
 
 
 def width_text(value: object) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from dmin.figures.methods import method_style
 from dmin.figures.panels import Panels
@@ -45,7 +44,7 @@ def plot_thickness(table: pd.DataFrame, values: pd.DataFrame) -> Figure:
             thickness,
             np.arange(1, len(thickness) + 1) / len(thickness),
             color=style.colour,
-            linestyle=(0, style.dashes or (1, 0)),
+            linestyle=style.line,
         )
     shifted = [method for method in methods if method != NONE]
     for place, method in enumerate(shifted):
@@ -63,13 +62,7 @@ def plot_thickness(table: pd.DataFrame, values: pd.DataFrame) -> Figure:
     shift.set_title("Shift from nothing removed")
     shift.set_xlabel("statistic")
     shift.set_ylabel("shift in pixels of 28")
-    handles = [
-        Line2D(
-            [], [], color=style.colour, marker=style.marker, linestyle=(0, style.dashes or (1, 0)), label=style.label
-        )
-        for style in map(method_style, methods)
-    ]
-    panels.legend(handles, 3)
+    panels.legend([method_style(method).handle() for method in methods], 3)
     return panels.figure
 
 
