@@ -29,7 +29,7 @@ from scaling_page import write_scaling_page
 from scaling_store import write_queries, write_store
 
 from dmin.gradients.compress import compress
-from dmin.retrieval.hnsw import build_index
+from dmin.retrieval.hnsw import Construction, IndexFiles, build_index
 from dmin.retrieval.scan import scan
 from dmin.retrieval.search import IndexSearch
 from dmin.runtime.meter import hardware_label
@@ -130,8 +130,9 @@ def _search(store: Path, queries: np.ndarray, options: argparse.Namespace) -> li
 
 def _index(sketch: Path, queries: Path) -> list[Row]:
     index = sketch.with_name("index.hnsw")
-    beside = (index.with_suffix(".json"), index.with_suffix(".metrics.json"))
-    build = _once("build_index", sketch, lambda: build_index(sketch, LINKS, EF_CONSTRUCTION, 0, index, *beside))
+    files = IndexFiles(index, index.with_suffix(".json"), index.with_suffix(".metrics.json"))
+    construction = Construction(LINKS, EF_CONSTRUCTION, 0)
+    build = _once("build_index", sketch, lambda: build_index(sketch, construction, files))
     found = IndexSearch(index, queries).run(EF, TOP_K)
     exact, _ = scan(load_array(sketch, "sketch", "Sketch"), load_array(queries, "sketch", "Sketch"), TOP_K)
     recall = np.mean([len({*a} & {*b}) / TOP_K for a, b in zip(found.labels, exact, strict=True)])

@@ -2,17 +2,15 @@ from pathlib import Path
 
 import torch
 
-from dmin.evaluation.query_labels import label_queries
+from dmin.evaluation.query_labels import QueryFiles, Screening, label_queries
 from dmin.runtime.job import job
 
 with job(snakemake):
     torch.set_num_threads(snakemake.threads)
+    params = snakemake.params
     label_queries(
         Path(snakemake.input.candidates),
-        Path(snakemake.input.classifier),
-        snakemake.params.subsets,
-        snakemake.params.per_subset,
-        snakemake.params.confidence,
-        Path(snakemake.output.queries),
-        Path(snakemake.output.labels),
+        Screening(Path(snakemake.input.classifier), params.subsets, params.confidence),
+        params.per_subset,
+        QueryFiles(Path(snakemake.output.queries), Path(snakemake.output.labels)),
     )

@@ -1,16 +1,16 @@
 from pathlib import Path
 
+from dmin.attribution.sample_tables import SampleTables
 from dmin.retrieval.hnsw import retrieve
 from dmin.runtime.job import job
 
 with job(snakemake):
-    settings = snakemake.params.settings
+    inputs = snakemake.input
     retrieve(
-        Path(snakemake.input.index),
-        Path(snakemake.input.queries),
-        [Path(snakemake.input.samples), Path(snakemake.input.query_samples)],
-        settings["ef"],
-        settings["top_k"],
+        Path(inputs.index),
+        Path(inputs.queries),
+        SampleTables(Path(inputs.query_samples), Path(inputs.samples)),
+        snakemake.params.settings,
         Path(snakemake.output.top),
         Path(snakemake.output.metrics),
     )

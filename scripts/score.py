@@ -1,21 +1,20 @@
 from pathlib import Path
 
+from dmin.attribution.gradient_files import GradientFiles, GradientSides
+from dmin.attribution.outputs import ScoreFiles
+from dmin.attribution.sample_tables import SampleTables
 from dmin.attribution.score import score
 from dmin.runtime.job import job
 
 with job(snakemake):
-    compressed = snakemake.wildcards.v != "full"
+    inputs = snakemake.input
     score(
         snakemake.wildcards.method,
-        [Path(path) for path in snakemake.input.train_norms],
-        [Path(path) for path in snakemake.input.query_norms],
-        Path(snakemake.input.train) if compressed else None,
-        Path(snakemake.input.queries) if compressed else None,
-        [Path(snakemake.input.samples), Path(snakemake.input.query_samples)],
-        snakemake.params.top_k,
-        Path(snakemake.output.scores),
-        Path(snakemake.output.description),
-        Path(snakemake.output.top),
-        Path(snakemake.output.metrics),
+        GradientSides(
+            GradientFiles.of(inputs.query_norms, inputs.queries), GradientFiles.of(inputs.train_norms, inputs.train)
+        ),
+        SampleTables(Path(inputs.query_samples), Path(inputs.samples)),
         snakemake.params.options,
+        snakemake.params.top_k,
+        ScoreFiles(**{name: Path(path) for name, path in snakemake.output.items()}),
     )

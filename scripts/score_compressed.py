@@ -1,21 +1,28 @@
 from pathlib import Path
 
-from dmin.attribution.gradient_rows import GradientRows
-from dmin.evaluation.compression import Bank, score_compressed
+from dmin.attribution.gradient_files import GradientFiles, GradientSides
+from dmin.attribution.sample_tables import SampleTables
+from dmin.evaluation.compression import Yardsticks, score_compressed
+from dmin.evaluation.lds import JudgedBank
 from dmin.runtime.job import job
 
 with job(snakemake):
-    reference, losses = list(snakemake.input.reference), [Path(path) for path in snakemake.input.losses]
+    inputs, params = snakemake.input, snakemake.params
+    reference, losses, sets = (
+        [Path(path) for path in paths] for paths in (inputs.reference, inputs.losses, inputs.sets)
+    )
     score_compressed(
         snakemake.wildcards.method,
-        GradientRows([Path(path) for path in snakemake.input.train_shards], Path(snakemake.input.train)),
-        GradientRows([Path(path) for path in snakemake.input.query_shards], Path(snakemake.input.queries)),
-        Path(reference[0]) if reference else None,
-        [Path(snakemake.input.samples), Path(snakemake.input.query_samples)],
-        snakemake.params.widths,
-        snakemake.params.storage,
-        snakemake.params.options,
-        snakemake.params.evaluation,
-        Bank(losses, [Path(path) for path in snakemake.input.sets], snakemake.params.judging) if losses else None,
+        GradientSides(
+            GradientFiles.of(inputs.query_shards, inputs.queries), GradientFiles.of(inputs.train_shards, inputs.train)
+        ),
+        params.options,
+        {"widths": params.widths, "storage": params.storage},
+        Yardsticks(
+            SampleTables(Path(inputs.query_samples), Path(inputs.samples)),
+            params.evaluation,
+            reference[0] if reference else None,
+            JudgedBank(losses, sets, params.judging) if losses else None,
+        ),
         Path(snakemake.output[0]),
     )

@@ -1,18 +1,17 @@
 from pathlib import Path
 
+from dmin.attribution.outputs import ScoreFiles
+from dmin.attribution.sample_tables import SampleTables
 from dmin.attribution.score_samples import score_samples
+from dmin.attribution.speed import Speed
 from dmin.runtime.job import job
 
 with job(snakemake):
-    speed = {"device": snakemake.resources.device, "batch": snakemake.resources.batch}
     score_samples(
         snakemake.wildcards.method,
-        Path(snakemake.input.samples),
-        Path(snakemake.input.queries),
-        {**snakemake.params.options, **speed},
+        SampleTables(Path(snakemake.input.queries), Path(snakemake.input.samples)),
+        snakemake.params.options,
+        Speed(snakemake.resources.device, snakemake.resources.batch),
         snakemake.params.top_k,
-        Path(snakemake.output.scores),
-        Path(snakemake.output.description),
-        Path(snakemake.output.top),
-        Path(snakemake.output.metrics),
+        ScoreFiles(**{name: Path(path) for name, path in snakemake.output.items()}),
     )

@@ -1,18 +1,17 @@
 from pathlib import Path
 
+from dmin.attribution.sample_tables import SampleTables
 from dmin.evaluation.hnsw_ablation import search_index
+from dmin.retrieval.hnsw import IndexFiles
 from dmin.runtime.job import job
 
 with job(snakemake):
-    settings = snakemake.params.settings
+    inputs = snakemake.input
     search_index(
-        Path(snakemake.input.index),
-        Path(snakemake.input.metrics),
-        Path(snakemake.input.queries),
-        Path(snakemake.input.exact),
-        [Path(snakemake.input.samples), Path(snakemake.input.query_samples)],
-        settings["ef"],
-        settings["k"],
-        settings["top_k"],
+        IndexFiles(Path(inputs.index), Path(inputs.description), Path(inputs.metrics)),
+        Path(inputs.queries),
+        Path(inputs.exact),
+        SampleTables(Path(inputs.query_samples), Path(inputs.samples)),
+        snakemake.params.settings,
         Path(snakemake.output[0]),
     )

@@ -1,19 +1,19 @@
 from pathlib import Path
 
+from dmin.attribution.gradient_files import GradientFiles, GradientSides
+from dmin.attribution.sample_tables import SampleTables
 from dmin.evaluation.lambda_choice import sweep_lambda
 from dmin.runtime.job import job
 
 with job(snakemake):
-    compressed = snakemake.wildcards.v != "full"
+    inputs = snakemake.input
     sweep_lambda(
         snakemake.wildcards.method,
-        snakemake.wildcards.v,
-        [Path(path) for path in snakemake.input.train_norms],
-        [Path(path) for path in snakemake.input.query_norms],
-        Path(snakemake.input.train) if compressed else None,
-        Path(snakemake.input.queries) if compressed else None,
-        [Path(snakemake.input.samples), Path(snakemake.input.query_samples)],
-        snakemake.params.k,
+        GradientSides(
+            GradientFiles.of(inputs.query_norms, inputs.queries), GradientFiles.of(inputs.train_norms, inputs.train)
+        ),
+        SampleTables(Path(inputs.query_samples), Path(inputs.samples)),
         snakemake.params.options,
+        snakemake.params.k,
         Path(snakemake.output[0]),
     )

@@ -1,20 +1,19 @@
 from pathlib import Path
 
+from dmin.attribution.gradient_files import GradientFiles, GradientSides
+from dmin.evaluation.lds import JudgedBank
 from dmin.evaluation.lds_lambda import sweep_lds
 from dmin.runtime.job import job
 
 with job(snakemake):
-    compressed = snakemake.wildcards.v != "full"
+    inputs = snakemake.input
+    losses, sets = ([Path(path) for path in paths] for paths in (inputs.losses, inputs.sets))
     sweep_lds(
         snakemake.wildcards.method,
-        snakemake.wildcards.v,
-        [Path(path) for path in snakemake.input.train_norms],
-        [Path(path) for path in snakemake.input.query_norms],
-        Path(snakemake.input.train) if compressed else None,
-        Path(snakemake.input.queries) if compressed else None,
-        [Path(path) for path in snakemake.input.losses],
-        [Path(path) for path in snakemake.input.sets],
+        GradientSides(
+            GradientFiles.of(inputs.query_norms, inputs.queries), GradientFiles.of(inputs.train_norms, inputs.train)
+        ),
+        JudgedBank(losses, sets, snakemake.params.judging),
         snakemake.params.options,
-        snakemake.params.judging,
         Path(snakemake.output[0]),
     )

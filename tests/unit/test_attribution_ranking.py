@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from fabricated import METADATA, compress_shards, write_gradients
+from schema_defaults import options
 
+from dmin.attribution.gradient_files import GradientFiles, GradientSides
+from dmin.attribution.outputs import ScoreFiles
 from dmin.attribution.ranking import rank_top
+from dmin.attribution.sample_tables import SampleTables
 from dmin.attribution.score import score
 from dmin.data.samples import write_samples
-from dmin.data.subsets import read_subsets
 from dmin.runtime.errors import UserError
 
 SUBSETS = {"q/1": "a", "q/2": "b", "a/1": "a", "a/2": "a", "b/1": "b", "a/1+noise": "noise"}
@@ -55,60 +58,68 @@ def run(tmp_path: Path) -> dict[str, Any]:
     tables = [tmp_path / "train.parquet", tmp_path / "queries.parquet"]
     for path, ids in zip(tables, (TRAIN, ["q/1", "q/2"]), strict=True):
         write_samples(pd.DataFrame({"id": ids, "subset": [SUBSETS[name] for name in ids]}), path)
+    sides = GradientSides(
+        queries=GradientFiles([queries], compress_shards([queries], 16, tmp_path / "queries.npy")),
+        train=GradientFiles([train], compress_shards([train], 16, tmp_path / "train.npy")),
+    )
     return {
         "method": "dmin",
-        "train_shards": [train],
-        "query_shards": [queries],
-        "train_sketch": compress_shards([train], 16, tmp_path / "train.npy"),
-        "query_sketch": compress_shards([queries], 16, tmp_path / "queries.npy"),
-        "samples": tables,
+        "sides": sides,
+        "tables": SampleTables(queries=tables[1], train=tables[0]),
+        "options": options(),
         "top_k": 3,
-        "scores": tmp_path / "out" / "scores.npy",
-        "description": tmp_path / "out" / "scores.json",
-        "top": tmp_path / "out" / "exact" / "top.parquet",
-        "metrics": tmp_path / "out" / "scores.metrics.json",
+        "files": ScoreFiles(
+            scores=tmp_path / "out" / "scores.npy",
+            description=tmp_path / "out" / "scores.json",
+            top=tmp_path / "out" / "exact" / "top.parquet",
+            metrics=tmp_path / "out" / "scores.metrics.json",
+        ),
     }
+
+
+def uncompressed(sides: GradientSides) -> GradientSides:
+    return GradientSides(GradientFiles(sides.queries.shards), GradientFiles(sides.train.shards))
 
 
 @pytest.mark.parametrize("method", ["dmin", "dmin_no_norm"])
 @pytest.mark.parametrize("compressed", [True, False])
 def test_score_writes_matrix_ids_and_lists(run: dict[str, Any], method: str, compressed: bool) -> None:
-    changes = {} if compressed else {"train_sketch": None, "query_sketch": None}
-    score(**{**run, "method": method, **changes})
-    matrix = np.load(run["scores"])
-    facts = json.loads(run["description"].read_text())
+    files, sides = run["files"], run["sides"] if compressed else uncompressed(run["sides"])
+    score(**{**run, "method": method, "sides": sides})
+    matrix = np.load(files.scores)
+    facts = json.loads(files.description.read_text())
     assert matrix.shape == (2, 4) and matrix.dtype == np.float32
     assert facts["queries"] == ["q/1", "q/2"] and facts["train"] == TRAIN
     assert facts["method"] == method and facts["width"] == (16 if compressed else 64)
     assert {name: facts[name] for name in METADATA} == METADATA
-    top = pd.read_parquet(run["top"])
+    top = pd.read_parquet(run["files"].top)
     pd.testing.assert_frame_equal(top, rank_top(matrix, facts["queries"], facts["train"], SUBSETS, 3))
-    metrics = json.loads(run["metrics"].read_text())
+    metrics = json.loads(run["files"].metrics.read_text())
     assert (metrics["queries"], metrics["samples"], metrics["method"]) == (2, 4, method)
 
 
 def test_scores_are_the_same_twice(run: dict[str, Any]) -> None:
     score(**run)
-    first = run["scores"].read_bytes(), run["top"].read_bytes()
+    first = run["files"].scores.read_bytes(), run["files"].top.read_bytes()
     score(**run)
-    assert (run["scores"].read_bytes(), run["top"].read_bytes()) == first
+    assert (run["files"].scores.read_bytes(), run["files"].top.read_bytes()) == first
 
 
 def test_list_longer_than_the_training_set_is_refused(run: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"influence\.top_k is 5, but the training set has 4 samples; lower it"):
         score(**{**run, "top_k": 5})
-    assert not run["scores"].exists()
+    assert not run["files"].scores.exists()
 
 
 def test_scores_that_are_not_finite_are_refused(run: dict[str, Any], tmp_path: Path) -> None:
     gradients = np.ones((1, 3, 64))
     gradients[0, 0, 0] = np.nan
     bad = write_gradients(tmp_path / "bad.safetensors", ["q/1"], gradients)
-    changes = {"query_shards": [bad], "query_sketch": None, "train_sketch": None}
+    sides = GradientSides(GradientFiles([bad]), uncompressed(run["sides"]).train)
     with pytest.raises(UserError, match="Method dmin gave scores that are not finite"):
-        score(**{**run, **changes})
-    assert not run["scores"].exists()
+        score(**{**run, "sides": sides})
+    assert not run["files"].scores.exists()
 
 
 def test_subsets_come_from_every_table(run: dict[str, Any]) -> None:
-    assert read_subsets(run["samples"]) == SUBSETS
+    assert run["tables"].subsets() == SUBSETS

@@ -9,17 +9,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from fabricated import CACHE_DIM, compress_shards, write_gradients
+from schema_defaults import options
 
-from dmin.attribution.gradient_rows import GradientRows
-from dmin.attribution.outputs import write_scores
+from dmin.attribution.gradient_files import GradientFiles, GradientSides
+from dmin.attribution.outputs import Scored, ScoreFiles, write_scores
+from dmin.attribution.sample_tables import SampleTables
 from dmin.data.samples import write_samples
+from dmin.evaluation.bootstrap import Interval
 from dmin.evaluation.compressed_rows import CompressedRows
-from dmin.evaluation.compression import COLUMNS, Bank, rank_correlation, score_compressed
-from dmin.evaluation.lds import predict_sets
+from dmin.evaluation.compression import COLUMNS, Yardsticks, rank_correlation, score_compressed
+from dmin.evaluation.lds import JudgedBank, predict_sets
 from dmin.evaluation.storage import stored, stored_bytes
 from dmin.retraining.sets import draw_sets
 from dmin.runtime.atomic import write_parquet
 from dmin.runtime.errors import UserError
+from dmin.runtime.meter import Meter
+from dmin.settings.runs import Compression
 
 TRAIN, QUERIES, T, P = 90, 8, 3, 200
 EVALUATION = {"k": [5, 10], "bootstrap": 200, "confidence": 0.95, "seed": 0}
@@ -70,7 +75,7 @@ class Run:
         self.folder = folder
         generator = np.random.default_rng(0)
         centres = generator.standard_normal((2, T, P))
-        self.gradients, self.rows = {}, {}
+        self.gradients, self.rows, self.files = {}, {}, {}
         for split, count in (("train", TRAIN), ("queries", QUERIES)):
             noise = generator.standard_normal((count, T, P))
             gradients = centres[np.arange(count) % 2] + 1.5 * noise
@@ -80,20 +85,21 @@ class Run:
             subsets = ["ab"[number % 2] for number in range(count)]
             write_samples(pd.DataFrame({"id": ids, "subset": subsets}), folder / f"{split}.parquet")
             self.gradients[split] = gradients / np.linalg.norm(gradients, axis=-1, keepdims=True)
-            self.rows[split] = GradientRows([shard], sketch)
+            self.files[split] = GradientFiles([shard], sketch)
+            self.rows[split] = self.files[split].read()
 
     def uncompressed(self) -> Path:
         left, right = (self.gradients[split].reshape(-1, T * P) for split in ("queries", "train"))
         ids = [self.rows[split].ids for split in ("queries", "train")]
         out = self.folder / "scores.npy"
         subsets = {name: "a" for side in ids for name in side}
-        write_scores(
-            (left @ right.T).astype(np.float32), *ids, subsets, 5, {"method": "dmin"},
-            out, out.with_suffix(".json"), self.folder / "top.parquet", {}, {},
-        )  # fmt: skip
+        files = ScoreFiles(out, out.with_suffix(".json"), self.folder / "top.parquet", self.folder / "metrics.json")
+        with Meter() as meter:
+            scored = Scored("dmin", (left @ right.T).astype(np.float32), *ids, {}, {}, {})
+        write_scores(scored, subsets, 5, files, meter)
         return out
 
-    def bank(self, seeds: int = 2) -> Bank:
+    def bank(self, seeds: int = 2) -> JudgedBank:
         """A bank whose losses are what DMin at cache_dim foretells, and a little noise."""
         generator = np.random.default_rng(1)
         train, queries = self.rows["train"], self.rows["queries"]
@@ -112,24 +118,24 @@ class Run:
             columns=["set", "repeat", "query_id", "loss"],
         )
         write_parquet(table, self.folder / "losses.parquet")
-        config = {"bootstrap": 100, "confidence": 0.95, "seed": 1}
-        return Bank([self.folder / "losses.parquet"], [self.folder / "sets.parquet"], config)
+        interval = Interval(bootstrap=100, confidence=0.95, seed=1)
+        return JudgedBank([self.folder / "losses.parquet"], [self.folder / "sets.parquet"], interval)
 
     def evaluate(
         self,
         widths: list[int],
         reference: Path | None = None,
         method: str = "dmin",
-        bank: Bank | None = None,
+        bank: JudgedBank | None = None,
         **changes: Any,
     ) -> pd.DataFrame:
         out = self.folder / "compression.csv"
-        tables = [self.folder / "train.parquet", self.folder / "queries.parquet"]
-        evaluation = {**EVALUATION, **changes}
-        rows, storages = self.rows, ["fp32", "fp16", "int8"]
-        score_compressed(
-            method, rows["train"], rows["queries"], reference, tables, widths, storages, {}, evaluation, bank, out
-        )
+        tables = SampleTables(queries=self.folder / "queries.parquet", train=self.folder / "train.parquet")
+        evaluation: Any = {**EVALUATION, **changes}
+        sides = GradientSides(self.files["queries"], self.files["train"])
+        yardsticks = Yardsticks(tables, evaluation, reference, bank)
+        formats = Compression(widths=widths, storage=["fp32", "fp16", "int8"])
+        score_compressed(method, sides, options(), formats, yardsticks, out)
         return pd.read_csv(out)
 
 

@@ -10,14 +10,15 @@ import pandas as pd
 import pytest
 
 from dmin.data.samples import write_samples
+from dmin.evaluation.bootstrap import bootstrap_means
 from dmin.evaluation.detection import (
     COLUMNS,
     RankedList,
-    bootstrap_means,
     detection_rates,
     evaluate_detection,
     hits_at,
 )
+from dmin.settings.runs import Evaluation
 
 # Of the query's own subset, of another, or a noised copy of the query's own subset.
 LISTS = {
@@ -54,7 +55,8 @@ def _random_top(queries: int, hit_rate: float, k: int = 10, seed: int = 0) -> pd
 
 
 def _rates(top: pd.DataFrame, k: int, seed: int = 1, confidence: float = 0.95) -> pd.DataFrame:
-    return pd.DataFrame(detection_rates(top, [k], CHANCE, 500, confidence, seed)).set_index("subset")
+    evaluation: Evaluation = {"k": [k], "bootstrap": 500, "confidence": confidence, "seed": seed}
+    return pd.DataFrame(detection_rates(top, CHANCE, evaluation)).set_index("subset")
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from dmin.attribution.ranking import rank_top
+from dmin.attribution.sample_tables import SampleTables
 from dmin.data.samples import write_samples
-from dmin.evaluation.hnsw_ablation import COLUMNS, evaluate_hnsw, quality_rows, search_index
-from dmin.retrieval.hnsw import build_index
+from dmin.evaluation.hnsw_ablation import COLUMNS, Searches, evaluate_hnsw, quality_rows, search_index
+from dmin.retrieval.hnsw import Construction, IndexFiles, build_index
 from dmin.runtime.atomic import write_json, write_parquet
 from dmin.runtime.errors import UserError
 
@@ -44,11 +45,11 @@ def folder(tmp_path: Path) -> Path:
 
 def ablate(folder: Path, links: int, ef_construction: int, efs: list[int]) -> pd.DataFrame:
     index = folder / f"M{links}-efc{ef_construction}.hnsw"
-    metrics = index.with_suffix(".metrics.json")
-    build_index(folder / "train.npy", links, ef_construction, 1, index, index.with_suffix(".json"), metrics)
-    tables = [folder / "train.parquet", folder / "queries.parquet"]
-    out = index.with_suffix(".csv")
-    search_index(index, metrics, folder / "queries.npy", folder / "exact.parquet", tables, efs, [5, TOP], TOP, out)
+    files = IndexFiles(index, index.with_suffix(".json"), index.with_suffix(".metrics.json"))
+    build_index(folder / "train.npy", Construction(links, ef_construction, 1), files)
+    tables = SampleTables(queries=folder / "queries.parquet", train=folder / "train.parquet")
+    settings, out = Searches(ef=efs, k=[5, TOP], top_k=TOP), index.with_suffix(".csv")
+    search_index(files, folder / "queries.npy", folder / "exact.parquet", tables, settings, out)
     return pd.read_csv(out)
 
 

@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from fabricated import compress_shards, write_gradients
+from schema_defaults import options
 
 from dmin.attribution import ridge
+from dmin.attribution.gradient_files import GradientFiles, GradientSides
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS
 from dmin.attribution.ridge_problem import RidgeProblem
+from dmin.attribution.sample_tables import SampleTables
 from dmin.data.samples import write_samples
 from dmin.evaluation.joined_table import join_runs, join_tables
 from dmin.evaluation.lambda_choice import compare_choices, detection_yardsticks, sweep_lambda
@@ -124,11 +127,10 @@ def test_the_sweep_measures_what_scores_of_that_lambda_do(
         name: None if width is None else compress_shards([path], width, tmp_path / f"{name}.npy")
         for name, path in files.items()
     }
-    tables = [path.with_suffix(".parquet") for path in files.values()]
-    sweep_lambda(
-        method, str(width or "full"), [files["train"]], [files["queries"]], sketches["train"], sketches["queries"],
-        tables, [2, 5], {"lambda_grid": GRID, "relative_lambda": 0.5}, tmp_path / "lambda.csv",
-    )  # fmt: skip
+    sides = GradientSides(*(GradientFiles([files[name]], sketches[name]) for name in ("queries", "train")))
+    tables = SampleTables(*(files[name].with_suffix(".parquet") for name in ("queries", "train")))
+    given = options(lambda_grid=GRID, relative_lambda=0.5)
+    sweep_lambda(method, sides, tables, given, [2, 5], tmp_path / "lambda.csv")
     table = pd.read_csv(tmp_path / "lambda.csv", dtype={"v": str})
     assert list(table.columns) == ["method", "v", "relative_lambda", "choice", "yardstick", "value", "queries"]
     assert table["yardstick"].value_counts().to_dict() == {"DR@2": 3, "DR@5": 3}
@@ -139,13 +141,14 @@ def test_the_sweep_measures_what_scores_of_that_lambda_do(
     whole = METHODS[method].ridge
     assert whole is not None
     for value in GRID:
-        scores = METHODS[method].scores(queries, train, {"relative_lambda": value})
+        scores = METHODS[method].scores(queries, train, options(relative_lambda=value))
         np.testing.assert_allclose(whole(queries, train).solve(value), scores, atol=1e-5 * np.abs(scores).max())
 
 
 def test_methods_without_a_kernel_are_refused(tmp_path: Path) -> None:
+    nothing, tables = GradientFiles([]), SampleTables(tmp_path / "q.parquet", tmp_path / "t.parquet")
     with pytest.raises(UserError, match="Method dmin has no kernel, so no lambda to choose"):
-        sweep_lambda("dmin", "16", [], [], None, None, [], [1], {}, tmp_path / "lambda.csv")
+        sweep_lambda("dmin", GradientSides(nothing, nothing), tables, options(), [1], tmp_path / "lambda.csv")
 
 
 def test_joined_parts_keep_their_text(tmp_path: Path) -> None:

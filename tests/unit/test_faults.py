@@ -19,7 +19,7 @@ import torch
 from fabricated import compress_shards, write_gradients
 
 from dmin.attribution.gradient_rows import GradientRows
-from dmin.retrieval.hnsw import build_index
+from dmin.retrieval.hnsw import Construction, IndexFiles, build_index
 from dmin.retrieval.search import IndexSearch
 from dmin.runtime.atomic import write_json
 from dmin.runtime.errors import UserError
@@ -63,7 +63,8 @@ def test_sketch_of_other_shards_is_refused(sketch: tuple[Path, Path]) -> None:
 @pytest.mark.fault("one bit of an index flipped", "refused when it is loaded, by its checksum")
 def test_flipped_index_is_refused(sketch: tuple[Path, Path], tmp_path: Path) -> None:
     index = tmp_path / "index.hnsw"
-    build_index(sketch[1], 4, 20, 1, index, index.with_suffix(".json"), tmp_path / "metrics.json")
+    files = IndexFiles(index, index.with_suffix(".json"), tmp_path / "metrics.json")
+    build_index(sketch[1], Construction(4, 20, 1), files)
     assert IndexSearch(index, sketch[1]).run(10, 2).labels.shape == (6, 2)
     _flip(index, index.stat().st_size // 2)
     with pytest.raises(UserError, match=r"Index '.*index\.hnsw' is torn \(it fails its checksum\)"):

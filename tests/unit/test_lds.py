@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from fabricated import CACHE_DIM, compress_shards, write_gradients
+from schema_defaults import options
 
+from dmin.attribution.gradient_files import GradientFiles, GradientSides
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.methods.trak import mean_problem
-from dmin.attribution.settings import lambda_grid, method_seed
-from dmin.evaluation.lds import Retrained, evaluate_lds, noise_ceiling, predict_sets, rank_rows, spearman_rows
+from dmin.evaluation.lds import (
+    JudgedBank,
+    Retrained,
+    evaluate_lds,
+    noise_ceiling,
+    predict_sets,
+    rank_rows,
+    spearman_rows,
+)
 from dmin.evaluation.lds_lambda import choose_lambda, halve_sets, sweep_lds
 from dmin.retraining.sets import draw_sets, read_sets
 from dmin.runtime.errors import UserError
@@ -77,11 +87,11 @@ def bank(tmp_path: Path) -> dict[str, Any]:
         np.save(tmp_path / f"{name}.npy", values[::-1])
         (tmp_path / f"{name}.json").write_text(json.dumps({"queries": queries[::-1], "train": ids}))
     return {
-        "losses": [tmp_path / f"losses-{half}.parquet" for half in range(2)],
-        "sets": [tmp_path / "sets.parquet"],
+        "bank": JudgedBank(
+            [tmp_path / f"losses-{half}.parquet" for half in range(2)], [tmp_path / "sets.parquet"], CONFIG
+        ),
         "scores": {(name, "8"): tmp_path / f"{name}.npy" for name in scores},
         "query_set": "generated",
-        "config": CONFIG,
         "out": tmp_path / "lds.csv",
     }
 
@@ -125,17 +135,17 @@ def test_table_is_the_same_each_time(bank: dict[str, Any]) -> None:
 
 
 def test_missing_retraining_is_named(bank: dict[str, Any]) -> None:
-    part = pd.read_parquet(bank["losses"][0])
-    part.iloc[1:].to_parquet(bank["losses"][0])
+    part = pd.read_parquet(bank["bank"].losses[0])
+    part.iloc[1:].to_parquet(bank["bank"].losses[0])
     with pytest.raises(UserError, match="losses of a retraining are missing"):
         evaluate_lds(**bank)
 
 
 def test_too_few_sets_are_refused(bank: dict[str, Any]) -> None:
-    part = pd.read_parquet(bank["losses"][0])
-    part[part["set"] < 14].to_parquet(bank["losses"][0])
+    part = pd.read_parquet(bank["bank"].losses[0])
+    part[part["set"] < 14].to_parquet(bank["bank"].losses[0])
     with pytest.raises(UserError, match=r"7 retrained sets are too few .* at least 8"):
-        evaluate_lds(**{**bank, "losses": bank["losses"][:1]})
+        evaluate_lds(**{**bank, "bank": replace(bank["bank"], losses=bank["bank"].losses[:1])})
 
 
 def test_unscored_query_is_refused(bank: dict[str, Any]) -> None:
@@ -148,7 +158,7 @@ def test_unscored_query_is_refused(bank: dict[str, Any]) -> None:
 
 def test_set_of_other_samples_is_refused(bank: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="which was not scored"):
-        read_sets(bank["sets"], ["train/0"])
+        read_sets(bank["bank"].sets, ["train/0"])
 
 
 def test_ranks_correlate_as_scipy_says() -> None:
@@ -184,7 +194,7 @@ class Sweep:
 
     def sweep(self, choosing: float, judging: float) -> pd.DataFrame:
         problem = mean_problem(self.rows["queries"], self.rows["train"])
-        first = halve_sets(24, method_seed({}))
+        first = halve_sets(24, options()["seed"])
         foretold = {value: predict_sets(problem.solve(value), self.member) for value in {choosing, judging}}
         losses = -np.where(first, foretold[choosing], foretold[judging])
         table = pd.DataFrame(
@@ -192,16 +202,16 @@ class Sweep:
             columns=["set", "repeat", "query_id", "loss"],
         )
         table.to_parquet(self.folder / "losses.parquet")
-        sweep_lds(
-            "trak", "32", [self.shards["train"]], [self.shards["queries"]], self.folder / "train.npy",
-            self.folder / "queries.npy", [self.folder / "losses.parquet"], [self.folder / "sets.parquet"], {}, CONFIG,
-            self.folder / "lambda.csv",
-        )  # fmt: skip
+        sides = GradientSides(
+            *(GradientFiles([self.shards[side]], self.folder / f"{side}.npy") for side in ("queries", "train"))
+        )
+        bank = JudgedBank([self.folder / "losses.parquet"], [self.folder / "sets.parquet"], CONFIG)
+        sweep_lds("trak", sides, bank, options(), self.folder / "lambda.csv")
         return pd.read_csv(self.folder / "lambda.csv").set_index("choice")
 
 
 def test_only_the_oracle_sees_the_sets_that_judge(tmp_path: Path) -> None:
-    grid = sorted(lambda_grid({}))
+    grid = sorted(options()["lambda_grid"])
     low, high = grid[0], grid[-1]
     run = Sweep(tmp_path)
     for choosing, judging in ((low, high), (high, low)):

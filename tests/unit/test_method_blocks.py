@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fabricated import write_gradients
+from schema_defaults import options
 from tiny_pipeline import gradient_config, make_shard
 
 from dmin.attribution.blocks import TensorProducts, tensor_products
@@ -63,11 +64,11 @@ def sides(tmp_path: Path) -> tuple[GradientRows, GradientRows]:
 
 
 def test_datainf_equals_the_mean_of_inverses(sides: tuple[GradientRows, GradientRows]) -> None:
-    scores = METHODS["datainf"].scores(*sides, {})
+    scores = METHODS["datainf"].scores(*sides, options())
     expected = dense(*sides, "datainf")
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
-    other = METHODS["datainf"].scores(*sides, {"damping": 0.5})
+    other = METHODS["datainf"].scores(*sides, options(damping=0.5))
     np.testing.assert_allclose(other, dense(*sides, "datainf", 0.5), rtol=1e-4, atol=1e-5 * np.abs(other).max())
 
 
@@ -94,7 +95,7 @@ def test_neumann_series_equals_the_recursion_on_vectors_and_converges() -> None:
 
 
 def test_long_series_gives_the_exact_inverse(sides: tuple[GradientRows, GradientRows]) -> None:
-    scores = METHODS["lissa_gram"].scores(*sides, {"lissa_iterations": 3000})
+    scores = METHODS["lissa_gram"].scores(*sides, options(lissa_iterations=3000))
     expected = dense(*sides, "exact")
     np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
@@ -103,7 +104,7 @@ def test_diverging_step_is_refused_by_tensor(sides: tuple[GradientRows, Gradient
     with pytest.raises(
         UserError, match=r"^lissa_alpha 1000 makes lissa_gram diverge on tensor 'a'; set it below .*\.$"
     ):
-        METHODS["lissa_gram"].scores(*sides, {"lissa_alpha": 1000})
+        METHODS["lissa_gram"].scores(*sides, options(lissa_alpha=1000))
 
 
 @pytest.mark.parametrize("method", ["datainf", "lissa_gram"])
@@ -111,7 +112,7 @@ def test_planted_duplicates_come_first(tmp_path: Path, method: str) -> None:
     values = gradients(40, 0)
     values[5] = values[6]
     train = make_rows(tmp_path, "t", values)
-    scores = METHODS[method].scores(make_rows(tmp_path, "q", values[5:6]), train, {})
+    scores = METHODS[method].scores(make_rows(tmp_path, "q", values[5:6]), train, options())
     assert set(np.argsort(-scores[0])[:2]) == {5, 6} and scores[0, 5] > 0
 
 
@@ -119,7 +120,9 @@ def test_planted_duplicates_come_first(tmp_path: Path, method: str) -> None:
 def test_one_scale_for_all_gradients_keeps_the_ranking(tmp_path: Path, method: str) -> None:
     train, queries = gradients(20, 0), gradients(3, 1)
     plain, scaled = (
-        METHODS[method].scores(make_rows(tmp_path, f"q{c}", c * queries), make_rows(tmp_path, f"t{c}", c * train), {})
+        METHODS[method].scores(
+            make_rows(tmp_path, f"q{c}", c * queries), make_rows(tmp_path, f"t{c}", c * train), options()
+        )
         for c in (1, 32)
     )
     np.testing.assert_allclose(scaled, plain, rtol=2e-3, atol=1e-3 * np.abs(plain).max())
@@ -128,7 +131,7 @@ def test_one_scale_for_all_gradients_keeps_the_ranking(tmp_path: Path, method: s
 def test_a_tensor_without_gradients_has_no_say(tmp_path: Path) -> None:
     values, asked = gradients(10, 0), gradients(2, 1)
     values[..., 24:] = 0
-    parts = list(tensor_products(make_rows(tmp_path, "q", asked), make_rows(tmp_path, "t", values), {}))
+    parts = list(tensor_products(make_rows(tmp_path, "q", asked), make_rows(tmp_path, "t", values), options()))
     assert [part.name for part in parts] == ["a", "b"]
 
 
@@ -143,13 +146,13 @@ def test_settings_out_of_range_are_refused(
     sides: tuple[GradientRows, GradientRows], settings: Mapping[str, Any], sentence: str
 ) -> None:
     with pytest.raises(UserError, match=sentence):
-        METHODS["lissa_gram"].scores(*sides, settings)
+        METHODS["lissa_gram"].scores(*sides, options(**settings))
 
 
 def test_a_cache_without_tensors_is_refused(tmp_path: Path) -> None:
     rows = GradientRows([write_gradients(tmp_path / "a.safetensors", ["a/0", "a/1"], gradients(2, 0))], None)
-    with pytest.raises(UserError, match=r"holds no sketch per tensor; score this method from feature loss_blocks\.$"):
-        METHODS["datainf"].scores(rows, rows, {})
+    with pytest.raises(UserError, match=r"holds no sketch per tensor; score this method from the cache loss_blocks\.$"):
+        METHODS["datainf"].scores(rows, rows, options())
 
 
 def test_cells_are_shared_out_by_size_and_small_tensors_are_exact() -> None:

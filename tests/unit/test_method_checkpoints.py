@@ -56,7 +56,7 @@ def make_points(folder: Path, count: int = 2) -> tuple[list[Checkpoint], list[tu
 def test_tracin_sums_weighted_products_over_checkpoints(tmp_path: Path) -> None:
     points, values = make_points(tmp_path)
     expected = sum(point.weight * asked.mean(1) @ seen.T for point, (asked, seen) in zip(points, values, strict=True))
-    scores = METHODS["tracin"].scores(points, {})
+    scores = METHODS["tracin"].scores(points)
     np.testing.assert_allclose(scores, expected, atol=2e-3 * np.abs(expected).max())
 
 
@@ -69,7 +69,7 @@ def test_retrac_normalises_each_timestep_before_averaging(tmp_path: Path) -> Non
     expected = sum(
         point.weight * unit(asked).mean(1) @ unit(seen).T for point, (asked, seen) in zip(points, values, strict=True)
     )
-    scores = METHODS["retrac"].scores(points, {})
+    scores = METHODS["retrac"].scores(points)
     np.testing.assert_allclose(scores, expected, atol=2e-3)
     assert np.abs(scores).max() <= sum(point.weight for point in points)
 
@@ -80,7 +80,7 @@ def test_duplicates_of_the_query_come_first(tmp_path: Path, method: str) -> None
     values[4] = values[5]
     queries = rows(tmp_path, "q", np.repeat(values[4:5], T, axis=1), timesteps=[900, 500, 100], draws=4)
     point = Checkpoint(queries, rows(tmp_path, "t", values, timesteps=["replayed"], draws=1), 0.1)
-    scores = METHODS[method].scores([point], {})
+    scores = METHODS[method].scores([point])
     assert set(np.argsort(-scores[0])[:2]) == {4, 5} and scores[0, 4] > 0
 
 
@@ -93,9 +93,9 @@ def test_sides_of_different_models_are_refused(tmp_path: Path) -> None:
     points, _ = make_points(tmp_path, 1)
     other = rows(tmp_path / "other", "t", np.ones((2, 1, P)), timesteps=["replayed"], draws=1, model="other")
     with pytest.raises(UserError, match="differ in model"):
-        METHODS["tracin"].scores([Checkpoint(points[0].queries, other, 1.0)], {})
+        METHODS["tracin"].scores([Checkpoint(points[0].queries, other, 1.0)])
     with pytest.raises(UserError, match=r"There is no checkpoint to sum over; list steps"):
-        METHODS["tracin"].scores([], {})
+        METHODS["tracin"].scores([])
 
 
 def test_replayed_gradients_are_those_of_the_training_step(

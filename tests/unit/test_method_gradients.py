@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fabricated import CACHE_DIM, compress_shards, write_gradients
+from schema_defaults import options
 
 from dmin.attribution import gradient_rows
 from dmin.attribution.gradient_rows import GradientRows
@@ -43,7 +44,7 @@ def make_rows(
 
 
 def run(method: str, queries: GradientRows, train: GradientRows, **settings: Any) -> np.ndarray:
-    values = METHODS[method].scores(queries, train, settings)
+    values = METHODS[method].scores(queries, train, options(**settings))
     assert values.shape == (len(queries.ids), len(train.ids)) and values.dtype == np.float32
     return values
 
@@ -263,7 +264,7 @@ def test_sides_of_different_settings_are_refused(tmp_path: Path, method: str) ->
     train = make_rows(tmp_path, "t", gradients(4, 0))
     other = write_gradients(tmp_path / "other.safetensors", ["q/0"], gradients(1, 1), timesteps=[900, 500, 99])
     with pytest.raises(UserError, match="'query gradients' and 'training gradients' differ in timesteps "):
-        METHODS[method].scores(GradientRows([other], None), train, {})
+        METHODS[method].scores(GradientRows([other], None), train, options())
 
 
 @pytest.mark.parametrize("method", KERNEL_METHODS)
@@ -272,4 +273,4 @@ def test_gradients_that_are_not_finite_are_refused(tmp_path: Path, method: str) 
     values[1, 0, 0] = np.nan
     train = make_rows(tmp_path, "t", values)
     with pytest.raises(UserError, match="is not finite; check the gradient cache's log"):
-        METHODS[method].scores(make_rows(tmp_path, "q", gradients(1, 1)), train, {})
+        METHODS[method].scores(make_rows(tmp_path, "q", gradients(1, 1)), train, options())

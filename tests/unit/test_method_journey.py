@@ -11,11 +11,15 @@ import pandas as pd
 import pytest
 import torch
 from fabricated import write_gradients
+from schema_defaults import options
 from tiny_pipeline import CPU, LATENT, gradient_config
 from torch import Tensor
 
+from dmin.attribution.gradient_files import GradientFiles, GradientSides
 from dmin.attribution.gradient_rows import GradientRows
-from dmin.attribution.methods.journey_trak import scores, step_problem, step_scores
+from dmin.attribution.methods.journey_trak import step_problem, step_scores
+from dmin.attribution.registry import METHODS
+from dmin.attribution.sample_tables import SampleTables
 from dmin.data.samples import read_samples, write_samples
 from dmin.evaluation.journey_steps import score_journey_steps
 from dmin.gradients.cache import cache_gradients
@@ -183,7 +187,9 @@ def test_steps_add_up_and_equal_loops(tmp_path: Path) -> None:
     queries, train = _sides(tmp_path)
     steps = step_scores(step_problem(queries, train), queries, 0.1)
     assert steps.shape == (5, 4, 20)
-    np.testing.assert_allclose(scores(queries, train, {}), steps.sum(0), atol=1e-5 * np.abs(steps).max())
+    np.testing.assert_allclose(
+        METHODS["journey_trak"].scores(queries, train, options()), steps.sum(0), atol=1e-5 * np.abs(steps).max()
+    )
     raw_q = queries.all().astype(float) * queries.norms[:, :, None]
     phi = (train.all().astype(float) * train.norms[:, :, None]).mean(1)
     second = phi.T @ phi
@@ -195,7 +201,10 @@ def test_steps_add_up_and_equal_loops(tmp_path: Path) -> None:
 
 def test_queries_of_another_model_are_refused(tmp_path: Path) -> None:
     queries, train = _sides(tmp_path, model="other")
-    for compute in (lambda: scores(queries, train, {}), lambda: step_problem(queries, train)):
+    for compute in (
+        lambda: METHODS["journey_trak"].scores(queries, train, options()),
+        lambda: step_problem(queries, train),
+    ):
         with pytest.raises(UserError, match="'query gradients' and 'training gradients' differ in model "):
             compute()
 
@@ -212,11 +221,11 @@ def test_the_table_of_steps_holds_each_rate(tmp_path: Path) -> None:
     write_samples(pd.DataFrame({"id": ids, "subset": [f"s{n % 2}" for n in range(12)]}), tmp_path / "t.parquet")
     write_samples(pd.DataFrame({"id": ["q/0", "q/1"], "subset": ["s0", "s1"]}), tmp_path / "q.parquet")
     sketches = [compress_shards([path], 32, path.with_suffix(".npy")) for path in (train, query)]
-    score_journey_steps(
-        "32", [train], [query], sketches[0], sketches[1], [tmp_path / "t.parquet", tmp_path / "q.parquet"], [1], {},
-        tmp_path / "steps.npy", tmp_path / "steps.csv",
-    )  # fmt: skip
+    sides = GradientSides(GradientFiles([query], sketches[1]), GradientFiles([train], sketches[0]))
+    tables = SampleTables(queries=tmp_path / "q.parquet", train=tmp_path / "t.parquet")
+    score_journey_steps(sides, tables, options(), [1], tmp_path / "steps.npy", tmp_path / "steps.csv")
     table = pd.read_csv(tmp_path / "steps.csv")
+    assert set(table["v"]) == {32}
     assert table["timestep"].tolist() == [900, 100] and table["rate"][0] == 1.0
     assert table["chance"].tolist() == [0.5, 0.5] and table["queries"].tolist() == [2, 2]
     kept = np.load(tmp_path / "steps.npy")

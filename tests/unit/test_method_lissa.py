@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from schema_defaults import options
 from tiny_pipeline import CPU, LISSA, TIMESTEPS, cache_lissa_shard, gradient_config, make_shard, random_samples
 
 from dmin.attribution.gradient_rows import GradientRows
@@ -122,7 +123,7 @@ def test_killed_job_goes_on_to_the_same_bytes_and_scores(
         sketch = tmp_path / f"{name}.npy"
         compress([shard], 64, sketch, sketch.with_suffix(".json"), sketch.with_suffix(".metrics.json"))
         sides.append(GradientRows([shard], sketch))
-    scores = METHODS["lissa"].scores(*sides, {})
+    scores = METHODS["lissa"].scores(*sides, options())
     assert scores.shape == (3, 5) and scores.dtype == np.float32 and np.isfinite(scores).all()
 
 
@@ -139,5 +140,5 @@ def test_a_query_that_is_a_training_sample_is_its_own_proponent(
         sketch = tmp_path / f"{name}.npy"
         compress([path], config["cache_dim"], sketch, sketch.with_suffix(".json"), sketch.with_suffix(".metrics.json"))
         sides.append(GradientRows([path], sketch))
-    scores = METHODS["lissa"].scores(*sides, {})
+    scores = METHODS["lissa"].scores(*sides, options())
     assert (np.diagonal(scores) > 0).all()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fabricated import write_gradients
+from schema_defaults import options
 
 from dmin.attribution.checkpoints import Checkpoint
 from dmin.attribution.gradient_rows import GradientRows
@@ -55,16 +56,16 @@ def run(method: str, folder: Path, queries: np.ndarray, train: np.ndarray) -> np
     if entry.inputs == "checkpoints":
         left = rows(folder, "q", queries, draws=4)
         right = rows(folder, "t", train.mean(1, keepdims=True), timesteps=["replayed"], draws=1)
-        return entry.scores([Checkpoint(left, right, 0.5), Checkpoint(left, right, 0.25)], {})
+        return entry.scores([Checkpoint(left, right, 0.5), Checkpoint(left, right, 0.25)])
     right = rows(folder, "t", train)
     if method == "lissa":
-        return entry.scores(rows(folder, "q", solved(queries, train), timesteps=[900]), right, {})
+        return entry.scores(rows(folder, "q", solved(queries, train), timesteps=[900]), right, options())
     left, right = (
         rows(folder, name, side, timesteps=TIMESTEPS[: side.shape[1]]) for name, side in (("q", queries), ("t", train))
     )
     subsets = {name: "ab"[place % 2] for side in (left, right) for place, name in enumerate(side.ids)}
-    settings = {"relative_lambda": 0.03, "lissa_iterations": 1000, "damping": 0.01}
-    return entry.run(left, right, settings, subsets)[0]
+    given = options(relative_lambda=0.03, lissa_iterations=1000, damping=0.01)
+    return entry.run(left, right, given, subsets)[0]
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +196,7 @@ def test_damping_shrinks_scores_and_keeps_their_sign(method: str, tmp_path: Path
     values = np.random.default_rng(9).standard_normal((20, T, P))
     train, asked = rows(tmp_path, "t", values), rows(tmp_path, "q", values[:3])
     own = [
-        np.diagonal(METHODS[method].scores(asked, train, {"damping": damping, "lissa_iterations": 500}))
+        np.diagonal(METHODS[method].scores(asked, train, options(damping=damping, lissa_iterations=500)))
         for damping in (0.1, 1.0, 10.0)
     ]
     assert (own[0] > own[1]).all() and (own[1] > own[2]).all() and (own[2] > 0).all()
@@ -206,8 +207,8 @@ def test_published_step_of_lissa_is_refused_where_it_diverges(tmp_path: Path) ->
     # The largest eigenvalue of H is above 2 for the first, below it for the second.
     large, small = rows(tmp_path / "a", "t", 5 * values), rows(tmp_path / "b", "t", 0.05 * values)
     with pytest.raises(UserError, match=r"^lissa_alpha 1 makes lissa_gram diverge on tensor 'weight'; set it below "):
-        METHODS["lissa_gram"].scores(large, large, {"lissa_alpha": 1})
-    assert np.isfinite(METHODS["lissa_gram"].scores(small, small, {"lissa_alpha": 1})).all()
+        METHODS["lissa_gram"].scores(large, large, options(lissa_alpha=1))
+    assert np.isfinite(METHODS["lissa_gram"].scores(small, small, options(lissa_alpha=1))).all()
 
 
 def test_every_method_has_its_bound() -> None:

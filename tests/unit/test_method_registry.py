@@ -1,39 +1,109 @@
-"""The list of methods."""
+"""The catalogue of methods against their files."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from fabricated import write_gradients
+from PIL import Image
+from schema_defaults import SCHEMA, options
 
 from dmin.attribution import settings
-from dmin.attribution.registry import METHODS, find_method
+from dmin.attribution.checkpoints import Checkpoint
+from dmin.attribution.gradient_rows import GradientRows
+from dmin.attribution.registry import METHODS, Method, find_method
+from dmin.attribution.speed import Speed
+from dmin.catalogue.methods import CACHES, INDEXED
+from dmin.data.images import encode_png
 from dmin.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
+FILES = ROOT / "scripts" / "dmin" / "attribution" / "methods"
+# Names that configs and tables of others hold; a method may join them and none may go.
+FIXED = (
+    "random ssim clip text pixels dmin dmin_no_norm dmin_centred dmin_kernel grad_dot grad_cos tracin retrac "
+    "tracin_final retrac_final trak relative_if renormalised_if dtrak dtrak_unit journey_trak datainf lissa lissa_gram"
+)
 
 
-def test_every_method_is_there_once() -> None:
-    expected = {
-        "nothing": {"random"},
-        "checkpoints": {"tracin", "retrac"},
-        "samples": {"pixels", "ssim", "clip", "text"},
-        "gradients": {
-            "dmin", "dmin_no_norm", "dmin_renorm", "dmin_centred", "dmin_kernel", "grad_dot", "grad_cos",
-            "tracin_final", "retrac_final", "trak", "relative_if", "renormalised_if", "dmin_weighted",
-            "dtrak", "dtrak_unit", "journey_trak", "datainf", "lissa_gram", "lissa",
-        },
-    }  # fmt: skip
-    for inputs, names in expected.items():
-        assert {name for name, method in METHODS.items() if method.inputs == inputs} == names
+def test_every_file_of_the_folder_is_a_method() -> None:
+    assert list(METHODS) == sorted(path.stem for path in FILES.glob("[a-z]*.py"))
+    assert set(FIXED.split()) <= set(METHODS)
     assert all(name == method.name for name, method in METHODS.items())
 
 
 def test_every_method_is_documented() -> None:
     text = (ROOT / "docs" / "methods.md").read_text()
     assert [name for name in METHODS if f"| `{name}` |" not in text] == []
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_entry_says_what_tables_and_figures_need(name: str) -> None:
+    entry = METHODS[name].entry
+    assert all((entry.summary, entry.score, entry.range, entry.label, entry.look))
+    assert entry.kernel == (METHODS[name].ridge is not None)
+    assert not entry.kernel or "relative_lambda" in entry.options
+    known = SCHEMA["$defs"]["run"]["properties"]["influence"]["properties"]["options"]["properties"]
+    assert set(entry.options) <= set(known)
+
+
+def test_caches_are_those_that_some_pass_makes() -> None:
+    made = {"loss", "output_norm", "loss_blocks", "journey", "lissa"}
+    assert set(CACHES) <= made
+    assert METHODS[INDEXED].entry.caches == ("loss", "loss")
+
+
+class Recorded(dict[str, Any]):
+    """Options that know which of them were read."""
+
+    def __init__(self, values: Any) -> None:
+        super().__init__(values)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
+
+
+def score_anything(method: Method, given: Any, folder: Path) -> Any:
+    """Score a few random samples, whatever the method reads."""
+    generator = np.random.default_rng(0)
+    sides: list[Any] = []
+    for side, count in (("q", 4), ("t", 8)):
+        ids = [f"{side}/{number}" for number in range(count)]
+        if method.inputs in ("nothing", "samples"):
+            pixels = generator.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
+            images = [{"bytes": encode_png(Image.fromarray(image)), "path": None} for image in pixels]
+            sides.append(pd.DataFrame({"id": ids, "subset": "a", "prompt": "a word", "image": images}))
+            continue
+        values = generator.standard_normal((count, 3, 48))
+        path = write_gradients(folder / f"{side}.safetensors", ids, values, blocks=[["weight", 0, 48, 48]])
+        sides.append(GradientRows([path], None))
+    if method.inputs == "checkpoints":
+        return method.scores([Checkpoint(*sides, 0.5)])
+    subsets = {name: "ab"[place % 2] for side in sides for place, name in enumerate(getattr(side, "ids", []))}
+    return method.run(*sides, given, subsets, Speed("cpu", 4))[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_entry_names_the_options_that_scores_depend_on(name: str, tmp_path: Path) -> None:
+    method, read = METHODS[name], set()
+    for change in ({}, {"train_timestep": "one"}):
+        given = Recorded(options(**change))
+        scores = score_anything(method, given, tmp_path)
+        assert scores.shape == (4, 8) and scores.dtype == np.float32
+        read |= given.read
+    assert read == set(method.entry.options)
 
 
 def test_unknown_method_is_refused() -> None:
@@ -50,14 +120,16 @@ def test_registry_loads_no_library() -> None:
 
 
 def test_facts_name_what_scores_depend_on() -> None:
-    facts = {name: method.facts({}) for name, method in METHODS.items()}
+    facts = {name: method.facts(options()) for name, method in METHODS.items()}
     assert facts["dmin"] == {} and facts["trak"] == {"relative_lambda": 0.1} and facts["random"] == {"seed": 42}
     assert facts["retrac_final"] == {"train_timestep": "mean"}
-    one = METHODS["tracin_final"].facts({"train_timestep": "one", "seed": 1})
+    assert facts["lissa_gram"] == {"damping": 0.1, "lissa_iterations": 10, "lissa_alpha": "auto"}
+    assert facts["clip"] == {"encoder": "EfficientNet-Lite0 (not CLIP)"}
+    one = METHODS["tracin_final"].facts(options(train_timestep="one", seed=1))
     assert one == {"train_timestep": "one", "seed": 1}
 
 
 def test_encoders_are_named_as_what_they_are() -> None:
-    assert settings.encoder_name({"encoder": "efficientnet"}) == "EfficientNet-Lite0 (not CLIP)"
-    assert settings.encoder_name({}) == "CLIP openai/clip-vit-base-patch32"
-    assert settings.encoder_name({"encoder": "a/b", "revision": "c"}) == "CLIP a/b@c"
+    assert settings.encoder_name("efficientnet") == "EfficientNet-Lite0 (not CLIP)"
+    assert settings.encoder_name("openai/clip-vit-base-patch32") == "CLIP openai/clip-vit-base-patch32"
+    assert settings.encoder_name("a/b", "c") == "CLIP a/b@c"

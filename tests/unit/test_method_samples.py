@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from schema_defaults import options
 from skimage.metrics import structural_similarity
 
 from dmin.attribution import image_blocks
 from dmin.attribution.methods import ssim
 from dmin.attribution.ranking import rank_top
 from dmin.attribution.registry import METHODS
+from dmin.attribution.speed import Speed
 from dmin.data.images import encode_png
 from dmin.evaluation.detection import detection_rates
 from dmin.runtime.errors import UserError
@@ -45,8 +47,8 @@ def draw(count: int, seed: int, side: int = 16, channels: int = 3) -> np.ndarray
     return (images + generator.normal(0, 20, images.shape)).clip(0, 255).astype(np.uint8)
 
 
-def run(method: str, queries: pd.DataFrame, train: pd.DataFrame, **settings: Any) -> np.ndarray:
-    values = METHODS[method].scores(queries, train, settings)
+def run(method: str, queries: pd.DataFrame, train: pd.DataFrame, batch: int = 64, **changes: Any) -> np.ndarray:
+    values, _ = METHODS[method].run(queries, train, options(**changes), {}, Speed("cpu", batch))
     assert values.shape == (len(queries), len(train)) and values.dtype == np.float32
     return values
 
@@ -180,7 +182,7 @@ def test_random_is_uniform_and_its_detection_rate_chance() -> None:
     assert np.abs(np.histogram(scores, 10, (0, 1))[0] / scores.size - 0.1).max() < 0.005
     known = dict(zip([*train["id"], *queries["id"]], [*train["subset"], *queries["subset"]], strict=True))
     top = rank_top(scores, queries["id"].tolist(), train["id"].tolist(), known, 10)
-    rows = detection_rates(top, [10], {"a": 0.3, "b": 0.6}, 50, 0.95, 0)
+    rows = detection_rates(top, {"a": 0.3, "b": 0.6}, {"k": [10], "bootstrap": 50, "confidence": 0.95, "seed": 0})
     for row in rows:
         # Three standard errors of a hypergeometric share.
         assert row["rate"] == pytest.approx(row["chance"], abs=3 * 0.5 / np.sqrt(10 * row["queries"]))

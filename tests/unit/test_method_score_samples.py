@@ -11,11 +11,16 @@ import pandas as pd
 import pytest
 from fabricated import write_gradients
 from PIL import Image
+from schema_defaults import options
 
+from dmin.attribution.gradient_files import GradientFiles, GradientSides
+from dmin.attribution.outputs import ScoreFiles
 from dmin.attribution.ranking import rank_top
 from dmin.attribution.registry import METHODS
+from dmin.attribution.sample_tables import SampleTables
 from dmin.attribution.score import score
 from dmin.attribution.score_samples import score_samples
+from dmin.attribution.speed import Speed
 from dmin.data.images import encode_png
 from dmin.data.samples import write_samples
 from dmin.runtime.digests import file_digest, sha256
@@ -42,14 +47,16 @@ def job(tmp_path: Path) -> dict[str, Any]:
         )
         write_samples(frame, tmp_path / f"{name}.parquet")
     return {
-        "samples": tmp_path / "train.parquet",
-        "queries": tmp_path / "queries.parquet",
-        "settings": {"encoder": "efficientnet", "seed": 5},
+        "tables": SampleTables(queries=tmp_path / "queries.parquet", train=tmp_path / "train.parquet"),
+        "options": options(encoder="efficientnet", seed=5),
+        "speed": Speed("cpu", 8),
         "top_k": 2,
-        "scores": tmp_path / "out" / "scores.npy",
-        "description": tmp_path / "out" / "scores.json",
-        "top": tmp_path / "out" / "exact" / "top.parquet",
-        "metrics": tmp_path / "out" / "scores.metrics.json",
+        "files": ScoreFiles(
+            scores=tmp_path / "out" / "scores.npy",
+            description=tmp_path / "out" / "scores.json",
+            top=tmp_path / "out" / "exact" / "top.parquet",
+            metrics=tmp_path / "out" / "scores.metrics.json",
+        ),
     }
 
 
@@ -58,24 +65,24 @@ def job(tmp_path: Path) -> dict[str, Any]:
 )
 def test_matrix_ids_lists_and_cost_are_written(job: dict[str, Any], method: str) -> None:
     score_samples(method, **job)
-    matrix = np.load(job["scores"])
+    tables, files = job["tables"], job["files"]
+    matrix = np.load(files.scores)
     assert matrix.shape == (2, 3) and matrix.dtype == np.float32
-    facts = json.loads(job["description"].read_text())
+    facts = json.loads(files.description.read_text())
     extra = {"clip": {"encoder": "EfficientNet-Lite0 (not CLIP)"}, "random": {"seed": 5}}.get(method, {})
     made = facts.pop("provenance")
-    assert made["made_from"] == {"train": file_digest(job["samples"]), "queries": file_digest(job["queries"])}
-    assert made["sha256"] == {"scores": sha256(job["scores"]), "top": sha256(job["top"])}
+    assert made["made_from"] == {"train": file_digest(tables.train), "queries": file_digest(tables.queries)}
+    assert made["sha256"] == {"scores": sha256(files.scores), "top": sha256(files.top)}
     assert facts == {"method": method, "queries": QUERIES, "train": TRAIN, **extra}
-    pd.testing.assert_frame_equal(pd.read_parquet(job["top"]), rank_top(matrix, QUERIES, TRAIN, SUBSETS, 2))
-    metrics = json.loads(job["metrics"].read_text())
+    pd.testing.assert_frame_equal(pd.read_parquet(files.top), rank_top(matrix, QUERIES, TRAIN, SUBSETS, 2))
+    metrics = json.loads(files.metrics.read_text())
     assert (metrics["method"], metrics["queries"], metrics["samples"]) == (method, 2, 3)
-    assert metrics["bytes"] == job["scores"].stat().st_size
+    assert metrics["bytes"] == files.scores.stat().st_size
 
 
 def test_only_needed_columns_are_read(job: dict[str, Any], tmp_path: Path) -> None:
-    for side in ("samples", "queries"):
-        frame = pd.read_parquet(job[side])
-        write_samples(frame[["id", "subset", "prompt"]], job[side])
+    for path in (job["tables"].train, job["tables"].queries):
+        write_samples(pd.read_parquet(path)[["id", "subset", "prompt"]], path)
     score_samples("text", **job)
     score_samples("random", **job)
     with pytest.raises(UserError, match=r"train\.parquet' has no column 'image'"):
@@ -89,23 +96,26 @@ def test_mistakes_are_refused_and_nothing_is_written(job: dict[str, Any]) -> Non
         score_samples("nothing", **job)
     with pytest.raises(UserError, match="Method dmin reads gradients"):
         score_samples("dmin", **job)
-    assert not job["scores"].parent.exists()
+    assert not job["files"].scores.parent.exists()
 
 
 def test_settings_reach_the_methods_on_gradients(job: dict[str, Any], tmp_path: Path) -> None:
     generator = np.random.default_rng(1)
     train = write_gradients(tmp_path / "t.safetensors", TRAIN, generator.standard_normal((3, 3, 64)))
     queries = write_gradients(tmp_path / "q.safetensors", QUERIES, generator.standard_normal((2, 3, 64)))
-    outputs = {name: job[name] for name in ("top_k", "scores", "description", "top", "metrics")}
-    inputs = ([train], [queries], None, None, [job["samples"], job["queries"]])
+    sides, files = GradientSides(GradientFiles([queries]), GradientFiles([train])), job["files"]
+
+    def run(method: str, **changes: Any) -> np.ndarray:
+        score(method, sides, job["tables"], options(**changes), 2, files)
+        return np.load(files.scores)
+
     matrices = []
-    for settings in (None, {"relative_lambda": 2.0}):
-        score("trak", *inputs, **outputs, settings=settings)
-        matrices.append(np.load(job["scores"]))
-        facts = json.loads(job["description"].read_text())
-        assert facts["relative_lambda"] == (0.1 if settings is None else 2.0) and facts["timesteps"] == [900, 500, 100]
+    for value in (0.1, 2.0):
+        matrices.append(run("trak", relative_lambda=value))
+        facts = json.loads(files.description.read_text())
+        assert facts["relative_lambda"] == value and facts["timesteps"] == [900, 500, 100]
     assert np.abs(matrices[0]).max() > 2 * np.abs(matrices[1]).max()
     with pytest.raises(UserError, match="relative_lambda is -1"):
-        score("trak", *inputs, **outputs, settings={"relative_lambda": -1})
+        run("trak", relative_lambda=-1)
     with pytest.raises(UserError, match="Method ssim reads no gradients"):
-        score("ssim", *inputs, **outputs)
+        run("ssim")

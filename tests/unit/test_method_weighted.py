@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fabricated import write_gradients
+from schema_defaults import options
 from scipy.optimize import minimize
 
 from dmin.attribution.gradient_rows import GradientRows
@@ -50,20 +51,20 @@ def _hits(values: np.ndarray, own: np.ndarray) -> float:
 def test_the_telling_timestep_gets_the_weight(sides: tuple[GradientRows, GradientRows]) -> None:
     queries, train = sides
     subsets = _subsets(*sides)
-    values, facts = METHODS["dmin_weighted"].run(queries, train, {}, subsets)
+    values, facts = METHODS["dmin_weighted"].run(queries, train, options(), subsets)
     assert values.shape == (12, 60) and values.dtype == np.float32 and facts["seed"] == 42
     assert np.abs(values).max() <= T + 1e-3
     for half in facts["timestep_weights"].values():
         weights = np.array(half["weights"])
         assert (weights > 0).all() and weights.mean() == pytest.approx(1) and weights.argmax() == 1
-    plain = METHODS["dmin"].scores(queries, train, {})
+    plain = METHODS["dmin"].scores(queries, train, options())
     own = _own(queries, train, subsets)
     assert _hits(values, own) > _hits(plain, own)
 
 
 def test_scores_are_the_weighted_products(sides: tuple[GradientRows, GradientRows]) -> None:
     queries, train = sides
-    values, facts = scores(queries, train, {}, _subsets(*sides))
+    values, facts = scores(queries, train, options(), _subsets(*sides))
     left, right = queries.all().astype(float), train.all().astype(float)
     halves = facts["timestep_weights"].values()
     assert sorted(name for half in halves for name in half["queries"]) == sorted(queries.ids)
@@ -77,7 +78,7 @@ def test_scores_are_the_weighted_products(sides: tuple[GradientRows, GradientRow
 def test_no_score_depends_on_the_subset_of_its_own_query(sides: tuple[GradientRows, GradientRows]) -> None:
     queries, train = sides
     subsets = _subsets(*sides)
-    values, facts = scores(queries, train, {}, subsets)
+    values, facts = scores(queries, train, options(), subsets)
     own = _own(queries, train, subsets)
     first = np.array([name in facts["timestep_weights"]["first"]["queries"] for name in queries.ids])
     products = timestep_products(queries, train)
@@ -116,7 +117,7 @@ def test_planted_duplicates_rank_first(tmp_path: Path) -> None:
     train = GradientRows([write_gradients(tmp_path / "t.safetensors", [f"t/{n}" for n in range(60)], values)], None)
     asked = 5 * values[[4, 4, 7, 7]]
     queries = GradientRows([write_gradients(tmp_path / "q.safetensors", [f"q/{n}" for n in (0, 3, 1, 4)], asked)], None)
-    scored, _ = scores(queries, train, {}, _subsets(queries, train))
+    scored, _ = scores(queries, train, options(), _subsets(queries, train))
     for row in scored[:2]:
         assert sorted(np.argsort(-row, kind="stable")[:4].tolist()) == planted
 
@@ -133,7 +134,7 @@ def test_halves_depend_on_seed_and_ids_alone() -> None:
 def test_what_cannot_be_learned_is_refused(tmp_path: Path, sides: tuple[GradientRows, GradientRows]) -> None:
     queries, train = _rows(tmp_path, "one", 1, 5), sides[1]
     with pytest.raises(UserError, match=r"No subset has two queries to halve; set queries\.per_subset to 2 or more"):
-        scores(queries, train, {}, _subsets(queries, train))
+        scores(queries, train, options(), _subsets(queries, train))
     with pytest.raises(UserError, match="dmin_weighted has no query whose subset is in the training set"):
         learn_weights(np.ones((3, 2, 4)), np.zeros((2, 4), bool))
     with pytest.raises(UserError, match="not finite; check the gradient cache's log"):

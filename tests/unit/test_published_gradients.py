@@ -14,9 +14,13 @@ import pandas as pd
 import pytest
 import torch
 from fabricated import compress_shards
+from schema_defaults import options
 
+from dmin.attribution.gradient_files import GradientFiles, GradientSides
 from dmin.attribution.gradient_rows import GradientRows
+from dmin.attribution.outputs import ScoreFiles
 from dmin.attribution.registry import METHODS
+from dmin.attribution.sample_tables import SampleTables
 from dmin.attribution.score import score
 from dmin.data.samples import write_samples
 from dmin.gradients.published import PublishedGradients, import_published, main
@@ -100,7 +104,8 @@ def test_imported_gradients_are_compressed_and_scored(download: PublishedGradien
     for path, names in zip(tables, (ids(5), ids(2, "query")), strict=True):
         write_samples(pd.DataFrame({"id": names, "subset": "a"}), path)
     out = [tmp_path / name for name in ("scores.npy", "scores.json", "top.parquet", "metrics.json")]
-    score("dmin", shards["train"], shards["queries"], sketch["train"], sketch["queries"], tables, 3, *out)
+    sides = GradientSides(*(GradientFiles(shards[side], sketch[side]) for side in ("queries", "train")))
+    score("dmin", sides, SampleTables(tables[1], tables[0]), options(), 3, ScoreFiles(*out))
     left, right = (fold(torch.from_numpy(rows).numpy(), 16) for rows in (unit_rows(2, seed=1), unit_rows(5)))
     np.testing.assert_allclose(np.load(out[0]), np.einsum("qtv,itv->qi", left, right), atol=5e-3)
     assert json.loads(out[1].read_text())["sketch_kind"] == "published"
@@ -112,10 +117,10 @@ def test_methods_that_need_norms_refuse(name: str, download: PublishedGradients,
     rows = GradientRows(shards, compress_shards(shards, WIDTH, tmp_path / "train.npy"))
     if name in NEED_NO_NORMS:
         subsets = {sample: "ab"[place % 2] for place, sample in enumerate(ids(5))}
-        assert np.isfinite(METHODS[name].run(rows, rows, {}, subsets)[0]).all()
+        assert np.isfinite(METHODS[name].run(rows, rows, options(), subsets)[0]).all()
     else:
         with pytest.raises(UserError, match=r"have no norms, .* such as dmin"):
-            METHODS[name].scores(rows, rows, {})
+            METHODS[name].scores(rows, rows, options())
 
 
 def replace(value: Any) -> Callable[[Path], None]:
@@ -186,7 +191,7 @@ def test_own_sketches_are_not_compared_with_published_ones(download: PublishedGr
         GradientRows(paths, compress_shards(paths, WIDTH, paths[0].with_suffix(".npy"))) for paths in (shards, other)
     ]
     with pytest.raises(UserError, match="differ in model"):
-        METHODS["dmin"].scores(rows[0], rows[1], {})
+        METHODS["dmin"].scores(rows[0], rows[1], options())
 
 
 def test_command_imports_and_tells_mistakes(

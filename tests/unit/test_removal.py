@@ -16,7 +16,8 @@ from tiny_families import SIZE, build_ddpm
 
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, sample_pixels, write_samples
-from dmin.evaluation.removal import evaluate_removal, pixel_distance, reference_rows
+from dmin.evaluation.removal import RemovalFiles, evaluate_removal, pixel_distance, reference_rows
+from dmin.evaluation.studied_removals import StudiedRemovals
 from dmin.figures.image_strips import plot_image_strips
 from dmin.figures.removal import plot_removal
 from dmin.models.encoded import EncodedSamples
@@ -168,7 +169,8 @@ def test_tables_of_distances(retrained: dict[str, Any]) -> None:
     config = {"k": 3, "budget": "epochs", "bootstrap": 100, "confidence": 0.9, "seed": 1}
     names, files = list(retrained["files"]), list(retrained["files"].values())
     parts, out = group_parts(names, files), (folder / "removal.csv", folder / "summary.csv")
-    evaluate_removal(parts, retrained["queries"], {"dmin": "64"}, config, *out, 8)
+    removals = StudiedRemovals(parts, {"dmin": "64"})
+    evaluate_removal(removals, retrained["queries"], config, RemovalFiles(*out), 8)
     table, summary = (pd.read_csv(path, dtype={"v": "string"}) for path in out)
     assert table.groupby(["method", "reference"]).size().to_dict() == {
         ("dmin", "nothing_removed"): 6, ("dmin", "original"): 6, ("none", "nothing_removed"): 6,

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from dmin.attribution.ranking import rank_top
+from dmin.attribution.sample_tables import SampleTables
 from dmin.data.samples import write_samples
 from dmin.evaluation.retrieval_table import recall_at
-from dmin.retrieval.hnsw import build_index, retrieve
+from dmin.retrieval.hnsw import Construction, IndexFiles, build_index, retrieve
 from dmin.runtime.atomic import write_json
 from dmin.runtime.errors import UserError
 
@@ -38,14 +39,15 @@ def sketches(tmp_path: Path) -> tuple[Path, Path]:
 
 def _build(train: Path, name: str = "index", links: int = 8, seed: int = 1) -> Path:
     index = train.with_name(f"{name}.hnsw")
-    build_index(train, links, 50, seed, index, index.with_suffix(".json"), index.with_suffix(".metrics.json"))
+    files = IndexFiles(index, index.with_suffix(".json"), index.with_suffix(".metrics.json"))
+    build_index(train, Construction(links, 50, seed), files)
     return index
 
 
 def _retrieve(index: Path, train: Path, queries: Path, ef: int, top_k: int) -> pd.DataFrame:
-    tables = [train.with_suffix(".parquet"), queries.with_suffix(".parquet")]
+    tables = SampleTables(queries=queries.with_suffix(".parquet"), train=train.with_suffix(".parquet"))
     top = index.with_name("top.parquet")
-    retrieve(index, queries, tables, ef, top_k, top, index.with_name("retrieval.metrics.json"))
+    retrieve(index, queries, tables, {"ef": ef, "top_k": top_k}, top, index.with_name("retrieval.metrics.json"))
     return pd.read_parquet(top)
 
 

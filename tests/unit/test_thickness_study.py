@@ -18,8 +18,10 @@ from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, write_samples
 from dmin.data.thickness import digit_thicknesses, stroke_thickness
 from dmin.evaluation.classifier import ClassifierNetwork
+from dmin.evaluation.query_labels import QueryFiles, Screening
 from dmin.evaluation.query_selection import select_queries, thickest_places
-from dmin.evaluation.thickness_shift import evaluate_thickness
+from dmin.evaluation.studied_removals import StudiedRemovals
+from dmin.evaluation.thickness_shift import ThicknessFiles, evaluate_thickness
 from dmin.figures.thickness import plot_thickness
 from dmin.retraining.thickness_removals import choose_thickness_removals
 from dmin.runtime.errors import UserError
@@ -87,7 +89,7 @@ def test_thickest_candidates_become_queries(tmp_path: Path, classifier: Path) ->
     rows = {"id": names, "prompt": "", "seed": range(5), "image": [cell(digit(width)) for width in widths]}
     write_samples(pd.DataFrame(rows), tmp_path / "candidates.parquet")
     out = tmp_path / "queries.parquet", tmp_path / "labels.csv"
-    select_queries(tmp_path / "candidates.parquet", classifier, ["a", "b"], 3, 0.0, *out)
+    select_queries(tmp_path / "candidates.parquet", Screening(classifier, ["a", "b"], 0.0), 3, QueryFiles(*out))
     queries = read_samples(out[0])
     assert sorted(queries["seed"]) == [1, 2, 4]
     assert all(
@@ -127,7 +129,7 @@ def tables(train: Path, classifier: Path) -> tuple[pd.DataFrame, pd.DataFrame, p
         write_samples(pd.DataFrame(rows, columns=["id", "set", "repeat", "image"]), parts[removal][0])
     lists = {removal: folder / f"{removal}.parquet" for removal in parts}
     out = folder / "thickness.csv", folder / "removed.csv", folder / "values.parquet"
-    evaluate_thickness(parts, lists, train, classifier, {}, CONFIG, *out)
+    evaluate_thickness(StudiedRemovals(parts, {}), lists, train, classifier, CONFIG, ThicknessFiles(*out))
     return pd.read_csv(out[0]), pd.read_csv(out[1]), pd.read_parquet(out[2])
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
 from dmin.attribution.settings import damping
 from dmin.attribution.vectors import products
 from dmin.runtime.errors import UserError
+from dmin.settings.runs import Options
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,10 @@ class TensorProducts:
     penalty: float
 
 
-def tensor_products(
-    queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]
-) -> Iterator[TensorProducts]:
+def tensor_products(queries: GradientRows, train: GradientRows, options: Options) -> Iterator[TensorProducts]:
     """Yield the products of every tensor whose training gradients are not all zero.
 
-    ``lambda`` is ``settings["damping"]`` times the mean square of an element of the tensor's training gradients.
+    ``lambda`` is ``options["damping"]`` times the mean square of an element of the tensor's training gradients.
 
     Raises:
         UserError: the caches were not made per tensor or under different settings, the damping is out of range, or a
@@ -46,8 +44,8 @@ def tensor_products(
     """
     require_equal_settings(queries, train)
     if "blocks" not in train.metadata:
-        raise UserError("The gradient cache holds no sketch per tensor; score this method from feature loss_blocks.")
-    multiple = damping(settings)
+        raise UserError("The gradient cache holds no sketch per tensor; score this method from the cache loss_blocks.")
+    multiple = damping(options)
     for name, start, width, size in train.metadata["blocks"]:
         rows = train.columns(start, width)
         kernel = products(rows, rows)

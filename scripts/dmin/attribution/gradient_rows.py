@@ -67,6 +67,11 @@ class GradientRows:
         return self._norms
 
     @property
+    def v(self) -> str:
+        """The width as tables name it: a number, or ``full`` for uncompressed gradients."""
+        return "full" if self._sketch is None else str(self.width)
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Numbers of samples and of timesteps, ``(N, T)``."""
         return (len(self.ids), len(self.metadata["timesteps"]))

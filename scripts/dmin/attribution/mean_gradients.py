@@ -16,10 +16,10 @@ def weighted_gradients(rows: GradientRows, weights: np.ndarray) -> np.ndarray:
     Returns:
         float32 ``[N, width]``.
     """
-    features = np.empty((len(rows.ids), rows.width), dtype=np.float32)
+    sums = np.empty((len(rows.ids), rows.width), dtype=np.float32)
     for part, block in rows.blocks():
-        features[part] = (weights[part, None, :].astype(np.float32) @ block)[:, 0]
-    return features
+        sums[part] = (weights[part, None, :].astype(np.float32) @ block)[:, 0]
+    return sums
 
 
 def mean_gradients(rows: GradientRows) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,49 @@ import numpy as np
 from dmin.attribution.ranking import rank_top
 from dmin.runtime.atomic import atomic_path, write_json, write_parquet
 from dmin.runtime.errors import UserError
+from dmin.runtime.meter import Meter
 from dmin.runtime.provenance import PROVENANCE, provenance
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ScoreFiles:
+    """Where a scoring job writes.
+
+    Attributes:
+        scores: the matrix ``[queries, train]``, ``.npy``.
+        description: its ids, how it was made and its provenance, ``.json``.
+        top: the ranked lists, ``.parquet``.
+        metrics: what the job cost, ``.json``.
+    """
+
+    scores: Path
+    description: Path
+    top: Path
+    metrics: Path
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of a method and what they were made from.
+
+    Attributes:
+        method: its name.
+        values: float32 ``[queries, train]``.
+        queries: ids of the rows; ``train`` likewise of the columns.
+        facts: what is recorded beside the ids.
+        config: the settings that the scores depend on, but for the method and the length of the ranked lists.
+        made_from: digests by role, as :func:`provenance` takes them.
+    """
+
+    method: str
+    values: np.ndarray
+    queries: Sequence[str]
+    train: Sequence[str]
+    facts: Mapping[str, Any]
+    config: Mapping[str, Any]
+    made_from: Mapping[str, str]
 
 
 def check_top_k(top_k: int, count: int) -> None:
@@ -24,31 +68,25 @@ def check_top_k(top_k: int, count: int) -> None:
         raise UserError(f"influence.top_k is {top_k}, but the training set has {count} samples; lower it.")
 
 
-def write_scores(
-    values: np.ndarray,
-    queries: Sequence[str],
-    train: Sequence[str],
-    subsets: Mapping[str, str],
-    top_k: int,
-    facts: Mapping[str, Any],
-    scores: Path,
-    description: Path,
-    top: Path,
-    config: Mapping[str, Any],
-    made_from: Mapping[str, str],
-) -> None:
-    """Write the matrix ``[queries, train]``, its ids with ``facts`` on how it was made, and the ranked lists.
+def write_scores(scored: Scored, subsets: Mapping[str, str], top_k: int, files: ScoreFiles, meter: Meter) -> None:
+    """Write the matrix, its description, the ranked lists of length ``top_k``, and what ``meter`` measured.
 
-    The JSON file holds the provenance too: ``config`` and ``made_from`` as :func:`provenance` takes them.
+    Args:
+        subsets: subset of every query and training sample.
 
     Raises:
-        UserError: a score is not finite; ``facts["method"]`` is named.
+        UserError: a score is not finite.
     """
+    values, config = scored.values, {"method": scored.method, **scored.config, "top_k": top_k}
     if not np.isfinite(values).all():
-        cause = "the gradient cache's log" if "timesteps" in facts else "its inputs"
-        raise UserError(f"Method {facts['method']} gave scores that are not finite; check {cause}.")
-    with atomic_path(scores) as temporary:
+        cause = "the gradient cache's log" if "timesteps" in scored.facts else "its inputs"
+        raise UserError(f"Method {scored.method} gave scores that are not finite; check {cause}.")
+    with atomic_path(files.scores) as temporary:
         np.save(temporary, values)
-    write_parquet(rank_top(values, queries, train, subsets, top_k), top)
-    made = provenance({**config, "top_k": top_k}, made_from, {"scores": scores, "top": top})
-    write_json({**facts, "queries": queries, "train": train, PROVENANCE: made}, description)
+    write_parquet(rank_top(values, scored.queries, scored.train, subsets, top_k), files.top)
+    made = provenance(config, scored.made_from, {"scores": files.scores, "top": files.top})
+    ids = {"queries": scored.queries, "train": scored.train}
+    write_json({**scored.facts, **ids, PROVENANCE: made}, files.description)
+    counts = {"queries": len(scored.queries), "samples": len(scored.train)}
+    meter.write(files.metrics, method=scored.method, **counts, bytes=files.scores.stat().st_size)
+    log.info("%s: %d x %d scores in %.2f s", scored.method, *values.shape, meter.seconds)

@@ -7,9 +7,12 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dmin.attribution.settings import relative_lambda
+from dmin.attribution.speed import Speed
 from dmin.catalogue.methods import METHODS as ENTRIES
 from dmin.catalogue.methods import MethodEntry
 from dmin.runtime.errors import UserError
+from dmin.settings.runs import Options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,39 +20,58 @@ if TYPE_CHECKING:
     from dmin.attribution.gradient_rows import GradientRows
     from dmin.attribution.ridge_problem import RidgeProblem
 
-Settings = Mapping[str, Any]
+    Ridge = Callable[[GradientRows, GradientRows], RidgeProblem]
 
 
 class Method:
     """An attribution method: its entry in the catalogue, and what its file defines.
 
-    ``scores(queries, train, settings)`` gives float32 ``[queries, train]``, larger for more influence. Both sides are
-    :class:`GradientRows` where it reads gradients, else sample tables; where it reads checkpoints, a sequence of
-    :class:`Checkpoint` stands for both. A method that learns takes the subset of every id as its fourth argument, and
-    returns facts of what it learned after the scores.
+    ``scores(queries, train, options)`` gives float32 ``[queries, train]``, larger for more influence. Both sides are
+    :class:`GradientRows` where it reads gradients, else sample tables; where it reads checkpoints, ``scores`` takes a
+    sequence of :class:`Checkpoint` alone. A method that computes on a device takes a :class:`Speed` as its fourth
+    argument. A method that learns takes the subset of every id, and returns facts of what it learned after the scores.
+    A kernel method defines ``ridge(queries, train)`` instead, whose solution at ``relative_lambda`` its scores are.
+
+    ``facts(options)`` of a file says what is recorded beside the scores; without it, the options of the entry are.
     """
 
     def __init__(self, entry: MethodEntry) -> None:
         module = import_module(entry.module)
         self.entry = entry
-        self.name, self.inputs, self.columns = entry.name, entry.inputs, entry.columns
-        self.scores: Callable[..., Any] = module.scores
-        self.ridge: Callable[[GradientRows, GradientRows], RidgeProblem] | None = getattr(module, "ridge", None)
-        self._facts: Callable[[Settings], dict[str, Any]] | None = getattr(module, "facts", None)
+        self.name, self.inputs = entry.name, entry.inputs
+        self.ridge: Ridge | None = getattr(module, "ridge", None)
+        self.scores: Callable[..., Any] = _solution(self.ridge) if self.ridge else module.scores
+        self._facts: Callable[[Options], dict[str, Any]] | None = getattr(module, "facts", None)
 
-    def facts(self, settings: Settings) -> dict[str, Any]:
-        """Return the settings that the scores depend on, as they are recorded beside the scores."""
-        return {} if self._facts is None else self._facts(settings)
+    def facts(self, options: Options) -> dict[str, Any]:
+        """Return the options that the scores depend on, as they are recorded beside the scores."""
+        if self._facts is not None:
+            return self._facts(options)
+        given = dict(options)
+        return {name: given[name] for name in self.entry.options}
 
     def run(
-        self, queries: Any, train: Any, settings: Settings, subsets: Mapping[str, str]
+        self, queries: Any, train: Any, options: Options, subsets: Mapping[str, str], speed: Speed | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Return the scores ``[queries, train]`` and everything recorded beside them."""
-        facts = self.facts(settings)
-        if not self.entry.learns:
-            return self.scores(queries, train, settings), facts
-        values, learned = self.scores(queries, train, settings, subsets)
-        return values, facts | learned
+        """Return the scores ``[queries, train]`` and everything recorded beside them.
+
+        Args:
+            subsets: subset of every query and training sample.
+            speed: for a method that computes on a device.
+        """
+        facts = self.facts(options)
+        if self.entry.learns:
+            values, learned = self.scores(queries, train, options, subsets)
+            return values, facts | learned
+        return self.scores(queries, train, options, *([speed] if self.entry.device else [])), facts
+
+
+def _solution(ridge: Ridge) -> Callable[[GradientRows, GradientRows, Options], np.ndarray]:
+    def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.ndarray:
+        penalty = relative_lambda(options)
+        return ridge(queries, train).solve(penalty).astype("float32")
+
+    return scores
 
 
 class _Methods(Mapping[str, Method]):

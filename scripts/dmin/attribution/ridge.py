@@ -9,9 +9,9 @@ from dmin.runtime.errors import UserError
 
 
 class RidgeKernel:
-    """The kernel ``K = Phi Phi^T`` of training features ``Phi [n, d]``, decomposed once in float64.
+    """The kernel ``K = Phi Phi^T`` of the vectors ``Phi [n, d]`` of training samples, decomposed once in float64.
 
-    Penalties are relative: ``lambda = relative_lambda * trace(K) / n``, so that they do not depend on the features'
+    Penalties are relative: ``lambda = relative_lambda * trace(K) / n``, so that they do not depend on the vectors'
     unit or width.
 
     Args:
@@ -60,7 +60,7 @@ class RidgeKernel:
         return (cross.astype(np.float64) @ self._vectors / shifted) @ self._vectors.T
 
     def solution_norms(self, relative_lambda: float) -> np.ndarray:
-        """Return the lengths ``[n]`` of ``(Phi^T Phi + lambda I)^-1 phi_i``, in feature space.
+        """Return the lengths ``[n]`` of ``(Phi^T Phi + lambda I)^-1 phi_i``, in the space of the vectors.
 
         Raises:
             UserError: see :meth:`penalty`.

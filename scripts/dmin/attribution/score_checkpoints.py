@@ -3,46 +3,41 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dmin.attribution.checkpoints import Checkpoint, checkpoint_weights
-from dmin.attribution.gradient_rows import GradientRows
-from dmin.attribution.outputs import check_top_k, write_scores
+from dmin.attribution.gradient_files import GradientSides
+from dmin.attribution.outputs import Scored, ScoreFiles, check_top_k, write_scores
 from dmin.attribution.registry import find_method
-from dmin.data.subsets import read_subsets
+from dmin.attribution.sample_tables import SampleTables
 from dmin.runtime.digests import config_digest
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import Meter
+from dmin.settings.models import Train
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Training:
+    """A training: the folder of its checkpoints, and its settings."""
+
+    checkpoints: Path
+    settings: Train
 
 
 def score_checkpoints(
     method: str,
-    train_shards: Sequence[Path],
-    query_shards: Sequence[Path],
-    train_sketches: Sequence[Path],
-    query_sketches: Sequence[Path],
-    checkpoints: Path,
-    train: Mapping[str, Any],
-    samples: Sequence[Path],
+    sides: Sequence[GradientSides],
+    training: Training,
+    tables: SampleTables,
     top_k: int,
-    scores: Path,
-    description: Path,
-    top: Path,
-    metrics: Path,
+    files: ScoreFiles,
 ) -> None:
     """Write the scores ``[queries, train]`` fp32 of ``method``, their ids, and the ranked lists of length ``top_k``.
 
     Args:
-        train_shards: of all checkpoints, checkpoint by checkpoint. Likewise ``query_shards``.
-        train_sketches: one for each checkpoint. Likewise ``query_sketches``.
-        checkpoints: the folder of the model's checkpoints.
-        train: the model's training settings.
-        samples: tables that name the subset of every query and training sample.
+        sides: the gradients at each checkpoint, in the order of the steps.
 
     Raises:
         UserError: the method sums over no checkpoints, a file is torn, settings differ, a score is not finite, or
@@ -51,30 +46,22 @@ def score_checkpoints(
     chosen = find_method(method)
     if chosen.inputs != "checkpoints":
         raise UserError(f"Method {method} sums over no checkpoints; score it from its own inputs.")
-    facts = json.loads((checkpoints / "checkpoints.json").read_text())
+    facts = json.loads((training.checkpoints / "checkpoints.json").read_text())
     with Meter() as meter:
-        sides = []
-        for shards, sketches in ((query_shards, query_sketches), (train_shards, train_sketches)):
-            each = len(shards) // len(facts)
-            sides.append(
-                [
-                    GradientRows(shards[place * each : (place + 1) * each], sketch)
-                    for place, sketch in enumerate(sketches)
-                ]
-            )
-        count = len(sides[1][0].ids)
+        read = [side.read() for side in sides]
+        first_queries, first_train = read[0]
+        count = len(first_train.ids)
         check_top_k(top_k, count)
-        weights = checkpoint_weights(facts, train["batch_size"], count)
-        points = [Checkpoint(*entry) for entry in zip(sides[0], sides[1], weights, strict=True)]
-        values = chosen.scores(points, {})
-    first = points[0]
-    described = {key: value for key, value in first.train.metadata.items() if key not in ("feature", "model")}
-    described |= {"method": method, "width": first.train.width, "checkpoints": facts, "weights": weights}
-    described["query_gradients"] = {key: first.queries.metadata[key] for key in ("timesteps", "draws", "noise")}
-    subsets = read_subsets(samples)
-    digests = [config_digest([rows.digest for rows in side]) for side in sides]
-    made_from = {"queries": digests[0], "train": digests[1]}
-    ids, config = (first.queries.ids, first.train.ids), {"method": method, "train": train}
-    write_scores(values, *ids, subsets, top_k, described, scores, description, top, config, made_from)
-    meter.write(metrics, method=method, queries=len(values), samples=count, bytes=scores.stat().st_size)
-    log.info("%s: %d x %d scores from %d checkpoints in %.2f s", method, *values.shape, len(points), meter.seconds)
+        weights = checkpoint_weights(facts, training.settings["batch_size"], count)
+        points = [Checkpoint(*pair, weight) for pair, weight in zip(read, weights, strict=True)]
+        values = chosen.scores(points)
+    described = {key: value for key, value in first_train.metadata.items() if key not in ("feature", "model")}
+    described |= {"method": method, "width": first_train.width, "checkpoints": facts, "weights": weights}
+    described["query_gradients"] = {key: first_queries.metadata[key] for key in ("timesteps", "draws", "noise")}
+    made_from = {
+        "queries": config_digest([point.queries.digest for point in points]),
+        "train": config_digest([point.train.digest for point in points]),
+    }
+    config = {"train": training.settings}
+    scored = Scored(method, values, first_queries.ids, first_train.ids, described, config, made_from)
+    write_scores(scored, tables.subsets(), top_k, files, meter)

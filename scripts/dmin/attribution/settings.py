@@ -1,31 +1,23 @@
-"""Settings of the attribution methods, with their defaults and limits."""
+"""Options of the attribution methods, checked against their limits."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from dmin.runtime.errors import UserError
+from dmin.settings.runs import Options
 
-# Not tuned on any benchmark: a tenth of the kernel's mean diagonal. Published values were chosen on the test data.
-RELATIVE_LAMBDA = 0.1
-SEED = 42
-LAMBDA_GRID = (0.001, 0.01, 0.1, 1.0, 10.0)
-TRAIN_TIMESTEP = "mean"
-DAMPING = 0.1
-LISSA_ITERATIONS = 10
-ENCODER = "openai/clip-vit-base-patch32"
 EFFICIENTNET = "efficientnet"
 
 
-def relative_lambda(settings: Mapping[str, Any]) -> float:
-    """Return ``relative_lambda``, the ridge penalty as a multiple of ``trace(K) / n``; 0.1 where it is not set.
+def relative_lambda(options: Options) -> float:
+    """Return ``relative_lambda``, the ridge penalty as a multiple of ``trace(K) / n``.
 
     Raises:
         UserError: it is no positive finite number.
     """
-    return check_relative_lambda(settings.get("relative_lambda", RELATIVE_LAMBDA))
+    return check_relative_lambda(options["relative_lambda"])
 
 
 def check_relative_lambda(value: Any) -> float:
@@ -34,78 +26,63 @@ def check_relative_lambda(value: Any) -> float:
     Raises:
         UserError: it is no positive finite number.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:
-        raise UserError(f"relative_lambda is {value!r}; set it to a positive number, such as {RELATIVE_LAMBDA}.")
-    return float(value)
+    return _positive("relative_lambda", value, "a positive number, such as 0.1")
 
 
-def lambda_grid(settings: Mapping[str, Any]) -> list[float]:
-    """Return ``lambda_grid``, the values of ``relative_lambda`` to choose from; powers of ten where it is not set.
+def lambda_grid(options: Options) -> list[float]:
+    """Return ``lambda_grid``, the values of ``relative_lambda`` to choose from.
 
     Raises:
         UserError: one is no positive finite number.
     """
-    return [check_relative_lambda(value) for value in settings.get("lambda_grid", LAMBDA_GRID)]
+    return [check_relative_lambda(value) for value in options["lambda_grid"]]
 
 
-def damping(settings: Mapping[str, Any]) -> float:
+def damping(options: Options) -> float:
     """Return ``damping``, the multiple of a tensor's mean squared gradient element that datainf and lissa_gram add.
 
     Raises:
         UserError: it is no positive finite number.
     """
-    value = settings.get("damping", DAMPING)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise UserError(f"damping is {value!r}; set it to a positive number, such as {DAMPING}.")
-    return float(value)
+    return _positive("damping", options["damping"], "a positive number, such as 0.1")
 
 
-def lissa_iterations(settings: Mapping[str, Any]) -> int:
-    """Return ``lissa_iterations``, the length of lissa_gram's recursion; 10 where it is not set."""
-    return int(settings.get("lissa_iterations", LISSA_ITERATIONS))
-
-
-def lissa_alpha(settings: Mapping[str, Any]) -> float | None:
-    """Return ``lissa_alpha``, the step of lissa_gram's recursion; None for ``auto``, the default.
+def lissa_alpha(options: Options) -> float | None:
+    """Return ``lissa_alpha``, the step of lissa_gram's recursion; None for ``auto``.
 
     Raises:
         UserError: it is neither ``auto`` nor a positive finite number.
     """
-    value = settings.get("lissa_alpha", "auto")
-    if value == "auto":
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise UserError(f"lissa_alpha is {value!r}; set it to auto or to a positive number.")
-    return float(value)
+    value = options["lissa_alpha"]
+    return None if value == "auto" else _positive("lissa_alpha", value, "auto or to a positive number")
 
 
-def method_seed(settings: Mapping[str, Any]) -> int:
-    """Return ``seed``, the root of the seeds that a method draws from; 42 where it is not set."""
-    return int(settings.get("seed", SEED))
-
-
-def train_timestep(settings: Mapping[str, Any]) -> str:
-    """Return ``train_timestep``, ``mean`` or ``one``; ``mean`` where it is not set.
+def train_timestep(options: Options) -> str:
+    """Return ``train_timestep``, ``mean`` or ``one``.
 
     Raises:
         UserError: it is another value.
     """
-    value = settings.get("train_timestep", TRAIN_TIMESTEP)
+    value = options["train_timestep"]
     if value not in ("mean", "one"):
         raise UserError(f"train_timestep is {value!r}; set it to mean or one.")
-    return str(value)
+    return value
 
 
-def encoder(settings: Mapping[str, Any]) -> str:
-    """Return ``encoder``: ``efficientnet``, or a CLIP model's hub name or folder; OpenAI's ViT-B/32 if not set."""
-    return str(settings.get("encoder") or ENCODER)
+def encoder_name(encoder: str, revision: str | None = None) -> str:
+    """Return the name of an image encoder as tables show it, such as ``EfficientNet-Lite0 (not CLIP)``.
 
-
-def encoder_name(settings: Mapping[str, Any]) -> str:
-    """Return the name of the image encoder as tables show it, such as ``EfficientNet-Lite0 (not CLIP)``."""
-    name = encoder(settings)
-    if name == EFFICIENTNET:
+    Args:
+        encoder: ``efficientnet``, or a CLIP model's hub name or folder.
+        revision: of a CLIP model on the hub.
+    """
+    if encoder == EFFICIENTNET:
         return "EfficientNet-Lite0 (not CLIP)"
-    revision = settings.get("revision")
-    return f"CLIP {name}@{revision}" if revision else f"CLIP {name}"
+    return f"CLIP {encoder}@{revision}" if revision else f"CLIP {encoder}"
+
+
+def _positive(name: str, value: Any, advice: str) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise UserError(f"{name} is {value!r}; set it to {advice}.")
+    return float(value)

@@ -21,6 +21,9 @@ class MethodEntry:
         summary: one line for tables of methods.
         score: the formula of the score, for tables of methods.
         range: the range of the scores or their unit.
+        label: what figures call it; without one, its name with spaces.
+        look: its colour, marker and line (``solid``, ``dashed``, ``dotted`` or ``dashdot``) in figures; without one,
+            figures give it a look that depends on its name alone.
         caches: the kinds of gradient cache that it reads, of the training samples and of the queries.
         columns: what a table of samples must hold beside ``id`` and ``subset``.
         options: the keys of ``influence.options`` that its scores depend on.
@@ -34,6 +37,8 @@ class MethodEntry:
     summary: str
     score: str
     range: str
+    label: str = ""
+    look: tuple[str, str, str] | None = None
     caches: tuple[str, str] | None = None
     columns: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
@@ -44,6 +49,7 @@ class MethodEntry:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "module", f"dmin.{FOLDER.replace('/', '.')}.{self.name}")
+        object.__setattr__(self, "label", self.label or self.name.replace("_", " "))
         if (self.inputs == "gradients") != (self.caches is not None):
             raise ValueError(f"Method {self.name} reads {self.inputs}, which does not go with caches {self.caches}.")
 
@@ -62,6 +68,9 @@ GRADIENT_METHODS = methods_reading("gradients")
 CHECKPOINT_METHODS = methods_reading("checkpoints")
 SAMPLE_METHODS = methods_reading("nothing", "samples")
 KERNEL_METHODS = [name for name, entry in METHODS.items() if entry.kernel]
+
+# The method whose vectors an HNSW index holds: its scores are the inner products of sketches as they are stored.
+INDEXED = "dmin"
 
 # A sketch for each tensor, which does not fold.
 BLOCKS_CACHE = "loss_blocks"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from dmin.evaluation.bootstrap import percentile_interval
+from dmin.attribution.score_matrix import ScoreMatrix
+from dmin.evaluation.bootstrap import Interval, percentile_interval
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
-from dmin.runtime.provenance import load_array
 from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -42,9 +41,7 @@ def top_overlaps(scores: np.ndarray, k: int) -> np.ndarray:
     return chosen @ chosen.T / k
 
 
-def evaluate_agreement(
-    scores: Mapping[str, Path], k: int, bootstrap: int, confidence: float, seed: int, out: Path
-) -> None:
+def evaluate_agreement(scores: Mapping[str, Path], k: int, interval: Interval, out: Path) -> None:
     """Write the agreement of every pair of methods, averaged over queries.
 
     Columns ``method, other, spearman, low, high, overlap, k, queries``: Spearman's correlation over all training
@@ -57,19 +54,20 @@ def evaluate_agreement(
     Raises:
         UserError: two matrices differ in their queries or training samples, or ``k`` exceeds the training set.
     """
-    matrices = [load_array(path, "scores", "Scores") for path in scores.values()]
-    _require_same_ids(list(scores.values()))
-    count, train = matrices[0].shape
+    matrices = {path: ScoreMatrix.read(path) for path in scores.values()}
+    _require_same_ids(matrices)
+    count, train = next(iter(matrices.values())).values.shape
     if k > train:
         raise UserError(f"The agreement of the top {k} needs {k} training samples, but there are {train}; lower k.")
-    rows = [np.stack([matrix[query] for matrix in matrices]) for query in range(count)]
+    rows = [np.stack([matrix.values[query] for matrix in matrices.values()]) for query in range(count)]
     correlations = np.stack([rank_correlations(values) for values in rows])
     overlaps = np.mean([top_overlaps(values, k) for values in rows], axis=0)
-    draws = np.random.default_rng(derive_seed(seed, "agreement")).integers(0, count, (bootstrap, count))
+    generator = np.random.default_rng(derive_seed(interval["seed"], "agreement"))
+    draws = generator.integers(0, count, (interval["bootstrap"], count))
     names, table = list(scores), []
     for first, method in enumerate(names):
         for second, other in enumerate(names):
-            facts = _interval(correlations[:, first, second], draws, confidence)
+            facts = _interval(correlations[:, first, second], draws, interval["confidence"])
             table.append({"method": method, "other": other, **facts, "overlap": overlaps[first, second], "k": k})
     write_csv(pd.DataFrame(table, columns=COLUMNS), out)
     log.info("agreement of %d methods on %d queries", len(names), count)
@@ -86,10 +84,9 @@ def _interval(values: np.ndarray, draws: np.ndarray, confidence: float) -> dict[
     return {"spearman": values[known].mean(), "low": low, "high": high, "queries": int(known.sum())}
 
 
-def _require_same_ids(paths: Sequence[Path]) -> None:
-    reference = json.loads(paths[0].with_suffix(".json").read_text())
-    for path in paths[1:]:
-        facts = json.loads(path.with_suffix(".json").read_text())
+def _require_same_ids(matrices: Mapping[Path, ScoreMatrix]) -> None:
+    first, *others = matrices
+    for path in others:
         for key in ("queries", "train"):
-            if facts[key] != reference[key]:
-                raise UserError(f"Scores '{path}' and '{paths[0]}' name other {key}; delete both and run again.")
+            if getattr(matrices[path], key) != getattr(matrices[first], key):
+                raise UserError(f"Scores '{path}' and '{first}' name other {key}; delete both and run again.")

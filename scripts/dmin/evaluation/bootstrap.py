@@ -1,8 +1,18 @@
-"""The ends of a percentile bootstrap interval."""
+"""Percentile bootstrap intervals."""
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import numpy as np
+
+
+class Interval(TypedDict):
+    """How an interval is drawn: the number of resamples, the share of them within, in 0..1, and the seed."""
+
+    bootstrap: int
+    confidence: float
+    seed: int
 
 
 def percentile_interval(resamples: np.ndarray, confidence: float) -> np.ndarray:
@@ -14,3 +24,9 @@ def percentile_interval(resamples: np.ndarray, confidence: float) -> np.ndarray:
     """
     ends: np.ndarray = np.percentile(resamples, [50 * (1 - confidence), 50 * (1 + confidence)], axis=0)
     return ends
+
+
+def bootstrap_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Return the means ``[resamples]`` of resamples, with replacement, of ``values [n]``."""
+    generator = np.random.default_rng(seed)
+    return values[generator.integers(0, len(values), (resamples, len(values)))].mean(axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ class ClassifierNetwork(nn.Module):
         channels: channels of the three convolutions.
     """
 
-    def __init__(self, size: int, classes: int, channels: tuple[int, int, int]) -> None:
+    def __init__(self, size: int, classes: int, channels: Sequence[int]) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for number, (before, after) in enumerate(zip((1, *channels), channels, strict=False)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,12 @@ from dmin.data.samples import image_bytes, iter_samples
 from dmin.evaluation.classifier import ClassifierNetwork, description_of, load_classifier, to_pixels
 from dmin.runtime.atomic import atomic_path, write_json
 from dmin.runtime.seeds import derive_generator, derive_seed
+from dmin.settings.config import ClassifierTraining
 
 log = logging.getLogger(__name__)
 
 
-def train_classifier(config: Mapping[str, Any], weights: Path) -> None:
+def train_classifier(config: ClassifierTraining, weights: Path) -> None:
     """Train a classifier on labelled images and write its weights in half precision and its description.
 
     Every image is turned, scaled and moved a little at random. AdamW; the learning rate rises over the first tenth of
@@ -30,8 +30,7 @@ def train_classifier(config: Mapping[str, Any], weights: Path) -> None:
     over all test images and over the share of them with at least .9 confidence.
 
     Args:
-        config: ``train, test`` (parquet files), ``image_column, label_column, size, channels, epochs, batch_size,
-            learning_rate, weight_decay, rotation`` (degrees), ``shift`` (pixels), ``scale`` (share), ``seed``.
+        config: ``train, test`` are parquet files.
         weights: safetensors file to make; its JSON description is made beside it.
     """
     images, labels = read_labelled(config["train"], config)
@@ -50,7 +49,7 @@ def train_classifier(config: Mapping[str, Any], weights: Path) -> None:
     write_json({**facts, **measure(weights, config)}, description_of(weights))
 
 
-def measure(weights: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def measure(weights: Path, config: ClassifierTraining) -> dict[str, Any]:
     """Return the accuracy of a written classifier on the test images, over all and over the confident ones."""
     images, labels = read_labelled(config["test"], config)
     found, confidence = load_classifier(weights).classify(images)
@@ -65,7 +64,7 @@ def measure(weights: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_labelled(path: str, config: Mapping[str, Any]) -> tuple[np.ndarray, list[str]]:
+def read_labelled(path: str, config: ClassifierTraining) -> tuple[np.ndarray, list[str]]:
     """Return the grey images ``[n, size, size, 1]``, uint8, and the labels as text of a parquet file."""
     pixels, labels = [], []
     for number, row in enumerate(iter_samples(Path(path), (config["image_column"], config["label_column"]))):
@@ -75,7 +74,7 @@ def read_labelled(path: str, config: Mapping[str, Any]) -> tuple[np.ndarray, lis
     return np.stack(pixels), labels
 
 
-def _train(network: ClassifierNetwork, pixels: torch.Tensor, targets: torch.Tensor, config: Mapping[str, Any]) -> None:
+def _train(network: ClassifierNetwork, pixels: torch.Tensor, targets: torch.Tensor, config: ClassifierTraining) -> None:
     """Train ``network`` in place; dropout draws from the global generator, which the caller has seeded."""
     batch, generator = config["batch_size"], derive_generator(config["seed"], "order and augmentation")
     per_epoch = math.ceil(len(pixels) / batch)

@@ -9,15 +9,21 @@ from typing import Any
 
 import pandas as pd
 
+from dmin.catalogue.methods import INDEXED
 from dmin.runtime.atomic import write_csv
 
 COLUMNS = ["method", "stage", "seconds", "bytes_per_sample", "total_bytes", "peak_memory_bytes", "hardware"]
 
 Facts = Mapping[str, Any]
-
-
-# The caches that each method reads, by split.
+# What each stage's jobs wrote of themselves, and where.
+Stages = Mapping[str, Sequence[tuple[Path, Facts]]]
+# The kinds of cache that each method reads, by split: {method: {"train": [...], "queries": [...]}}.
 Read = Mapping[str, Mapping[str, Sequence[str]]]
+
+
+def read_stages(stages: Mapping[str, Sequence[Path]]) -> Stages:
+    """Return the contents of the metrics files of each stage, beside their paths."""
+    return {stage: [(path, json.loads(path.read_text())) for path in paths] for stage, paths in stages.items()}
 
 
 def evaluate_cost(stages: Mapping[str, Sequence[Path]], read_caches: Read, out: Path) -> None:
@@ -30,10 +36,10 @@ def evaluate_cost(stages: Mapping[str, Sequence[Path]], read_caches: Read, out: 
 
     Args:
         stages: metrics files of ``cache, query, compress, index, score, retrieve``.
-        read_caches: the features that each method reads, as ``{method: {"train": [...], "queries": [...]}}``.
+        read_caches: the kinds of cache that each method reads.
     """
-    pairs = {stage: [(path, json.loads(path.read_text())) for path in paths] for stage, paths in stages.items()}
-    made = {stage: by_feature(pairs[stage]) for stage in ("cache", "query")}
+    pairs = read_stages(stages)
+    made = {stage: by_cache(pairs[stage]) for stage in ("cache", "query")}
     rows: list[dict[str, Any]] = []
     for stage in made:
         facts = made[stage]["loss"]
@@ -48,30 +54,30 @@ def evaluate_cost(stages: Mapping[str, Sequence[Path]], read_caches: Read, out: 
             total = sum(fact["bytes"] for fact in facts)
             rows.append(_row(method, f"compress v={width}", facts, total, facts[0]["samples"]))
     for path, fact in pairs["index"]:
-        rows.append(_row("dmin", f"index v={stage_width(path)}", [fact], fact["bytes"], fact["samples"]))
+        rows.append(_row(INDEXED, f"index v={stage_width(path)}", [fact], fact["bytes"], fact["samples"]))
     for path, fact in pairs["score"]:
         stage = "score" if path.parent.name == fact["method"] else f"score v={stage_width(path)}"
         rows.append(_row(fact["method"], stage, [fact], fact["bytes"], fact["samples"]))
     for path, fact in pairs["retrieve"]:
-        rows.append(_row("dmin", f"retrieve v={stage_width(path)}", [fact], None, 1))
+        rows.append(_row(INDEXED, f"retrieve v={stage_width(path)}", [fact], None, 1))
     table = pd.DataFrame(rows, columns=COLUMNS)
     # A missing number would turn the whole column into floats.
     write_csv(table.astype({"total_bytes": "Int64"}), out)
 
 
-def by_feature(pairs: Iterable[tuple[Path, Facts]]) -> dict[str, list[Facts]]:
-    """Return the facts of each feature's jobs, whose files lie at ``<feature>/<split>/<job>``."""
+def by_cache(pairs: Iterable[tuple[Path, Facts]]) -> dict[str, list[Facts]]:
+    """Return the facts of the jobs of each kind of cache, whose files lie at ``<kind>/<split>/<job>``."""
     found: dict[str, list[Facts]] = {}
     for path, fact in pairs:
         found.setdefault(path.parts[-3], []).append(fact)
     return found
 
 
-def by_width(pairs: Iterable[tuple[Path, Facts]], features: Sequence[str]) -> dict[str, list[Facts]]:
-    """Return the facts of the folds of some features by width; their files lie at ``<feature>/v<width>/<split>``."""
+def by_width(pairs: Iterable[tuple[Path, Facts]], kinds: Sequence[str]) -> dict[str, list[Facts]]:
+    """Return the facts of the folds of some kinds of cache by width; their files lie at ``<kind>/v<width>/<split>``."""
     found: dict[str, list[Facts]] = {}
     for path, fact in pairs:
-        if path.parts[-3] in features:
+        if path.parts[-3] in kinds:
             found.setdefault(stage_width(path), []).append(fact)
     return found
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dmin.evaluation.cost import Facts, Read, by_feature, by_width, stage_width
+from dmin.catalogue.methods import INDEXED
+from dmin.evaluation.cost import Facts, Read, Stages, by_cache, by_width, read_stages, stage_width
 from dmin.runtime.atomic import atomic_path, write_csv
 
 COLUMNS = [
@@ -27,7 +27,7 @@ def evaluate_cost_summary(stages: Mapping[str, Sequence[Path]], read_caches: Rea
 
     Args:
         stages: metrics files of ``cache, query, compress, index, score, retrieve``.
-        read_caches: the features that each method reads, as ``{method: {"train": [...], "queries": [...]}}``.
+        read_caches: the kinds of cache that each method reads.
 
     Caching is done once for the training set: the gradient pass, which methods that read one cache share, the fold to
     width v, and the index; summed over checkpoints where a method reads several. A query costs its gradients, averaged
@@ -37,21 +37,16 @@ def evaluate_cost_summary(stages: Mapping[str, Sequence[Path]], read_caches: Rea
     ``share_of_uncompressed`` is over the single-precision gradients of the loss, ``4 N T P`` bytes. Peak memory is the
     largest of the stages involved.
     """
-    read = {stage: [(path, _read(path)) for path in paths] for stage, paths in stages.items()}
-    rows = summary_rows(read, read_caches)
+    rows = summary_rows(read_stages(stages), read_caches)
     frame = pd.DataFrame(rows, columns=COLUMNS).astype({"total_bytes": "Int64"})
     write_csv(frame, table)
     with atomic_path(page) as temporary:
         temporary.write_text(summary_page(frame), encoding="utf-8")
 
 
-def _read(path: Path) -> Facts:
-    return json.loads(path.read_text())
-
-
-def summary_rows(read: Mapping[str, Sequence[tuple[Path, Facts]]], read_caches: Read) -> list[dict[str, Any]]:
+def summary_rows(read: Stages, read_caches: Read) -> list[dict[str, Any]]:
     """Return the rows of the summary, the uncompressed gradients first; :func:`evaluate_cost_summary` says how."""
-    cached, asked = (by_feature(read[stage]) for stage in ("cache", "query"))
+    cached, asked = (by_cache(read[stage]) for stage in ("cache", "query"))
     samples, queries = (sum(facts["samples"] for facts in stage["loss"]) for stage in (cached, asked))
     raw = sum(facts["raw_bytes"] for facts in cached["loss"])
 
@@ -103,7 +98,7 @@ def summary_rows(read: Mapping[str, Sequence[tuple[Path, Facts]]], read_caches: 
     index = {stage_width(path): facts for path, facts in read["index"]}
     for path, facts in read["retrieve"]:
         v = stage_width(path)
-        rows.append(row("dmin", v, "hnsw", [*folds("dmin", v), index[v]], facts, index[v]["bytes"]))
+        rows.append(row(INDEXED, v, "hnsw", [*folds(INDEXED, v), index[v]], facts, index[v]["bytes"]))
     return rows
 
 

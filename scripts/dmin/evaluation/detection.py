@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from dmin.data.subsets import read_subsets
-from dmin.evaluation.bootstrap import percentile_interval
+from dmin.evaluation.bootstrap import bootstrap_means, percentile_interval
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.seeds import derive_seed
+from dmin.settings.runs import Evaluation
 
 log = logging.getLogger(__name__)
 
@@ -50,15 +51,13 @@ def hits_at(top: pd.DataFrame, k: int) -> pd.DataFrame:
     return rates.rename("rate").reset_index()[["query_id", "query_subset", "rate"]]
 
 
-def bootstrap_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Return the means ``[resamples]`` of resamples, with replacement, of ``values [n]``."""
-    generator = np.random.default_rng(seed)
-    return values[generator.integers(0, len(values), (resamples, len(values)))].mean(axis=1)
+def subset_shares(samples: Path) -> dict[str, float]:
+    """Return each subset's share of the samples of a table."""
+    subsets = list(read_subsets([samples]).values())
+    return {name: subsets.count(name) / len(subsets) for name in set(subsets)}
 
 
-def detection_rates(
-    top: pd.DataFrame, ks: Sequence[int], chance: Mapping[str, float], bootstrap: int, confidence: float, seed: int
-) -> list[dict[str, Any]]:
+def detection_rates(top: pd.DataFrame, chance: Mapping[str, float], evaluation: Evaluation) -> list[dict[str, Any]]:
     """Tabulate the detection rate of one ranked list, per subset and over subsets (``mean``), for every k.
 
     The interval is the percentile bootstrap over queries, within subsets for the mean; all lists share the same
@@ -66,11 +65,11 @@ def detection_rates(
     Source: DMin, detection rate; the interval is ours.
     """
     rows = []
-    for k in ks:
+    for k in evaluation["k"]:
         rates = hits_at(top, k)
         groups = {str(name): frame["rate"].to_numpy() for name, frame in rates.groupby("query_subset", sort=True)}
         draws = {
-            name: bootstrap_means(values, bootstrap, derive_seed(seed, "bootstrap", name))
+            name: bootstrap_means(values, evaluation["bootstrap"], derive_seed(evaluation["seed"], "bootstrap", name))
             for name, values in groups.items()
         }
         mean = float(np.mean([values.mean() for values in groups.values()]))
@@ -84,7 +83,7 @@ def detection_rates(
             len(rates),
         )
         for name, (rate, resampled, random_rate, count) in table.items():
-            low, high = percentile_interval(resampled, confidence)
+            low, high = percentile_interval(resampled, evaluation["confidence"])
             rows.append(
                 {
                     "subset": name,
@@ -99,19 +98,17 @@ def detection_rates(
     return rows
 
 
-def evaluate_detection(lists: Sequence[RankedList], samples: Path, config: Mapping[str, Any], out: Path) -> None:
+def evaluate_detection(lists: Sequence[RankedList], samples: Path, evaluation: Evaluation, out: Path) -> None:
     """Write the detection-rate table of every ranked list.
 
     Args:
         samples: the training table, which gives chance.
-        config: ``k, bootstrap, confidence, seed``.
     """
-    subsets = list(read_subsets([samples]).values())
-    shares = {name: subsets.count(name) / len(subsets) for name in set(subsets)}
+    chance = subset_shares(samples)
     rows: list[dict[str, Any]] = []
     for entry in lists:
         top = pd.read_parquet(entry.path)
-        rates = detection_rates(top, config["k"], shares, config["bootstrap"], config["confidence"], config["seed"])
+        rates = detection_rates(top, chance, evaluation)
         rows += [{"method": entry.method, "v": entry.v, "backend": entry.backend, **row} for row in rates]
         for row in rates:
             if row["subset"] == "mean":

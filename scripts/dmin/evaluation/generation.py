@@ -17,15 +17,15 @@ log = logging.getLogger(__name__)
 NEIGHBOURS = 5
 
 
-def nearest_subset(features: np.ndarray, known: np.ndarray, subsets: np.ndarray) -> np.ndarray:
+def nearest_subset(embeddings: np.ndarray, known: np.ndarray, subsets: np.ndarray) -> np.ndarray:
     """Return the majority subset among each row's nearest known rows by cosine; a tie goes to the nearest tied one.
 
     Args:
-        features: unit rows ``[n, d]``.
+        embeddings: unit rows ``[n, d]``.
         known: unit rows ``[m, d]``.
         subsets: their subsets ``[m]``.
     """
-    order = np.argsort(-(features @ known.T), axis=1, kind="stable")[:, :NEIGHBOURS]
+    order = np.argsort(-(embeddings @ known.T), axis=1, kind="stable")[:, :NEIGHBOURS]
     chosen = []
     for row in subsets[order]:
         counts = pd.Series(row).value_counts()
@@ -37,15 +37,15 @@ def nearest_subset(features: np.ndarray, known: np.ndarray, subsets: np.ndarray)
 def evaluate_generation(samples: Path, queries: Path, out: Path, batch: int) -> None:
     """Write, per subset and over all, how many generated images fall in their prompt's subset.
 
-    The vote is of the 5 nearest training images (noised copies left out) on EfficientNet-Lite0 features; columns
+    The vote is of the 5 nearest training images (noised copies left out) on EfficientNet-Lite0 embeddings; columns
     ``subset,images,in_subset,rate``.
     """
     train = read_samples(samples)
     train = train[train["subset"] != "noise"]
     asked = read_samples(queries)
     pixels = np.concatenate([sample_pixels(train), sample_pixels(asked)])
-    features = efficientnet_features(pixels, batch)
-    voted = nearest_subset(features[len(train) :], features[: len(train)], train["subset"].to_numpy())
+    embeddings = efficientnet_features(pixels, batch)
+    voted = nearest_subset(embeddings[len(train) :], embeddings[: len(train)], train["subset"].to_numpy())
     right = pd.Series(voted == asked["subset"].to_numpy())
     rows = [
         {"subset": subset, "images": len(group), "in_subset": int(group.sum())}

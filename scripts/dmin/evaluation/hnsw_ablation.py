@@ -6,15 +6,16 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from dmin.attribution.ranking import ranked_frame
-from dmin.data.subsets import read_subsets
+from dmin.attribution.sample_tables import SampleTables
 from dmin.evaluation.detection import hits_at
 from dmin.evaluation.retrieval_table import recall_at
+from dmin.retrieval.hnsw import IndexFiles
 from dmin.retrieval.search import IndexSearch
 from dmin.runtime.atomic import write_csv
 
@@ -39,50 +40,51 @@ def quality_rows(found: pd.DataFrame, exact: pd.DataFrame, ks: Sequence[int]) ->
     return [*rows, {"subset": "mean", **mean}]
 
 
+class Searches(TypedDict):
+    """How an index is searched and judged.
+
+    ``ef`` candidates, one search each; ``k`` lengths of the list over which rate and recall are averaged; ``top_k``
+    samples that each search returns, as everywhere in the run.
+    """
+
+    ef: list[int]
+    k: list[int]
+    top_k: int
+
+
 def search_index(
-    index: Path,
-    built: Path,
-    queries: Path,
-    exact: Path,
-    samples: Sequence[Path],
-    efs: Sequence[int],
-    ks: Sequence[int],
-    top_k: int,
-    out: Path,
+    files: IndexFiles, queries: Path, exact: Path, tables: SampleTables, settings: Searches, out: Path
 ) -> None:
     """Search one index with every ``ef`` and write its rows of the ablation.
 
     Args:
-        built: the index's metrics.
+        queries: sketch of the queries at the width of the index.
         exact: the exact ranked lists at the same width.
-        samples: tables that name the subset of every query and training sample.
-        ks: lengths of the list over which rate and recall are averaged.
-        top_k: samples that each search returns, as everywhere in the run.
 
     Raises:
         UserError: the index is torn or was made under other settings than the queries.
     """
-    facts, settings = (json.loads(path.read_text()) for path in (built, index.with_suffix(".json")))
+    cost, described = (json.loads(path.read_text()) for path in (files.metrics, files.description))
     truth = pd.read_parquet(exact)
-    subsets = read_subsets(samples)
-    search = IndexSearch(index, queries)
+    subsets = tables.subsets()
+    search = IndexSearch(files.index, queries)
     rows: list[dict[str, Any]] = []
-    for ef in sorted(efs):
-        found = search.run(ef, top_k)
+    for ef in sorted(settings["ef"]):
+        found = search.run(ef, settings["top_k"])
         lists = ranked_frame(found.labels, found.scores, search.asked, search.train, subsets)
         p50, p95 = np.percentile(found.milliseconds, [50, 95])
         rows += [
             {
-                "M": settings["M"],
-                "ef_construction": settings["ef_construction"],
+                "M": described["M"],
+                "ef_construction": described["ef_construction"],
                 "ef": ef,
-                "build_seconds": round(facts["seconds"], 3),
-                "index_bytes": facts["bytes"],
+                "build_seconds": round(cost["seconds"], 3),
+                "index_bytes": cost["bytes"],
                 "p50_ms": round(p50, 4),
                 "p95_ms": round(p95, 4),
                 **quality,
             }
-            for quality in quality_rows(lists, truth, ks)
+            for quality in quality_rows(lists, truth, settings["k"])
         ]
         log.info("ef %d: recall %.4f, rate %.4f, %.2f ms", ef, rows[-1]["recall"], rows[-1]["rate"], p50)
     write_csv(pd.DataFrame(rows, columns=COLUMNS), out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from dmin.evaluation.detection import RankedList
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 from dmin.runtime.seeds import derive_seed
+from dmin.settings.runs import Evaluation
 
 log = logging.getLogger(__name__)
 
@@ -110,12 +111,11 @@ def hubness_rows(
     return rows
 
 
-def evaluate_hubness(lists: Sequence[RankedList], samples: Path, config: Mapping[str, Any], out: Path) -> None:
+def evaluate_hubness(lists: Sequence[RankedList], samples: Path, evaluation: Evaluation, out: Path) -> None:
     """Write the measures of every ranked list, one row per list, k and measure.
 
     Args:
         samples: the training table, which gives the number of training samples.
-        config: ``k, bootstrap, confidence, seed``.
 
     Raises:
         UserError: a list is shorter than a k.
@@ -128,8 +128,8 @@ def evaluate_hubness(lists: Sequence[RankedList], samples: Path, config: Mapping
         asked = top.drop_duplicates("query_id").sort_values(["query_subset", "query_id"])
         subsets = tuple(asked["query_subset"])
         if subsets not in known:
-            known[subsets] = resample_weights(subsets, config["bootstrap"], config["seed"])
-        found = hubness_rows(top, config["k"], train, known[subsets], config["confidence"])
+            known[subsets] = resample_weights(subsets, evaluation["bootstrap"], evaluation["seed"])
+        found = hubness_rows(top, evaluation["k"], train, known[subsets], evaluation["confidence"])
         rows += [{"method": entry.method, "v": entry.v, **row} for row in found]
         last = {row["measure"]: row["value"] for row in found[-len(MEASURES) :]}
         log.info("%s v=%s: %d hubs, unique ratio %.3f", entry.method, entry.v, last["hubs"], last["unique_ratio"])

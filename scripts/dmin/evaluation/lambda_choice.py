@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dmin.attribution.gradient_rows import GradientRows
+from dmin.attribution.gradient_files import GradientSides
 from dmin.attribution.halves import split_halves
-from dmin.attribution.registry import find_method
 from dmin.attribution.ridge_problem import RidgeProblem
-from dmin.attribution.settings import lambda_grid, method_seed, relative_lambda
-from dmin.data.subsets import read_subsets
+from dmin.attribution.sample_tables import SampleTables
+from dmin.evaluation.lambda_grid import LambdaGrid, best_lambda, solve_grid
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import Meter
+from dmin.settings.runs import Options
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def compare_choices(
     """Choose lambda from ``grid`` by every yardstick, and measure each choice on the second half of the queries.
 
     ``held_out`` is the best on the first half, ``oracle`` the best on the second, ``default`` is not chosen. Of equal
-    values the largest lambda is taken. Values too small for the kernel's precision are left out and logged.
+    values the largest lambda is taken. What the kernel's precision does not admit is left out: see :func:`solve_grid`.
 
     Args:
         first: boolean ``[queries]``, the half that choices are made on.
@@ -56,21 +56,15 @@ def compare_choices(
     Raises:
         UserError: the default, or every value of the grid, is too small for the kernel's precision.
     """
-    judged: dict[float, Mapping[str, np.ndarray]] = {default: yardsticks(problem.solve(default))}
-    usable = []
-    for value in sorted(grid):
-        try:
-            judged[value] = yardsticks(problem.solve(value))
-        except UserError as error:
-            log.warning("left out of the grid: %s", error)
-        else:
-            usable.append(value)
+    judged = {value: yardsticks(scores) for value, scores in solve_grid(problem, list(grid), default)}
+    usable = [value for value in judged if value in grid]
     if not usable:
         raise UserError(f"influence.options.lambda_grid ends at {max(grid)}, where the kernel is singular; raise it.")
     rows = []
     for name in judged[default]:
         held_out, oracle = (
-            _best({value: float(judged[value][name][half].mean()) for value in usable}) for half in (first, ~first)
+            best_lambda({value: float(judged[value][name][half].mean()) for value in usable})
+            for half in (first, ~first)
         )
         for choice, value in (("held_out", held_out), ("oracle", oracle), ("default", default)):
             measured = judged[value][name][~first]
@@ -86,44 +80,26 @@ def compare_choices(
     return rows
 
 
-def _best(values: Mapping[float, float]) -> float:
-    # Rounded, so that equal sums in another order stay equal.
-    return max(values, key=lambda relative: (round(values[relative], 12), relative))
-
-
 def sweep_lambda(
-    method: str,
-    v: str,
-    train_shards: Sequence[Path],
-    query_shards: Sequence[Path],
-    train_sketch: Path | None,
-    query_sketch: Path | None,
-    samples: Sequence[Path],
-    ks: Sequence[int],
-    settings: Mapping[str, Any],
-    out: Path,
+    method: str, sides: GradientSides, tables: SampleTables, options: Options, ks: Sequence[int], out: Path
 ) -> None:
     """Write the choices of lambda for one kernel method at one width, by the detection rate.
 
     Args:
-        train_sketch: compressed gradients; None takes the uncompressed ones of the shards. Likewise ``query_sketch``.
-        samples: tables that name the subset of every query and training sample.
         ks: lengths of the list at which the detection rate is taken.
 
     Raises:
         UserError: the method has no kernel, a file is torn, a half of the queries is empty, or lambda is refused.
     """
-    ridge = find_method(method).ridge
-    if ridge is None:
-        raise UserError(f"Method {method} has no kernel, so no lambda to choose.")
-    default, grid = relative_lambda(settings), lambda_grid(settings)
+    grid = LambdaGrid(method, options)
     with Meter() as meter:
-        train, queries = GradientRows(train_shards, train_sketch), GradientRows(query_shards, query_sketch)
-        subsets = read_subsets(samples)
-        first = split_halves(queries.ids, subsets, method_seed(settings))
+        queries, train = sides.read()
+        subsets = tables.subsets()
+        first = split_halves(queries.ids, subsets, options["seed"])
         own = np.array([subsets[query] for query in queries.ids])[:, None] == [subsets[name] for name in train.ids]
-        rows = compare_choices(ridge(queries, train), grid, default, first, detection_yardsticks(own, ks))
+        problem = grid.problem(queries, train)
+        rows = compare_choices(problem, grid.values, grid.default, first, detection_yardsticks(own, ks))
     for row in rows:
         log.info("%(yardstick)s %(choice)s: lambda %(relative_lambda)g, %(value).3f", row)
-    write_csv(pd.DataFrame([{"method": method, "v": v, **row} for row in rows], columns=COLUMNS), out)
-    log.info("%d values of lambda in %.1f s", len(grid), meter.seconds)
+    write_csv(pd.DataFrame([{"method": method, "v": train.v, **row} for row in rows], columns=COLUMNS), out)
+    log.info("%d values of lambda in %.1f s", len(grid.values), meter.seconds)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from dmin.evaluation.bootstrap import percentile_interval
+from dmin.attribution.score_matrix import ScoreMatrix
+from dmin.evaluation.bootstrap import Interval, percentile_interval
 from dmin.retraining.sets import read_sets
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
@@ -28,6 +27,8 @@ COLUMNS = [
     "ceiling", "queries", "subsets", "seeds", "hardware",
 ]  # fmt: skip
 FEWEST_SETS = 8
+# What the columns over_dmin compare with.
+REFERENCE = "dmin"
 
 
 @dataclass(frozen=True)
@@ -121,39 +122,66 @@ def resampled_lds(predicted: np.ndarray, target: np.ndarray, resamples: int, see
     return values
 
 
-def lds_interval(predicted: np.ndarray, target: np.ndarray, config: Mapping[str, Any]) -> tuple[float, float, float]:
-    """Return the LDS of predictions ``[queries, sets]``, and the ends of its percentile bootstrap interval.
-
-    Args:
-        config: ``bootstrap, confidence, seed``.
-    """
-    resamples = resampled_lds(predicted, target, config["bootstrap"], config["seed"])
-    low, high = percentile_interval(resamples, config["confidence"]).tolist()
+def lds_interval(predicted: np.ndarray, target: np.ndarray, interval: Interval) -> tuple[float, float, float]:
+    """Return the LDS of predictions ``[queries, sets]``, and the ends of its percentile bootstrap interval."""
+    resamples = resampled_lds(predicted, target, interval["bootstrap"], interval["seed"])
+    low, high = percentile_interval(resamples, interval["confidence"]).tolist()
     return float(spearman_rows(predicted, target).mean()), low, high
 
 
-def read_scores(scores: Path, queries: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Return a method's scores of ``queries``, ``[queries, train]``, and the training ids.
+class Judge:
+    """What a bank says of scores ``[queries, train]``.
+
+    Args:
+        sets: see :func:`write_sets`.
+        queries: ids of the rows of the scores; ``train`` of the columns.
 
     Raises:
-        UserError: a query was not scored.
+        UserError: the bank has the losses of a query, or a set a sample, that was not scored.
     """
-    description = json.loads(scores.with_suffix(".json").read_text(encoding="utf-8"))
-    places = {name: place for place, name in enumerate(description["queries"])}
-    missing = [name for name in queries if name not in places]
-    if missing:
-        raise UserError(f"'{scores}' has no scores of query '{missing[0]}'; make both from the same queries.")
-    return np.load(scores, allow_pickle=False)[[places[name] for name in queries]], description["train"]
+
+    def __init__(
+        self, retrained: Retrained, sets: Sequence[Path], queries: Sequence[str], train: Sequence[str]
+    ) -> None:
+        self.retrained = retrained
+        places = {name: place for place, name in enumerate(queries)}
+        missing = [name for name in retrained.queries if name not in places]
+        if missing:
+            raise UserError(
+                f"The run has no scores of query '{missing[0]}', whose loss the bank holds; make both from the same "
+                "queries."
+            )
+        self._rows = [places[name] for name in retrained.queries]
+        self._member = read_sets(sets, train)[retrained.sets]
+
+    def predict(self, scores: np.ndarray) -> np.ndarray:
+        """Return what the scores foretell, ``[queries, sets]``, in the order of the bank's queries."""
+        return predict_sets(scores[self._rows], self._member)
 
 
-def evaluate_lds(
-    losses: Sequence[Path],
-    sets: Sequence[Path],
-    scores: Mapping[tuple[str, str], Path],
-    query_set: str,
-    config: Mapping[str, Any],
-    out: Path,
-) -> None:
+@dataclass(frozen=True)
+class JudgedBank:
+    """The files of a bank of retrained models that judge a run's scores, and how intervals are drawn.
+
+    Attributes:
+        losses: of the run's queries under the models; see :func:`measure_losses`.
+        sets: what the models were trained on; see :func:`write_sets`.
+    """
+
+    losses: Sequence[Path]
+    sets: Sequence[Path]
+    interval: Interval
+
+    def judge(self, queries: Sequence[str], train: Sequence[str]) -> Judge:
+        """Read the files, to judge scores of these ids.
+
+        Raises:
+            UserError: as :meth:`Retrained.read` and :class:`Judge`.
+        """
+        return Judge(Retrained.read(self.losses), self.sets, queries, train)
+
+
+def evaluate_lds(bank: JudgedBank, scores: Mapping[tuple[str, str], Path], query_set: str, out: Path) -> None:
     """Write the LDS of every method, with its interval, the noise ceiling and the hardware.
 
     LDS is Spearman's correlation, over the sets, between the sum of a query's scores over the set and minus its loss
@@ -162,38 +190,35 @@ def evaluate_lds(
     the interval of the difference; empty where ``dmin`` is not among the methods.
 
     Args:
-        losses: see :func:`measure_losses`.
-        sets: see :func:`write_sets`.
         scores: score files by method and width.
         query_set: ``generated`` or ``held_out``.
-        config: ``bootstrap, confidence, seed``.
 
     Raises:
-        UserError: as :meth:`Retrained.read` and :func:`read_scores`.
+        UserError: as :meth:`Retrained.read` and :class:`Judge`.
     """
-    found = Retrained.read(losses)
+    found, interval = Retrained.read(bank.losses), bank.interval
     agreement, ceiling = noise_ceiling(found.losses)
     lds, resamples = {}, {}
     for key, path in scores.items():
-        values, train = read_scores(path, found.queries)
-        predicted = predict_sets(values, read_sets(sets, train)[found.sets])
+        matrix = ScoreMatrix.read(path)
+        predicted = Judge(found, bank.sets, matrix.queries, matrix.train).predict(matrix.values)
         lds[key] = float(spearman_rows(predicted, found.target).mean())
-        resamples[key] = resampled_lds(predicted, found.target, config["bootstrap"], config["seed"])
+        resamples[key] = resampled_lds(predicted, found.target, interval["bootstrap"], interval["seed"])
     rows = []
     for (method, v), value in lds.items():
-        low, high = percentile_interval(resamples[method, v], config["confidence"])
+        low, high = percentile_interval(resamples[method, v], interval["confidence"])
         log.info("%s v=%s: LDS %.3f (%.3f to %.3f), ceiling %.3f", method, v, value, low, high, ceiling)
         over: list[float] = [float("nan")] * 3
         if (dmin := _dmin_beside(v, lds)) is not None:
             difference = resamples[method, v] - resamples[dmin]
-            over = [value - lds[dmin], *percentile_interval(difference, config["confidence"])]
+            over = [value - lds[dmin], *percentile_interval(difference, interval["confidence"])]
         facts = [method, v, query_set, value, low, high, *over, agreement, ceiling]
         rows.append([*facts, len(found.queries), len(found.sets), found.losses.shape[1], hardware_label()])
     write_csv(pd.DataFrame(rows, columns=COLUMNS), out)
 
 
 def _dmin_beside(v: str, scored: Collection[tuple[str, str]]) -> tuple[str, str] | None:
-    widths = [width for method, width in scored if method == "dmin"]
+    widths = [width for method, width in scored if method == REFERENCE]
     if not widths:
         return None
-    return "dmin", v if v in widths else max(widths, key=lambda width: math.inf if width == "full" else int(width))
+    return REFERENCE, v if v in widths else max(widths, key=lambda width: math.inf if width == "full" else int(width))

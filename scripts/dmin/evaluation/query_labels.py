@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,58 +19,69 @@ from dmin.runtime.errors import UserError
 log = logging.getLogger(__name__)
 
 
-def label_queries(
-    candidates: Path,
-    classifier: Path,
-    subsets: Sequence[str],
-    per_subset: int,
-    confidence: float,
-    queries: Path,
-    labels: Path,
-) -> None:
-    """Write the first ``per_subset`` candidates of each class as queries, and how many were told and dropped.
+@dataclass(frozen=True)
+class Screening:
+    """How generated images are told apart.
 
-    ``queries`` has the columns ``id, subset, prompt, seed, image``, class by class; ``labels`` those of
-    :func:`tally`.
+    Attributes:
+        classifier: weights, their JSON file beside them.
+        subsets: the classes that are asked about.
+        confidence: the probability at which the classifier is sure.
+    """
+
+    classifier: Path
+    subsets: Sequence[str]
+    confidence: float
+
+
+@dataclass(frozen=True)
+class QueryFiles:
+    """Where queries go: columns ``id, subset, prompt, seed, image``, class by class, and the :func:`tally`."""
+
+    queries: Path
+    labels: Path
+
+
+@dataclass(frozen=True)
+class Told:
+    """The candidates with the class of each ``[images]``, and the probability given to it ``[images]``."""
+
+    candidates: pd.DataFrame
+    found: np.ndarray
+    sure: np.ndarray
+
+
+def label_queries(candidates: Path, screening: Screening, per_subset: int, files: QueryFiles) -> None:
+    """Write the first ``per_subset`` candidates of each class as queries, and how many were told and dropped.
 
     Raises:
         UserError: the classifier lacks a class, or a class has too few candidates.
     """
-    table = read_samples(candidates)
-    found, sure = classify_candidates(table, classifier, subsets)
-    chosen = choose_queries(found, sure, subsets, per_subset, confidence)
-    write_queries(table, found, sure, confidence, chosen, queries, labels)
+    told = classify_candidates(candidates, screening)
+    chosen = choose_queries(told.found, told.sure, screening.subsets, per_subset, screening.confidence)
+    write_queries(told, screening.confidence, chosen, files)
 
 
-def classify_candidates(
-    candidates: pd.DataFrame, classifier: Path, subsets: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the class of every candidate and the probability given to it.
+def classify_candidates(candidates: Path, screening: Screening) -> Told:
+    """Read the candidates and tell the class of each.
 
     Raises:
         UserError: the classifier lacks a class.
     """
-    known = load_classifier(classifier)
-    missing = [name for name in subsets if name not in known.classes]
+    known = load_classifier(screening.classifier)
+    missing = [name for name in screening.subsets if name not in known.classes]
     if missing:
         raise UserError(
-            f"The classifier '{classifier}' does not tell the class '{missing[0]}' of the data set; it tells "
+            f"The classifier '{screening.classifier}' does not tell the class '{missing[0]}' of the data set; it tells "
             f"{', '.join(known.classes)}: correct the data set's classes or queries.classifier.path."
         )
-    return known.classify(sample_pixels(candidates))
+    table = read_samples(candidates)
+    return Told(table, *known.classify(sample_pixels(table)))
 
 
-def write_queries(
-    candidates: pd.DataFrame,
-    found: np.ndarray,
-    sure: np.ndarray,
-    confidence: float,
-    chosen: Mapping[str, Sequence[int]],
-    queries: Path,
-    labels: Path,
-) -> None:
+def write_queries(told: Told, confidence: float, chosen: Mapping[str, Sequence[int]], files: QueryFiles) -> None:
     """Write the ``chosen`` places of each class of the candidates as queries, and the :func:`tally` of all."""
-    counts = tally(found, sure, {name: len(places) for name, places in chosen.items()}, confidence)
+    counts = tally(told.found, told.sure, {name: len(places) for name, places in chosen.items()}, confidence)
     total = counts.iloc[-1]
     log.info(
         "%d of %d images dropped below confidence %s (%.1f %%), %d kept",
@@ -84,10 +96,10 @@ def write_queries(
         for name, places in chosen.items()
         for number, place in enumerate(places)
     ]
-    kept = candidates.iloc[[place for _, _, place in rows]].reset_index(drop=True)
+    kept = told.candidates.iloc[[place for _, _, place in rows]].reset_index(drop=True)
     kept["id"], kept["subset"] = [name for name, _, _ in rows], [subset for _, subset, _ in rows]
-    write_csv(counts, labels)
-    write_samples(kept[["id", "subset", "prompt", "seed", "image"]], queries)
+    write_csv(counts, files.labels)
+    write_samples(kept[["id", "subset", "prompt", "seed", "image"]], files.queries)
 
 
 def choose_queries(

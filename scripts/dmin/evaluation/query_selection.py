@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dmin.data.samples import read_samples, sample_pixels
+from dmin.data.samples import sample_pixels
 from dmin.data.thickness import digit_thicknesses
-from dmin.evaluation.query_labels import classify_candidates, write_queries
+from dmin.evaluation.query_labels import QueryFiles, Screening, classify_candidates, write_queries
 from dmin.runtime.errors import UserError
 
 
-def select_queries(
-    candidates: Path,
-    classifier: Path,
-    subsets: Sequence[str],
-    keep: int,
-    confidence: float,
-    queries: Path,
-    labels: Path,
-) -> None:
+def select_queries(candidates: Path, screening: Screening, keep: int, files: QueryFiles) -> None:
     """Write the ``keep`` thickest candidates as queries, whatever their class, and how many were told and dropped.
 
-    The files are those of :func:`label_queries`; within a class the thickest query stands first.
+    Within a class the thickest query stands first.
 
     Raises:
         UserError: the classifier lacks a class, or too few candidates pass it.
     """
-    table = read_samples(candidates)
-    found, sure = classify_candidates(table, classifier, subsets)
-    thickness = digit_thicknesses(sample_pixels(table))
-    passed = np.isin(found, list(subsets)) & (sure >= confidence) & np.isfinite(thickness)
-    chosen = thickest_places(thickness, passed, keep)
-    by_class = {name: [place for place in chosen if found[place] == name] for name in subsets}
-    write_queries(table, found, sure, confidence, by_class, queries, labels)
+    told = classify_candidates(candidates, screening)
+    thickness = digit_thicknesses(sample_pixels(told.candidates))
+    passed = np.isin(told.found, list(screening.subsets)) & (told.sure >= screening.confidence)
+    chosen = thickest_places(thickness, passed & np.isfinite(thickness), keep)
+    by_class = {name: [place for place in chosen if told.found[place] == name] for name in screening.subsets}
+    write_queries(told, screening.confidence, by_class, files)
 
 
 def thickest_places(thickness: np.ndarray, passed: np.ndarray, keep: int) -> list[int]:

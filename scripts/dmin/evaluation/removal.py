@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dmin.data.samples import read_samples, sample_pixels
-from dmin.evaluation.bootstrap import percentile_interval
-from dmin.evaluation.detection import bootstrap_means
+from dmin.evaluation.bootstrap import Interval, bootstrap_means, percentile_interval
+from dmin.evaluation.studied_removals import StudiedRemovals
 from dmin.models.image_embedding import efficientnet_features
 from dmin.retraining.regenerated import read_regenerated
 from dmin.retraining.removal_names import NONE, ORIGINAL, RANDOM, RETRAINED
@@ -58,7 +57,7 @@ def removal_distances(images: pd.DataFrame, originals: pd.DataFrame, batch: int)
     """Return the distances of every image to its references.
 
     Columns ``method, query_id, set, seed, reference``; ``l2`` of pixels in [-1, 1], over all elements; and
-    ``feature_distance``, 1 minus the cosine of EfficientNet-Lite0 features. References of one kind are averaged.
+    ``feature_distance``, 1 minus the cosine of EfficientNet-Lite0 embeddings. References of one kind are averaged.
 
     Args:
         images: see :func:`read_regenerated`.
@@ -66,20 +65,20 @@ def removal_distances(images: pd.DataFrame, originals: pd.DataFrame, batch: int)
     """
     wanted = originals.set_index("id").loc[images["id"]].reset_index()
     pixels, first = sample_pixels(images), sample_pixels(wanted)
-    features = efficientnet_features(np.concatenate([pixels, first]), batch)
+    embeddings = efficientnet_features(np.concatenate([pixels, first]), batch)
     pairs = reference_rows(images)
     row = pairs["row"].to_numpy()
     # The original of image n stands n places after the images.
     other = np.where(pairs["other"] < 0, len(images) + row, pairs["other"])
     both = np.concatenate([pixels, first])
     pairs["l2"] = pixel_distance(both[row], both[other])
-    pairs["feature_distance"] = 1 - (features[row] * features[other]).sum(axis=1, dtype=np.float64)
+    pairs["feature_distance"] = 1 - (embeddings[row] * embeddings[other]).sum(axis=1, dtype=np.float64)
     mean = pairs.groupby(["row", "reference"], as_index=False)[MEASURES].mean()
     facts = images[["method", "id", "set", "repeat"]].rename(columns={"id": "query_id", "repeat": "seed"})
     return facts.loc[mean["row"]].reset_index(drop=True).join(mean[["reference", *MEASURES]])
 
 
-def summarise(table: pd.DataFrame, bootstrap: int, confidence: float, seed: int) -> pd.DataFrame:
+def summarise(table: pd.DataFrame, interval: Interval) -> pd.DataFrame:
     """Average the distances over seeds and then over queries, with bootstrap intervals over queries.
 
     ``difference`` is that to random removal, paired by query, over the queries that both have; intervals are percentile
@@ -95,10 +94,8 @@ def summarise(table: pd.DataFrame, bootstrap: int, confidence: float, seed: int)
         for measure in MEASURES:
             values = part.groupby("query_id")[measure].mean()
             shift = (values - control.groupby("query_id")[measure].mean()).dropna()
-            resampled = bootstrap_means(values.to_numpy(), bootstrap, seed)
-            shifts = bootstrap_means(shift.to_numpy(), bootstrap, seed)
-            low, high = percentile_interval(resampled, confidence)
-            difference_low, difference_high = percentile_interval(shifts, confidence)
+            low, high = _ends(values, interval)
+            difference_low, difference_high = _ends(shift, interval)
             rows.append(
                 {
                     "method": method,
@@ -120,33 +117,45 @@ def summarise(table: pd.DataFrame, bootstrap: int, confidence: float, seed: int)
     return pd.DataFrame(rows)
 
 
+def _ends(values: pd.Series, interval: Interval) -> np.ndarray:
+    resampled = bootstrap_means(values.to_numpy(), interval["bootstrap"], interval["seed"])
+    return percentile_interval(resampled, interval["confidence"])
+
+
+class RemovalSettings(Interval):
+    """The samples removed for a query, what retrainings have as many of (epochs or steps), and the intervals."""
+
+    k: int
+    budget: str
+
+
+@dataclass(frozen=True)
+class RemovalFiles:
+    """Where the distances go: the ``table`` of every image, and the ``summary`` of each method."""
+
+    table: Path
+    summary: Path
+
+
 def evaluate_removal(
-    parts: Mapping[str, list[Path]],
-    queries: Path,
-    widths: Mapping[str, str],
-    config: Mapping[str, Any],
-    table: Path,
-    summary: Path,
-    batch: int,
+    removals: StudiedRemovals, queries: Path, settings: RemovalSettings, files: RemovalFiles, batch: int
 ) -> None:
     """Write the distances of every regenerated image, and their :func:`summarise`.
 
     Source: the counterfactual evaluation of D-TRAK; the noise floor and the intervals are ours.
 
     Args:
-        parts: see :func:`read_regenerated`; ``none`` and ``random`` are there.
+        removals: ``none`` and ``random`` are among them.
         queries: the images that were asked about.
-        widths: the width of each method's scores.
-        config: ``k, budget, bootstrap, confidence, seed``.
-        batch: images that go through the feature network together.
+        batch: images that are embedded together.
     """
-    images = read_regenerated(parts)
+    images = read_regenerated(removals.images)
     rows = removal_distances(images, read_samples(queries, ["id", "image"]), batch)
-    removed = np.where(rows["method"] == NONE, 0, config["k"])
-    rows = rows.assign(v=[widths.get(method, "") for method in rows["method"]], k=removed)
-    found = summarise(rows, config["bootstrap"], config["confidence"], config["seed"])
-    write_csv(rows[COLUMNS], table)
-    write_csv(found.assign(budget=config["budget"], hardware=hardware_label()), summary)
+    removed = np.where(rows["method"] == NONE, 0, settings["k"])
+    rows = rows.assign(v=removals.widths_of(rows["method"]), k=removed)
+    found = summarise(rows, settings)
+    write_csv(rows[COLUMNS], files.table)
+    write_csv(found.assign(budget=settings["budget"], hardware=hardware_label()), files.summary)
     for row in found[found["measure"] == "l2"].to_dict("records"):
         log.info(
             "%(method)s, against %(reference)s: L2 %(mean).3f, %(difference)+.3f beside random removal "

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from dmin.catalogue.methods import INDEXED
 from dmin.runtime.atomic import write_csv
 
 COLUMNS = ["method", "v", "backend", "k", "recall", "p50_ms", "p95_ms", "build_seconds", "index_bytes"]
@@ -48,7 +49,7 @@ def evaluate_retrieval(
         for k in sorted(depths):
             rows.append(
                 {
-                    "method": "dmin",
+                    "method": INDEXED,
                     "v": facts["v"],
                     "backend": "hnsw",
                     "k": k,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from scipy.stats import ks_2samp
 
 from dmin.data.samples import read_samples, sample_pixels
 from dmin.data.thickness import digit_thicknesses
-from dmin.evaluation.bootstrap import percentile_interval
+from dmin.evaluation.bootstrap import Interval, percentile_interval
 from dmin.evaluation.classifier import load_classifier
+from dmin.evaluation.studied_removals import StudiedRemovals
 from dmin.retraining.regenerated import read_regenerated
 from dmin.retraining.removal_names import NONE
 from dmin.runtime.atomic import write_csv, write_parquet
@@ -57,9 +59,7 @@ def resampled_shifts(
     return pd.DataFrame(rows)
 
 
-def thickness_rows(
-    images: pd.DataFrame, method: str, bootstrap: int, confidence: float, seed: int
-) -> list[dict[str, Any]]:
+def thickness_rows(images: pd.DataFrame, method: str, interval: Interval) -> list[dict[str, Any]]:
     """Tabulate a removal's statistics and their shifts for every training seed and over all of them.
 
     A shift is the difference to nothing removed with the same training seeds and noises. ``ks`` is the statistic of the
@@ -87,9 +87,10 @@ def thickness_rows(
         if method == NONE:
             rows += [{**shared, "statistic": name, "value": found[name]} for name in found]
             continue
-        shifts = resampled_shifts(after, recognised[chosen], before, known[chosen], bootstrap, seed)
+        pairs = (after, recognised[chosen], before, known[chosen])
+        shifts = resampled_shifts(*pairs, interval["bootstrap"], interval["seed"])
         for name in found:
-            low, high = percentile_interval(shifts[name].to_numpy(), confidence)
+            low, high = percentile_interval(shifts[name].to_numpy(), interval["confidence"])
             change = {"shift": found[name] - base[name], "low": low, "high": high}
             rows.append({**shared, "statistic": name, "value": found[name], **change})
         test = ks_2samp(after[np.isfinite(after)], before[np.isfinite(before)])
@@ -116,44 +117,55 @@ def removed_by_subset(removed: Mapping[str, Path], samples: Path) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
+class ThicknessSettings(Interval):
+    """What retrainings have as many of (epochs or steps), the ``least`` probability of a sure class, and intervals."""
+
+    budget: str
+    least: float
+
+
+@dataclass(frozen=True)
+class ThicknessFiles:
+    """Where the study goes: the ``table`` of statistics, the ``counts`` of what was removed, and all ``values``."""
+
+    table: Path
+    counts: Path
+    values: Path
+
+
 def evaluate_thickness(
-    parts: Mapping[str, list[Path]],
+    removals: StudiedRemovals,
     removed: Mapping[str, Path],
     samples: Path,
     classifier: Path,
-    widths: Mapping[str, str],
-    config: Mapping[str, Any],
-    table: Path,
-    counts: Path,
-    values: Path,
+    settings: ThicknessSettings,
+    files: ThicknessFiles,
 ) -> None:
     """Write the statistics of thickness after every removal, the classes of what was removed, and all thicknesses.
 
     Args:
-        parts: see :func:`read_regenerated`; ``none`` is there.
+        removals: ``none`` is among them.
         removed: see :func:`write_removals`, by removal.
         samples: the training table.
-        widths: the width of each method's scores.
-        config: ``budget, least`` (probability at which the classifier is sure), ``bootstrap, confidence, seed``.
 
     Source: the stroke-thickness study of DMin's supplement, which shows a figure only; the statistics are ours.
     """
-    images = read_regenerated(parts)
+    images = read_regenerated(removals.images)
     pixels = sample_pixels(images)
     _, sure = load_classifier(classifier).classify(pixels)
-    images["thickness"], images["recognised"] = digit_thicknesses(pixels), sure >= config["least"]
+    images["thickness"], images["recognised"] = digit_thicknesses(pixels), sure >= settings["least"]
     by_subset = removed_by_subset(removed, samples)
     totals = by_subset[by_subset["subset"] == ALL].set_index("method")["removed"]
     rows = []
-    for method in parts:
-        rows += thickness_rows(images, method, config["bootstrap"], config["confidence"], config["seed"])
+    for method in removals.images:
+        rows += thickness_rows(images, method, settings)
     found = pd.DataFrame(rows)
-    found["v"] = [widths.get(method, "") for method in found["method"]]
+    found["v"] = removals.widths_of(found["method"])
     found["removed"] = [totals[method] for method in found["method"]]
-    found = found.assign(budget=config["budget"], hardware=hardware_label())
-    write_csv(found.reindex(columns=COLUMNS), table)
-    write_csv(by_subset, counts)
-    write_parquet(images[["method", "repeat", "id", "thickness", "recognised"]], values)
+    found = found.assign(budget=settings["budget"], hardware=hardware_label())
+    write_csv(found.reindex(columns=COLUMNS), files.table)
+    write_csv(by_subset, files.counts)
+    write_parquet(images[["method", "repeat", "id", "thickness", "recognised"]], files.values)
     for row in found[(found["statistic"] == "mean") & (found["seed"] == ALL)].to_dict("records"):
         log.info(
             "%(method)s: %(removed)d removed, mean %(value).3f, shift %(shift)+.3f (%(low)+.3f to %(high)+.3f)", row

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import hnswlib
 import numpy as np
 
 from dmin.attribution.ranking import ranked_frame
-from dmin.data.subsets import read_subsets
+from dmin.attribution.sample_tables import SampleTables
 from dmin.retrieval.search import IndexSearch
 from dmin.runtime.atomic import atomic_path, write_json, write_parquet
 from dmin.runtime.errors import UserError
@@ -22,35 +23,65 @@ from dmin.runtime.provenance import PROVENANCE, load_array, provenance
 log = logging.getLogger(__name__)
 
 
-def build_index(
-    sketch: Path, links: int, ef_construction: int, seed: int, index: Path, description: Path, metrics: Path
-) -> None:
+@dataclass(frozen=True)
+class Construction:
+    """How an index is built: hnswlib's ``M`` links per element, the candidates that it looks among, and its seed."""
+
+    links: int
+    ef_construction: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class IndexFiles:
+    """The files of an index: hnswlib's own, the JSON file that describes it, and what building it cost."""
+
+    index: Path
+    description: Path
+    metrics: Path
+
+
+class Search(TypedDict):
+    """How an index is searched: the candidates looked among, and the length of the ranked lists."""
+
+    ef: int
+    top_k: int
+
+
+def build_index(sketch: Path, construction: Construction, files: IndexFiles) -> None:
     """Index the rows of a sketch ``[N, T, v]`` as vectors of length ``T * v`` under the inner product.
 
     Rows are inserted in order by one thread, so the same input gives the same index.
-
-    Args:
-        links: hnswlib's ``M``, the links per element.
 
     Raises:
         UserError: the disk is too small for the index, which holds the vectors in single precision.
     """
     rows = load_array(sketch, "sketch", "Sketch")
     count, dimension = len(rows), int(np.prod(rows.shape[1:]))
-    require_space(index, 4 * count * dimension)
+    require_space(files.index, 4 * count * dimension)
     graph = hnswlib.Index(space="ip", dim=dimension)
     with Meter() as meter:
-        graph.init_index(max_elements=count, M=links, ef_construction=ef_construction, random_seed=seed)
+        graph.init_index(
+            max_elements=count,
+            M=construction.links,
+            ef_construction=construction.ef_construction,
+            random_seed=construction.seed,
+        )
         for start in range(0, count, 64):
             block = rows[start : start + 64].reshape(-1, dimension).astype(np.float32)
             graph.add_items(block, np.arange(start, start + len(block)), num_threads=1)
-    with atomic_path(index) as temporary:
+    with atomic_path(files.index) as temporary:
         graph.save_index(str(temporary))
     facts = json.loads(sketch.with_suffix(".json").read_text())
-    config = {"M": links, "ef_construction": ef_construction, "seed": seed}
+    config = {
+        "M": construction.links,
+        "ef_construction": construction.ef_construction,
+        "seed": construction.seed,
+    }
     made_from = facts.get(PROVENANCE, {}).get("sha256", {})
-    write_json({**facts, **config, PROVENANCE: provenance(config, made_from, {"index": index})}, description)
-    meter.write(metrics, samples=count, v=facts["v"], bytes=index.stat().st_size)
+    made = provenance(config, made_from, {"index": files.index})
+    write_json({**facts, **config, PROVENANCE: made}, files.description)
+    meter.write(files.metrics, samples=count, v=facts["v"], bytes=files.index.stat().st_size)
     log.info("%d vectors of length %d indexed in %.1f s", count, dimension, meter.seconds)
 
 
@@ -69,18 +100,13 @@ def require_space(index: Path, needed: int) -> None:
         )
 
 
-def retrieve(
-    index: Path,
-    queries: Path,
-    samples: Sequence[Path],
-    ef: int,
-    top_k: int,
-    top: Path,
-    metrics: Path,
-) -> None:
-    """Retrieve the ``top_k`` nearest training samples of every query and measure latency.
+def retrieve(index: Path, queries: Path, tables: SampleTables, settings: Search, top: Path, metrics: Path) -> None:
+    """Retrieve the nearest training samples of every query and measure latency.
 
     Queries are searched one at a time by one thread; latency is the search alone, given the query's sketch.
+
+    Args:
+        queries: sketch of the queries at the width of the index.
 
     Raises:
         UserError: the index and the queries were made under different settings, the index is torn, or ``top_k``
@@ -88,13 +114,13 @@ def retrieve(
     """
     search = IndexSearch(index, queries)
     with Meter() as meter:
-        found = search.run(ef, top_k)
-    frame = ranked_frame(found.labels, found.scores, search.asked, search.train, read_subsets(samples))
+        found = search.run(settings["ef"], settings["top_k"])
+    frame = ranked_frame(found.labels, found.scores, search.asked, search.train, tables.subsets())
     write_parquet(frame, top)
     meter.write(
         metrics,
         v=search.v,
-        ef=ef,
+        ef=settings["ef"],
         queries=len(search.asked),
         p50_ms=float(np.percentile(found.milliseconds, 50)),
         p95_ms=float(np.percentile(found.milliseconds, 95)),

@@ -32,7 +32,7 @@ PLUMBING = frozenset(
 )
 # Tables of what there is, at the top of a method's or family's file, and the words in them.
 _ENTRIES = ("METHOD", "FAMILY")
-_WORDS = ("summary", "score", "range")
+_WORDS = ("summary", "score", "range", "label", "look")
 
 
 @dataclass(frozen=True)

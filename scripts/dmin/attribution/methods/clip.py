@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,42 +9,42 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from dmin.attribution.settings import EFFICIENTNET, encoder, encoder_name
+from dmin.attribution.settings import EFFICIENTNET, encoder_name
+from dmin.attribution.speed import Speed
 from dmin.data.samples import sample_pixels
 from dmin.models.image_embedding import efficientnet_features
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
+from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "samples",
     "summary": "Cosine of image embeddings.",
     "score": "cosine of image embeddings",
     "range": "[-1, 1]",
+    "label": "CLIP image cosine",
+    "look": ("#E69F00", "^", "dashed"),
     "columns": ("image",),
     "options": ("encoder", "revision"),
     "device": True,
 }
 
-BATCH = 64
 
-
-def scores(queries: pd.DataFrame, train: pd.DataFrame, settings: Mapping[str, Any]) -> np.ndarray:
+def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, speed: Speed) -> np.ndarray:
     """Return the cosine of the images' embeddings, float32 ``[queries, train]`` in [-1, 1].
 
     Args:
-        settings: ``encoder``, a CLIP model's hub name or folder (embeddings after the projection), or
-            ``efficientnet`` where no CLIP is at hand; ``revision`` of a model on the hub. ``batch`` and ``device``
-            change the speed alone. :func:`dmin.attribution.settings.encoder_name` names the encoder for tables.
+        options: ``encoder``, a CLIP model's hub name or folder (embeddings after the projection), or
+            ``efficientnet`` where no CLIP is at hand; ``revision`` of a model on the hub.
 
     Raises:
         UserError: an image is unreadable, or the model cannot be loaded.
     """
-    batch = int(settings.get("batch", BATCH))
-    if encoder(settings) == EFFICIENTNET:
-        left, right = (efficientnet_features(_rgb(sample_pixels(frame)), batch) for frame in (queries, train))
+    if options["encoder"] == EFFICIENTNET:
+        left, right = (efficientnet_features(_rgb(sample_pixels(frame)), speed.batch) for frame in (queries, train))
         return left @ right.T
-    embedder = _Clip(encoder(settings), settings.get("revision"), str(settings.get("device", "cpu")))
-    left, right = (embedder.embed(frame, batch) for frame in (queries, train))
+    embedder = _Clip(options["encoder"], options["revision"], speed.device)
+    left, right = (embedder.embed(frame, speed.batch) for frame in (queries, train))
     return left @ right.T
 
 
@@ -74,15 +73,15 @@ class _Clip:
     @torch.no_grad()
     def embed(self, frame: pd.DataFrame, batch: int) -> np.ndarray:
         """Return unit embeddings, float32 ``[N, d]``."""
-        features = []
+        embeddings = []
         for start in range(0, len(frame), batch):
             pixels = _rgb(sample_pixels(frame.iloc[start : start + batch]))
             inputs = self._processor(images=list(pixels), return_tensors="pt", input_data_format="channels_last")
             output = self._model.get_image_features(inputs["pixel_values"].to(self._device))
             # transformers 4 returns the embedding itself.
             embedding = output if isinstance(output, torch.Tensor) else output.pooler_output
-            features.append(F.normalize(embedding.float(), dim=1).cpu().numpy())
-        return np.concatenate(features)
+            embeddings.append(F.normalize(embedding.float(), dim=1).cpu().numpy())
+        return np.concatenate(embeddings)
 
 
 def _load(kind: Any, name: str, revision: str | None) -> tuple[Any, dict[str, Any]]:
@@ -93,6 +92,6 @@ def _rgb(pixels: np.ndarray) -> np.ndarray:
     return pixels if pixels.shape[-1] == 3 else np.repeat(pixels, 3, axis=-1)
 
 
-def facts(settings: Mapping[str, Any]) -> dict[str, Any]:
+def facts(options: Options) -> dict[str, Any]:
     """Return what the scores depend on, as it is recorded beside them."""
-    return {"encoder": encoder_name(settings)}
+    return {"encoder": encoder_name(options["encoder"], options["revision"])}

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
+from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
     "summary": "Inner products of compressed unit gradients, summed over timesteps.",
     "score": "sum over t of `<u_qt, u_it>`",
     "range": "[-T, T], up to the sketch's error",
+    "label": "DMin",
+    "look": ("#0072B2", "o", "solid"),
     "caches": ("loss", "loss"),
 }
 
 
-def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.ndarray:
     """Return DMin's scores, float32 ``[queries, train]``; there is nothing to set.
 
     Raises:

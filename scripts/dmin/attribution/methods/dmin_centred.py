@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
 from dmin.attribution.vectors import unit_rows
+from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
     "summary": "DMin after the mean unit gradient is taken off.",
     "score": "sum over t of `cos(g_qt - m_t, g_it - m_t)`, `m_t` the mean of `g_it` over training samples",
     "range": "[-T, T]",
+    "label": "DMin, centred",
+    "look": ("#56B4E9", "P", "solid"),
     "caches": ("loss", "loss"),
 }
 
@@ -28,7 +28,7 @@ def mean_training_gradient(train: GradientRows) -> np.ndarray:
     return (total / len(train.ids)).astype(np.float32)
 
 
-def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.ndarray:
     """Return ``sum_t cos(g_q,t - m_t, g_i,t - m_t)``, float32 ``[queries, train]`` in [-T, T]; nothing to set.
 
     ``g`` are raw gradients (sketched unit gradients times their norms), ``m_t`` their mean over the training samples,

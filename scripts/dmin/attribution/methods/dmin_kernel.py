@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.methods.dmin import dmin_scores
 from dmin.attribution.ridge_problem import RidgeProblem
-from dmin.attribution.settings import relative_lambda
 
 METHOD = {
     "inputs": "gradients",
     "summary": "DMin decorrelated by a ridge kernel.",
     "score": "`A (K + lambda I)^-1`: A the scores of `dmin`, K the same products between training samples",
     "range": "no unit",
+    "label": "DMin, kernel",
+    "look": ("#004B74", "p", "dashdot"),
     "caches": ("loss", "loss"),
     "options": ("relative_lambda",),
     "kernel": True,
@@ -47,24 +45,13 @@ def unit_problem(queries: GradientRows, train: GradientRows) -> RidgeProblem:
     return RidgeProblem(unit_kernel(train), cross)
 
 
-def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
-    """Return ``A (K + lambda I)^-1``, float32 ``[queries, train]``.
+def ridge(queries: GradientRows, train: GradientRows) -> RidgeProblem:
+    """Return the kernel whose solution ``A (K + lambda I)^-1`` the scores are, without units.
 
-    ``A`` are DMin's scores, ``K`` the same products between training samples; lambda is ``relative_lambda`` times
-    ``trace(K) / n``. It is TRAK's kernel on the concatenation of a sample's unit gradients.
+    ``A`` are DMin's scores, ``K`` the same products between training samples: TRAK's kernel on the concatenation of a
+    sample's unit gradients.
 
     Raises:
-        UserError: the two sides were cached under different settings, lambda is out of range, or K is singular.
+        UserError: the two sides were cached under different settings.
     """
-    penalty = relative_lambda(settings)
-    return unit_problem(queries, train).solve(penalty).astype(np.float32)
-
-
-def facts(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the scores depend on, as it is recorded beside them."""
-    return {"relative_lambda": relative_lambda(settings)}
-
-
-def ridge(queries: GradientRows, train: GradientRows) -> RidgeProblem:
-    """Return the kernel, from which the scores of any lambda follow; see :func:`unit_problem`."""
     return unit_problem(queries, train)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.methods.dmin import dmin_scores
+from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
     "summary": "DMin without normalisation.",
     "score": "sum over t of `<g_qt, g_it>`",
     "range": "squared gradient units; large-gradient samples and timesteps dominate",
+    "label": "DMin, no normalisation",
+    "look": ("#D55E00", "s", "dashed"),
     "caches": ("loss", "loss"),
 }
 
 
-def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.ndarray:
     """Return ``sum_t <g_q,t, g_i,t>``, float32 ``[queries, train]`` in squared gradient units; nothing to set.
 
     Raises:

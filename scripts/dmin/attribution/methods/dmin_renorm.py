@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
 from dmin.attribution.vectors import unit_rows
+from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
     "summary": "DMin with the sketches normalised again.",
     "score": "sum over t of `cos(C u_qt, C u_it)`",
     "range": "[-T, T]",
+    "label": "DMin, renormalised",
+    "look": ("#3A7CA5", "v", "dashed"),
     "caches": ("loss", "loss"),
 }
 
 
-def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.ndarray:
     """Return ``sum_t cos(C u_q,t, C u_i,t)``, float32 ``[queries, train]`` in [-T, T]; nothing to set.
 
     The sketch of a unit vector has a length off 1 by about ``sqrt(1 / 2v)``. Taken out, the error of an estimated

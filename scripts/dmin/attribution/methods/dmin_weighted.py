@@ -12,14 +12,16 @@ from scipy.special import logsumexp
 
 from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
 from dmin.attribution.halves import split_halves
-from dmin.attribution.settings import method_seed
 from dmin.runtime.errors import UserError
+from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
     "summary": "DMin with a weight for each timestep, learned on half of the queries.",
     "score": "sum over t of `w_t <u_qt, u_it>`, `w_t` learned from the other half of the queries",
     "range": "[-T, T], up to the sketch's error",
+    "label": "DMin, learned weights",
+    "look": ("#56B4E9", "X", "dashdot"),
     "caches": ("loss", "loss"),
     "options": ("seed",),
     "learns": True,
@@ -90,18 +92,18 @@ def learn_weights(products: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 
 def scores(
-    queries: GradientRows, train: GradientRows, settings: Mapping[str, Any], subsets: Mapping[str, str]
+    queries: GradientRows, train: GradientRows, options: Options, subsets: Mapping[str, str]
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Return ``sum_t w_t <u_q,t, u_i,t>``, float32 ``[queries, train]`` in ``[-T, T]``, and the weights.
 
     The weights of a query come from the other half of the queries, so none has seen the query that it scores. Halves
-    come from ``settings["seed"]`` and the ids.
+    come from ``options["seed"]`` and the ids.
 
     Raises:
         UserError: the two sides were cached under different settings, a half is empty, or a gradient is not finite.
     """
     products = timestep_products(queries, train)
-    first = split_halves(queries.ids, subsets, method_seed(settings))
+    first = split_halves(queries.ids, subsets, options["seed"])
     own = np.array([subsets[query] for query in queries.ids])[:, None] == [subsets[sample] for sample in train.ids]
     values = np.empty(products.shape[1:], dtype=np.float32)
     learned = {}
@@ -112,8 +114,3 @@ def scores(
         shown = ", ".join(f"{step}: {w:.2f}" for step, w in zip(train.metadata["timesteps"], weights, strict=True))
         log.info("weights of the %s half of the queries, by timestep: %s", name, shown)
     return values, {"timestep_weights": learned}
-
-
-def facts(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the scores depend on, as it is recorded beside them."""
-    return {"seed": method_seed(settings)}

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
 from dmin.attribution.mean_gradients import mean_gradients
 from dmin.attribution.ridge_problem import RidgeProblem
-from dmin.attribution.settings import relative_lambda
 from dmin.attribution.vectors import products
 
 METHOD = {
@@ -18,6 +14,8 @@ METHOD = {
     "summary": "TRAK along the trajectory that made the query.",
     "score": "sum over sampling steps s of `phi_qs (Phi^T Phi + lambda I)^-1 phi_i`",
     "range": "no unit",
+    "label": "Journey TRAK",
+    "look": ("#7A5BB0", "P", "dotted"),
     "caches": ("loss", "journey"),
     "options": ("relative_lambda",),
     "kernel": True,
@@ -34,13 +32,13 @@ def step_problem(queries: GradientRows, train: GradientRows) -> RidgeProblem:
         UserError: the two sides are of different models, parameters or sketches.
     """
     require_equal_settings(queries, train, OWN)
-    features = mean_gradients(train)
+    phi = mean_gradients(train)
     cross = np.empty((queries.norms.shape[1], len(queries.ids), len(train.ids)))
     for rows, block in queries.blocks():
         raw = block * queries.norms[rows, :, None]
         for step in range(len(cross)):
-            cross[step, rows] = products(raw[:, step], features)
-    return RidgeProblem(products(features, features), cross.reshape(-1, cross.shape[-1]))
+            cross[step, rows] = products(raw[:, step], phi)
+    return RidgeProblem(products(phi, phi), cross.reshape(-1, cross.shape[-1]))
 
 
 def step_scores(problem: RidgeProblem, queries: GradientRows, penalty: float) -> np.ndarray:
@@ -49,39 +47,18 @@ def step_scores(problem: RidgeProblem, queries: GradientRows, penalty: float) ->
     return solved.reshape(queries.norms.shape[1], len(queries.ids), -1)
 
 
-def summed_problem(queries: GradientRows, train: GradientRows) -> RidgeProblem:
-    """Return TRAK's kernel with each query's gradients summed over its steps.
-
-    Raises:
-        UserError: see :func:`step_problem`.
-    """
-    require_equal_settings(queries, train, OWN)
-    features = mean_gradients(train)
-    summed = mean_gradients(queries) * queries.norms.shape[1]
-    return RidgeProblem(products(features, features), products(summed, features))
-
-
-def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
-    """Return ``sum_s phi_q,s (Phi^T Phi + lambda I)^-1 phi_i``, float32 ``[queries, train]``, without units.
+def ridge(queries: GradientRows, train: GradientRows) -> RidgeProblem:
+    """Return the kernel whose solution ``sum_s phi_q,s (Phi^T Phi + lambda I)^-1 phi_i`` the scores are; no units.
 
     ``phi_q,s`` is the gradient of the loss at the clean latents that sampling predicted at step s, taken as data,
     averaged over fresh noises; ``phi_i`` is TRAK's. The sum is that over the scores of the steps.
 
     Raises:
-        UserError: the two sides are of different models, parameters or sketches, lambda is out of range, or the
-            kernel singular.
+        UserError: the two sides are of different models, parameters or sketches.
 
     Source: Journey-TRAK; the sum over steps is that of the D-TRAK comparison.
     """
-    penalty = relative_lambda(settings)
-    return summed_problem(queries, train).solve(penalty).astype(np.float32)
-
-
-def facts(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the scores depend on, as it is recorded beside them."""
-    return {"relative_lambda": relative_lambda(settings)}
-
-
-def ridge(queries: GradientRows, train: GradientRows) -> RidgeProblem:
-    """Return the kernel, from which the scores of any lambda follow; see :func:`summed_problem`."""
-    return summed_problem(queries, train)
+    require_equal_settings(queries, train, OWN)
+    phi = mean_gradients(train)
+    summed = mean_gradients(queries) * queries.norms.shape[1]
+    return RidgeProblem(products(phi, phi), products(summed, phi))

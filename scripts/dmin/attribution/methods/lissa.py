@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
 from dmin.attribution.mean_gradients import mean_gradients
 from dmin.attribution.vectors import products
+from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
     "summary": "Gauss-Newton answers to the queries by LiSSA.",
     "score": "`<h_q, phi_i>`, `h_q` solves `(G + lambda I) h = phi_q` G the Gauss-Newton matrix of the loss",
     "range": "no unit",
+    "label": "LiSSA",
+    "look": ("#8C3A00", "^", "dashed"),
     "caches": ("loss", "lissa"),
 }
 
@@ -23,7 +23,7 @@ METHOD = {
 OWN = ("feature", "timesteps", "precision", "lissa")
 
 
-def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.ndarray:
     """Return ``<h_q, phi_i>``, float32 ``[queries, train]``, without units; larger is a proponent.
 
     ``h_q`` solves ``(G + lambda I) h = phi_q`` with the Gauss-Newton matrix ``G`` of the training loss, by LiSSA's

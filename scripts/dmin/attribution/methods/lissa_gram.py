@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from scipy.sparse.linalg import eigsh
 
 from dmin.attribution.blocks import TensorProducts, tensor_products
 from dmin.attribution.gradient_rows import GradientRows
-from dmin.attribution.settings import damping, lissa_alpha, lissa_iterations
+from dmin.attribution.settings import lissa_alpha
 from dmin.runtime.errors import UserError
+from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
     "summary": "LiSSA's recursion on the Gram matrix of each tensor.",
     "score": "sum over tensors l of `<alpha r_J, g_il>`, a truncated Neumann series",
     "range": "no unit",
+    "label": "LiSSA, Gram",
+    "look": ("#8C3A00", "D", "dashdot"),
     "caches": ("loss_blocks", "loss_blocks"),
     "options": ("damping", "lissa_iterations", "lissa_alpha"),
 }
 
 
-def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.ndarray:
     """Return the scores of a truncated Neumann series, float32 ``[queries, train]``, without units.
 
     Per tensor, with ``H = G^T G / n + lambda I`` and ``r_0 = v``, the recursion ``r_j+1 = v + (I - alpha H) r_j``
@@ -37,9 +37,9 @@ def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, An
 
     Source: LiSSA as DataInf's code runs it, with its sign of the damping corrected.
     """
-    iterations, step = lissa_iterations(settings), lissa_alpha(settings)
+    iterations, step = options["lissa_iterations"], lissa_alpha(options)
     total = np.zeros((len(queries.ids), len(train.ids)))
-    for part in tensor_products(queries, train, settings):
+    for part in tensor_products(queries, train, options):
         total += neumann_series(part, iterations, _step_size(part, step))
     return total.astype(np.float32)
 
@@ -70,10 +70,3 @@ def _step_size(part: TensorProducts, alpha: float | None) -> float:
             "to auto."
         )
     return alpha
-
-
-def facts(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the scores depend on, as it is recorded beside them."""
-    alpha = lissa_alpha(settings)
-    steps = {"lissa_iterations": lissa_iterations(settings), "lissa_alpha": "auto" if alpha is None else alpha}
-    return {"damping": damping(settings)} | steps

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from dmin.attribution.image_blocks import pixel_blocks
 from dmin.attribution.vectors import unit_rows
 from dmin.data.samples import sample_pixels
+from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "samples",
     "summary": "Cosine of the pixels.",
     "score": "cosine of pixels in [-1, 1]",
     "range": "[-1, 1]",
+    "label": "Pixel cosine",
+    "look": ("#8A7A1E", "D", "dashed"),
     "columns": ("image",),
 }
 
 
-def scores(queries: pd.DataFrame, train: pd.DataFrame, settings: Mapping[str, Any]) -> np.ndarray:
+def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options) -> np.ndarray:
     """Return the cosine of flattened images in [-1, 1], float32 ``[queries, train]``; nothing to set.
 
     Raises:

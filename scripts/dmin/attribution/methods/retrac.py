@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,10 +13,12 @@ METHOD = {
     "summary": "Diffusion-ReTrac over the checkpoints of the training.",
     "score": "sum over checkpoints c of `w_c <q_c, u_ic>`, `q_c` the mean of unit gradients",
     "range": "[-sum w_c, sum w_c], up to the sketch's error",
+    "label": "ReTrac",
+    "look": ("#00614A", "o", "solid"),
 }
 
 
-def scores(checkpoints: Sequence[Checkpoint], settings: Mapping[str, Any]) -> np.ndarray:
+def scores(checkpoints: Sequence[Checkpoint]) -> np.ndarray:
     """Return ``sum_c w_c <q_c, g_i,c / |g_i,c|>``, float32 ``[queries, train]``; larger is a proponent.
 
     The query's gradient at a timestep is normalised after its noises are averaged and before timesteps are, so that

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from dmin.attribution.final_checkpoint import timestep_weights
+from dmin.attribution.final_checkpoint import timestep_facts, timestep_weights
 from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
 from dmin.attribution.mean_gradients import weighted_gradients
-from dmin.attribution.settings import method_seed, train_timestep
 from dmin.attribution.vectors import products
+from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
     "summary": "Diffusion-ReTrac at the final weights.",
     "score": "`<mean over t of u_qt, u_i>` at the timestep that i was trained with",
     "range": "[-1, 1], up to the sketch's error",
+    "label": "ReTrac, final model",
+    "look": ("#00614A", "^", "dashed"),
     "caches": ("loss", "loss"),
     "options": ("train_timestep", "seed"),
 }
 
 
-def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.ndarray:
     """Return ``<mean_t g_q,t / |g_q,t|, g_i / |g_i|>``, float32 ``[queries, train]`` in [-1, 1] up to the sketch.
 
     ``g_i`` is the gradient at the timestep that the sample was trained with: see :func:`timestep_weights`. With
@@ -38,11 +39,10 @@ def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, An
     require_equal_settings(queries, train)
     steps = train.shape[1]
     mean = np.full(queries.shape, 1 / steps, dtype=np.float32)
-    features = weighted_gradients(train, timestep_weights(train.ids, steps, settings))
-    return products(weighted_gradients(queries, mean), features).astype(np.float32)
+    trained = weighted_gradients(train, timestep_weights(train.ids, steps, options))
+    return products(weighted_gradients(queries, mean), trained).astype(np.float32)
 
 
-def facts(settings: Mapping[str, Any]) -> dict[str, Any]:
+def facts(options: Options) -> dict[str, Any]:
     """Return what the scores depend on, as it is recorded beside them."""
-    value = train_timestep(settings)
-    return {"train_timestep": value} | ({"seed": method_seed(settings)} if value == "one" else {})
+    return timestep_facts(options)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 
 from dmin.attribution import image_blocks
+from dmin.attribution.speed import Speed
 from dmin.data.samples import sample_pixels
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
+from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "samples",
     "summary": "Structural similarity of the images.",
     "score": "structural similarity of the images",
     "range": "[-1, 1]",
+    "label": "SSIM",
+    "look": ("#8A7A1E", "v", "dotted"),
     "columns": ("image",),
     "device": True,
 }
@@ -34,19 +35,18 @@ SIDE = 256
 PAIR_VALUES = 2**16
 
 
-def scores(queries: pd.DataFrame, train: pd.DataFrame, settings: Mapping[str, Any]) -> np.ndarray:
+def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, speed: Speed) -> np.ndarray:
     """Return the mean SSIM of every pair of images, float32 ``[queries, train]`` in [-1, 1].
 
     Gaussian window of 11 x 11 with sigma 1.5, population covariances, data range 1, averaged over the windows that
-    lie inside the image and then over channels. ``settings["device"]`` (``cpu`` where it is not set) changes the
-    speed alone.
+    lie inside the image and then over channels. There is nothing to set.
 
     Raises:
         UserError: an image is unreadable or smaller than the window, or the shapes differ.
 
     Source: Wang et al. 2004.
     """
-    device = resolve_device(str(settings.get("device", "cpu")))
+    device = resolve_device(speed.device)
     pixels = sample_pixels(queries)
     height, width = pixels.shape[1:3]
     if min(height, width) < WINDOW:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from dmin.runtime.errors import UserError
+from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "samples",
     "summary": "TF-IDF cosine of prompts and captions.",
     "score": "TF-IDF cosine of the prompt and the caption",
     "range": "[0, 1]",
+    "label": "Caption cosine",
+    "look": ("#E69F00", "<", "dotted"),
     "columns": ("prompt",),
 }
 
 WORD = re.compile(r"\w+")
 
 
-def scores(queries: pd.DataFrame, train: pd.DataFrame, settings: Mapping[str, Any]) -> np.ndarray:
+def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options) -> np.ndarray:
     """Return the TF-IDF cosine of every prompt with every caption, float32 ``[queries, train]`` in [0, 1].
 
     Words are runs of letters, digits and underscores in lower case. A word counts as often as it occurs, times

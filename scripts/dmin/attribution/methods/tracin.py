@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,10 +13,12 @@ METHOD = {
     "summary": "TracIn over the checkpoints of the training, its noise replayed.",
     "score": "sum over checkpoints c of `w_c <q_c, g_ic>`",
     "range": "loss units",
+    "label": "TracIn",
+    "look": ("#009E73", "s", "solid"),
 }
 
 
-def scores(checkpoints: Sequence[Checkpoint], settings: Mapping[str, Any]) -> np.ndarray:
+def scores(checkpoints: Sequence[Checkpoint]) -> np.ndarray:
     """Return ``sum_c w_c <q_c, g_i,c>``, float32 ``[queries, train]``, in loss units; larger is a proponent.
 
     Raises:

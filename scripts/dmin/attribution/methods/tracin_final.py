@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from dmin.attribution.final_checkpoint import timestep_weights
+from dmin.attribution.final_checkpoint import timestep_facts, timestep_weights
 from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
 from dmin.attribution.mean_gradients import mean_gradients, weighted_gradients
-from dmin.attribution.settings import method_seed, train_timestep
 from dmin.attribution.vectors import products
+from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
     "summary": "TracIn at the final weights.",
     "score": "`<phi_q, g_i>` at the timestep that i was trained with",
     "range": "squared gradient units",
+    "label": "TracIn, final model",
+    "look": ("#009E73", "D", "dashed"),
     "caches": ("loss", "loss"),
     "options": ("train_timestep", "seed"),
 }
 
 
-def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
+def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.ndarray:
     """Return ``<mean_t g_q,t, g_i>``, float32 ``[queries, train]`` in squared gradient units.
 
     ``g_i`` is the raw gradient at the timestep that the sample was trained with: see :func:`timestep_weights`. The
@@ -36,12 +37,11 @@ def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, An
     Source: Diffusion-TracIn (Diffusion-ReTrac paper).
     """
     require_equal_settings(queries, train)
-    weights = timestep_weights(train.ids, train.norms.shape[1], settings)
-    features = weighted_gradients(train, weights * train.norms)
-    return products(mean_gradients(queries), features).astype(np.float32)
+    weights = timestep_weights(train.ids, train.norms.shape[1], options)
+    trained = weighted_gradients(train, weights * train.norms)
+    return products(mean_gradients(queries), trained).astype(np.float32)
 
 
-def facts(settings: Mapping[str, Any]) -> dict[str, Any]:
+def facts(options: Options) -> dict[str, Any]:
     """Return what the scores depend on, as it is recorded beside them."""
-    value = train_timestep(settings)
-    return {"train_timestep": value} | ({"seed": method_seed(settings)} if value == "one" else {})
+    return timestep_facts(options)

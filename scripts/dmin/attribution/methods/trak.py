@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,12 +11,15 @@ from dmin.attribution.mean_gradients import mean_gradients
 from dmin.attribution.ridge_problem import RidgeProblem
 from dmin.attribution.settings import relative_lambda
 from dmin.attribution.vectors import products
+from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
     "summary": "A ridge kernel over gradients averaged over timesteps.",
     "score": "`phi_q (Phi^T Phi + lambda I)^-1 phi_i`",
     "range": "no unit",
+    "label": "TRAK",
+    "look": ("#8F4470", "o", "solid"),
     "caches": ("loss", "loss"),
     "options": ("relative_lambda",),
     "kernel": True,
@@ -47,11 +48,11 @@ def mean_problem(queries: GradientRows, train: GradientRows) -> RidgeProblem:
         UserError: the two sides were cached under different settings.
     """
     require_equal_settings(queries, train)
-    features = mean_gradients(train)
-    return RidgeProblem(products(features, features), products(mean_gradients(queries), features))
+    phi = mean_gradients(train)
+    return RidgeProblem(products(phi, phi), products(mean_gradients(queries), phi))
 
 
-def fit_trak(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> TrakFit:
+def fit_trak(queries: GradientRows, train: GradientRows, options: Options) -> TrakFit:
     """Fit the kernel ``(Phi^T Phi + lambda I)^-1`` on the training samples and score them for every query.
 
     ``phi`` is the raw gradient averaged over timesteps, in sketch space. The dual form is solved in float64.
@@ -59,29 +60,19 @@ def fit_trak(queries: GradientRows, train: GradientRows, settings: Mapping[str, 
     Raises:
         UserError: the two sides were cached under different settings, lambda is out of range, or the kernel singular.
     """
-    penalty = relative_lambda(settings)
+    penalty = relative_lambda(options)
     problem = mean_problem(queries, train)
     return TrakFit(problem.solve(penalty), problem.lengths, problem.kernel.solution_norms(penalty))
 
 
-def scores(queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
-    """Return ``phi_q (Phi^T Phi + lambda I)^-1 phi_i``, float32 ``[queries, train]``, without units.
+def ridge(queries: GradientRows, train: GradientRows) -> RidgeProblem:
+    """Return the kernel whose solution ``phi_q (Phi^T Phi + lambda I)^-1 phi_i`` the scores are; no units.
 
-    ``settings["relative_lambda"]`` is lambda over ``trace(K) / n``. No sample is weighted by its loss.
+    ``phi`` is the raw gradient averaged over timesteps. No sample is weighted by its loss.
 
     Raises:
-        UserError: see :func:`fit_trak`.
+        UserError: the two sides were cached under different settings.
 
     Source: TRAK; for diffusion models, the form of the D-TRAK comparison.
     """
-    return fit_trak(queries, train, settings).scores.astype(np.float32)
-
-
-def facts(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the scores depend on, as it is recorded beside them."""
-    return {"relative_lambda": relative_lambda(settings)}
-
-
-def ridge(queries: GradientRows, train: GradientRows) -> RidgeProblem:
-    """Return the kernel, from which the scores of any lambda follow; see :func:`mean_problem`."""
     return mean_problem(queries, train)

@@ -1,0 +1,18 @@
+"""Settings as the config schema fills them in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from dmin.settings.runs import Options
+
+SCHEMA = yaml.safe_load((Path(__file__).parents[2] / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
+
+
+def options(**changes: Any) -> Options:
+    """Return the options of methods, every default filled in, with ``changes`` whatever the schema says of them."""
+    entries = SCHEMA["$defs"]["run"]["properties"]["influence"]["properties"]["options"]["properties"]
+    return cast(Options, {name: entry["default"] for name, entry in entries.items()} | changes)
