@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from dmin.attribution.score_matrix import ScoreMatrix
 from dmin.evaluation.bootstrap import Interval, percentile_interval
+from dmin.evaluation.ranks import centred_ranks
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 from dmin.runtime.seeds import derive_seed
@@ -27,8 +27,7 @@ def rank_correlations(scores: np.ndarray) -> np.ndarray:
 
     Ties get their mean rank. A method that scores every sample alike orders nothing: its row and column are NaN.
     """
-    ranks = rankdata(scores, axis=1)
-    ranks -= ranks.mean(axis=1, keepdims=True)
+    ranks = centred_ranks(scores)
     lengths = np.linalg.norm(ranks, axis=1)
     with np.errstate(invalid="ignore"):
         return ranks @ ranks.T / np.outer(lengths, lengths)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from dmin.attribution.gradient_files import GradientSides
 from dmin.attribution.gradient_rows import GradientRows
@@ -21,6 +20,7 @@ from dmin.attribution.score_matrix import ScoreMatrix
 from dmin.evaluation.compressed_rows import CompressedRows
 from dmin.evaluation.detection import detection_rates, subset_shares
 from dmin.evaluation.lds import Judge, JudgedBank, lds_interval, noise_ceiling
+from dmin.evaluation.ranks import centred_ranks
 from dmin.evaluation.retrieval_table import recall_at
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
@@ -59,8 +59,7 @@ def rank_correlation(left: np.ndarray, right: np.ndarray) -> float:
     A query that scores all samples alike on either side, as one with a skipped gradient does, is left out; NaN where
     none remains.
     """
-    ranks = [rankdata(side, axis=1) for side in (left, right)]
-    one, other = (side - side.mean(axis=1, keepdims=True) for side in ranks)
+    one, other = (centred_ranks(side) for side in (left, right))
     lengths = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
     usable = lengths > 0
     return float(np.mean((one * other).sum(axis=1)[usable] / lengths[usable])) if usable.any() else float("nan")

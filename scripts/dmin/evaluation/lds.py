@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from dmin.attribution.score_matrix import ScoreMatrix
 from dmin.evaluation.bootstrap import Interval, percentile_interval
+from dmin.evaluation.ranks import centred_ranks
 from dmin.retraining.sets import read_sets
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
@@ -72,8 +72,7 @@ class Retrained:
 
 def rank_rows(values: np.ndarray) -> np.ndarray:
     """Return the ranks within each row, centred and of unit length; a constant row gives zeros."""
-    ranks = rankdata(values, axis=-1)
-    ranks -= ranks.mean(axis=-1, keepdims=True)
+    ranks = centred_ranks(values)
     length = np.linalg.norm(ranks, axis=-1, keepdims=True)
     return np.divide(ranks, length, out=np.zeros_like(ranks), where=length > 0)
 
