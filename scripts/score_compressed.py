@@ -2,8 +2,8 @@ from pathlib import Path
 
 from dmin.attribution.gradient_files import GradientFiles, GradientSides
 from dmin.attribution.sample_tables import SampleTables
-from dmin.evaluation.compression import Yardsticks, score_compressed
-from dmin.evaluation.lds import JudgedBank
+from dmin.evaluation.compression import Measures, score_compressed
+from dmin.evaluation.lds import JudgingBank
 from dmin.runtime.job import job
 
 with job(snakemake):
@@ -18,11 +18,11 @@ with job(snakemake):
         ),
         params.options,
         {"widths": params.widths, "storage": params.storage},
-        Yardsticks(
+        Measures(
             SampleTables(Path(inputs.query_samples), Path(inputs.samples)),
             params.evaluation,
             reference[0] if reference else None,
-            JudgedBank(losses, sets, params.judging) if losses else None,
+            JudgingBank(losses, sets, params.judging) if losses else None,
         ),
         Path(snakemake.output[0]),
     )

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dmin.attribution.gradient_files import GradientFiles, GradientSides
-from dmin.evaluation.lds import JudgedBank
+from dmin.evaluation.lds import JudgingBank
 from dmin.evaluation.lds_lambda import sweep_lds
 from dmin.runtime.job import job
 
@@ -13,7 +13,7 @@ with job(snakemake):
         GradientSides(
             GradientFiles.of(inputs.query_norms, inputs.queries), GradientFiles.of(inputs.train_norms, inputs.train)
         ),
-        JudgedBank(losses, sets, snakemake.params.judging),
+        JudgingBank(losses, sets, snakemake.params.judging),
         snakemake.params.options,
         Path(snakemake.output[0]),
     )

@@ -17,8 +17,8 @@ from dmin.attribution.sample_tables import SampleTables
 from dmin.data.samples import write_samples
 from dmin.evaluation.bootstrap import Interval
 from dmin.evaluation.compressed_rows import CompressedRows
-from dmin.evaluation.compression import COLUMNS, Yardsticks, rank_correlation, score_compressed
-from dmin.evaluation.lds import JudgedBank, predict_sets
+from dmin.evaluation.compression import COLUMNS, Measures, rank_correlation, score_compressed
+from dmin.evaluation.lds import JudgingBank, predict_sets
 from dmin.evaluation.storage import stored, stored_bytes
 from dmin.retraining.sets import draw_sets
 from dmin.runtime.atomic import write_parquet
@@ -99,7 +99,7 @@ class Run:
         write_scores(scored, subsets, 5, files, meter)
         return out
 
-    def bank(self, seeds: int = 2) -> JudgedBank:
+    def bank(self, seeds: int = 2) -> JudgingBank:
         """A bank whose losses are what DMin at cache_dim foretells, and a little noise."""
         generator = np.random.default_rng(1)
         train, queries = self.rows["train"], self.rows["queries"]
@@ -119,23 +119,23 @@ class Run:
         )
         write_parquet(table, self.folder / "losses.parquet")
         interval = Interval(bootstrap=100, confidence=0.95, seed=1)
-        return JudgedBank([self.folder / "losses.parquet"], [self.folder / "sets.parquet"], interval)
+        return JudgingBank([self.folder / "losses.parquet"], [self.folder / "sets.parquet"], interval)
 
     def evaluate(
         self,
         widths: list[int],
         reference: Path | None = None,
         method: str = "dmin",
-        bank: JudgedBank | None = None,
+        bank: JudgingBank | None = None,
         **changes: Any,
     ) -> pd.DataFrame:
         out = self.folder / "compression.csv"
         tables = SampleTables(queries=self.folder / "queries.parquet", train=self.folder / "train.parquet")
         evaluation: Any = {**EVALUATION, **changes}
         sides = GradientSides(self.files["queries"], self.files["train"])
-        yardsticks = Yardsticks(tables, evaluation, reference, bank)
+        measures = Measures(tables, evaluation, reference, bank)
         formats = Compression(widths=widths, storage=["fp32", "fp16", "int8"])
-        score_compressed(method, sides, options(), formats, yardsticks, out)
+        score_compressed(method, sides, options(), formats, measures, out)
         return pd.read_csv(out)
 
 

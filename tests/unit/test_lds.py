@@ -18,7 +18,7 @@ from dmin.attribution.gradient_files import GradientFiles, GradientSides
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.methods.trak import mean_problem
 from dmin.evaluation.lds import (
-    JudgedBank,
+    JudgingBank,
     Retrained,
     evaluate_lds,
     noise_ceiling,
@@ -87,7 +87,7 @@ def bank(tmp_path: Path) -> dict[str, Any]:
         np.save(tmp_path / f"{name}.npy", values[::-1])
         (tmp_path / f"{name}.json").write_text(json.dumps({"queries": queries[::-1], "train": ids}))
     return {
-        "bank": JudgedBank(
+        "bank": JudgingBank(
             [tmp_path / f"losses-{half}.parquet" for half in range(2)], [tmp_path / "sets.parquet"], CONFIG
         ),
         "scores": {(name, "8"): tmp_path / f"{name}.npy" for name in scores},
@@ -205,7 +205,7 @@ class Sweep:
         sides = GradientSides(
             *(GradientFiles([self.shards[side]], self.folder / f"{side}.npy") for side in ("queries", "train"))
         )
-        bank = JudgedBank([self.folder / "losses.parquet"], [self.folder / "sets.parquet"], CONFIG)
+        bank = JudgingBank([self.folder / "losses.parquet"], [self.folder / "sets.parquet"], CONFIG)
         sweep_lds("trak", sides, bank, options(), self.folder / "lambda.csv")
         return pd.read_csv(self.folder / "lambda.csv").set_index("choice")
 

@@ -53,7 +53,7 @@ from dmin.attribution.sample_tables import SampleTables
 from dmin.attribution.score import score
 from dmin.catalogue.methods import GRADIENT_METHODS, KERNEL_METHODS, read_cache
 from dmin.evaluation.agreement import evaluate_agreement
-from dmin.evaluation.compression import Yardsticks, score_compressed
+from dmin.evaluation.compression import Measures, score_compressed
 from dmin.evaluation.detection import RankedList, evaluate_detection
 from dmin.evaluation.hubness import evaluate_hubness
 from dmin.evaluation.lambda_choice import sweep_lambda
@@ -84,7 +84,7 @@ evaluate_hubness(tops, tables.train, evaluation, Path("hubness.csv"))
 evaluate_agreement(scores, 2, evaluation, Path("agreement.csv"))
 sweep_lambda("toy_kernel", sides, tables, options, [2], Path("lambda.csv"))
 formats = {"widths": [8], "storage": ["int8"]}
-score_compressed("toy_kernel", sides, options, formats, Yardsticks(tables, evaluation), Path("compression.csv"))
+score_compressed("toy_kernel", sides, options, formats, Measures(tables, evaluation), Path("compression.csv"))
 for plot, table in (
     (plot_detection_by_k, "detection"), (plot_detection_by_v, "detection"), (plot_main_table, "detection"),
     (plot_hubness, "hubness"), (plot_agreement, "agreement"),

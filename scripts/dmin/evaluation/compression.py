@@ -19,7 +19,7 @@ from dmin.attribution.sample_tables import SampleTables
 from dmin.attribution.score_matrix import ScoreMatrix
 from dmin.evaluation.compressed_rows import CompressedRows
 from dmin.evaluation.detection import detection_rates, subset_shares
-from dmin.evaluation.lds import Judge, JudgedBank, lds_interval, noise_ceiling
+from dmin.evaluation.lds import Judge, JudgingBank, lds_interval, noise_ceiling
 from dmin.evaluation.ranks import centred_ranks
 from dmin.evaluation.retrieval_table import recall_at
 from dmin.runtime.atomic import write_csv
@@ -36,7 +36,7 @@ COLUMNS = [
 
 
 @dataclass(frozen=True)
-class Yardsticks:
+class Measures:
     """What scores of compressed gradients are measured by.
 
     Attributes:
@@ -50,7 +50,7 @@ class Yardsticks:
     tables: SampleTables
     evaluation: Evaluation
     uncompressed: Path | None = None
-    bank: JudgedBank | None = None
+    bank: JudgingBank | None = None
 
 
 def rank_correlation(left: np.ndarray, right: np.ndarray) -> float:
@@ -66,7 +66,7 @@ def rank_correlation(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def score_compressed(
-    method: str, sides: GradientSides, options: Options, formats: Compression, yardsticks: Yardsticks, out: Path
+    method: str, sides: GradientSides, options: Options, formats: Compression, measures: Measures, out: Path
 ) -> None:
     """Write one row per width, storage and k of a method that reads gradients: what its scores are worth.
 
@@ -83,10 +83,10 @@ def score_compressed(
             are of other samples.
     """
     queries, train = sides.read()
-    evaluation, depth = yardsticks.evaluation, max(yardsticks.evaluation["k"])
+    evaluation, depth = measures.evaluation, max(measures.evaluation["k"])
     if depth > len(train.ids):
         raise UserError(f"evaluation.k has {depth}, but the training set has {len(train.ids)} samples; lower it.")
-    chosen, subsets = find_method(method), yardsticks.tables.subsets()
+    chosen, subsets = find_method(method), measures.tables.subsets()
 
     def scores_at(v: int, storage: str) -> tuple[np.ndarray, int]:
         kept = CompressedRows(train, v, storage)
@@ -94,11 +94,11 @@ def score_compressed(
         return values, kept.bytes_per_sample
 
     reference = scores_at(train.width, "fp32")[0]
-    if yardsticks.uncompressed is not None:
-        reference = _read_scores(yardsticks.uncompressed, queries, train)
-    chance = dict.fromkeys(subsets.values(), 0.0) | subset_shares(yardsticks.tables.train)
+    if measures.uncompressed is not None:
+        reference = _read_scores(measures.uncompressed, queries, train)
+    chance = dict.fromkeys(subsets.values(), 0.0) | subset_shares(measures.tables.train)
     truth = rank_top(reference, queries.ids, train.ids, subsets, depth)
-    judge = None if yardsticks.bank is None else yardsticks.bank.judge(queries.ids, train.ids)
+    judge = None if measures.bank is None else measures.bank.judge(queries.ids, train.ids)
     rows: list[dict[str, Any]] = []
     for v, storage in itertools.product(formats["widths"], formats["storage"]):
         values, size = scores_at(v, storage)
@@ -109,10 +109,10 @@ def score_compressed(
             "storage": storage,
             "rmse": float(np.sqrt(np.mean((values - reference).astype(np.float64) ** 2))),
             "spearman": rank_correlation(values, reference),
-            **_lds_columns(values, judge, yardsticks.bank),
+            **_lds_columns(values, judge, measures.bank),
             "bytes_per_sample": size,
             "share_of_uncompressed": size / (4 * train.shape[1] * train.metadata["P"]),
-            "reference": "uncompressed" if yardsticks.uncompressed else "cache_dim",
+            "reference": "uncompressed" if measures.uncompressed else "cache_dim",
             "hardware": hardware_label(),
         }
         for rate in detection_rates(top, chance, evaluation):
@@ -122,7 +122,7 @@ def score_compressed(
     write_csv(pd.DataFrame(rows)[COLUMNS], out)
 
 
-def _lds_columns(scores: np.ndarray, judge: Judge | None, bank: JudgedBank | None) -> dict[str, float | None]:
+def _lds_columns(scores: np.ndarray, judge: Judge | None, bank: JudgingBank | None) -> dict[str, float | None]:
     names = ("lds", "lds_low", "lds_high", "lds_ceiling")
     if judge is None or bank is None:
         return dict.fromkeys(names)

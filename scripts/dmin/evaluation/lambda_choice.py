@@ -63,7 +63,8 @@ def compare_choices(
     rows = []
     for name in judged[default]:
         held_out, oracle = (
-            best_lambda({value: float(judged[value][name][half].mean()) for value in usable})
+            # Rounded, so that equal sums in another order stay equal.
+            best_lambda({value: round(float(judged[value][name][half].mean()), 12) for value in usable})
             for half in (first, ~first)
         )
         for choice, value in (("held_out", held_out), ("oracle", oracle), ("default", default)):
@@ -97,7 +98,7 @@ def sweep_lambda(
         subsets = tables.subsets()
         first = split_halves(queries.ids, subsets, options["seed"])
         own = np.array([subsets[query] for query in queries.ids])[:, None] == [subsets[name] for name in train.ids]
-        problem = grid.problem(queries, train)
+        problem = grid.ridge(queries, train)
         rows = compare_choices(problem, grid.values, grid.default, first, detection_yardsticks(own, ks))
     for row in rows:
         log.info("%(yardstick)s %(choice)s: lambda %(relative_lambda)g, %(value).3f", row)

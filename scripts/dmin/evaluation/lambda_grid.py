@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import find_method
 from dmin.attribution.ridge_problem import RidgeProblem
 from dmin.attribution.settings import lambda_grid, relative_lambda
@@ -28,13 +27,9 @@ class LambdaGrid:
         ridge = find_method(method).ridge
         if ridge is None:
             raise UserError(f"Method {method} has no kernel, so no lambda to choose.")
-        self._ridge = ridge
+        self.ridge = ridge
         self.default = relative_lambda(options)
         self.values = lambda_grid(options)
-
-    def problem(self, queries: GradientRows, train: GradientRows) -> RidgeProblem:
-        """Return the method's kernel, decomposed once."""
-        return self._ridge(queries, train)
 
 
 def solve_grid(problem: RidgeProblem, values: list[float], default: float) -> Iterator[tuple[float, np.ndarray]]:
@@ -58,5 +53,4 @@ def solve_grid(problem: RidgeProblem, values: list[float], default: float) -> It
 
 def best_lambda(values: Mapping[float, float]) -> float:
     """Return the lambda of the largest value; of equal ones, the largest lambda."""
-    # Rounded, so that equal sums in another order stay equal.
-    return max(values, key=lambda relative: (round(values[relative], 12), relative))
+    return max(values, key=lambda relative: (values[relative], relative))

@@ -159,7 +159,7 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class JudgedBank:
+class JudgingBank:
     """The files of a bank of retrained models that judge a run's scores, and how intervals are drawn.
 
     Attributes:
@@ -180,7 +180,7 @@ class JudgedBank:
         return Judge(Retrained.read(self.losses), self.sets, queries, train)
 
 
-def evaluate_lds(bank: JudgedBank, scores: Mapping[tuple[str, str], Path], query_set: str, out: Path) -> None:
+def evaluate_lds(bank: JudgingBank, scores: Mapping[tuple[str, str], Path], query_set: str, out: Path) -> None:
     """Write the LDS of every method, with its interval, the noise ceiling and the hardware.
 
     LDS is Spearman's correlation, over the sets, between the sum of a query's scores over the set and minus its loss

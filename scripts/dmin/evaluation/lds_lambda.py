@@ -11,7 +11,7 @@ import pandas as pd
 
 from dmin.attribution.gradient_files import GradientSides
 from dmin.evaluation.lambda_grid import LambdaGrid, best_lambda, solve_grid
-from dmin.evaluation.lds import JudgedBank, lds_interval, spearman_rows
+from dmin.evaluation.lds import JudgingBank, lds_interval, spearman_rows
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import hardware_label
@@ -48,7 +48,7 @@ def choose_lambda(lds: Mapping[float, tuple[float, float]], default: float) -> d
     return {"default": default, "held_out": held_out, "oracle": oracle}
 
 
-def sweep_lds(method: str, sides: GradientSides, bank: JudgedBank, options: Options, out: Path) -> None:
+def sweep_lds(method: str, sides: GradientSides, bank: JudgingBank, options: Options, out: Path) -> None:
     """Write the LDS of one kernel method at one width under three choices of lambda.
 
     ``held_out`` is the best on one half of the sets, ``oracle`` the best on the other half, ``default`` the configured
@@ -63,7 +63,7 @@ def sweep_lds(method: str, sides: GradientSides, bank: JudgedBank, options: Opti
     judge = bank.judge(queries.ids, train.ids)
     target = judge.retrained.target
     first = halve_sets(target.shape[1], options["seed"])
-    problem = grid.problem(queries, train)
+    problem = grid.ridge(queries, train)
     lds: dict[float, tuple[float, float]] = {}
     judged: dict[float, np.ndarray] = {}
     for value, scores in solve_grid(problem, grid.values, grid.default):
