@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from micro_data import write_base, write_folder, write_table
+from warm import warm_python
 
 PROJECT = Path(__file__).parents[2]
 MICRO = Path(__file__).with_name("micro.yaml")
@@ -31,6 +32,8 @@ def write_template(folder: Path) -> None:
     shutil.copy2(PROJECT / "Snakefile", folder)
     for name in ("rules", "scripts", "schemas", "report", "profiles", "envs"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    # Else the first jobs of every checkout would do it.
+    compileall.compile_dir(folder / "scripts", quiet=1)
     (folder / "config").mkdir()
     shutil.copy2(MICRO, folder / "config" / "config.yaml")
     write_table(folder / "data" / "red.parquet", "red", 24)
@@ -53,13 +56,13 @@ class Checkout:
         """Replace the config."""
         (self.root / "config" / "config.yaml").write_text(text)
 
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake here, with the library of this checkout."""
+    def snakemake(self, *arguments: str, python: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake here, with the library of this checkout, and on the warm interpreter if none is named."""
         environment = {**os.environ, "PYTHONPATH": str(self.root / "scripts"), "HF_HUB_OFFLINE": "1"}
         # A user's own profile would change what is tested.
         environment.pop("SNAKEMAKE_PROFILE", None)
         return subprocess.run(
-            [sys.executable, "-m", "snakemake", *arguments],
+            [python or warm_python(), "-m", "snakemake", *arguments],
             cwd=self.root,
             env=environment,
             capture_output=True,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from warm import warm_python
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -17,7 +17,7 @@ def test_small_trial_measures_everything_and_leaves_no_store(tmp_path: Path) -> 
     scratch, out = tmp_path / "scratch", tmp_path / "out"
     scratch.mkdir()
     sizes = ("--rows", "300", "600", "--index-rows", "300", "--width", "512", "--folded", "64", "--repeats", "1")
-    command = [sys.executable, str(BENCHMARKS / "scaling.py"), *sizes, "--scratch", str(scratch), "--out", str(out)]
+    command = [warm_python(), str(BENCHMARKS / "scaling.py"), *sizes, "--scratch", str(scratch), "--out", str(out)]
     subprocess.run(command, check=True, capture_output=True)
     table = pd.read_csv(out / "scaling.csv")
     assert table[table["rows"] == 300]["operation"].tolist() == [

@@ -17,9 +17,12 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 from tiny_training import ADAPTER
+from warm import warm_python
 
 from dmin.models.training.launch import launch_training
 from dmin.runtime.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("warm_workers")
 
 CALL = """
 import json, sys
@@ -32,6 +35,12 @@ try:
 except UserError as error:
     sys.exit(str(error))
 """
+
+
+@pytest.fixture
+def warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the processes of a training on the warm interpreter."""
+    monkeypatch.setattr(sys, "executable", warm_python())
 
 
 def arguments_for(base: Mapping[str, Any], samples: Path, folder: Path, **train: Any) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -30,11 +28,9 @@ def config_with(**changes: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def ablated(finished: Checkout, new_checkout: Callable[[str], Checkout]) -> Checkout:
+def ablated(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """Return a copy of the finished micro run with the ablations made."""
-    checkout = new_checkout("ablated")
-    for name in ("results", "logs", ".snakemake"):
-        shutil.copytree(finished.root / name, checkout.root / name)
+    checkout = Checkout(tmp_path_factory.mktemp("ablated"), finished.root)
     checkout.write_config(config_with())
     plan = checkout.plan("ablations")
     assert set(plan) == MADE | {"ablations"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -25,11 +23,9 @@ def config_with(bank: dict[str, Any] | None = None, **influence: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def judged(finished: Checkout, new_checkout: Callable[[str], Checkout]) -> Checkout:
+def judged(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """Return a copy of the finished micro run with its bank and its LDS."""
-    checkout = new_checkout("judged")
-    for name in ("results", "logs", ".snakemake"):
-        shutil.copytree(finished.root / name, checkout.root / name)
+    checkout = Checkout(tmp_path_factory.mktemp("judged"), finished.root)
     checkout.write_config(config_with())
     plan = checkout.plan("lds")
     assert plan == {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,9 @@ def config_with(**removal: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def removed(finished: Checkout, new_checkout: Callable[[str], Checkout]) -> Checkout:
+def removed(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """Return a copy of the finished micro run with its removals."""
-    checkout = new_checkout("removed")
-    for name in ("results", "logs", ".snakemake"):
-        shutil.copytree(finished.root / name, checkout.root / name)
+    checkout = Checkout(tmp_path_factory.mktemp("removed"), finished.root)
     checkout.write_config(config_with())
     plan = checkout.plan("removal")
     assert plan == {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 from checkout import Checkout, micro_config
+from warm import warm_python
 
 DATASET = Path("results") / "datasets" / "micro" / "train.parquet"
 TABLE = Path("results") / "runs" / "micro" / "tables" / "detection_rate.csv"
@@ -48,7 +48,7 @@ def snakemake(checkout: Path, folder: Path, *arguments: str) -> str:
     environment.pop("SNAKEMAKE_PROFILE", None)
     # Bytecode beside the library would need leave to write.
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    command = [sys.executable, "-m", "snakemake", *arguments]
+    command = [warm_python(), "-m", "snakemake", *arguments]
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout + result.stderr

@@ -1,0 +1,101 @@
+"""The warm interpreter of the tests does what the interpreter does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from warm import warm_python
+
+ENDS = {
+    "without a word": "",
+    "by a status": "import sys; sys.exit(3)",
+    "by a sentence": "import sys; sys.exit('Error: no')",
+    "by an error": "import atexit; atexit.register(print, 'cleaned up'); raise ValueError('no')",
+    "by a thread's end": "import threading; threading.Timer(0.2, print, ['late']).start()",
+    "by a signal": "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
+    "by an interrupt": "raise KeyboardInterrupt",
+}
+FACTS = """
+import multiprocessing, os, sys
+print(__name__, __file__, sys.argv, os.getcwd(), sys.stdin.read(), os.environ["MARK"], sys.path)
+print(sys.stdout.isatty(), sys.stdout.encoding, sys.dont_write_bytecode, sys.version, file=sys.stderr)
+"""
+
+
+def run(python: str, *arguments: str, folder: Path, **variables: str) -> tuple[int, str, str]:
+    """Run a Python; return its status and what it wrote."""
+    environment = {**os.environ, "MARK": "x", **variables}
+    done = subprocess.run(
+        [python, *arguments], cwd=folder, env=environment, input="typed", capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_program_sees_what_it_would_see(tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    script = tmp_path / "place" / "facts.py"
+    script.write_text(FACTS)
+    for arguments in (("place/facts.py", "-x", "a b"), (str(script),)):
+        cold, warm = (run(python, *arguments, folder=tmp_path) for python in (sys.executable, warm_python()))
+        assert warm == cold
+        assert "typed x" in warm[1]
+
+
+def test_module_and_code_see_what_they_would_see(tmp_path: Path) -> None:
+    (tmp_path / "facts.py").write_text(FACTS)
+    code = "import sys; print(sys.argv, sys.path, __name__)"
+    for arguments in (("-c", code, "a"), ("-c", "import sys; print(sys.path); sys.exit(4)"), ("-V",)):
+        cold, warm = (run(python, *arguments, folder=tmp_path) for python in (sys.executable, warm_python()))
+        assert warm == cold
+    status, out, _ = run(warm_python(), "-m", "json.tool", "--help", folder=tmp_path)
+    assert status == 0 and "JSON" in out
+
+
+@pytest.mark.parametrize("code", ENDS.values(), ids=ENDS)
+def test_program_ends_as_it_would(code: str, tmp_path: Path) -> None:
+    (tmp_path / "end.py").write_text(code)
+    cold, warm = (run(python, "end.py", folder=tmp_path) for python in (sys.executable, warm_python()))
+    assert warm[:2] == cold[:2]
+    # Tracebacks differ in the frames that led to the program.
+    assert warm[2].splitlines()[-1:] == cold[2].splitlines()[-1:]
+
+
+def test_library_is_the_one_of_the_callers_path(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name / "dmin").mkdir(parents=True)
+        (tmp_path / name / "dmin" / "__init__.py").write_text(f"NAME = '{name}'")
+        code = "import sys; assert 'dmin' not in sys.modules; import dmin; print(dmin.NAME)"
+        assert run(warm_python(), "-c", code, folder=tmp_path, PYTHONPATH=str(tmp_path / name)) == (0, f"{name}\n", "")
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+WAITER = """
+import os, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
+pathlib.Path("pid").write_text(str(os.getpid()))
+pathlib.Path("ready").touch()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 9), (signal.SIGINT, -2), (signal.SIGKILL, -9)])
+def test_signal_reaches_the_program(sent: signal.Signals, status: int, tmp_path: Path) -> None:
+    with subprocess.Popen([warm_python(), "-c", WAITER], cwd=tmp_path, stderr=subprocess.DEVNULL) as client:
+        wait_for((tmp_path / "ready").exists)
+        client.send_signal(sent)
+        assert client.wait(60) == status
+    pid = (tmp_path / "pid").read_text()
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
