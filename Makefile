@@ -1,21 +1,33 @@
 # make example: set up, then the main job on the embedded example.
+# make check: set up what is missing, then lint, types and the tests that run no Snakemake: before every commit.
 # make test: set up what is missing, then all checks.
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: example test setup setup-dev benchmark benchmark-scaling
+.PHONY: example check test lint types unit setup setup-dev benchmark benchmark-scaling
 
 example: setup
 	$(BIN)/snakemake --cores all
 
-test: setup-dev
+# Lint and types keep a core busy while the tests wait for their last files.
+check: setup-dev
+	$(MAKE) --jobs 3 --output-sync --no-print-directory lint types unit
+
+test: setup-dev lint types
+	tests/slurm/install.sh
+	$(BIN)/python -m pytest
+
+lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
-	$(BIN)/mypy
 	$(BIN)/snakemake --lint
-	tests/slurm/install.sh
-	$(BIN)/python -m pytest
+
+types: setup-dev
+	$(BIN)/mypy
+
+unit: setup-dev
+	$(BIN)/python -m pytest -m "not snakemake"
 
 benchmark: setup-dev
 	$(BIN)/python benchmarks/gradients.py

@@ -50,9 +50,14 @@ def warm_server() -> Iterator[None]:
             pass_fds=[listener.fileno()], start_new_session=True,
         )  # fmt: skip
     listener.close()
+    before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = str(client)
     try:
         yield
     finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
         process.communicate()
         shutil.rmtree(folder)

@@ -130,7 +130,7 @@ class Server:
         self.selector = selectors.DefaultSelector()
         self.listener = listener
         self.selector.register(self.listener, selectors.EVENT_READ, self.accept)
-        self.selector.register(0, selectors.EVENT_READ, lambda: os._exit(0))
+        self.selector.register(0, selectors.EVENT_READ, self.end)
 
     def serve(self) -> None:
         """Answer requests until standard input ends."""
@@ -152,6 +152,7 @@ class Server:
             self.ready = True
         child = os.fork()
         if not child:
+            connection.close()
             self.become(Program(**json.loads(text)), streams)
         for stream in streams:
             os.close(stream)
@@ -179,6 +180,12 @@ class Server:
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(status)
+
+    def end(self) -> None:
+        """End, and every child with it."""
+        for child in self.clients:
+            os.kill(child, signal.SIGKILL)
+        os._exit(0)
 
     def forward(self, child: int) -> None:
         """Send a child the signal that its client got; kill it if the client is gone."""

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -92,7 +93,9 @@ def submitted(slurm: None, template: Path, tmp_path_factory: pytest.TempPathFact
     with ThreadPoolExecutor() as pool:
         # Only the wait for the first look differs from what the profile sets: there is no one to be considerate to.
         wait = ("--slurm-init-seconds-before-status-checks", "5")
-        run = pool.submit(checkout.snakemake, "--workflow-profile", "profiles/slurm", *wait, "tables")
+        run = pool.submit(
+            checkout.snakemake, "--workflow-profile", "profiles/slurm", *wait, "tables", python=sys.executable
+        )
         cancel_first("assemble_dataset")
         result = run.result()
     print(f"tables through SLURM: {time.monotonic() - start:.1f} s")  # noqa: T201

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from warm import warm_python
+from warm import warm_python, warm_server
 
 ENDS = {
     "without a word": "",
@@ -97,5 +97,15 @@ def test_signal_reaches_the_program(sent: signal.Signals, status: int, tmp_path:
         wait_for((tmp_path / "ready").exists)
         client.send_signal(sent)
         assert client.wait(60) == status
+    pid = (tmp_path / "pid").read_text()
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_programs_end_with_the_server(tmp_path: Path) -> None:
+    with warm_server():
+        client = subprocess.Popen([warm_python(), "-c", WAITER], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        wait_for((tmp_path / "ready").exists)
+    assert "The warm server ended before the program did." in client.communicate(timeout=60)[1]
+    assert client.returncode == 1
     pid = (tmp_path / "pid").read_text()
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
