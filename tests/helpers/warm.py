@@ -24,8 +24,8 @@ def warm_python() -> str:
 
 
 @contextmanager
-def warm_server() -> Iterator[None]:
-    """Run a server for this process and all that it starts."""
+def warm_server(library: Path = LIBRARY) -> Iterator[None]:
+    """Run a server for this process and all that it starts, with what a library imports of others imported."""
     # A socket's path must be short, and Snakemake wants an interpreter without blanks.
     folder = Path(tempfile.mkdtemp(prefix="warm-", dir="/tmp"))
     listener = socket.socket(socket.AF_UNIX)
@@ -43,7 +43,7 @@ def warm_server() -> Iterator[None]:
         "JE_ARROW_MALLOC_CONF": "background_thread:false",
     }
     environment.pop("PYTHONPATH", None)
-    server = [sys.executable, str(HERE / "warm_server.py"), str(listener.fileno()), str(client), str(LIBRARY)]
+    server = [sys.executable, str(HERE / "warm_server.py"), str(listener.fileno()), str(client), str(library)]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             server, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, env=environment,

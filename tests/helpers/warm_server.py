@@ -103,8 +103,10 @@ class Program:
         first = {"-m": self.folder, "-c": ""}.get(self.arguments[0], str(Path(self.arguments[0]).resolve().parent))
         own = [path for path in self.environment.get("PYTHONPATH", "").split(os.pathsep) if path]
         sys.path[:] = [first, *own, *paths]
-        sys.modules["numpy"].random.seed()
-        sys.modules["torch"].set_num_threads(int(self.environment.get("OMP_NUM_THREADS", 1)))
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed()
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(int(self.environment.get("OMP_NUM_THREADS", 1)))
         # Snakemake notes the folder when it is imported.
         sys.modules["snakemake.workflow"].Workflow._rundir = self.folder
 

@@ -93,9 +93,9 @@ def submitted(slurm: None, template: Path, tmp_path_factory: pytest.TempPathFact
     with ThreadPoolExecutor() as pool:
         # Only the wait for the first look differs from what the profile sets: there is no one to be considerate to.
         wait = ("--slurm-init-seconds-before-status-checks", "5")
-        run = pool.submit(
-            checkout.snakemake, "--workflow-profile", "profiles/slurm", *wait, "tables", python=sys.executable
-        )
+        asked = ("--workflow-profile", "profiles/slurm", *wait, "tables")
+        # SLURM watches and kills the processes of a job, and those of the warm interpreter are not its own.
+        run = pool.submit(checkout.snakemake, *asked, python=sys.executable)
         cancel_first("assemble_dataset")
         result = run.result()
     print(f"tables through SLURM: {time.monotonic() - start:.1f} s")  # noqa: T201

@@ -102,7 +102,7 @@ def test_signal_reaches_the_program(sent: signal.Signals, status: int, tmp_path:
 
 
 def test_programs_end_with_the_server(tmp_path: Path) -> None:
-    with warm_server():
+    with warm_server(tmp_path):
         client = subprocess.Popen([warm_python(), "-c", WAITER], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         wait_for((tmp_path / "ready").exists)
     assert "The warm server ended before the program did." in client.communicate(timeout=60)[1]
