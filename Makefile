@@ -4,7 +4,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: example check test lint types unit setup setup-dev benchmark benchmark-scaling
+.PHONY: example check test pages lint types unit setup setup-dev benchmark benchmark-scaling
 
 example: setup
 	$(BIN)/snakemake --cores all
@@ -28,6 +28,10 @@ types: setup-dev
 
 unit: setup-dev
 	$(BIN)/python -m pytest -m "not snakemake"
+
+# Everything in the texts that is written from tables, schema, citation and lock.
+pages: setup
+	$(BIN)/python -m dmin.settings.pages
 
 benchmark: setup-dev
 	$(BIN)/python benchmarks/gradients.py

@@ -1,21 +1,11 @@
-"""The reference part of config/README.md, written from the config schema.
-
-``python -m dmin.settings.reference schemas/config.schema.yaml config/README.md`` brings the page into step.
-"""
+"""The reference part of config/README.md, written from the config schema."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from dmin.runtime.errors import UserError
-from dmin.settings.schema import read_schema
-
-BEGIN, END = "<!-- reference -->", "<!-- /reference -->"
 
 _KINDS = {"string": "text", "null": "null", "boolean": "true or false", "array": "list"}
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -36,21 +26,6 @@ def render_reference(schema: Mapping[str, Any]) -> str:
     Keys of nested tables are joined by dots; tables in a list, as a data set's sources, get a section of their own.
     """
     return "\n\n".join(_render_section(section, schema) for section in _sections(schema))
-
-
-def update_reference(schema: Path, readme: Path) -> None:
-    """Rewrite what stands between the markers of ``readme``.
-
-    Raises:
-        UserError: the markers are not there, once each and in order.
-    """
-    text = readme.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"'{readme}' lacks the lines '{BEGIN}' and '{END}'; put them where the reference belongs.")
-    reference = render_reference(read_schema(schema))
-    readme.write_text(f"{before}{BEGIN}\n\n{reference}\n\n{END}{after}", encoding="utf-8")
 
 
 def _sections(root: Mapping[str, Any]) -> Iterator[Section]:
@@ -126,7 +101,3 @@ def _resolve(entry: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, 
         return entry
     name = entry["$ref"].removeprefix("#/$defs/")
     return {**_resolve(root["$defs"][name], root), **{key: value for key, value in entry.items() if key != "$ref"}}
-
-
-if __name__ == "__main__":
-    update_reference(Path(sys.argv[1]), Path(sys.argv[2]))

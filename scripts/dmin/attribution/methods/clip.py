@@ -19,7 +19,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "samples",
-    "summary": "Cosine of image embeddings.",
+    "summary": "How alike the images are to an image encoder.",
     "score": "cosine of image embeddings",
     "range": "[-1, 1]",
     "label": "CLIP image cosine",
@@ -39,6 +39,8 @@ def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, speed: 
 
     Raises:
         UserError: an image is unreadable, or the model cannot be loaded.
+
+    Source: CLIP.
     """
     if options["encoder"] == EFFICIENTNET:
         left, right = (efficientnet_features(_rgb(sample_pixels(frame)), speed.batch) for frame in (queries, train))

@@ -10,7 +10,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "Influence with inverse and average swapped, tensor by tensor.",
+    "summary": "DataInf: the influence function, in closed form by swapping inverse and average.",
     "score": "sum over tensors l of `(A - C K / n) / lambda_l`, with `C = A / (lambda_l + diag K)`",
     "range": "no unit",
     "label": "DataInf",

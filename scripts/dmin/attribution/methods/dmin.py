@@ -9,7 +9,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "Inner products of compressed unit gradients, summed over timesteps.",
+    "summary": "DMin: compressed unit gradients, compared timestep by timestep.",
     "score": "sum over t of `<u_qt, u_it>`",
     "range": "[-T, T], up to the sketch's error",
     "label": "DMin",
@@ -23,6 +23,8 @@ def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.n
 
     Raises:
         UserError: the two sides were cached under different settings.
+
+    Source: DMin.
     """
     return dmin_scores(queries, train, normalise=True)
 

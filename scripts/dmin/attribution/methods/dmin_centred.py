@@ -10,7 +10,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "DMin after the mean unit gradient is taken off.",
+    "summary": "DMin without what all training gradients share.",
     "score": "sum over t of `cos(g_qt - m_t, g_it - m_t)`, `m_t` the mean of `g_it` over training samples",
     "range": "[-T, T]",
     "label": "DMin, centred",

@@ -10,7 +10,7 @@ from dmin.attribution.ridge_problem import RidgeProblem
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "DMin decorrelated by a ridge kernel.",
+    "summary": "DMin, decorrelated over the training samples by a ridge kernel.",
     "score": "`A (K + lambda I)^-1`: A the scores of `dmin`, K the same products between training samples",
     "range": "no unit",
     "label": "DMin, kernel",

@@ -10,7 +10,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "DMin without normalisation.",
+    "summary": "DMin's ablation: gradients keep their lengths.",
     "score": "sum over t of `<g_qt, g_it>`",
     "range": "squared gradient units; large-gradient samples and timesteps dominate",
     "label": "DMin, no normalisation",
@@ -24,5 +24,7 @@ def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.n
 
     Raises:
         UserError: the two sides were cached under different settings.
+
+    Source: DMin, its ablation.
     """
     return dmin_scores(queries, train, normalise=False)

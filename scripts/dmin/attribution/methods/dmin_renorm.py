@@ -10,7 +10,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "DMin with the sketches normalised again.",
+    "summary": "DMin with every sketch scaled back to unit length.",
     "score": "sum over t of `cos(C u_qt, C u_it)`",
     "range": "[-T, T]",
     "label": "DMin, renormalised",

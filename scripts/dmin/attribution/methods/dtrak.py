@@ -8,7 +8,7 @@ from dmin.attribution.ridge_problem import RidgeProblem
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "TRAK on the squared norm of the output.",
+    "summary": "D-TRAK: `trak` on the squared output instead of the loss.",
     "score": "`psi_q (Psi^T Psi + lambda I)^-1 psi_i`, `psi` the mean over t of gradients of the squared output",
     "range": "no unit",
     "label": "D-TRAK",

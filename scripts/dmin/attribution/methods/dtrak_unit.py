@@ -8,7 +8,7 @@ from dmin.attribution.ridge_problem import RidgeProblem
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "D-TRAK on unit gradients.",
+    "summary": "D-TRAK's gradients under DMin's normalisation.",
     "score": "`dmin_kernel` on unit gradients of the squared output",
     "range": "no unit",
     "label": "D-TRAK, unit gradients",

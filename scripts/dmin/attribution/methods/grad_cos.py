@@ -11,7 +11,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "Cosine of gradients averaged over timesteps.",
+    "summary": "`grad_dot` between unit vectors.",
     "score": "`cos(phi_q, phi_i)`",
     "range": "[-1, 1]",
     "label": "Gradient cosine",

@@ -11,7 +11,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "Inner product of gradients averaged over timesteps.",
+    "summary": "First-order influence of gradients averaged over timesteps.",
     "score": "`<phi_q, phi_i>`",
     "range": "squared gradient units",
     "label": "Gradient dot product",

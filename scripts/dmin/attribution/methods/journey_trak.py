@@ -11,7 +11,7 @@ from dmin.attribution.vectors import products
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "TRAK along the trajectory that made the query.",
+    "summary": "Journey-TRAK: `trak` at every step of the query's own sampling.",
     "score": "sum over sampling steps s of `phi_qs (Phi^T Phi + lambda I)^-1 phi_i`",
     "range": "no unit",
     "label": "Journey TRAK",

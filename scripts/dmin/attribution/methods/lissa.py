@@ -11,8 +11,8 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "Gauss-Newton answers to the queries by LiSSA.",
-    "score": "`<h_q, phi_i>`, `h_q` solves `(G + lambda I) h = phi_q` G the Gauss-Newton matrix of the loss",
+    "summary": "LiSSA: the influence function, solved by a recursion for each query.",
+    "score": "`<h_q, phi_i>`, `h_q` solves `(G + lambda I) h = phi_q`, G the Gauss-Newton matrix of the loss",
     "range": "no unit",
     "label": "LiSSA",
     "look": ("#8C3A00", "^", "dashed"),

@@ -13,7 +13,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "LiSSA's recursion on the Gram matrix of each tensor.",
+    "summary": "LiSSA's recursion on the Gram matrix of each tensor's gradients.",
     "score": "sum over tensors l of `<alpha r_J, g_il>`, a truncated Neumann series",
     "range": "no unit",
     "label": "LiSSA, Gram",

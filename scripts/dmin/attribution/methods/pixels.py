@@ -12,7 +12,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "samples",
-    "summary": "Cosine of the pixels.",
+    "summary": "How alike the images are, pixel by pixel.",
     "score": "cosine of pixels in [-1, 1]",
     "range": "[-1, 1]",
     "label": "Pixel cosine",

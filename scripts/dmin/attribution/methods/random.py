@@ -10,7 +10,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "nothing",
-    "summary": "Uniform scores; the floor.",
+    "summary": "Chance, the floor of every table.",
     "score": "uniform draw",
     "range": "[0, 1)",
     "label": "Random",

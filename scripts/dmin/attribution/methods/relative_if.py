@@ -11,7 +11,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "TRAK over the length of the sample's preconditioned gradient.",
+    "summary": "Relative Influence: `trak` over the sample's effect on the whole model.",
     "score": "`trak` over the length of `(Phi^T Phi + lambda I)^-1 phi_i`",
     "range": "gradient units",
     "label": "Relative IF",

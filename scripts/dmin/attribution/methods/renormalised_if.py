@@ -11,7 +11,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "TRAK over the length of the sample's gradient.",
+    "summary": "Renormalised Influence: `trak` over the length of the sample's gradient.",
     "score": "`trak` over the length of `phi_i`",
     "range": "inverse gradient units",
     "label": "Renormalised IF",

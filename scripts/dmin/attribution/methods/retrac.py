@@ -10,7 +10,7 @@ from dmin.attribution.checkpoints import Checkpoint, summed_products
 
 METHOD = {
     "inputs": "checkpoints",
-    "summary": "Diffusion-ReTrac over the checkpoints of the training.",
+    "summary": "Diffusion-ReTrac: `tracin` on unit gradients.",
     "score": "sum over checkpoints c of `w_c <q_c, u_ic>`, `q_c` the mean of unit gradients",
     "range": "[-sum w_c, sum w_c], up to the sketch's error",
     "label": "ReTrac",

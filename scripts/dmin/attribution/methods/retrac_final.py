@@ -14,7 +14,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "Diffusion-ReTrac at the final weights.",
+    "summary": "Diffusion-ReTrac with the final weights as the only checkpoint.",
     "score": "`<mean over t of u_qt, u_i>` at the timestep that i was trained with",
     "range": "[-1, 1], up to the sketch's error",
     "label": "ReTrac, final model",

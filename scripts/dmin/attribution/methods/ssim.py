@@ -16,7 +16,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "samples",
-    "summary": "Structural similarity of the images.",
+    "summary": "How alike the images are in structure.",
     "score": "structural similarity of the images",
     "range": "[-1, 1]",
     "label": "SSIM",
@@ -44,7 +44,7 @@ def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, speed: 
     Raises:
         UserError: an image is unreadable or smaller than the window, or the shapes differ.
 
-    Source: Wang et al. 2004.
+    Source: SSIM, Wang et al. 2004.
     """
     device = resolve_device(speed.device)
     pixels = sample_pixels(queries)

@@ -14,7 +14,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "samples",
-    "summary": "TF-IDF cosine of prompts and captions.",
+    "summary": "How alike prompt and caption are; it sees no image.",
     "score": "TF-IDF cosine of the prompt and the caption",
     "range": "[0, 1]",
     "label": "Caption cosine",

@@ -10,7 +10,7 @@ from dmin.attribution.checkpoints import Checkpoint, summed_products
 
 METHOD = {
     "inputs": "checkpoints",
-    "summary": "TracIn over the checkpoints of the training, its noise replayed.",
+    "summary": "Diffusion-TracIn: the training replayed at its checkpoints.",
     "score": "sum over checkpoints c of `w_c <q_c, g_ic>`",
     "range": "loss units",
     "label": "TracIn",
@@ -24,6 +24,6 @@ def scores(checkpoints: Sequence[Checkpoint]) -> np.ndarray:
     Raises:
         UserError: see :func:`dmin.attribution.checkpoints.summed_products`.
 
-    Source: Diffusion-TracIn.
+    Source: TracIn, for diffusion models as in the Diffusion-ReTrac paper.
     """
     return summed_products(checkpoints, normalise=False)

@@ -14,7 +14,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "TracIn at the final weights.",
+    "summary": "Diffusion-TracIn with the final weights as the only checkpoint.",
     "score": "`<phi_q, g_i>` at the timestep that i was trained with",
     "range": "squared gradient units",
     "label": "TracIn, final model",
@@ -34,7 +34,7 @@ def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.n
     Raises:
         UserError: the two sides were cached under different settings, or ``train_timestep`` is unknown.
 
-    Source: Diffusion-TracIn (Diffusion-ReTrac paper).
+    Source: Diffusion-TracIn of the Diffusion-ReTrac paper.
     """
     require_equal_settings(queries, train)
     weights = timestep_weights(train.ids, train.norms.shape[1], options)

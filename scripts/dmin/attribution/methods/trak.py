@@ -15,7 +15,7 @@ from dmin.settings.runs import Options
 
 METHOD = {
     "inputs": "gradients",
-    "summary": "A ridge kernel over gradients averaged over timesteps.",
+    "summary": "TRAK: gradients decorrelated over the training samples by a ridge kernel.",
     "score": "`phi_q (Phi^T Phi + lambda I)^-1 phi_i`",
     "range": "no unit",
     "label": "TRAK",

@@ -16,7 +16,7 @@ from dmin.runtime.errors import UserError
 
 FAMILY = {
     "kind": "Ddpm",
-    "summary": "An unconditional UNet on pixels.",
+    "summary": "Unconditional UNet on pixels in [-1, 1]; predicts noise or velocity; sampled by DDIM.",
     "conditional": False,
     "adapter": False,
 }

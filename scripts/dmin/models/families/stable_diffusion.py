@@ -19,7 +19,10 @@ from dmin.runtime.errors import UserError
 
 FAMILY = {
     "kind": "StableDiffusion",
-    "summary": "Stable Diffusion 1: a latent UNet conditioned on CLIP text.",
+    "summary": (
+        "Stable Diffusion 1: UNet on latents, conditioned on CLIP text; predicts noise or velocity; sampled "
+        "by DDIM with guidance."
+    ),
     "pndm": True,
 }
 

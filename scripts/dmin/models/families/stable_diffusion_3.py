@@ -19,7 +19,10 @@ from dmin.runtime.errors import UserError
 
 FAMILY = {
     "kind": "StableDiffusion3",
-    "summary": "Stable Diffusion 3: rectified flow of a multimodal transformer.",
+    "summary": (
+        "Stable Diffusion 3: MMDiT on latents, conditioned on two CLIP encoders and, where the pipeline has "
+        "it, T5; predicts the flow; sampled by Euler steps with guidance."
+    ),
     "objectives": ("training", "reference"),
 }
 

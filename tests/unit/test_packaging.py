@@ -1,0 +1,126 @@
+"""What a public project promises: versions that work together, a licence, a citation, a changelog."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from dmin.settings.environment import render_environment
+
+ROOT = Path(__file__).parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+
+
+def locked(name: str) -> dict[str, Version]:
+    """Return the versions of a lock file by package; every line must pin one."""
+    lines = [line.strip() for line in (ROOT / name).read_text().splitlines()]
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert [pin for pin in pins if [term.operator for term in pin.specifier] != ["=="]] == []
+    return {canonicalize_name(pin.name): Version(next(iter(pin.specifier)).version) for pin in pins}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lock"),
+    [
+        (PROJECT["dependencies"], "requirements.txt"),
+        (PROJECT["optional-dependencies"]["dev"], "requirements-dev.txt"),
+    ],
+    ids=["run", "dev"],
+)
+def test_lock_holds_what_the_project_names_within_its_bounds(wanted: list[str], lock: str) -> None:
+    versions = locked(lock)
+    for requirement in map(Requirement, wanted):
+        version = versions[canonicalize_name(requirement.name)]
+        assert version in requirement.specifier, f"{requirement} does not admit the locked {version}"
+        bounds = {term.operator: Version(term.version) for term in requirement.specifier}
+        assert set(bounds) == {">=", "<"}, f"{requirement} has not one lower and one upper bound"
+        assert bounds["<"] == Version(str(version.major + 1)), f"{requirement} ends elsewhere than the next major"
+
+
+def test_locks_share_no_package() -> None:
+    assert not set(locked("requirements.txt")) & set(locked("requirements-dev.txt"))
+
+
+def test_lowest_snakemake_is_the_one_that_the_workflow_asks_for() -> None:
+    (least,) = re.findall(r'min_version\("(.+)"\)', (ROOT / "Snakefile").read_text())
+    (wanted,) = (entry for entry in map(Requirement, PROJECT["dependencies"]) if entry.name == "snakemake")
+    assert f">={least}" in str(wanted.specifier).split(",")
+
+
+def test_tools_check_against_the_lowest_python() -> None:
+    named = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if re.search(r"Python :: \d\.\d+$", line)]
+    assert PROJECT["requires-python"] == f">={named[0]},<3.{int(named[-1].partition('.')[2]) + 1}"
+    assert PYPROJECT["tool"]["mypy"]["python_version"] == named[0]
+    assert PYPROJECT["tool"]["ruff"]["target-version"] == f"py{named[0].replace('.', '')}"
+    environment = yaml.safe_load((ROOT / "envs" / "dmin.yaml").read_text())
+    (python,) = (entry for entry in environment["dependencies"] if str(entry).startswith("python="))
+    assert python.removeprefix("python=") in named
+
+
+def test_environment_installs_the_lock(tmp_path: Path) -> None:
+    lock = tmp_path / "requirements.txt"
+    lock.write_text("# pins\na==1\n\nb==2.0\n")
+    environment = yaml.safe_load(render_environment(lock))
+    assert environment["dependencies"][-1] == {"pip": ["a==1", "b==2.0"]}
+    assert "gxx" in environment["dependencies"] and environment["channels"] == ["conda-forge", "nodefaults"]
+
+
+def test_licence_is_apache_2() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert "Apache License" in text and "Version 2.0, January 2004" in text and "APPENDIX" in text
+    assert PROJECT["license"] == CITATION["license"] == "Apache-2.0"
+
+
+def test_data_have_licences_of_their_own() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for folder in {path.parent.relative_to(ROOT) for path in (ROOT / "resources").rglob("*.parquet")}:
+        assert (ROOT / folder / "ATTRIBUTION.md").exists() and f"({folder}/ATTRIBUTION.md)" in readme
+
+
+def test_citation_holds_what_its_format_asks_for() -> None:
+    assert CITATION["cff-version"] == "1.2.0" and CITATION["type"] == "software"
+    assert CITATION["title"] and CITATION["message"] and CITATION["authors"]
+    assert CITATION["version"] == PROJECT["version"]
+    names = [paper["abbreviation"] for paper in CITATION["references"]]
+    assert len(names) == len(set(names)) > 10
+
+
+@pytest.mark.parametrize("paper", CITATION["references"], ids=lambda paper: paper["abbreviation"])
+def test_reference_is_complete(paper: dict[str, Any]) -> None:
+    assert set(paper) <= {
+        "type", "abbreviation", "title", "authors", "conference", "journal", "volume", "issue", "start", "end", "year",
+        "doi", "url", "identifiers",
+    }  # fmt: skip
+    assert paper["type"] in ("article", "conference-paper")
+    assert ("conference" in paper) == (paper["type"] == "conference-paper")
+    assert 1950 < paper["year"] < 2100 and all(
+        set(name) == {"family-names", "given-names"} for name in paper["authors"]
+    )
+    for identifier in paper.get("identifiers", []):
+        assert re.fullmatch(r"arXiv:\d{4}\.\d{5}", identifier["value"])
+        assert paper["url"] == f"https://arxiv.org/abs/{identifier['value'].removeprefix('arXiv:')}"
+
+
+def test_changelog_has_a_section_for_the_version_and_one_for_what_is_to_come() -> None:
+    heads = re.findall(r"^## \[(.+?)\]( - \d{4}-\d{2}-\d{2})?$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert heads[0] == ("Unreleased", "")
+    assert PROJECT["version"] in [name for name, _ in heads] and all(date for _, date in heads[1:])
+
+
+def test_workflow_catalogue_entry_is_true() -> None:
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert set(usage) == {"mandatory-flags", "software-stack-deployment", "report"}
+    assert usage["software-stack-deployment"] == {"conda": True} and usage["report"] is True
+    assert usage["mandatory-flags"]["flags"] == ""
+    rules = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    assert "conda:" in rules and "report(" in rules
