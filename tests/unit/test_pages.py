@@ -72,11 +72,11 @@ def test_every_method_stands_in_both_tables_once() -> None:
 
 
 def test_methods_that_read_the_same_share_a_row() -> None:
-    rows = {row[0]: row[1] for row in cells(render_methods_by_input())}
-    assert rows["gradients, cache `output_norm`"] == "`dtrak`, `dtrak_unit`"
-    assert rows["gradients, cache `loss`, of queries `journey`"] == "`journey_trak`"
-    assert rows["images"] == "`clip`, `pixels`, `ssim`" and rows["nothing"] == "`random`"
-    assert next(iter(rows)) == "gradients, cache `loss`"
+    rows = {row[0]: set(re.findall(r"`(\w+)`", row[1])) for row in cells(render_methods_by_input())}
+    assert rows["gradients, cache `output_norm`"] >= {"dtrak", "dtrak_unit"}
+    assert rows["gradients, cache `loss`, of queries `journey`"] >= {"journey_trak"}
+    assert rows["images"] >= {"clip", "pixels", "ssim"} and rows["prompts"] >= {"text"}
+    assert rows["nothing"] >= {"random"} and next(iter(rows)) == "gradients, cache `loss`"
 
 
 def test_families_say_what_they_can_do() -> None:

@@ -1,0 +1,41 @@
+"""The Python example of README, as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fabricated import compress_shards, write_gradients
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def python_blocks() -> list[str]:
+    """Return the Python blocks of README."""
+    return re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_example_ranks_the_sample_that_a_query_is_like_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator = np.random.default_rng(0)
+    train = generator.normal(size=(7, 3, 4200))
+    queries = train[[4, 1]] + 0.3 * generator.normal(size=(2, 3, 4200))
+    run = tmp_path / "results" / "runs" / "example"
+    for split, gradients in (("train", train), ("queries", queries)):
+        shard = run / "gradients" / "loss" / split / "00000000-00000007.safetensors"
+        sketch = run / "sketch" / "loss" / "v4096" / f"{split}.npy"
+        shard.parent.mkdir(parents=True)
+        sketch.parent.mkdir(parents=True, exist_ok=True)
+        ids = [f"{split}/{number}" for number in range(len(gradients))]
+        compress_shards([write_gradients(shard, ids, gradients, cache_dim=4096)], 4096, sketch)
+    monkeypatch.chdir(tmp_path)
+    (example,) = python_blocks()
+    assert len([line for line in example.splitlines() if line.strip()]) <= 10
+    exec(compile(example, "README.md", "exec"), {})
+    printed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert [query for query, _ in printed] == ["queries/0", "queries/1"]
+    assert printed[0][1].startswith("['train/4', ") and printed[1][1].startswith("['train/1', ")
+    assert all(found.count("train/") == 5 for _, found in printed)
