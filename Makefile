@@ -1,7 +1,7 @@
 # make example: set up, then the main job on the embedded example.
 # make check: set up what is missing, then lint, types and the tests that run no Snakemake: before every commit.
 # make test: set up what is missing, then all checks.
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(shell for python in 3.11 3.12 3.13; do command -v python$$python; done) python3.11)
 BIN := .venv/bin
 
 .PHONY: example check test pages lint types unit setup setup-dev benchmark benchmark-scaling
