@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fabricated import compress_shards, write_gradients
+from PIL import Image
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 
 
 def python_blocks() -> list[str]:
@@ -39,3 +41,16 @@ def test_example_ranks_the_sample_that_a_query_is_like_first(
     assert [query for query, _ in printed] == ["queries/0", "queries/1"]
     assert printed[0][1].startswith("['train/4', ") and printed[1][1].startswith("['train/1', ")
     assert all(found.count("train/") == 5 for _, found in printed)
+
+
+def test_pictures_are_there_small_and_described() -> None:
+    pictures = re.findall(r"!\[(.*?)\]\((.+?)\)", README)
+    assert "docs/images/explorer.png" in [path for _, path in pictures]
+    for words, path in pictures:
+        assert words and (ROOT / path).stat().st_size < 200_000
+        assert Image.open(ROOT / path).size[0] >= 1000
+
+
+def test_links_to_files_lead_somewhere() -> None:
+    links = [link.partition("#")[0] for link in re.findall(r"\]\((.+?)\)", README) if "://" not in link]
+    assert len(links) > 10 and [link for link in links if not (ROOT / link).exists()] == []
