@@ -13,8 +13,9 @@ def rooms_of(page: str) -> list[str]:
     """Return the first column of the table of rooms, the one that has ``runtime`` and ``catalogue``."""
     tables = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
     columns = [re.findall(r"^\| `(?:scripts/dmin/)?(\w+)/?`", table, re.MULTILINE) for table in tables]
-    (rooms,) = (column for column in columns if {"runtime", "catalogue"} <= set(column))
-    return rooms
+    found = [column for column in columns if {"runtime", "catalogue"} <= set(column)]
+    assert len(found) == 1, f"docs/design.md has {len(found)} tables of rooms"
+    return found[0]
 
 
 def test_page_names_every_room_once_and_no_other() -> None:
