@@ -20,6 +20,7 @@ from PIL import Image
 from dmin.data.images import decode_image, encode_png, image_to_array
 from dmin.data.noise import add_noise
 from dmin.data.samples import SampleWriter, iter_samples
+from dmin.data.subsets import NOISE_SUBSET
 from dmin.runtime.atomic import atomic_path, write_json
 from dmin.runtime.errors import UserError
 from dmin.runtime.seeds import derive_generator, derive_seed
@@ -27,7 +28,6 @@ from dmin.runtime.seeds import derive_generator, derive_seed
 log = logging.getLogger(__name__)
 
 SAMPLE_COLUMNS = ("id", "subset", "prompt", "label", "origin", "image")
-NOISE_SUBSET = "noise"
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from PIL import Image
+
+if TYPE_CHECKING:
+    import torch
 
 
 def add_noise(image: Image.Image, std: float, generator: torch.Generator) -> Image.Image:
@@ -18,6 +22,8 @@ def add_noise(image: Image.Image, std: float, generator: torch.Generator) -> Ima
     Returns:
         A new image of the same size and mode.
     """
+    import torch  # here, so that a data set without noised copies is assembled without it
+
     pixels = np.asarray(image, dtype=np.float32)
     noise = torch.randn(pixels.shape, generator=generator).numpy()
     noised = np.clip(np.rint(pixels + 255.0 * std * noise), 0, 255).astype(np.uint8)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from dmin.data.samples import read_samples
 
+# The subset of the noised copies: no class, so a set of samples may lack it.
+NOISE_SUBSET = "noise"
+
 
 def read_subsets(tables: Sequence[Path]) -> dict[str, str]:
     """Return the subset of every id in the given sample tables."""
