@@ -9,7 +9,7 @@ import torch
 from gradient_cases import Case
 
 from dmin.gradients.engine import PerSampleGradients
-from dmin.gradients.sketch import RawSink
+from dmin.gradients.raw_sink import RawSink
 from dmin.runtime.precision import FORMATS, LOSS_SCALE
 
 Record = dict[str, str | float]

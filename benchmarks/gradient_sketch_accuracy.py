@@ -6,7 +6,9 @@ import torch
 from gradient_cases import Case
 
 from dmin.gradients.engine import PerSampleGradients
-from dmin.gradients.sketch import CountSketch, RawSink, SketchKind, fold
+from dmin.gradients.raw_sink import RawSink
+from dmin.gradients.sketches.count_sketch import CountSketch, SketchKind
+from dmin.gradients.sketches.fold import fold
 
 _SEEDS = 8
 _DIVISORS = (1, 4, 16, 64)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dmin.gradients.sketch import CountSketch, SketchKind
+from dmin.gradients.sketches.count_sketch import CountSketch, SketchKind
 
 _BLOCK = 2**20
 

@@ -13,7 +13,8 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dmin.gradients.engine import PerSampleGradients
-from dmin.gradients.sketch import CountSketch, SketchKind, SketchSink
+from dmin.gradients.sketch_sink import SketchSink
+from dmin.gradients.sketches.count_sketch import CountSketch, SketchKind
 
 Step = Callable[[], int]
 """Does one timed step and returns how many (sample, timestep) rows it handled."""

@@ -2,12 +2,12 @@ from pathlib import Path
 
 from dmin.models.encoding import encode_samples
 from dmin.runtime.job import job
+from dmin.runtime.pace import Pace
 
 with job(snakemake):
     encode_samples(
         Path(snakemake.input.samples),
         snakemake.params.base,
         Path(snakemake.output[0]),
-        snakemake.resources.device,
-        snakemake.resources.batch,
+        Pace(snakemake.resources.device, snakemake.resources.batch),
     )

@@ -1,16 +1,16 @@
 from pathlib import Path
 
+from dmin.models.load import TrainedModel
 from dmin.models.queries.generate import generate_candidates
 from dmin.runtime.job import job
+from dmin.runtime.pace import Pace
 
 with job(snakemake):
     generate_candidates(
         Path(snakemake.input.test),
-        Path(snakemake.input.weights),
-        snakemake.params.base,
+        TrainedModel(snakemake.params.base, Path(snakemake.input.weights)),
         snakemake.params.queries,
         snakemake.params.candidates,
         Path(snakemake.output[0]),
-        snakemake.resources.device,
-        snakemake.resources.batch,
+        Pace(snakemake.resources.device, snakemake.resources.batch),
     )

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from dmin.models.queries.own import import_queries
+from dmin.models.queries.images import import_queries
 from dmin.runtime.job import job
 
 with job(snakemake):

@@ -1,19 +1,17 @@
 from pathlib import Path
 
 from dmin.retraining.losses import measure_losses
+from dmin.retraining.members import RetrainedModels, Retrainings
 from dmin.runtime.job import job
+from dmin.runtime.pace import Pace
 
 with job(snakemake):
     start, stop = map(int, snakemake.wildcards.range.split("-"))
+    retrainings = Retrainings(snakemake.params.bank, start, stop)
     measure_losses(
-        Path(snakemake.input.models),
+        RetrainedModels(Path(snakemake.input.models), snakemake.params.base, snakemake.params.finetune, retrainings),
         Path(snakemake.input.queries),
-        snakemake.params.base,
-        snakemake.params.finetune,
-        snakemake.params.bank,
         snakemake.params.lds,
-        (start, stop),
         Path(snakemake.output[0]),
-        snakemake.resources.device,
-        snakemake.resources.batch,
+        Pace(snakemake.resources.device, snakemake.resources.batch),
     )

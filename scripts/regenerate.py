@@ -1,20 +1,18 @@
 from pathlib import Path
 
+from dmin.retraining.members import RetrainedModels, Retrainings
 from dmin.retraining.regenerate import regenerate
 from dmin.runtime.job import job
+from dmin.runtime.pace import Pace
 
 with job(snakemake):
     start, stop = map(int, snakemake.wildcards.range.split("-"))
+    retrainings = Retrainings(snakemake.params.bank, start, stop)
     regenerate(
-        Path(snakemake.input.models),
+        RetrainedModels(Path(snakemake.input.models), snakemake.params.base, snakemake.params.finetune, retrainings),
         Path(snakemake.input.removed),
         Path(snakemake.input.images),
-        snakemake.params.base,
-        snakemake.params.finetune,
-        snakemake.params.bank,
         snakemake.params.sampling,
-        (start, stop),
         Path(snakemake.output[0]),
-        snakemake.resources.device,
-        snakemake.resources.batch,
+        Pace(snakemake.resources.device, snakemake.resources.batch),
     )

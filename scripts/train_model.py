@@ -1,22 +1,15 @@
 from pathlib import Path
 
 from dmin.models.training.launch import launch_training
+from dmin.models.training.pace import TrainingPace
+from dmin.models.training.task import Recipe, TrainingFiles, TrainingTask
 from dmin.runtime.job import job
 
 with job(snakemake):
+    files = TrainingFiles(**{name: Path(path) for name, path in snakemake.output.items()})
     launch_training(
-        {
-            "samples": snakemake.input.samples,
-            "base": snakemake.params.base,
-            "model": snakemake.params.model,
-            "weights": snakemake.output.weights,
-            "description": snakemake.output.description,
-            "curve": snakemake.output.curve,
-            "device": snakemake.resources.device,
-            "save_every": snakemake.resources.save_every,
-            "checkpoints": snakemake.output.checkpoints,
-            "log_file": snakemake.output.training_log,
-        },
+        TrainingTask(Path(snakemake.input.samples), Recipe(snakemake.params.base, snakemake.params.model), files),
+        TrainingPace(snakemake.resources.device, snakemake.resources.save_every),
         snakemake.resources.processes,
         snakemake.resources.get("runtime"),
         Path(snakemake.log[0]),

@@ -11,11 +11,11 @@ import torch
 
 from dmin.gradients.compress import compress
 from dmin.gradients.shard import write_shard
-from dmin.gradients.sketch import CountSketch
+from dmin.gradients.sketches.count_sketch import CountSketch
 
 CACHE_DIM = 32
 METADATA: dict[str, Any] = {
-    "feature": "loss",
+    "cache": "loss",
     "model": "m",
     "timesteps": [900, 500, 100],
     "noise": {"policy": "shared", "seed": 3},

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dmin.models.training.fit import fit
+from dmin.models.training.fit import Minimisation, fit
+from dmin.models.training.pace import TrainingPace
 from dmin.models.training.state import TrainingState
 from dmin.runtime.seeds import derive_generator
 
@@ -16,9 +18,8 @@ CONFIG = {
     "learning_rate": 0.1,
     "weight_decay": 0.01,
     "warmup_steps": 3,
-    "log_every": 2,
-    "save_every": 3,
 }
+LOG_EVERY, SAVE_EVERY = 2, 3
 
 
 class Killed(BaseException):
@@ -45,14 +46,15 @@ class Problem:
         x = torch.randn(8, 5, generator=derive_generator(1, step))
         return (x @ self.weight + self.bias - x.sum(1) - 2).square().mean()
 
-    def run(self) -> list[dict[str, float]]:
-        """Train to the end, from the last saved state if there is one; return the logged rows."""
+    def run(self, request: Any = None) -> list[dict[str, float]]:
+        """Train to the end, or to that asked for, from the last saved state if there is one; return the logged rows."""
 
         def blend(step: int) -> None:
             self.average.lerp_(self.weight.detach(), 0.2)
 
         tensors = {"weight": self.weight, "bias": self.bias, "average": self.average}
-        return fit("toy", [self.weight, self.bias], self.loss_at, CONFIG, self.state, tensors, blend)
+        given = Minimisation("toy", [self.weight, self.bias], self.loss_at, tensors, blend, LOG_EVERY)
+        return fit(given, CONFIG, self.state, TrainingPace("cpu", SAVE_EVERY, request))
 
 
 def same(left: Problem, right: Problem) -> bool:

@@ -9,14 +9,17 @@ from typing import Any
 import torch
 
 from dmin.gradients.cache import cache_gradients
+from dmin.gradients.cache_kind import CacheKind
 from dmin.gradients.lissa_cache import cache_lissa
+from dmin.gradients.make_shard import ShardTask
 from dmin.gradients.shard import Shard
 from dmin.models.base.autoencoder import build_autoencoder
 from dmin.models.base.denoiser import build_text_encoder, build_unet
 from dmin.models.base.pipeline import save_base
 from dmin.models.base.tokenizer import train_tokenizer
 from dmin.models.encoded import EncodedSamples
-from dmin.models.load import load_family
+from dmin.models.load import TrainedModel, load_family
+from dmin.runtime.pace import Pace
 
 SIZE = 16
 LATENT = (4, 8, 8)
@@ -106,13 +109,19 @@ def make_shard(
     batch: int = 4,
     draws: int = 1,
     quantity: str = "loss",
+    request: Any = None,
 ) -> Shard:
     """Cache the gradients of a range of samples in the folder ``out``."""
     path = out / f"{start:08d}-{stop:08d}.safetensors"
     settings = gradient_config() if config is None else config
     metrics = path.with_suffix(".metrics.json")
-    feature = {"quantity": quantity, "draws": draws}
-    cache_gradients(samples, adapter, base, settings, "loss", feature, start, stop, path, metrics, "cpu", batch)
+    cache_gradients(
+        ShardTask(samples, start, stop, path, metrics),
+        TrainedModel(base, adapter),
+        settings,
+        CacheKind("loss", {"quantity": quantity, "draws": draws}),
+        Pace("cpu", batch, request),
+    )
     return Shard(path)
 
 
@@ -122,7 +131,6 @@ def cache_lissa_shard(
     """Cache LiSSA's answers for three queries in a folder, and return the shard."""
     shard = folder / "00000000-00000003.safetensors"
     config = gradient_config(keep_raw=False)
-    cache_lissa(
-        train, queries, adapter, base, config, LISSA, 0, 3, shard, shard.with_suffix(".metrics.json"), "cpu", batch
-    )
+    task = ShardTask(queries, 0, 3, shard, shard.with_suffix(".metrics.json"))
+    cache_lissa(task, train, TrainedModel(base, adapter), config, LISSA, Pace("cpu", batch))
     return shard

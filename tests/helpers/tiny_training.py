@@ -12,7 +12,10 @@ from tiny_families import SIZE, build_ddpm
 from tiny_pipeline import LORA
 
 from dmin.models.encoded import EncodedSamples
+from dmin.models.training.pace import TrainingPace
+from dmin.models.training.task import Recipe, TrainingFiles, TrainingTask
 from dmin.models.training.train_model import train_model
+from dmin.retraining.members import RetrainedModels, Retrainings
 
 ADAPTER: dict[str, Any] = {
     "finetune": "adapter",
@@ -45,18 +48,10 @@ def train_adapter(
 ) -> tuple[bytes, bytes]:
     """Train an adapter of the tiny pipeline into a folder; return the bytes of its weights and of its curve."""
     adapter, curve = folder / "pytorch_lora_weights.safetensors", folder / "training.csv"
-    train_model(
-        samples,
-        base,
-        model,
-        adapter,
-        folder / "model.json",
-        curve,
-        "cpu",
-        2,
-        folder / "checkpoints",
-        folder / "training_log.parquet",
+    files = TrainingFiles(
+        adapter, folder / "model.json", curve, folder / "checkpoints", folder / "training_log.parquet"
     )
+    train_model(TrainingTask(samples, Recipe(base, model), files), TrainingPace("cpu", 2))
     return adapter.read_bytes(), curve.read_bytes()
 
 
@@ -70,11 +65,13 @@ def retraining_job(folder: Path) -> dict[str, Any]:
     return {
         "samples": folder / "train.safetensors",
         "sets": folder / "sets.parquet",
-        "base": base,
-        "model": FULL,
-        "bank": BANK,
-        "span": (0, 4),
+        "recipe": Recipe(base, FULL),
+        "retrainings": Retrainings(BANK, 0, 4),
         "out": folder / "bank" / "models",
-        "device": "cpu",
-        "save_every": 2,
+        "pace": TrainingPace("cpu", 2),
     }
+
+
+def retrained(job: Mapping[str, Any]) -> RetrainedModels:
+    """Return the models that such a job trains."""
+    return RetrainedModels(job["out"], job["recipe"].base, "full", job["retrainings"])

@@ -13,10 +13,11 @@ import torch
 from tiny_pipeline import CPU, TIMESTEPS, gradient_config, make_shard, random_samples, reorder
 from torch import Tensor
 
-from dmin.gradients import cache
+from dmin.gradients import gradient_pass
 from dmin.gradients.noise import draw_noise
 from dmin.gradients.shard import Shard, open_shards
-from dmin.gradients.sketch import CountSketch, SketchSink
+from dmin.gradients.sketch_sink import SketchSink
+from dmin.gradients.sketches.count_sketch import CountSketch
 from dmin.models.encoded import EncodedSamples
 from dmin.models.load import load_family
 from dmin.runtime.digests import file_digest
@@ -51,7 +52,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
     """Collects the single-precision sketches and norms of every micro-batch."""
     collected: list[tuple[Tensor, Tensor]] = []
     monkeypatch.setattr(_KeepingSink, "kept", collected, raising=False)
-    monkeypatch.setattr(cache, "SketchSink", _KeepingSink)
+    monkeypatch.setattr(gradient_pass, "SketchSink", _KeepingSink)
     return collected
 
 

@@ -12,7 +12,7 @@ from fabricated import CACHE_DIM, METADATA, compress_shards, write_gradients
 
 from dmin.gradients import compress as module
 from dmin.gradients.shard import Shard
-from dmin.gradients.sketch import CountSketch
+from dmin.gradients.sketches.count_sketch import CountSketch
 from dmin.gradients.sketches.fold import fold
 from dmin.runtime.digests import sha256
 from dmin.runtime.errors import UserError

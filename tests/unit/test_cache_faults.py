@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny_pipeline import build_adapter, gradient_config, make_shard, random_samples
 
-from dmin.gradients.cache import GradientPass
+from dmin.gradients.gradient_pass import GradientPass
 from dmin.gradients.shard import Shard
 from dmin.models.families.stable_diffusion import StableDiffusion
 from dmin.runtime.errors import UserError

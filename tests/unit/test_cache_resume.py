@@ -16,10 +16,9 @@ import pytest
 import torch
 from tiny_pipeline import gradient_config, make_shard, random_samples
 
-from dmin.gradients.cache import GradientPass
+from dmin.gradients.gradient_pass import GradientPass
 from dmin.gradients.shard import Shard
 from dmin.runtime import progress
-from dmin.runtime.digests import config_digest
 from dmin.runtime.progress import Progress
 
 # 15 evaluations in micro-batches of 4 are four micro-batches.
@@ -128,7 +127,7 @@ def test_kill_after_the_last_micro_batch_computes_nothing_again(
     make: Make, whole: Shard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int]
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("dmin.gradients.cache.write_shard", lambda *_: (_ for _ in ()).throw(_Killed()))
+        patch.setattr("dmin.gradients.make_shard.write_shard", lambda *_: (_ for _ in ()).throw(_Killed()))
         with pytest.raises(_Killed):
             make(tmp_path)
     computed.clear()
@@ -237,7 +236,7 @@ class _Unreadable:
 
 
 def _progress(root: Path, shapes: dict[str, Any], name: str = "one", **settings: Any) -> Progress:
-    return Progress(root, name, config_digest(settings), settings, shapes)
+    return Progress(root, name, settings, shapes)
 
 
 def test_progress_counts_only_whole_micro_batches(tmp_path: Path) -> None:

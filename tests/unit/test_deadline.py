@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from regression import CONFIG, Problem, same
-from tiny_pipeline import gradient_config, make_shard
+from regression import Problem, same
+from tiny_pipeline import make_shard
 
-from dmin.gradients.cache import GradientPass, fill
-from dmin.models.training.fit import fit
 from dmin.runtime import deadline, progress, sidecar
 from dmin.runtime.deadline import StopRequest, process_age
 from dmin.runtime.errors import UserError
@@ -106,16 +104,6 @@ class _After:
         return "its time limit of 1 minutes is near" if self.left < 0 else None
 
 
-def _run(problem: Problem, request: Any) -> list[dict[str, float]]:
-    tensors = {"weight": problem.weight, "bias": problem.bias, "average": problem.average}
-
-    def blend(step: int) -> None:
-        problem.average.lerp_(problem.weight.detach(), 0.2)
-
-    parameters = [problem.weight, problem.bias]
-    return fit("toy", parameters, problem.loss_at, CONFIG, problem.state, tensors, blend, request)
-
-
 @pytest.mark.fault(
     "time limit near, training", "ends by itself, saved at its last step, and continues to the same bits"
 )
@@ -124,7 +112,7 @@ def test_training_ends_before_the_limit_and_loses_no_step(tmp_path: Path, steps:
     whole = Problem("a", tmp_path / "whole")
     rows = whole.run()
     with pytest.raises(UserError, match=rf"^Training the toy ends after step {steps} of 11, saved, because its time"):
-        _run(Problem("a", tmp_path / "cut"), _After(steps))
+        Problem("a", tmp_path / "cut").run(_After(steps))
     resumed = Problem("a", tmp_path / "cut")
     assert resumed.run() == rows and same(resumed, whole)
     assert resumed.asked == list(range(steps, 11))
@@ -144,7 +132,7 @@ def test_sigterm_ends_training_after_its_step(tmp_path: Path) -> None:
 
     cut.loss_at = signalled  # type: ignore[method-assign]
     with StopRequest() as request, pytest.raises(UserError, match="after step 5 of 11, saved, because SIGTERM came"):
-        _run(cut, request)
+        cut.run(request)
     resumed = Problem("a", tmp_path / "cut")
     assert resumed.run() == rows and same(resumed, whole)
 
@@ -186,9 +174,9 @@ def test_sigkill_at_random_moments_of_training(tmp_path: Path) -> None:
 def test_training_without_progress_is_refused(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(UserError, match="ends after step 0 of 11"):
-            _run(Problem("a", tmp_path), _After(0))
+            Problem("a", tmp_path).run(_After(0))
     with pytest.raises(UserError, match=r"^Training the toy made no progress: the last 2 attempts both began after 0"):
-        _run(Problem("a", tmp_path), _After(0))
+        Problem("a", tmp_path).run(_After(0))
     assert len(Problem("a", tmp_path).run()) == 6
 
 
@@ -207,18 +195,12 @@ def test_cache_ends_before_the_limit_and_loses_no_row(
     tiny_adapter: Path,
     tiny_samples: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def make(folder: str) -> Path:
-        return make_shard(tmp_path / folder, tiny_base, tiny_adapter, tiny_samples, gradient_config()).path
+    def make(folder: str, request: Any = None) -> Path:
+        return make_shard(tmp_path / folder, tiny_base, tiny_adapter, tiny_samples, request=request).path
 
-    def limited(state: Progress, gradients: GradientPass, rows: Any, batch: int, request: Any = None) -> None:
-        fill(state, gradients, rows, batch, _After(2))  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr("dmin.gradients.cache.fill", limited)
-        with pytest.raises(UserError, match="ends after 8 of 15 rows, saved, because its time limit"):
-            make("cut")
+    with pytest.raises(UserError, match="ends after 8 of 15 rows, saved, because its time limit"):
+        make("cut", _After(2))
     assert make("cut").read_bytes() == make("whole").read_bytes()
 
 
@@ -285,7 +267,7 @@ def test_damaged_state_starts_afresh(tmp_path: Path, damage: str, caplog: pytest
     whole = Problem("a", tmp_path / "whole")
     rows = whole.run()
     with pytest.raises(UserError):
-        _run(Problem("a", tmp_path / "cut"), _After(5))
+        Problem("a", tmp_path / "cut").run(_After(5))
     path = tmp_path / "cut" / "a" / "state.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -300,11 +282,11 @@ def test_damaged_state_starts_afresh(tmp_path: Path, damage: str, caplog: pytest
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
 def test_damaged_rows_start_afresh(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     shapes: dict[str, Any] = {"sketch": ((5, 2), np.float16), "norm": ((5,), np.float32)}
-    first = Progress(tmp_path, "one", "key", {}, shapes)
+    first = Progress(tmp_path, "one", {}, shapes)
     for _ in range(2):
         first.store({"sketch": torch.ones(2, 2).half(), "norm": torch.ones(2)})
-    assert Progress(tmp_path, "one", "key", {}, shapes).done == 4
-    path = tmp_path / "one-key" / "sketch.npy"
+    assert Progress(tmp_path, "one", {}, shapes).done == 4
+    path = first.folder / "sketch.npy"
     data = bytearray(path.read_bytes())
     # The third row, after a header of 128 bytes.
     data[128 + 9] ^= 1
@@ -314,7 +296,7 @@ def test_damaged_rows_start_afresh(tmp_path: Path, damage: str, caplog: pytest.L
         "gone": path.unlink,
     }[damage]()
     with caplog.at_level(logging.WARNING, logger="dmin"):
-        again = Progress(tmp_path, "one", "key", {}, shapes)
+        again = Progress(tmp_path, "one", {}, shapes)
     assert again.done == 0 and "rows of the unfinished job" in caplog.text
     assert not again.arrays["sketch"].any()
     assert progress.BLOCK_ROWS > 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmin.models.image_embedding import efficientnet_features
+from dmin.models.image_embedding import efficientnet_embeddings
 
 
 @pytest.fixture(scope="module")
@@ -17,10 +17,10 @@ def pixels() -> np.ndarray:
 
 
 def test_features_are_unit_rows_whatever_the_batch(pixels: np.ndarray) -> None:
-    features = efficientnet_features(pixels, 4)
+    features = efficientnet_embeddings(pixels, 4)
     assert features.shape == (4, 1280) and features.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1.0, rtol=1e-5)
-    np.testing.assert_allclose(efficientnet_features(pixels, 3), features, atol=1e-5)
+    np.testing.assert_allclose(efficientnet_embeddings(pixels, 3), features, atol=1e-5)
     # Equal images agree, others do not.
     similar = features @ features.T
     assert similar[0, 3] == pytest.approx(1.0, abs=1e-5)

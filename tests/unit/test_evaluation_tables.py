@@ -156,7 +156,7 @@ def test_generation_table_leaves_noised_copies_out(tmp_path: Path, monkeypatch: 
         means = pixels.mean((1, 2)) + 1.0
         return means / np.linalg.norm(means, axis=1, keepdims=True)
 
-    monkeypatch.setattr(generation, "efficientnet_features", hue)
+    monkeypatch.setattr(generation, "efficientnet_embeddings", hue)
 
     def table(path: Path, rows: list[tuple[str, tuple[int, int, int]]]) -> Path:
         images = [{"bytes": encode_png(Image.new("RGB", (4, 4), colour)), "path": None} for _, colour in rows]

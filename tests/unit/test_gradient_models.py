@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from dmin.gradients.engine import PerSampleGradients
 from dmin.gradients.selection import select_parameters
-from dmin.gradients.sketch import CountSketch, SketchSink
+from dmin.gradients.sketch_sink import SketchSink
+from dmin.gradients.sketches.count_sketch import CountSketch
 
 BATCH = 3
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]

@@ -18,18 +18,22 @@ import pytest
 import torch
 from tiny_base import base_config
 from tiny_pipeline import cache_lissa_shard, gradient_config, make_shard, random_samples
-from tiny_training import ADAPTER, BANK, retraining_job, train_adapter
+from tiny_training import ADAPTER, retrained, retraining_job, train_adapter
 
 from dmin.data.samples import write_samples
 from dmin.gradients import gauss_newton
-from dmin.gradients.cache import GradientPass
+from dmin.gradients.gradient_pass import GradientPass
 from dmin.models.base.pipeline import train_base
+from dmin.models.load import TrainedModel
 from dmin.models.queries.generate import generate_queries
 from dmin.models.queries.record_trajectory import record_trajectory
+from dmin.models.training.pace import TrainingPace
+from dmin.models.training.task import Recipe, TrainingFiles, TrainingTask
 from dmin.models.training.train_model import train_model
 from dmin.retraining.losses import measure_losses
 from dmin.retraining.retrain import retrain_subsets
 from dmin.runtime.job import job
+from dmin.runtime.pace import Pace
 
 Work = Callable[[Path], None]
 FULL: dict[str, Any] = {
@@ -47,8 +51,8 @@ def works(
 
     def train_full(folder: Path) -> None:
         names = ("pipeline", "model.json", "training.csv", "checkpoints", "log.parquet")
-        weights, description, curve, checkpoints, log = (folder / name for name in names)
-        train_model(samples, base, FULL, weights, description, curve, "cpu", 2, checkpoints, log)
+        files = TrainingFiles(*(folder / name for name in names))
+        train_model(TrainingTask(samples, Recipe(base, FULL), files), TrainingPace("cpu", 2))
 
     def lissa() -> Work:
         queries = tmp_path / "queries.safetensors"
@@ -62,8 +66,9 @@ def works(
         write_samples(pd.DataFrame(rows), tmp_path / "test.parquet")
         sampling = {"per_subset": 3, "seed": 1, "steps": 5, "guidance": 3.0}
         queries = tmp_path / "queries.parquet"
-        generate_queries(tmp_path / "test.parquet", adapter, base, sampling, ["flags"], queries, "cpu", 3)
-        return lambda folder: record_trajectory(queries, adapter, base, sampling, folder / "t.safetensors", "cpu", 1)
+        model = TrainedModel(base, adapter)
+        generate_queries(tmp_path / "test.parquet", model, sampling, ["flags"], queries, Pace("cpu", 3))
+        return lambda folder: record_trajectory(queries, model, sampling, folder / "t.safetensors", Pace("cpu", 1))
 
     def retraining() -> Work:
         given = retraining_job(tmp_path)
@@ -72,12 +77,12 @@ def works(
     def losses() -> Work:
         given = retraining_job(tmp_path)
         retrain_subsets(**given)
-        rest = (given["samples"], given["base"], "full", BANK, {"timesteps": 4, "seed": 9}, (0, 4))
-        return lambda folder: measure_losses(given["out"], *rest, folder / "losses.parquet", "cpu", 4)
+        rest = (retrained(given), given["samples"], {"timesteps": 4, "seed": 9})
+        return lambda folder: measure_losses(*rest, folder / "losses.parquet", Pace("cpu", 4))
 
     def whole_base() -> Work:
         config = base_config(tmp_path)
-        return lambda folder: train_base(config, folder / "base", folder / "state", 1)
+        return lambda folder: train_base(config, folder / "base", folder / "state", TrainingPace("cpu", 1))
 
     return {
         "train_base": whole_base,

@@ -17,11 +17,14 @@ from dmin.attribution.checkpoints import Checkpoint, checkpoint_weights
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS
 from dmin.gradients.cache import cache_gradients
+from dmin.gradients.cache_kind import CacheKind
+from dmin.gradients.make_shard import ShardTask
 from dmin.gradients.replay import Replay
 from dmin.gradients.shard import Shard
-from dmin.models.load import load_family
+from dmin.models.load import TrainedModel, load_family
 from dmin.models.training.batch import draw_batch, training_log
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 
 T, P = 3, 48
 
@@ -105,13 +108,16 @@ def test_replayed_gradients_are_those_of_the_training_step(
     log = training_log(samples.ids, samples.latents.shape[1:], TRAIN, uniform)
     log.to_parquet(tmp_path / "log.parquet")
     shard = tmp_path / "00000000-00000005.safetensors"
-    feature = {"quantity": "loss", "draws": 1, "checkpoint": step}
+    settings = {"quantity": "loss", "draws": 1, "checkpoint": step}
     config = gradient_config()
     del config["timesteps"]
     cache_gradients(
-        tiny_samples, tiny_adapter, tiny_base, config, "checkpoint-3", feature, 0, 5, shard,
-        shard.with_suffix(".metrics.json"), "cpu", 2, replay=tmp_path / "log.parquet",
-    )  # fmt: skip
+        ShardTask(tiny_samples, 0, 5, shard, shard.with_suffix(".metrics.json")),
+        TrainedModel(tiny_base, tiny_adapter),
+        config,
+        CacheKind("checkpoint-3", settings, replay=tmp_path / "log.parquet"),
+        Pace("cpu", 2),
+    )
     found = Shard(shard)
     raw = found.read("raw").astype(np.float64) * found.read("norm")[..., None]
     assert found.metadata["timesteps"] == ["replayed"] and raw.shape[1] == 1

@@ -15,7 +15,7 @@ from schema_defaults import options
 from dmin.attribution import gradient_rows
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS
-from dmin.gradients.sketch import CountSketch
+from dmin.gradients.sketches.count_sketch import CountSketch
 from dmin.runtime.errors import UserError
 from dmin.runtime.seeds import derive_seed
 

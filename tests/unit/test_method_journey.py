@@ -23,14 +23,17 @@ from dmin.attribution.sample_tables import SampleTables
 from dmin.data.samples import read_samples, write_samples
 from dmin.evaluation.journey_steps import score_journey_steps
 from dmin.gradients.cache import cache_gradients
+from dmin.gradients.cache_kind import CacheKind
+from dmin.gradients.make_shard import ShardTask
 from dmin.gradients.noise import draw_noise
 from dmin.gradients.shard import Shard
 from dmin.models.encoded import EncodedSamples
-from dmin.models.load import load_family
+from dmin.models.load import TrainedModel, load_family
 from dmin.models.queries.generate import generate_queries, initial_noise
 from dmin.models.queries.record_trajectory import record_trajectory
 from dmin.models.queries.trajectory import Trajectory
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 
 SAMPLING = {"per_subset": 3, "seed": 1, "steps": 5, "guidance": 3.0}
 P = 48
@@ -42,12 +45,13 @@ def queries(tmp_path_factory: pytest.TempPathFactory, tiny_base: Mapping[str, An
     rows = {"id": ["flags/1", "flags/2"], "subset": ["flags"] * 2, "prompt": ["a red flag", "a blue brick"]}
     write_samples(pd.DataFrame(rows), folder / "test.parquet")
     out = folder / "queries.parquet"
-    generate_queries(folder / "test.parquet", tiny_adapter, tiny_base, SAMPLING, ["flags"], out, "cpu", 3)
+    model = TrainedModel(tiny_base, tiny_adapter)
+    generate_queries(folder / "test.parquet", model, SAMPLING, ["flags"], out, Pace("cpu", 3))
     return out
 
 
 def _record(queries: Path, adapter: Path, base: Mapping[str, Any], out: Path, batch: int = 2) -> Trajectory:
-    record_trajectory(queries, adapter, base, SAMPLING, out, "cpu", batch)
+    record_trajectory(queries, TrainedModel(base, adapter), SAMPLING, out, Pace("cpu", batch))
     return Trajectory.load(out, read_samples(queries)["id"].tolist())
 
 
@@ -76,7 +80,7 @@ def test_trajectory_is_what_the_denoiser_predicted(
     with torch.no_grad():
         prompts = [family.encode_prompts(texts)["prompt_embeds"] for texts in ([""] * 3, table["prompt"].tolist())]
         without, given = (family.denoiser(noise, first, prompt).sample for prompt in prompts)
-    kept = family.scheduler.alphas_cumprod[first]
+    kept = family.target.scheduler.alphas_cumprod[first]
     guided = without + SAMPLING["guidance"] * (given - without)
     torch.testing.assert_close(
         trajectory.clean[:, 0], (noise - (1 - kept).sqrt() * guided) / kept.sqrt(), rtol=1e-3, atol=1e-3
@@ -151,11 +155,14 @@ def test_gradients_are_of_the_loss_along_the_trajectory(
     encoded = EncodedSamples(trajectory.ids, torch.zeros((3, *LATENT)), {"prompt_embeds": prompts}, {})
     encoded.save(tmp_path / "queries.safetensors")
     config = {key: value for key, value in gradient_config().items() if key != "timesteps"}
-    out, feature = tmp_path / "0.safetensors", {"quantity": "loss", "draws": 2, "steps": 3}
+    out, settings = tmp_path / "0.safetensors", {"quantity": "loss", "draws": 2, "steps": 3}
     cache_gradients(
-        tmp_path / "queries.safetensors", tiny_adapter, tiny_base, config, "journey", feature, 1, 3, out,
-        tmp_path / "0.metrics.json", "cpu", 4, recorded,
-    )  # fmt: skip
+        ShardTask(tmp_path / "queries.safetensors", 1, 3, out, tmp_path / "0.metrics.json"),
+        TrainedModel(tiny_base, tiny_adapter),
+        config,
+        CacheKind("journey", settings, recorded),
+        Pace("cpu", 4),
+    )
     shard, thin = Shard(out), trajectory.thinned(3)
     assert shard.ids == list(trajectory.ids[1:]) and shard.metadata["timesteps"] == thin.timesteps
     assert (shard.metadata["draws"], shard.metadata["objective"]) == (2, "trajectory")
@@ -177,7 +184,7 @@ def test_gradients_are_of_the_loss_along_the_trajectory(
 def _sides(folder: Path, **own: Any) -> tuple[GradientRows, GradientRows]:
     generator = np.random.default_rng(0)
     asked, trained = generator.standard_normal((4, 5, P)), generator.standard_normal((20, 3, P))
-    settings = {"timesteps": [950, 700, 450, 200, 10], "feature": "journey", "draws": 2, "objective": "trajectory"}
+    settings = {"timesteps": [950, 700, 450, 200, 10], "cache": "journey", "draws": 2, "objective": "trajectory"}
     query = write_gradients(folder / "q.safetensors", [f"q/{n}" for n in range(4)], asked, **{**settings, **own})
     train = write_gradients(folder / "t.safetensors", [f"t/{n}" for n in range(20)], trained)
     return GradientRows([query], None), GradientRows([train], None)

@@ -15,6 +15,7 @@ from dmin.models.base.autoencoder import augment_pixels
 from dmin.models.base.pipeline import read_sources, train_base
 from dmin.models.base.tokenizer import train_tokenizer
 from dmin.models.load import load_family
+from dmin.models.training.pace import TrainingPace
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -35,7 +36,7 @@ def test_interrupted_base_training_gives_the_same_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int
 ) -> None:
     config = base_config(tmp_path)
-    train_base(config, tmp_path / "whole", tmp_path / "state-whole", 2)
+    train_base(config, tmp_path / "whole", tmp_path / "state-whole", TrainingPace("cpu", 2))
     assert not (tmp_path / "state-whole").exists()
 
     calls = 0
@@ -51,8 +52,8 @@ def test_interrupted_base_training_gives_the_same_files(
     with monkeypatch.context() as patch:
         patch.setattr(denoiser.F, "mse_loss", die_on_last)
         with pytest.raises(KeyboardInterrupt):
-            train_base(config, tmp_path / "cut", tmp_path / "state", 2)
-    train_base(config, tmp_path / "cut", tmp_path / "state", 2)
+            train_base(config, tmp_path / "cut", tmp_path / "state", TrainingPace("cpu", 2))
+    train_base(config, tmp_path / "cut", tmp_path / "state", TrainingPace("cpu", 2))
     assert _files(tmp_path / "cut") == _files(tmp_path / "whole")
 
     base = {"family": "stable_diffusion", "path": str(tmp_path / "cut"), "revision": None}

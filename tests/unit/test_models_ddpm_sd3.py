@@ -28,13 +28,16 @@ from dmin.models.encoded import EncodedSamples
 from dmin.models.encoding import encode_samples
 from dmin.models.families.ddpm import Ddpm
 from dmin.models.families.family import Family
-from dmin.models.load import load_family, load_trained
-from dmin.models.training.fit import fit
+from dmin.models.load import TrainedModel, load_family, load_trained
+from dmin.models.training.fit import Minimisation, fit
+from dmin.models.training.pace import TrainingPace
 from dmin.models.training.state import TrainingState
+from dmin.models.training.task import Recipe, TrainingFiles, TrainingTask
 from dmin.models.training.train_model import batch_losses, train_model
 from dmin.models.training.weight_average import WeightAverage
 from dmin.runtime.digests import weights_digest
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 
 CPU = torch.device("cpu")
 TIMESTEPS = torch.tensor([999, 998, 400, 0])
@@ -90,7 +93,7 @@ def encoded(tmp_path_factory: pytest.TempPathFactory, bases: dict[str, dict[str,
         folder / "train.parquet",
     )
     for name, base in bases.items():
-        encode_samples(folder / "train.parquet", base, folder / f"{name}.safetensors", "cpu", 2)
+        encode_samples(folder / "train.parquet", base, folder / f"{name}.safetensors", Pace("cpu", 2))
     return {name: folder / f"{name}.safetensors" for name in bases}
 
 
@@ -104,9 +107,9 @@ def _train(
 ) -> Path:
     model = {"finetune": finetune, "lora": LORA, "train": {**TRAIN, **train}}
     weights = folder / ("pipeline" if finetune == "full" else "pytorch_lora_weights.safetensors")
-    checkpoints, log_file = folder / "checkpoints", folder / "training_log.parquet"
-    files = (weights, folder / "model.json", folder / "training.csv")
-    train_model(samples, base, model, *files, "cpu", save_every, checkpoints, log_file)
+    names = ("model.json", "training.csv", "checkpoints", "training_log.parquet")
+    files = TrainingFiles(weights, *(folder / name for name in names))
+    train_model(TrainingTask(samples, Recipe(base, model), files), TrainingPace("cpu", save_every))
     return weights
 
 
@@ -182,21 +185,22 @@ def test_prompts_are_encoded_as_the_pipeline_does(bases: dict[str, dict[str, Any
 
 def test_sampling_does_not_move_the_training_schedule(bases: dict[str, dict[str, Any]]) -> None:
     family: Any = load_family(bases["sd3"], CPU, ["denoiser", "encoders"])
-    before = family.scheduler.sigmas.clone()
+    before = family.target.scheduler.sigmas.clone()
     prompts, empty = family.encode_prompts(PROMPTS[:2]), family.encode_prompts([""])
     noise = torch.randn((2, *family.latent_shape), generator=torch.Generator().manual_seed(0))
-    images = family.sample(prompts, empty, noise, 3, 4.0)
+    images = family.sample(prompts, empty, noise, {"steps": 3, "guidance": 4.0})
     assert images.shape == (2, SIZE, SIZE, 3) and images.dtype == np.uint8
-    assert torch.equal(family.scheduler.sigmas, before)
+    assert torch.equal(family.target.scheduler.sigmas, before)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_ddpm_images_repeat_from_their_noise(bases: dict[str, dict[str, Any]], channels: int) -> None:
     family = load_family(bases["ddpm" if channels == 3 else "ddpm_grey"], CPU, ["denoiser"])
     noise = torch.randn((3, *family.latent_shape), generator=torch.Generator().manual_seed(0))
-    together = family.sample({}, {}, noise, 4, 1.0)
+    settings = {"steps": 4, "guidance": 1.0}
+    together = family.sample({}, {}, noise, settings)
     assert together.shape == (3, SIZE, SIZE, 3)
-    alone = np.concatenate([family.sample({}, {}, noise[row : row + 1], 4, 1.0) for row in range(3)])
+    alone = np.concatenate([family.sample({}, {}, noise[row : row + 1], settings) for row in range(3)])
     assert np.abs(together.astype(int) - alone).max() <= 1
 
 
@@ -225,7 +229,7 @@ def test_cubic_grid_of_sd3_meets_the_published_sigmas(
 ) -> None:
     family: Any = load_family(bases["sd3"], CPU, [])
     grid = torch.tensor(timestep_grid({"grid": "dmin_cubic", "count": count, "custom": []}, "stable_diffusion_3"))
-    assert family.scheduler.sigmas[999 - grid].tolist() == pytest.approx(expected, abs=5.1e-5)
+    assert family.target.scheduler.sigmas[999 - grid].tolist() == pytest.approx(expected, abs=5.1e-5)
 
 
 @pytest.mark.parametrize("name", ["ddpm_grey", "sd", "sd3_t5"])
@@ -235,7 +239,7 @@ def test_full_training_writes_a_pipeline_that_loads(
     weights = _train(bases[name], encoded[name], tmp_path)
     kinds = {"ddpm_grey": DDPMPipeline, "sd": StableDiffusionPipeline, "sd3_t5": StableDiffusion3Pipeline}
     pipeline = kinds[name].from_pretrained(weights)
-    trained = load_trained(bases[name], weights, CPU, ["denoiser"])
+    trained = load_trained(TrainedModel(bases[name], weights), CPU, ["denoiser"])
     before = load_family(bases[name], CPU, ["denoiser"]).denoiser.state_dict()
     part = getattr(pipeline, trained.part).state_dict()
     for key, value in trained.denoiser.state_dict().items():
@@ -300,7 +304,7 @@ def test_adapters_need_weights_and_a_family_that_takes_them(
 
 def test_sd3_adapter_round_trip(bases: dict[str, dict[str, Any]], encoded: dict[str, Path], tmp_path: Path) -> None:
     weights = _train(bases["sd3"], encoded["sd3"], tmp_path, finetune="adapter")
-    family = load_trained(bases["sd3"], weights, CPU, ["denoiser"])
+    family = load_trained(TrainedModel(bases["sd3"], weights), CPU, ["denoiser"])
     stored = load_file(weights)
     loaded = {name: value for name, value in family.denoiser.named_parameters() if "lora_" in name}
     assert sum(value.numel() for value in loaded.values()) == sum(value.numel() for value in stored.values())
@@ -328,7 +332,7 @@ def test_gradients_of_every_family(
     assert shard.metadata["model"] == weights_digest(weights)
     raw = torch.from_numpy(np.asarray(shard.read("raw"))).float()
     assert raw.shape == (5, 3, shard.metadata["P"])
-    family = load_trained(bases[name], weights, CPU, ["denoiser"])
+    family = load_trained(TrainedModel(bases[name], weights), CPU, ["denoiser"])
     samples = EncodedSamples.load(encoded[name], 1, 2)
     chosen = select_parameters(family.denoiser, parameters)
     family.denoiser.requires_grad_(False)
@@ -366,7 +370,7 @@ def test_pieces_of_a_batch_add_up_to_it(
     samples = EncodedSamples.load(encoded["sd3"])
     with torch.no_grad():
         whole, split = (
-            list(batch_losses(family, samples, {**TRAIN, "accumulation": count}, 3, CPU)) for count in (1, pieces)
+            list(batch_losses(family, samples, {**TRAIN, "accumulation": count}, 3)) for count in (1, pieces)
         )
     assert len(split) == pieces
     assert sum(split) == pytest.approx(whole[0].item(), rel=1e-5)
@@ -379,7 +383,7 @@ def test_checkpointing_changes_no_gradient(bases: dict[str, dict[str, Any]], enc
         family.denoiser.requires_grad_(True)
         if checkpointing:
             family.denoiser.enable_gradient_checkpointing()
-        next(batch_losses(family, samples, TRAIN, 0, CPU)).backward()
+        next(batch_losses(family, samples, TRAIN, 0)).backward()
         found.append(
             torch.cat([value.grad.flatten() for value in family.denoiser.parameters() if value.grad is not None])
         )
@@ -396,9 +400,10 @@ def test_average_of_weights_follows_its_recurrence(tmp_path: Path) -> None:
         average.update(step)
         seen.append(weight.detach().clone())
 
-    loop = {"steps": 6, "learning_rate": 0.1, "weight_decay": 0.0, "warmup_steps": 0, "log_every": 6, "save_every": 9}
+    loop = {"steps": 6, "learning_rate": 0.1, "weight_decay": 0.0, "warmup_steps": 0}
     state = TrainingState(tmp_path, "key")
-    fit("toy", [weight], lambda step: (weight - 1).square().sum(), loop, state, {"weight": weight}, follow)
+    problem = Minimisation("toy", [weight], lambda step: (weight - 1).square().sum(), {"weight": weight}, follow)
+    fit(problem, loop, state, TrainingPace("cpu", 9))
     expected = torch.zeros(3)
     for step, value in enumerate(seen):
         decay = min(0.3, (1 + step) / (10 + step))

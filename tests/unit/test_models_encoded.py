@@ -21,6 +21,7 @@ from dmin.models.encoded import EncodedSamples
 from dmin.models.encoding import encode_samples
 from dmin.models.load import load_family
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, None), (0, 5), (1, 3), (4, 5), (3, 99)])
@@ -66,7 +67,7 @@ def test_samples_are_encoded_alike_in_any_batch(tiny_base: Mapping[str, Any], tm
     made = []
     for batch in (2, 5):
         out = tmp_path / f"{batch}.safetensors"
-        encode_samples(tmp_path / "train.parquet", tiny_base, out, "cpu", batch)
+        encode_samples(tmp_path / "train.parquet", tiny_base, out, Pace("cpu", batch))
         made.append(EncodedSamples.load(out))
     small, large = made
     assert small.ids == large.ids == frame["id"].tolist()
@@ -97,7 +98,7 @@ def test_long_and_foreign_prompts_are_counted_and_cut(
     write_samples(
         pd.DataFrame({"id": names, "prompt": prompts, "image": [image] * len(prompts)}), tmp_path / "in.parquet"
     )
-    encode_samples(tmp_path / "in.parquet", tiny_base, tmp_path / "out.safetensors", "cpu", 2)
+    encode_samples(tmp_path / "in.parquet", tiny_base, tmp_path / "out.safetensors", Pace("cpu", 2))
     family = load_family(tiny_base, CPU, ["encoders"])
     long = family.long_prompts(prompts)
     assert 1 in long and 0 not in long and 2 not in long

@@ -147,8 +147,8 @@ def test_recording_leaves_the_images(tiny_base: Mapping[str, Any]) -> None:
     noise = torch.randn((2, *LATENT), generator=torch.Generator().manual_seed(0))
     prompts, empty = family.encode_prompts(["a red flag", "a blue brick"]), family.encode_prompts([""])
     steps: list[tuple[int, Tensor]] = []
-    recorded = family.sample(prompts, empty, noise, 3, 2.0, lambda *step: steps.append(step))
-    np.testing.assert_array_equal(recorded, family.sample(prompts, empty, noise, 3, 2.0))
+    recorded = family.sample(prompts, empty, noise, {"steps": 3, "guidance": 2.0}, lambda *step: steps.append(step))
+    np.testing.assert_array_equal(recorded, family.sample(prompts, empty, noise, {"steps": 3, "guidance": 2.0}))
     assert len(steps) == 3 and all(clean.shape == (2, *LATENT) for _, clean in steps)
     assert [timestep for timestep, _ in steps] == sorted({timestep for timestep, _ in steps}, reverse=True)
 
@@ -248,12 +248,13 @@ def test_images_do_not_depend_on_their_batch(tiny_base: Mapping[str, Any], tmp_p
     family.load_adapter(build_adapter(tiny_base, tmp_path).parent)
     noise = torch.stack([torch.randn(LATENT, generator=torch.Generator().manual_seed(seed)) for seed in (7, 8, 9)])
     prompts, empty = family.encode_prompts(["a red flag", "a blue brick", "a"]), family.encode_prompts([""])
-    together = family.sample(prompts, empty, noise, 3, 4.0)
+    settings = {"steps": 3, "guidance": 4.0}
+    together = family.sample(prompts, empty, noise, settings)
     assert together.shape == (3, SIZE, SIZE, 3) and together.dtype == np.uint8
     assert len({image.tobytes() for image in together}) == 3
     for row in range(3):
         one = slice(row, row + 1)
-        alone = family.sample({"prompt_embeds": prompts["prompt_embeds"][one]}, empty, noise[one], 3, 4.0)
+        alone = family.sample({"prompt_embeds": prompts["prompt_embeds"][one]}, empty, noise[one], settings)
         # Sums in another order may tip a rounding, so one grey level is allowed.
         assert np.abs(alone[0].astype(int) - together[row].astype(int)).max() <= 1
 
@@ -262,5 +263,6 @@ def test_guidance_of_one_ignores_the_empty_prompt(family: Family) -> None:
     noise = torch.randn((1, *LATENT), generator=torch.Generator().manual_seed(7))
     prompt, empty = family.encode_prompts(["a red flag"]), family.encode_prompts([""])
     other = {"prompt_embeds": empty["prompt_embeds"] + 1}
-    left, right = (family.sample(prompt, nothing, noise, 3, 1.0).astype(int) for nothing in (empty, other))
+    settings = {"steps": 3, "guidance": 1.0}
+    left, right = (family.sample(prompt, nothing, noise, settings).astype(int) for nothing in (empty, other))
     assert np.abs(left - right).max() <= 1

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from regression import Killed, Problem, same
+from regression import CONFIG, Killed, Problem, same
 
 from dmin.models.training import state as training_state
-from dmin.models.training.fit import cosine_rate
+from dmin.models.training.schedule import cosine_rate
 from dmin.runtime.errors import UserError
 
 
@@ -100,9 +100,12 @@ def test_training_learns(tmp_path: Path) -> None:
 
 
 def test_learning_rate_warms_up_and_decays() -> None:
-    rates = [cosine_rate(1.0, step, 12, 4) for step in range(13)]
+    def rate(step: int, steps: int, warmup: int) -> float:
+        return cosine_rate({**CONFIG, "learning_rate": 1.0, "steps": steps, "warmup_steps": warmup}, step)
+
+    rates = [rate(step, 12, 4) for step in range(13)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[4] == 1.0 and rates[8] == pytest.approx(0.5) and rates[12] == pytest.approx(0.0)
     assert rates[4:] == sorted(rates[4:], reverse=True)
-    assert cosine_rate(1.0, 0, 1, 0) == 1.0
-    assert cosine_rate(1.0, 2, 2, 2) == 1.0
+    assert rate(0, 1, 0) == 1.0
+    assert rate(2, 2, 2) == 1.0

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from tiny_training import ADAPTER
 from warm import warm_python
 
 from dmin.models.training.launch import launch_training
+from dmin.models.training.pace import TrainingPace
+from dmin.models.training.task import Recipe, TrainingFiles, TrainingTask
 from dmin.runtime.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("warm_workers")
@@ -29,9 +32,11 @@ import json, sys
 from pathlib import Path
 from dmin.runtime.errors import UserError
 from dmin.models.training.launch import launch_training
-arguments, log = json.loads(sys.argv[1]), Path(sys.argv[2])
+from dmin.models.training.pace import TrainingPace
+from dmin.models.training.task import TrainingTask
+task, log = TrainingTask.from_json(json.loads(sys.argv[1])), Path(sys.argv[2])
 try:
-    launch_training(arguments, 2, None, log)
+    launch_training(task, TrainingPace("cpu", 1000), 2, None, log)
 except UserError as error:
     sys.exit(str(error))
 """
@@ -43,24 +48,21 @@ def warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", warm_python())
 
 
-def arguments_for(base: Mapping[str, Any], samples: Path, folder: Path, **train: Any) -> dict[str, Any]:
+PACE = TrainingPace("cpu", 2)
+
+
+def task_for(base: Mapping[str, Any], samples: Path, folder: Path, **train: Any) -> TrainingTask:
     """Return what trains the tiny adapter into a folder."""
     folder.mkdir(exist_ok=True)
-    files = {
-        "weights": "pytorch_lora_weights.safetensors",
-        "description": "model.json",
-        "curve": "training.csv",
-        "checkpoints": "checkpoints",
-        "log_file": "training_log.parquet",
-    }
-    return {
-        "samples": str(samples),
-        "base": dict(base),
-        "model": {**ADAPTER, "train": {**ADAPTER["train"], **train}},  # type: ignore[dict-item]
-        "device": "cpu",
-        "save_every": 2,
-        **{name: str(folder / file) for name, file in files.items()},
-    }
+    names = (
+        "pytorch_lora_weights.safetensors",
+        "model.json",
+        "training.csv",
+        "checkpoints",
+        "training_log.parquet",
+    )
+    model: Any = {**ADAPTER, "train": {**ADAPTER["train"], **train}}
+    return TrainingTask(samples, Recipe(dict(base), model), TrainingFiles(*(folder / name for name in names)))
 
 
 @pytest.mark.parametrize(
@@ -76,8 +78,8 @@ def test_two_processes_train_what_one_does(
     found = []
     for count, accumulation in ((1, pieces), (2, 1)):
         folder = tmp_path / str(count)
-        given = arguments_for(tiny_base, tiny_samples, folder, ema=0.5, accumulation=accumulation, learning_rate=rate)
-        launch_training(given, count, None, tmp_path / f"{count}.log")
+        given = task_for(tiny_base, tiny_samples, folder, ema=0.5, accumulation=accumulation, learning_rate=rate)
+        launch_training(given, PACE, count, None, tmp_path / f"{count}.log")
         found.append((load_file(folder / "pytorch_lora_weights.safetensors"), pd.read_csv(folder / "training.csv")))
         assert not (folder / ".resume").exists()
     (alone, curve), (shared, other) = found
@@ -88,9 +90,9 @@ def test_two_processes_train_what_one_does(
     assert "step 7 of 7" in (tmp_path / "2.log").read_text()
 
 
-def run_until_signal(given: Mapping[str, Any], log: Path, line: str) -> tuple[int, str]:
+def run_until_signal(given: TrainingTask, log: Path, line: str) -> tuple[int, str]:
     """Train in two processes, end it by SIGTERM once its log holds the line, and return its exit status and errors."""
-    call = [sys.executable, "-c", CALL, json.dumps(given), str(log)]
+    call = [sys.executable, "-c", CALL, json.dumps(given.to_json()), str(log)]
     job = subprocess.Popen(call, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and line not in (log.read_text() if log.exists() else ""):
@@ -104,15 +106,14 @@ def test_two_processes_end_after_a_saved_step_and_go_on_from_it(
     tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path
 ) -> None:
     folder, log = tmp_path / "cut", tmp_path / "cut.log"
-    given = arguments_for(tiny_base, tiny_samples, folder, steps=60, checkpoints=[], ema=0.5)
-    given["save_every"] = 1000
+    given = task_for(tiny_base, tiny_samples, folder, steps=60, checkpoints=[], ema=0.5)
     status, errors = run_until_signal(given, log, "step 50 of")
     assert status == 1 and "saved, because SIGTERM came; run again to go on." in errors, errors
     assert list((folder / ".resume").glob("*/state.safetensors"))
-    launch_training(given, 2, None, log)
+    launch_training(given, PACE, 2, None, log)
     assert "resuming at step" in log.read_text()
-    whole = arguments_for(tiny_base, tiny_samples, tmp_path / "whole", steps=60, checkpoints=[], ema=0.5)
-    launch_training(whole, 2, None, tmp_path / "whole.log")
+    whole = task_for(tiny_base, tiny_samples, tmp_path / "whole", steps=60, checkpoints=[], ema=0.5)
+    launch_training(whole, PACE, 2, None, tmp_path / "whole.log")
     found, expected = (load_file(path / "pytorch_lora_weights.safetensors") for path in (folder, tmp_path / "whole"))
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -120,7 +121,8 @@ def test_two_processes_end_after_a_saved_step_and_go_on_from_it(
 
 
 def test_mistake_is_told_once(tiny_base: Mapping[str, Any], tiny_samples: Path, tmp_path: Path) -> None:
-    given = arguments_for(tiny_base, tiny_samples, tmp_path / "out")
-    given["model"] = {**given["model"], "lora": {**given["model"]["lora"], "targets": ["to_x"]}}
+    given = task_for(tiny_base, tiny_samples, tmp_path / "out")
+    model: Any = {**given.recipe.model, "lora": {**given.recipe.model["lora"], "targets": ["to_x"]}}
+    given = replace(given, recipe=replace(given.recipe, model=model))
     with pytest.raises(UserError, match="names 'to_x', which the denoiser does not have"):
-        launch_training(given, 2, None, tmp_path / "training.log")
+        launch_training(given, PACE, 2, None, tmp_path / "training.log")

@@ -12,8 +12,10 @@ import pytest
 from tiny_pipeline import SIZE
 
 from dmin.data.samples import read_samples, sample_pixels, write_samples
+from dmin.models.load import TrainedModel
 from dmin.models.queries.generate import choose_prompts, generate_queries
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 
 TEST = pd.DataFrame(
     {
@@ -53,9 +55,8 @@ def test_images_are_the_same_in_any_batch(tiny_base: Mapping[str, Any], tiny_ada
     tables = []
     for batch in (1, 3):
         out = tmp_path / f"{batch}.parquet"
-        generate_queries(
-            tmp_path / "test.parquet", tiny_adapter, tiny_base, config, ["flags", "bricks"], out, "cpu", batch
-        )
+        model = TrainedModel(tiny_base, tiny_adapter)
+        generate_queries(tmp_path / "test.parquet", model, config, ["flags", "bricks"], out, Pace("cpu", batch))
         tables.append(read_samples(out))
     alone, together = tables
     assert list(alone.columns) == ["id", "subset", "prompt", "seed", "image"]

@@ -14,7 +14,7 @@ from diffusers import UNet2DModel
 from tiny_pipeline import CPU, build_adapter, gradient_config
 
 from dmin.gradients.selection import select_parameters
-from dmin.gradients.sketch import CountSketch
+from dmin.gradients.sketches.count_sketch import CountSketch
 from dmin.models.load import load_family
 from dmin.plan import memory
 from dmin.plan.architecture import read_architecture

@@ -21,12 +21,17 @@ from dmin.evaluation.studied_removals import StudiedRemovals
 from dmin.figures.image_strips import plot_image_strips
 from dmin.figures.removal import plot_removal
 from dmin.models.encoded import EncodedSamples
+from dmin.models.load import TrainedModel
 from dmin.models.queries.generate import generate_images
+from dmin.models.training.pace import TrainingPace
+from dmin.models.training.task import Recipe
+from dmin.retraining.members import RetrainedModels, Retrainings
 from dmin.retraining.regenerate import regenerate
 from dmin.retraining.regenerated import group_parts
-from dmin.retraining.removals import choose_in_turn, choose_removals
+from dmin.retraining.removals import Chooser, choose_in_turn, choose_removals
 from dmin.retraining.retrain import retrain_subsets, trained_rows
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 
 TRAIN = {
     "steps": 4, "batch_size": 4, "learning_rate": 1e-2, "weight_decay": 0.0, "warmup_steps": 0, "prompt_dropout": 0.0,
@@ -64,7 +69,8 @@ def tables(tmp_path: Path) -> dict[str, Path]:
 def removed(tables: dict[str, Path], removal: str, scores: bool = False, **changes: Any) -> pd.DataFrame:
     out = tables["train"].with_name(f"{removal}.parquet")
     asked = read_samples(tables["queries"], ["id", "subset"])
-    choose_removals(removal, tables["train"], asked, tables["scores"] if scores else None, CONFIG | changes, out)
+    chooser = Chooser(removal, tables["scores"] if scores else None)
+    choose_removals(chooser, tables["train"], asked, CONFIG | changes, out)
     return pd.read_parquet(out)
 
 
@@ -117,13 +123,14 @@ def test_diverged_retraining_is_named_and_left_out_on_demand_only(tables: dict[s
     EncodedSamples([f"s{row}" for row in range(12)], latents, {}, {}).save(tmp_path / "train.safetensors")
     removed(tables, "dmin", scores=True)
     bank = BANK | {"seeds": 1, "advice": "add dmin/{set} to runs.r.removal.exclude"}
-    job = [tmp_path / "train.safetensors", tmp_path / "dmin.parquet", base, MODEL]
+    job = [tmp_path / "train.safetensors", tmp_path / "dmin.parquet", Recipe(base, MODEL)]
     # The first query's set removes the broken sample, the second one's does not.
     with pytest.raises(
         UserError, match=r"^Retraining set0001-0 failed: .*, add dmin/1 to runs\.r\.removal\.exclude\.$"
     ):
-        retrain_subsets(*job, bank, (0, 3), tmp_path / "out", "cpu", 10)
-    retrain_subsets(*job, bank | {"exclude": [1]}, (0, 3), tmp_path / "out", "cpu", 10)
+        retrain_subsets(*job, Retrainings(bank, 0, 3), tmp_path / "out", TrainingPace("cpu", 10))
+    retrainings = Retrainings(bank | {"exclude": [1]}, 0, 3)
+    retrain_subsets(*job, retrainings, tmp_path / "out", TrainingPace("cpu", 10))
     assert [path.name for path in sorted((tmp_path / "out").glob("set*"))] == ["set0000-0", "set0002-0"]
 
 
@@ -136,12 +143,15 @@ def retrained(tables: dict[str, Path], tmp_path: Path) -> dict[str, Any]:
     files = {}
     for removal, sets in (("none", 1), ("random", 2), ("dmin", 3)):
         removed(tables, removal, scores=removal == "dmin")
-        folder, lists, span = tmp_path / "bank" / removal, tmp_path / f"{removal}.parquet", (0, 2 * sets)
-        retrain_subsets(tmp_path / "train.safetensors", lists, base, MODEL, BANK, span, folder, "cpu", 10)
+        folder, lists = tmp_path / "bank" / removal, tmp_path / f"{removal}.parquet"
+        retrainings = Retrainings(BANK, 0, 2 * sets)
+        train = tmp_path / "train.safetensors"
+        retrain_subsets(train, lists, Recipe(base, MODEL), retrainings, folder, TrainingPace("cpu", 10))
         files[removal] = tmp_path / f"{removal}-images.parquet"
         sampling = {"steps": 2, "guidance": 1.0, "queries": 3}
         images = tables["queries"]
-        regenerate(folder, lists, images, base, "full", BANK, sampling, span, files[removal], "cpu", 8)
+        models = RetrainedModels(folder, base, "full", retrainings)
+        regenerate(models, lists, images, sampling, files[removal], Pace("cpu", 8))
     return {"base": base, "files": files, "models": tmp_path / "bank", "folder": tmp_path, "queries": images}
 
 
@@ -158,7 +168,8 @@ def test_each_model_generates_the_query_that_it_was_retrained_for(retrained: dic
 def test_image_comes_from_the_recorded_noise_alone(retrained: dict[str, Any]) -> None:
     weights = retrained["models"] / "dmin" / "set0001-1" / "pipeline"
     query = read_samples(retrained["queries"]).query("id == 'query/b/0000'").reset_index(drop=True)
-    again = generate_images(query, weights, retrained["base"], {"steps": 2, "guidance": 1.0}, "cpu", 1)
+    model = TrainedModel(retrained["base"], weights)
+    again = generate_images(query, model, {"steps": 2, "guidance": 1.0}, Pace("cpu", 1))
     table = read_samples(retrained["files"]["dmin"]).query("set == '1' and repeat == '1'")
     assert table["id"].tolist() == ["query/b/0000"]
     assert (sample_pixels(table) == sample_pixels(again)).all()

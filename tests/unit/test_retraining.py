@@ -9,16 +9,20 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from tiny_training import BANK, FULL, retraining_job
+from tiny_training import BANK, FULL, retrained, retraining_job
 
 import dmin.retraining.retrain as module
 from dmin.models.encoded import EncodedSamples
+from dmin.models.training.pace import TrainingPace
+from dmin.models.training.task import Recipe
 from dmin.retraining.losses import measure_losses
-from dmin.retraining.retrain import Member, member_settings, members, retrain_subsets
+from dmin.retraining.members import Member, Retrainings
+from dmin.retraining.retrain import member_recipe, retrain_subsets
 from dmin.retraining.sets import read_sets, write_sets
 from dmin.runtime.deadline import StopRequest
 from dmin.runtime.digests import weights_digest
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 
 
 @pytest.fixture
@@ -48,7 +52,7 @@ def test_one_job_or_several_train_the_same(job: dict[str, Any]) -> None:
     parts = {}
     for span in ((0, 3), (3, 4)):
         out = job["out"].with_name(f"part{span[0]}")
-        retrain_subsets(**{**job, "span": span, "out": out})
+        retrain_subsets(**{**job, "retrainings": Retrainings(BANK, *span), "out": out})
         parts |= weights(out)
     assert parts == weights(job["out"])
 
@@ -64,13 +68,13 @@ def test_ended_job_goes_on_to_the_same_weights(job: dict[str, Any], monkeypatch:
             return "it is late" if self.asked > 7 else None
 
     with pytest.raises(UserError, match=r"^Training the model ends after step 3 of 4, saved, because it is late"):
-        retrain_subsets(**job, request=Soon())
+        retrain_subsets(**{**job, "pace": TrainingPace("cpu", 2, Soon())})
     assert not job["out"].exists()
     trained = []
     train_model = module.train_model
     monkeypatch.setattr(module, "train_model", lambda *given: trained.append(given[0]) or train_model(*given))
     retrain_subsets(**job)
-    assert [path.parent.name for path in trained] == ["set0000-1", "set0001-0", "set0001-1"]
+    assert [task.samples.parent.name for task in trained] == ["set0000-1", "set0001-0", "set0001-1"]
     assert weights(job["out"]) == weights(job["out"].with_name("whole"))
 
 
@@ -80,12 +84,12 @@ def test_diverged_retraining_is_named_and_left_out_on_demand_only(job: dict[str,
     encoded.save(job["samples"])
     with pytest.raises(UserError, match=r"^Retraining set0001-0 failed: .* add 1 to the bank's exclude"):
         retrain_subsets(**job)
-    retrain_subsets(**{**job, "bank": {**BANK, "exclude": [1]}})
+    retrain_subsets(**{**job, "retrainings": Retrainings({**BANK, "exclude": [1]}, 0, 4)})
     assert list(weights(job["out"])) == ["set0000-0", "set0000-1"]
 
 
 def test_members_of_a_range() -> None:
-    assert list(members(1, 6, 2, exclude=[1])) == [Member(0, 1), Member(2, 0), Member(2, 1)]
+    assert list(Retrainings({**BANK, "exclude": [1]}, 1, 6)) == [Member(0, 1), Member(2, 0), Member(2, 1)]
 
 
 def test_sets_of_a_range_are_those_of_the_whole_bank(tmp_path: Path) -> None:
@@ -102,9 +106,12 @@ def test_sets_of_a_range_are_those_of_the_whole_bank(tmp_path: Path) -> None:
 
 
 def test_sets_share_their_start_and_repeats_do_not() -> None:
-    first, again, other = (member_settings(FULL, share, 5, repeat) for share, repeat in ((0.5, 0), (0.25, 0), (0.5, 1)))
-    assert first["train"]["seed"] == again["train"]["seed"] != other["train"]["seed"]
-    assert [settings["train"]["steps"] for settings in (first, again, other)] == [4, 2, 4]
+    first, again, other = (
+        member_recipe(Recipe({}, FULL), share, 5, repeat).model["train"]
+        for share, repeat in ((0.5, 0), (0.25, 0), (0.5, 1))
+    )
+    assert first["seed"] == again["seed"] != other["seed"]
+    assert [settings["steps"] for settings in (first, again, other)] == [4, 2, 4]
 
 
 def test_losses_do_not_depend_on_the_batch_and_differ_between_models(job: dict[str, Any], tmp_path: Path) -> None:
@@ -113,7 +120,7 @@ def test_losses_do_not_depend_on_the_batch_and_differ_between_models(job: dict[s
     for batch in (3, 100):
         out = tmp_path / f"{batch}.parquet"
         settings = {"timesteps": 4, "seed": 9}
-        measure_losses(job["out"], job["samples"], job["base"], "full", BANK, settings, (0, 4), out, "cpu", batch)
+        measure_losses(retrained(job), job["samples"], settings, out, Pace("cpu", batch))
         tables.append(pd.read_parquet(out))
     assert len(tables[0]) == 4 * 8 and list(tables[0]) == ["set", "repeat", "query_id", "loss"]
     pd.testing.assert_frame_equal(*tables, rtol=1e-5)
@@ -121,10 +128,11 @@ def test_losses_do_not_depend_on_the_batch_and_differ_between_models(job: dict[s
 
 
 def test_model_that_gives_no_loss_is_named(job: dict[str, Any], tmp_path: Path) -> None:
-    retrain_subsets(**{**job, "span": (0, 1)})
+    job["retrainings"] = Retrainings(BANK, 0, 1)
+    retrain_subsets(**job)
     encoded = EncodedSamples.load(job["samples"])
     encoded.latents[2] = torch.inf
     encoded.save(tmp_path / "queries.safetensors")
-    arguments = (job["out"], tmp_path / "queries.safetensors", job["base"], "full", BANK, {"timesteps": 2, "seed": 0})
+    arguments = (retrained(job), tmp_path / "queries.safetensors", {"timesteps": 2, "seed": 0})
     with pytest.raises(UserError, match=r"^Retraining set0000-0 has a loss that is not finite"):
-        measure_losses(*arguments, (0, 1), tmp_path / "losses.parquet", "cpu", 8)
+        measure_losses(*arguments, tmp_path / "losses.parquet", Pace("cpu", 8))

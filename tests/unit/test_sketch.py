@@ -9,7 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dmin.gradients.sketch import CountSketch, RawSink, SketchKind, SketchSink, fold
+from dmin.gradients.raw_sink import RawSink
+from dmin.gradients.sketch_sink import SketchSink
+from dmin.gradients.sketches.count_sketch import CountSketch, SketchKind
+from dmin.gradients.sketches.fold import fold
 from dmin.gradients.sketches.rolled import RolledSums
 from dmin.runtime.errors import UserError
 

@@ -23,6 +23,7 @@ from dmin.evaluation.query_selection import select_queries, thickest_places
 from dmin.evaluation.studied_removals import StudiedRemovals
 from dmin.evaluation.thickness_shift import ThicknessFiles, evaluate_thickness
 from dmin.figures.thickness import plot_thickness
+from dmin.retraining.removals import Chooser
 from dmin.retraining.thickness_removals import choose_thickness_removals
 from dmin.runtime.errors import UserError
 
@@ -65,7 +66,7 @@ def removed(train: Path, removal: str, top_k: int = 3) -> list[str]:
     queries, out = pd.DataFrame({"id": ["q0", "q1"]}), train.with_name(f"{removal}.parquet")
     scores = train.with_name("scores.npy") if removal == "dmin" else None
     reference = None if removal in ("dmin", "none") else train.with_name("dmin.parquet")
-    choose_thickness_removals(removal, train, queries, scores, reference, {"top_k": top_k, "seed": 3}, out)
+    choose_thickness_removals(Chooser(removal, scores, reference), train, queries, {"top_k": top_k, "seed": 3}, out)
     return [str(name) for name in pd.read_parquet(out)["id"]]
 
 

@@ -55,7 +55,7 @@ def score_checkpoints(
         weights = checkpoint_weights(facts, training.settings["batch_size"], count)
         points = [Checkpoint(*pair, weight) for pair, weight in zip(read, weights, strict=True)]
         values = chosen.scores(points)
-    described = {key: value for key, value in first_train.metadata.items() if key not in ("feature", "model")}
+    described = {key: value for key, value in first_train.metadata.items() if key not in ("cache", "model")}
     described |= {"method": method, "width": first_train.width, "checkpoints": facts, "weights": weights}
     described["query_gradients"] = {key: first_queries.metadata[key] for key in ("timesteps", "draws", "noise")}
     made_from = {

@@ -19,6 +19,7 @@ from dmin.data.images import decode_image
 from dmin.data.samples import SampleWriter, image_bytes
 from dmin.runtime.atomic import atomic_path
 from dmin.runtime.errors import UserError
+from dmin.settings.models import Source
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class _Tally:
     uncaptioned: list[str] = field(default_factory=list)
 
 
-def fetch_source(name: str, config: Mapping[str, Any], out: Path) -> None:
+def fetch_source(name: str, config: Source, out: Path) -> None:
     """Write the first rows of a source as parquet with the columns ``image{bytes,path}, prompt, label, origin``.
 
     Images keep their encoding. The counts are in the metadata of the file under ``dmin``, as JSON with ``rows``,
@@ -54,9 +55,8 @@ def fetch_source(name: str, config: Mapping[str, Any], out: Path) -> None:
 
     Args:
         name: the source's name, for messages.
-        config: ``path, revision, split, image_column, caption_column, label_column, labels, origin_column, rows,
-            on_unreadable``. Where ``labels`` is not null, only their rows are taken. A null ``caption_column`` gives
-            empty prompts; a null ``origin_column`` gives row numbers.
+        config: where ``labels`` is not null, only their rows are taken. A null ``caption_column`` gives empty prompts;
+            a null ``origin_column`` gives row numbers.
         out: the parquet file to make.
 
     Raises:
@@ -93,7 +93,7 @@ def is_local(path: str) -> bool:
     return path.startswith((".", "/")) or path.endswith(".parquet") or Path(path).exists()
 
 
-def _open_source(name: str, config: Mapping[str, Any]) -> _Table:
+def _open_source(name: str, config: Source) -> _Table:
     path, split = str(config["path"]), str(config["split"])
     if not is_local(path):
         rows = load_hub_dataset(name, path, split, config["revision"])
@@ -124,7 +124,7 @@ def _unreadable_source(name: str, path: str, error: Exception) -> UserError:
     )
 
 
-def _check_columns(name: str, config: Mapping[str, Any], known: list[str]) -> None:
+def _check_columns(name: str, config: Source, known: list[str]) -> None:
     for key in ("image_column", "caption_column", "label_column", "origin_column"):
         column = config[key]
         if column is not None and column not in known:
@@ -135,7 +135,7 @@ def _check_columns(name: str, config: Mapping[str, Any], known: list[str]) -> No
             )
 
 
-def _read_rows(name: str, config: Mapping[str, Any], table: _Table, tally: _Tally) -> Iterator[dict[str, Any]]:
+def _read_rows(name: str, config: Source, table: _Table, tally: _Tally) -> Iterator[dict[str, Any]]:
     """Yield the rows taken and count the rest in ``tally``.
 
     Faulty rows do not stop the reading, so that one message counts all of them.
@@ -172,9 +172,9 @@ def _read_rows(name: str, config: Mapping[str, Any], table: _Table, tally: _Tall
         }
 
 
-def _raw_rows(name: str, config: Mapping[str, Any], table: _Table) -> Iterator[dict[str, Any]]:
-    used = {config[key] for key in ("image_column", "caption_column", "label_column", "origin_column")} - {None}
-    rows = table.rows.select_columns(sorted(used))
+def _raw_rows(name: str, config: Source, table: _Table) -> Iterator[dict[str, Any]]:
+    named = (config[key] for key in ("image_column", "caption_column", "label_column", "origin_column"))
+    rows = table.rows.select_columns(sorted({column for column in named if column is not None}))
     if isinstance(table.features[config["image_column"]], datasets.Image):
         rows = rows.cast_column(config["image_column"], datasets.Image(decode=False))
     iterator = iter(rows)
@@ -232,7 +232,7 @@ def _text(column: str | None, row: Mapping[str, Any], features: Mapping[str, Any
     return None if value is None else str(value)
 
 
-def _check_tally(name: str, config: Mapping[str, Any], tally: _Tally) -> None:
+def _check_tally(name: str, config: Source, tally: _Tally) -> None:
     wanted = config["rows"]
     if tally.unreadable and config["on_unreadable"] != "skip":
         raise UserError(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dmin.data.samples import read_samples, sample_pixels
-from dmin.models.image_embedding import efficientnet_features
+from dmin.models.image_embedding import efficientnet_embeddings
 from dmin.runtime.atomic import write_csv
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def evaluate_generation(samples: Path, queries: Path, out: Path, batch: int) -> 
     train = train[train["subset"] != "noise"]
     asked = read_samples(queries)
     pixels = np.concatenate([sample_pixels(train), sample_pixels(asked)])
-    embeddings = efficientnet_features(pixels, batch)
+    embeddings = efficientnet_embeddings(pixels, batch)
     voted = nearest_subset(embeddings[len(train) :], embeddings[: len(train)], train["subset"].to_numpy())
     right = pd.Series(voted == asked["subset"].to_numpy())
     rows = [

@@ -12,7 +12,7 @@ import pandas as pd
 from dmin.data.samples import read_samples, sample_pixels
 from dmin.evaluation.bootstrap import Interval, bootstrap_means, percentile_interval
 from dmin.evaluation.studied_removals import StudiedRemovals
-from dmin.models.image_embedding import efficientnet_features
+from dmin.models.image_embedding import efficientnet_embeddings
 from dmin.retraining.regenerated import read_regenerated
 from dmin.retraining.removal_names import NONE, ORIGINAL, RANDOM, RETRAINED
 from dmin.runtime.atomic import write_csv
@@ -65,7 +65,7 @@ def removal_distances(images: pd.DataFrame, originals: pd.DataFrame, batch: int)
     """
     wanted = originals.set_index("id").loc[images["id"]].reset_index()
     pixels, first = sample_pixels(images), sample_pixels(wanted)
-    embeddings = efficientnet_features(np.concatenate([pixels, first]), batch)
+    embeddings = efficientnet_embeddings(np.concatenate([pixels, first]), batch)
     pairs = reference_rows(images)
     row = pairs["row"].to_numpy()
     # The original of image n stands n places after the images.

@@ -83,9 +83,9 @@ class Capture:
             self._pending[name] += 1
         if site.rule is None:
             return self._record_module(site, args, kwargs, output)
-        features = args[0] if args else next(iter(kwargs.values()))
-        self._require_rows(site, features)
-        hook = partial(self._on_gradient, site, [(features, features._version)])
+        activation = args[0] if args else next(iter(kwargs.values()))
+        self._require_rows(site, activation)
+        hook = partial(self._on_gradient, site, [(activation, activation._version)])
         if output.requires_grad:
             output.register_hook(hook)
             return None
@@ -95,12 +95,12 @@ class Capture:
         self._require_rows(site, gradient)
         self._require_unchanged(site, inputs)
         # The graph outlives backward and the graph owns this hook: let go of the activation now, as autograd would.
-        features, _ = inputs.pop()
+        activation, _ = inputs.pop()
         if site.rule is None:
             return
         kind = gradient.device.type
         with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
-            for local, rows in site.rule(site.module, features, gradient, site.names, self._workspace):
+            for local, rows in site.rule(site.module, activation, gradient, site.names, self._workspace):
                 self._accumulate(site.names[local], rows)
 
     def _record_module(self, site: Site, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:

@@ -36,7 +36,6 @@ class GaussNewton:
     however they are batched. ``G`` is positive semidefinite, which the Hessian is not.
 
     Args:
-        timesteps: the number of training timesteps that are drawn from.
         batch: samples of a draw.
     """
 
@@ -47,16 +46,13 @@ class GaussNewton:
         samples: EncodedSamples,
         batch: int,
         seed: int,
-        device: torch.device,
-        timesteps: int = 1000,
     ) -> None:
         self._predictor = _Predictor(family)
         self._parameters = {f"denoiser.{name}": value.detach() for name, value in parameters.items()}
         self._samples = samples
         self._batch = min(batch, len(samples.ids))
         self._seed = seed
-        self._device = device
-        self._timesteps = timesteps
+        self._device = family.device
         self.parameter_count = sum(value.numel() for value in parameters.values())
 
     def product(self, vectors: Tensor, draw: int, chunk: int) -> Tensor:
@@ -91,7 +87,7 @@ class GaussNewton:
     def _output(self, draw: int) -> Callable[[dict[str, Tensor]], Tensor]:
         generator = derive_generator(self._seed, "gauss_newton", draw)
         index = torch.randperm(len(self._samples.ids), generator=generator)[: self._batch]
-        timesteps = torch.randint(0, self._timesteps, (len(index),), generator=generator)
+        timesteps = torch.randint(0, 1000, (len(index),), generator=generator)
         noise = torch.randn(self._samples.latents[index].shape, generator=generator)
         conditioning = {name: value[index].to(self._device) for name, value in self._samples.conditioning.items()}
         inputs = (

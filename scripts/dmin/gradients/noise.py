@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
 from dmin.runtime.seeds import derive_generator
+from dmin.settings.runs import GradientNoise
 
 
 def draw_noise(
-    config: Mapping[str, Any], pairs: Sequence[tuple[str, int]], shape: Sequence[int], draws: int = 1
+    config: GradientNoise, pairs: Sequence[tuple[str, int]], shape: Sequence[int], draws: int = 1
 ) -> torch.Tensor:
     """Draw the noises of (sample id, timestep) pairs, standard normal, float32 ``[len(pairs) * draws, *shape]``.
 
@@ -21,7 +21,6 @@ def draw_noise(
     ``by_id`` one for each sample and timestep. Draws depend on the seed and these names alone.
 
     Args:
-        config: ``policy`` and ``seed``.
         pairs: sample id and timestep of each row.
         shape: shape of one latent.
         draws: noises of each pair.

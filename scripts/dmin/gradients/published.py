@@ -22,6 +22,7 @@ from dmin.data.samples import read_samples
 from dmin.gradients.shard import write_shard
 from dmin.gradients.timesteps import timestep_grid
 from dmin.runtime.errors import UserError
+from dmin.settings.runs import Timesteps
 
 log = logging.getLogger(__name__)
 
@@ -158,9 +159,9 @@ def import_published(
 
 def published_metadata(published: PublishedGradients, model: str) -> dict[str, Any]:
     """Return what the published gradients depend on, as far as it was published."""
-    grid = {"grid": "dmin_cubic", "count": published.timesteps, "custom": []}
+    grid: Timesteps = {"grid": "dmin_cubic", "count": published.timesteps, "custom": []}
     return {
-        "feature": "loss",
+        "cache": "loss",
         "model": model,
         "base": "published",
         "parameters": "adapter",

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
-
 from dmin.catalogue.families import FAMILIES
 from dmin.runtime.errors import UserError
 from dmin.settings.runs import Timesteps
 from dmin.settings.timesteps import grid_timesteps
 
 
-def timestep_grid(config: Mapping[str, Any], family: str) -> list[int]:
+def timestep_grid(config: Timesteps, family: str) -> list[int]:
     """Return the training timesteps at which gradients are taken, high noise first.
 
     Args:
@@ -22,7 +19,7 @@ def timestep_grid(config: Mapping[str, Any], family: str) -> list[int]:
         UserError: there is none, or a timestep is repeated or outside 0..999.
     """
     grid, count = config["grid"], config["count"]
-    steps = grid_timesteps(cast(Timesteps, config), FAMILIES[family].pndm)
+    steps = grid_timesteps(config, FAMILIES[family].pndm)
     if not steps:
         raise UserError("gradients.timesteps.custom is empty; list the timesteps that grid: custom stands for.")
     outside = [step for step in steps if not 0 <= step <= 999]

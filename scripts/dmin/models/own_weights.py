@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -19,6 +17,7 @@ from dmin.runtime.atomic import write_json
 from dmin.runtime.digests import base_digest, weights_digest
 from dmin.runtime.errors import UserError
 from dmin.runtime.provenance import versions
+from dmin.settings.models import Base, OwnWeights
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ CPU = torch.device("cpu")
 NAMES = (ADAPTER_FILE, "adapter_model.safetensors")
 
 
-def import_adapter(own: Mapping[str, Any], base: Mapping[str, Any], weights: Path, description: Path) -> None:
+def import_adapter(own: OwnWeights, base: Base, weights: Path, description: Path) -> None:
     """Write the adapter ``own`` with its scale to ``weights``, once it is found to fit ``base``.
 
     Args:
@@ -49,7 +48,7 @@ def import_adapter(own: Mapping[str, Any], base: Mapping[str, Any], weights: Pat
     _describe("adapter", own, base, weights, parameters, description)
 
 
-def import_pipeline(own: Mapping[str, Any], base: Mapping[str, Any], weights: Path, description: Path) -> None:
+def import_pipeline(own: OwnWeights, base: Base, weights: Path, description: Path) -> None:
     """Write the full model ``own``, of the family of ``base``, to the pipeline folder ``weights``.
 
     Args:
@@ -91,9 +90,7 @@ def find_adapter(path: str, revision: str | None) -> Path:
     raise UserError(f"Adapter '{path}' has no file {' or '.join(NAMES)}; set weights.path to the file itself.")
 
 
-def _describe(
-    kind: str, own: Mapping[str, Any], base: Mapping[str, Any], weights: Path, parameters: int, description: Path
-) -> None:
+def _describe(kind: str, own: OwnWeights, base: Base, weights: Path, parameters: int, description: Path) -> None:
     facts = {"finetune": kind, "own": own, "parameters": parameters, "weights": weights_digest(weights), "base": base}
     write_json({**facts, "base_digest": base_digest(base), "versions": versions()}, description)
     log.info("%s '%s': %d parameters, digest %s", kind, own["path"], parameters, facts["weights"])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import pandas as pd
 import torch
@@ -15,46 +14,43 @@ from dmin.gradients.timesteps import timestep_grid
 from dmin.models.encoded import EncodedSamples
 from dmin.models.families.family import Family
 from dmin.models.load import load_trained
-from dmin.retraining.retrain import members, weights_name
+from dmin.retraining.members import RetrainedModels
 from dmin.runtime.atomic import write_parquet
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 from dmin.runtime.seeds import derive_generator
+from dmin.settings.runs import Timesteps
 
 log = logging.getLogger(__name__)
 
 
-def measure_losses(
-    folder: Path,
-    queries: Path,
-    base: Mapping[str, Any],
-    finetune: str,
-    bank: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    span: tuple[int, int],
-    out: Path,
-    device: str,
-    batch: int,
-) -> None:
-    """Write the training loss of every query under the retrainings ``span``; columns ``set, repeat, query_id, loss``.
+class LossSettings(TypedDict):
+    """How the loss of a query is taken: at how many timesteps, under noises of which seed."""
+
+    timesteps: int
+    seed: int
+
+
+def measure_losses(models: RetrainedModels, queries: Path, settings: LossSettings, out: Path, pace: Pace) -> None:
+    """Write the training loss of every query under retrained models; columns ``set, repeat, query_id, loss``.
 
     The loss is the mean over ``timesteps`` evenly spaced timesteps, each with a noise of its own that depends on the
     query and the timestep alone, so all models meet the same noises. Source: the LDS of D-TRAK, which takes all 1,000.
 
     Args:
-        folder: see :func:`retrain_subsets`.
         queries: the encoded queries.
-        settings: ``timesteps`` and ``seed``.
 
     Raises:
         UserError: a loss is not finite; the retraining is named.
     """
-    encoded, where = EncodedSamples.load(queries), resolve_device(device)
-    steps = timestep_grid({"grid": "uniform", "count": settings["timesteps"], "custom": []}, base["family"])
-    wanted, start, tables = list(members(*span, bank["seeds"], bank["exclude"])), time.monotonic(), []
+    encoded, device = EncodedSamples.load(queries), resolve_device(pace.device)
+    grid: Timesteps = {"grid": "uniform", "count": settings["timesteps"], "custom": []}
+    steps = timestep_grid(grid, models.base["family"])
+    wanted, start, tables = list(models.retrainings), time.monotonic(), []
     for place, member in enumerate(wanted):
-        family = load_trained(base, folder / member.name / weights_name(finetune), where, ["denoiser"])
-        losses = query_losses(family, encoded, steps, settings["seed"], batch)
+        family = load_trained(models.of(member), device, ["denoiser"])
+        losses = query_losses(family, encoded, steps, settings["seed"], pace.batch)
         if not torch.isfinite(losses).all():
             raise UserError(
                 f"Retraining {member.name} has a loss that is not finite; to go on without its set, add {member.set} "
@@ -65,9 +61,9 @@ def measure_losses(
                 {"set": member.set, "repeat": member.repeat, "query_id": list(encoded.ids), "loss": losses.tolist()}
             )
         )
-        pace = (time.monotonic() - start) / (place + 1)
+        each = (time.monotonic() - start) / (place + 1)
         log.info(
-            "%s: mean loss %.5f, %.0f s to go", member.name, losses.mean().item(), pace * (len(wanted) - place - 1)
+            "%s: mean loss %.5f, %.0f s to go", member.name, losses.mean().item(), each * (len(wanted) - place - 1)
         )
     columns = pd.DataFrame(columns=["set", "repeat", "query_id", "loss"])
     write_parquet(pd.concat(tables) if tables else columns, out)

@@ -6,14 +6,14 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
-from dmin.data.assembly import NOISE_SUBSET
-from dmin.data.subsets import read_subsets
+from dmin.data.subsets import NOISE_SUBSET, read_subsets
 from dmin.retraining.removal_names import RANDOM
 from dmin.runtime.atomic import write_parquet
 from dmin.runtime.errors import UserError
@@ -52,29 +52,49 @@ def draw_samples(ids: Sequence[str], count: int, seed: int, *names: str | int) -
     return [ids[row] for row in sorted(generator.choice(len(ids), count, replace=False))]
 
 
-def choose_removals(
-    removal: str, samples: Path, queries: pd.DataFrame, scores: Path | None, config: Mapping[str, Any], out: Path
-) -> None:
+@dataclass(frozen=True)
+class Chooser:
+    """Who chooses what is removed.
+
+    Attributes:
+        name: the method, or a control.
+        scores: of the method.
+        reference: what another method removes, for a control that removes as many.
+    """
+
+    name: str
+    scores: Path | None = None
+    reference: Path | None = None
+
+
+class RemovalSettings(TypedDict):
+    """For how many queries a method removes how many (``k``) samples, and how many random draws there are."""
+
+    queries: int
+    k: int
+    draws: int
+    seed: int
+
+
+def choose_removals(chooser: Chooser, samples: Path, queries: pd.DataFrame, config: RemovalSettings, out: Path) -> None:
     """Choose what is removed for every query by a method, in every random draw, or nothing; see :func:`write_removals`.
 
     Args:
-        removal: the method, ``random``, or ``none``.
+        chooser: the method, ``random``, or ``none``.
         samples: the training table.
         queries: columns ``id, subset``.
-        scores: of the method.
-        config: ``queries`` (number of queries), ``k``, ``draws``, ``seed``.
 
     Raises:
         UserError: as :func:`write_removals`.
     """
     subsets, sets = read_subsets([samples]), []
-    if removal == RANDOM:
+    if chooser.name == RANDOM:
         ids = list(subsets)
         sets = [("", draw_samples(ids, config["k"], config["seed"], "removal", n)) for n in range(config["draws"])]
-    elif scores is not None:
+    elif chooser.scores is not None:
         chosen = queries["id"].iloc[choose_in_turn(queries["subset"].tolist(), config["queries"])].tolist()
-        sets = list(zip(chosen, top_samples(scores, chosen, config["k"]), strict=True))
-    write_removals(removal, sets, subsets, out)
+        sets = list(zip(chosen, top_samples(chooser.scores, chosen, config["k"]), strict=True))
+    write_removals(chooser.name, sets, subsets, out)
 
 
 def write_removals(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
-from dmin.data.assembly import NOISE_SUBSET
-from dmin.data.subsets import read_subsets
+from dmin.data.subsets import NOISE_SUBSET, read_subsets
 from dmin.runtime.atomic import write_parquet
 from dmin.runtime.errors import UserError
 from dmin.runtime.seeds import derive_seed
@@ -57,12 +56,20 @@ def draw_sets(strata: Sequence[str], count: int, fraction: float, seed: int) -> 
     return member
 
 
-def write_sets(samples: Path, config: Mapping[str, Any], span: tuple[int, int], out: Path) -> None:
+class SetSettings(TypedDict):
+    """What the sets of a bank depend on; ``seeds`` is the number of trainings of each."""
+
+    fraction: float
+    seed: int
+    seeds: int
+
+
+def write_sets(samples: Path, config: SetSettings, span: tuple[int, int], out: Path) -> None:
     """Draw the sets of the retrainings ``span`` of a bank; parquet with a row ``set, id`` for every member.
 
     Args:
         samples: the training table.
-        config: ``fraction``, ``seed``, and ``seeds``, the trainings of each set.
+        config: the bank's.
     """
     first, last = span[0] // config["seeds"], (span[1] - 1) // config["seeds"]
     subsets = read_subsets([samples])

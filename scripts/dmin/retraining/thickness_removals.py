@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -14,19 +14,20 @@ from dmin.data.samples import read_samples, sample_pixels
 from dmin.data.subsets import read_subsets
 from dmin.data.thickness import digit_thicknesses
 from dmin.retraining.removal_names import RANDOM
-from dmin.retraining.removals import draw_samples, top_samples, write_removals
+from dmin.retraining.removals import Chooser, draw_samples, top_samples, write_removals
 
 CLASS_MATCHED, THICKEST = "class_matched", "thickest"
 
 
+class ThicknessSettings(TypedDict):
+    """How long the top list of each query is that a method removes, and the seed of the controls."""
+
+    top_k: int
+    seed: int
+
+
 def choose_thickness_removals(
-    removal: str,
-    samples: Path,
-    queries: pd.DataFrame,
-    scores: Path | None,
-    reference: Path | None,
-    config: Mapping[str, Any],
-    out: Path,
+    chooser: Chooser, samples: Path, queries: pd.DataFrame, config: ThicknessSettings, out: Path
 ) -> None:
     """Choose the one set that is removed by a method, a control, or nothing; see :func:`write_removals`.
 
@@ -34,28 +35,25 @@ def choose_thickness_removals(
     subset) and ``thickest`` remove as many as the ``reference``.
 
     Args:
-        removal: the method, one of these, or ``none``.
+        chooser: the method, one of these, or ``none``.
         queries: column ``id``.
-        scores: of the method.
-        reference: what the method that the controls are compared with removes.
-        config: ``top_k``, ``seed``.
 
     Source: the stroke-thickness study of DMin's supplement; the controls are ours.
     """
     subsets, chosen = read_subsets([samples]), None
-    if scores is not None:
-        tops = top_samples(scores, queries["id"].tolist(), config["top_k"])
+    if chooser.scores is not None:
+        tops = top_samples(chooser.scores, queries["id"].tolist(), config["top_k"])
         union = {name for top in tops for name in top}
         chosen = [name for name in subsets if name in union]
-    elif reference is not None:
-        gone, seed = pd.read_parquet(reference)["id"].tolist(), config["seed"]
-        if removal == RANDOM:
+    elif chooser.reference is not None:
+        gone, seed = pd.read_parquet(chooser.reference)["id"].tolist(), config["seed"]
+        if chooser.name == RANDOM:
             chosen = draw_samples(list(subsets), len(gone), seed, "removal", 0)
-        elif removal == CLASS_MATCHED:
+        elif chooser.name == CLASS_MATCHED:
             chosen = draw_by_subset(subsets, Counter(subsets[name] for name in gone), seed)
         else:
             chosen = thickest_samples(samples, len(gone))
-    write_removals(removal, [] if chosen is None else [("", chosen)], subsets, out)
+    write_removals(chooser.name, [] if chosen is None else [("", chosen)], subsets, out)
 
 
 def draw_by_subset(subsets: Mapping[str, str], counts: Mapping[str, int], seed: int) -> list[str]:

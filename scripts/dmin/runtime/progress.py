@@ -6,23 +6,33 @@ import json
 import logging
 import os
 import shutil
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from dmin.runtime.atomic import write_json
 from dmin.runtime.deadline import StopRequest
+from dmin.runtime.digests import config_digest
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 from dmin.runtime.sidecar import count_attempt
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
 # Rows that are checked at a time, so that the memory stays small.
 BLOCK_ROWS = 256
+# Seconds between two lines of the log.
+LOG_SECONDS = 10.0
+
+# Shape and number format of each array.
+Shapes = Mapping[str, tuple[tuple[int, ...], Any]]
 
 
 class Progress:
@@ -35,7 +45,6 @@ class Progress:
     Args:
         root: the folder of all sidecars of a split.
         name: the shard's name.
-        key: digest of ``settings``.
         settings: everything that the rows depend on.
         shapes: shape and dtype of every array; the first axis counts the rows.
 
@@ -43,15 +52,8 @@ class Progress:
         UserError: the last attempts got no further than what is done.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        name: str,
-        key: str,
-        settings: Mapping[str, Any],
-        shapes: Mapping[str, tuple[tuple[int, ...], Any]],
-    ) -> None:
-        self.folder = root / f"{name}-{key}"
+    def __init__(self, root: Path, name: str, settings: Mapping[str, Any], shapes: Shapes) -> None:
+        self.folder = root / f"{name}-{config_digest(settings)}"
         self._remove_stale(root, name, settings)
         folder = self.folder
         self._state = folder / "done.json"
@@ -79,7 +81,7 @@ class Progress:
         if self.done < self._total:
             count_attempt(folder / "attempts.json", self.done, f"'{folder}'")
 
-    def _whole(self, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> bool:
+    def _whole(self, shapes: Shapes) -> bool:
         """Say whether the finished rows on disk are those that were stored."""
         for name, (shape, dtype) in shapes.items():
             try:
@@ -96,12 +98,42 @@ class Progress:
                 return False
         return True
 
-    def end_if_due(self, request: StopRequest | None) -> None:
-        """End the job where ``request`` asks for it; what is stored stays.
+    def fill(self, compute: Callable[[slice], Mapping[str, torch.Tensor]], pace: Pace, unit: str) -> None:
+        """Compute the rows that are missing, ``pace.batch`` at a time; out of GPU memory, half as many.
+
+        Args:
+            compute: returns the values of a range of rows, by array.
+            unit: what the log calls rows.
 
         Raises:
-            UserError: it does; the message says how far the job got.
+            UserError: one row does not fit into the GPU's memory, or the end was asked for.
         """
+        import torch  # here, so that this module is light
+
+        if self.done:
+            log.info("resuming after %d of %d %s", self.done, self._total, unit)
+        first, batch = self.done, pace.batch
+        began = told = time.monotonic()
+        while self.done < self._total:
+            self._end_if_due(pace.request)
+            try:
+                rows = compute(slice(self.done, min(self.done + batch, self._total)))
+            except torch.cuda.OutOfMemoryError:
+                if batch == 1:
+                    raise UserError("One evaluation does not fit into GPU memory; use a GPU with more.") from None
+                torch.cuda.empty_cache()
+                batch = (batch + 1) // 2
+                log.warning("out of GPU memory; going on with %d %s at a time", batch, unit)
+                continue
+            self.store(rows)
+            now = time.monotonic()
+            if now - told > LOG_SECONDS or self.done == self._total:
+                told, speed = now, (self.done - first) / (now - began)
+                left = (self._total - self.done) / speed
+                log.info("%d of %d %s, %.1f per second, %.0f s to go", self.done, self._total, unit, speed, left)
+
+    def _end_if_due(self, request: StopRequest | None) -> None:
+        """End the job where ``request`` asks for it; what is stored stays."""
         if request is not None and (reason := request.due()):
             raise UserError(
                 f"'{self.folder}' ends after {self.done} of {self._total} rows, saved, because {reason}; run again to "

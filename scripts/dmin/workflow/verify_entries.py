@@ -97,7 +97,7 @@ def _shard(run: Run, cache: str, split: str, path: str) -> Entry:
     # As the shards name these settings.
     config = {
         "gradients": gradients.gradient_settings(cache, split),
-        "feature": gradients.cache_settings(cache, split),
+        "cache": gradients.cache_settings(cache, split),
     }
     return _entry(run, "shard", {"shard": path}, config, made_from)
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from dmin.attribution.settings import EFFICIENTNET, encoder_name
 from dmin.attribution.speed import Speed
 from dmin.data.samples import sample_pixels
-from dmin.models.image_embedding import efficientnet_features
+from dmin.models.image_embedding import efficientnet_embeddings
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
 from dmin.settings.runs import Options
@@ -43,7 +43,7 @@ def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, speed: 
     Source: CLIP.
     """
     if options["encoder"] == EFFICIENTNET:
-        left, right = (efficientnet_features(_rgb(sample_pixels(frame)), speed.batch) for frame in (queries, train))
+        left, right = (efficientnet_embeddings(_rgb(sample_pixels(frame)), speed.batch) for frame in (queries, train))
         return left @ right.T
     embedder = _Clip(options["encoder"], options["revision"], speed.device)
     left, right = (embedder.embed(frame, speed.batch) for frame in (queries, train))

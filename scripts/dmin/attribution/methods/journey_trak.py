@@ -22,7 +22,7 @@ METHOD = {
 }
 
 # In what the queries' gradients, taken along a trajectory, differ from those of the training samples.
-OWN = ("feature", "draws", "objective", "timesteps", "noise")
+OWN = ("cache", "draws", "objective", "timesteps", "noise")
 
 
 def step_problem(queries: GradientRows, train: GradientRows) -> RidgeProblem:

@@ -20,7 +20,7 @@ METHOD = {
 }
 
 # In what the answers differ from the gradients of the training samples.
-OWN = ("feature", "timesteps", "precision", "lissa")
+OWN = ("cache", "timesteps", "precision", "lissa")
 
 
 def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.ndarray:

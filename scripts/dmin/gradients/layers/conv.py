@@ -17,21 +17,21 @@ Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
 def conv_gradients(
-    module: Convolution, features: Tensor, gradient: Tensor, wanted: Collection[str], workspace: Workspace
+    module: Convolution, activation: Tensor, gradient: Tensor, wanted: Collection[str], workspace: Workspace
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield ``(local name, [B, numel])`` of a convolution of any stride, padding, dilation and grouping.
 
-    ``features [B, I, ...]`` is the recorded input, ``gradient [B, O, ...]`` the loss gradient of the output.
+    ``activation [B, I, ...]`` is the recorded input, ``gradient [B, O, ...]`` the loss gradient of the output.
     """
     if "weight" in wanted:
         if _is_pointwise(module):
-            product = per_sample_product(gradient.flatten(2).mT, features.flatten(2).mT, workspace)
+            product = per_sample_product(gradient.flatten(2).mT, activation.flatten(2).mT, workspace)
         else:
-            features, padding = _pad(module, features)
+            activation, padding = _pad(module, activation)
             if gradient.is_cuda and isinstance(module, nn.Conv2d):
-                product = _by_unfolding(module, features, gradient, padding, workspace)
+                product = _by_unfolding(module, activation, gradient, padding, workspace)
             else:
-                product = _by_sample(module, features, gradient, padding, workspace)
+                product = _by_sample(module, activation, gradient, padding, workspace)
         yield "weight", product.view(gradient.shape[0], -1)
     if "bias" in wanted:
         yield "bias", widen(gradient).flatten(2).sum(2)
@@ -46,26 +46,26 @@ def _is_pointwise(module: Convolution) -> bool:
     )
 
 
-def _pad(module: Convolution, features: Tensor) -> tuple[Tensor, list[int]]:
+def _pad(module: Convolution, activation: Tensor) -> tuple[Tensor, list[int]]:
     if module.padding_mode == "zeros" and not isinstance(module.padding, str):
-        return features, list(module.padding)
+        return activation, list(module.padding)
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-    padded = functional.pad(features, module._reversed_padding_repeated_twice, mode=mode)
+    padded = functional.pad(activation, module._reversed_padding_repeated_twice, mode=mode)
     return padded, [0] * len(module.kernel_size)
 
 
 def _by_sample(
-    module: Convolution, features: Tensor, gradient: Tensor, padding: list[int], workspace: Workspace
+    module: Convolution, activation: Tensor, gradient: Tensor, padding: list[int], workspace: Workspace
 ) -> Tensor:
     # The library's own weight gradient, one sample at a time: on a CPU it beats unfolding up to threefold.
     # Attention hands on channels-last activations, whose weight gradient would need a slow transposed copy per sample.
-    features, gradient = widen(features).contiguous(), widen(gradient).contiguous()
+    activation, gradient = widen(activation).contiguous(), widen(gradient).contiguous()
     weight = widen(module.weight.detach()).contiguous()
     result = workspace.take((gradient.shape[0], weight.numel()), gradient)
     for row in range(gradient.shape[0]):
         _, weight_gradient, _ = torch.ops.aten.convolution_backward(
             gradient[row : row + 1],
-            features[row : row + 1],
+            activation[row : row + 1],
             weight,
             None,
             list(module.stride),
@@ -81,18 +81,18 @@ def _by_sample(
 
 
 def _by_unfolding(
-    module: nn.Conv2d, features: Tensor, gradient: Tensor, padding: list[int], workspace: Workspace
+    module: nn.Conv2d, activation: Tensor, gradient: Tensor, padding: list[int], workspace: Workspace
 ) -> Tensor:
     batch, outputs = gradient.shape[:2]
     groups = module.groups
-    patch = features.shape[1] * module.kernel_size[0] * module.kernel_size[1]
+    patch = activation.shape[1] * module.kernel_size[0] * module.kernel_size[1]
     positions = gradient.shape[2] * gradient.shape[3]
     step = max(1, _UNFOLDED_ELEMENTS // (patch * positions))
     result = torch.empty(batch, module.weight.numel(), device=gradient.device, dtype=widen(gradient[:0]).dtype)
     for start in range(0, batch, step):
         rows = slice(start, start + step)
         columns = functional.unfold(
-            features[rows].to(gradient.dtype),
+            activation[rows].to(gradient.dtype),
             module.kernel_size,
             dilation=module.dilation,
             padding=(padding[0], padding[1]),

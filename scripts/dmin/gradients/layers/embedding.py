@@ -11,14 +11,14 @@ from dmin.gradients.layers.workspace import Workspace
 
 
 def embedding_gradients(
-    module: nn.Embedding, features: Tensor, gradient: Tensor, wanted: Collection[str], workspace: Workspace
+    module: nn.Embedding, activation: Tensor, gradient: Tensor, wanted: Collection[str], workspace: Workspace
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield ``("weight", [B, rows * width])`` of an ``nn.Embedding``: output gradients summed by looked-up row.
 
-    ``features [B, ...]`` holds row numbers, ``gradient [B, ..., width]`` the loss gradient of the output.
+    ``activation [B, ...]`` holds row numbers, ``gradient [B, ..., width]`` the loss gradient of the output.
     """
     batch = gradient.shape[0]
-    indices = features.reshape(batch, -1)
+    indices = activation.reshape(batch, -1)
     values = widen(gradient.reshape(batch, indices.shape[1], -1))
     if module.padding_idx is not None:
         values = values.masked_fill((indices == module.padding_idx).unsqueeze(2), 0)

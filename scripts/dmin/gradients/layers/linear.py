@@ -11,16 +11,16 @@ from dmin.gradients.layers.workspace import Workspace
 
 
 def linear_gradients(
-    module: nn.Module, features: Tensor, gradient: Tensor, wanted: Collection[str], workspace: Workspace
+    module: nn.Module, activation: Tensor, gradient: Tensor, wanted: Collection[str], workspace: Workspace
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield ``(local name, [B, numel])`` of an ``nn.Linear``: sum over positions of output gradient times input.
 
-    ``features [B, ..., I]`` is the recorded input, ``gradient [B, ..., O]`` the loss gradient of the output.
+    ``activation [B, ..., I]`` is the recorded input, ``gradient [B, ..., O]`` the loss gradient of the output.
     """
     batch = gradient.shape[0]
     columns = gradient.reshape(batch, -1, gradient.shape[-1])
     if "weight" in wanted:
-        rows = features.reshape(batch, -1, features.shape[-1])
+        rows = activation.reshape(batch, -1, activation.shape[-1])
         yield "weight", per_sample_product(columns, rows, workspace).view(batch, -1)
     if "bias" in wanted:
         yield "bias", widen(columns).sum(1)

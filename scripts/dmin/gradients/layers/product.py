@@ -15,21 +15,21 @@ def widen(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in _HALVES else tensor
 
 
-def per_sample_product(gradient: Tensor, features: Tensor, workspace: Workspace) -> Tensor:
-    """Return ``gradient[b].T @ features[b]`` for every sample.
+def per_sample_product(gradient: Tensor, activation: Tensor, workspace: Workspace) -> Tensor:
+    """Return ``gradient[b].T @ activation[b]`` for every sample.
 
-    ``gradient [B, S, O]`` and ``features [B, S, I]`` give ``[B, O, I]``, computed and kept in fp32 at least.
+    ``gradient [B, S, O]`` and ``activation [B, S, I]`` give ``[B, O, I]``, computed and kept in fp32 at least.
     The result lives in ``workspace``.
     """
     batch, positions, outputs = gradient.shape
-    shape = (batch, outputs, features.shape[2])
+    shape = (batch, outputs, activation.shape[2])
     if gradient.is_cuda and gradient.dtype in _HALVES and positions > 1:
         # Half-precision inputs with a single-precision result keep the tensor cores and lose nothing in the sum.
-        return torch.bmm(gradient.mT, features.to(gradient.dtype), out_dtype=torch.float32)
-    gradient, features = widen(gradient), widen(features)
-    dtype = torch.promote_types(gradient.dtype, features.dtype)
-    gradient, features = gradient.to(dtype), features.to(dtype)
+        return torch.bmm(gradient.mT, activation.to(gradient.dtype), out_dtype=torch.float32)
+    gradient, activation = widen(gradient), widen(activation)
+    dtype = torch.promote_types(gradient.dtype, activation.dtype)
+    gradient, activation = gradient.to(dtype), activation.to(dtype)
     result = workspace.take(shape, gradient)
     if positions == 1:
-        return torch.mul(gradient.mT, features, out=result)
-    return torch.bmm(gradient.mT, features, out=result)
+        return torch.mul(gradient.mT, activation, out=result)
+    return torch.bmm(gradient.mT, activation, out=result)

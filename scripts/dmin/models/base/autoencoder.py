@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
-from dmin.models.training.fit import fit
+from dmin.models.training.fit import Minimisation, fit
+from dmin.models.training.pace import TrainingPace
 from dmin.models.training.state import TrainingState
-from dmin.runtime.deadline import StopRequest
 from dmin.runtime.seeds import derive_generator
+from dmin.settings.config import AutoencoderTraining
 
 
-def build_autoencoder(config: Mapping[str, Any], size: int) -> AutoencoderKL:
+def build_autoencoder(config: AutoencoderTraining, size: int) -> AutoencoderKL:
     """Build an untrained AutoencoderKL with one halving of the resolution per entry of ``channels`` but the last."""
     channels = list(config["channels"])
     return AutoencoderKL(
@@ -51,17 +48,16 @@ def augment_pixels(pixels: torch.Tensor, generator: torch.Generator) -> torch.Te
 def train_autoencoder(
     images: torch.Tensor,
     weights: torch.Tensor,
-    config: Mapping[str, Any],
+    config: AutoencoderTraining,
     seed: int,
-    state_folder: Path,
-    digest: str,
-    request: StopRequest | None = None,
+    state: TrainingState,
+    pace: TrainingPace,
 ) -> AutoencoderKL:
     """Train an autoencoder on ``images`` ``[count, 3, size, size]`` in [-1, 1], drawn with ``weights`` ``[count]``.
 
     The loss is L1 reconstruction plus a weak KL term; the result's ``scaling_factor`` brings the latent modes of
-    the training images to unit variance, as Stable Diffusion does. The finished state stays in ``state_folder``, so
-    that a kill during what follows does not train it again; the caller removes the folder.
+    the training images to unit variance, as Stable Diffusion does. The finished ``state`` stays, so that a kill during
+    what follows does not train it again; the caller discards it.
     """
     torch.manual_seed(seed)
     model = build_autoencoder(config, images.shape[-1]).train()
@@ -79,8 +75,7 @@ def train_autoencoder(
         kl = 0.5 * (mean**2 + variance - 1.0 - log_variance).mean()
         return F.l1_loss(decoded.float(), pixels) + config["kl_weight"] * kl
 
-    state = TrainingState(state_folder, digest)
-    fit("autoencoder", list(model.parameters()), loss_at, config, state, model.state_dict(), request=request)
+    fit(Minimisation("autoencoder", list(model.parameters()), loss_at, model.state_dict()), config, state, pace)
     model.eval().requires_grad_(False)
     std = encode_modes(model, images).std().item()
     model.register_to_config(scaling_factor=1.0 / std)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from diffusers import PNDMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from dmin.models.training.fit import fit
+from dmin.models.training.fit import Minimisation, fit
+from dmin.models.training.pace import TrainingPace
 from dmin.models.training.state import TrainingState
-from dmin.runtime.deadline import StopRequest
+from dmin.models.training.weight_average import WeightAverage
 from dmin.runtime.seeds import derive_generator
+from dmin.settings.config import DenoiserTraining
+
+Networks = tuple[UNet2DConditionModel, CLIPTextModel]
 
 
-def build_text_encoder(config: Mapping[str, Any], tokenizer: CLIPTokenizer) -> CLIPTextModel:
+def build_text_encoder(config: DenoiserTraining, tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """Build an untrained CLIP text encoder for ``tokenizer``."""
     return CLIPTextModel(
         CLIPTextConfig(
@@ -37,7 +38,7 @@ def build_text_encoder(config: Mapping[str, Any], tokenizer: CLIPTokenizer) -> C
     )
 
 
-def build_unet(config: Mapping[str, Any], latents: torch.Size) -> UNet2DConditionModel:
+def build_unet(config: DenoiserTraining, latents: torch.Size) -> UNet2DConditionModel:
     """Build an untrained two-level UNet for latents ``[count, c, size, size]``, attention at the lower resolution."""
     return UNet2DConditionModel(
         sample_size=latents[-1],
@@ -51,6 +52,12 @@ def build_unet(config: Mapping[str, Any], latents: torch.Size) -> UNet2DConditio
         attention_head_dim=4,
         norm_num_groups=16,
     )
+
+
+def build_networks(config: DenoiserTraining, latents: torch.Size, tokenizer: CLIPTokenizer, seed: int) -> Networks:
+    """Build an untrained UNet and text encoder, their weights drawn from ``seed``."""
+    torch.manual_seed(seed)
+    return build_unet(config, latents), build_text_encoder(config, tokenizer)
 
 
 def build_scheduler() -> PNDMScheduler:
@@ -67,55 +74,52 @@ def build_scheduler() -> PNDMScheduler:
     )
 
 
-def train_denoiser(
-    latents: torch.Tensor,
-    tokens: torch.Tensor,
-    weights: torch.Tensor,
-    tokenizer: CLIPTokenizer,
-    config: Mapping[str, Any],
-    seed: int,
-    state_folder: Path,
-    digest: str,
-    initial: tuple[UNet2DConditionModel, CLIPTextModel] | None = None,
-    request: StopRequest | None = None,
-) -> tuple[UNet2DConditionModel, CLIPTextModel]:
-    """Train a UNet and a text encoder on latents ``[count, c, size, size]`` and tokens ``[count, length]``.
+@dataclass(frozen=True)
+class CaptionedLatents:
+    """Latents ``[count, c, size, size]`` with the tokens of their captions ``[count, length]``, to be drawn from.
 
-    Rows are drawn with ``weights`` ``[count]``; the loss is the mean squared error of the predicted noise, the prompt
-    is dropped for a share of the rows so that classifier-free guidance works, and the returned weights are an
-    exponential moving average. Training starts from ``initial`` where it is given. The finished state stays in
-    ``state_folder``, as the autoencoder's does.
+    ``empty [length]`` are the tokens of the empty prompt, ``weights [count]`` what rows are drawn in proportion to.
     """
-    torch.manual_seed(seed)
-    scheduler = build_scheduler()
-    unet, text = initial or (build_unet(config, latents.shape), build_text_encoder(config, tokenizer))
-    trained = torch.nn.ModuleDict({"unet": unet, "text": text}).requires_grad_(True)
-    average = copy.deepcopy(trained).requires_grad_(False).eval()
-    tensors = {
-        f"{role}.{name}": value
-        for role, module in (("trained", trained), ("average", average))
-        for name, value in module.state_dict().items()
-    }
-    empty = tokenizer("", padding="max_length", truncation=True, return_tensors="pt").input_ids[0]
-    size = config["batch_size"]
-    trained.train()
+
+    latents: torch.Tensor
+    tokens: torch.Tensor
+    empty: torch.Tensor
+    weights: torch.Tensor
+
+
+def train_denoiser(
+    networks: Networks,
+    samples: CaptionedLatents,
+    config: DenoiserTraining,
+    seed: int,
+    state: TrainingState,
+    pace: TrainingPace,
+) -> None:
+    """Train a UNet and a text encoder in place.
+
+    The loss is the mean squared error of the predicted noise, the prompt is dropped for a share of the rows so that
+    classifier-free guidance works, and the weights end as their exponential moving average. The finished ``state``
+    stays, as the autoencoder's does.
+    """
+    scheduler, size = build_scheduler(), config["batch_size"]
+    unet, text = networks
+    modules = torch.nn.ModuleDict({"unet": unet, "text": text}).requires_grad_(True).train()
+    trained = dict(modules.named_parameters())
+    average = WeightAverage(trained, config["ema_decay"])
 
     def loss_at(step: int) -> torch.Tensor:
         generator = derive_generator(seed, "denoiser", step)
-        index = torch.multinomial(weights, size, replacement=True, generator=generator)
-        noise = torch.randn(latents[index].shape, generator=generator)
+        index = torch.multinomial(samples.weights, size, replacement=True, generator=generator)
+        latents = samples.latents[index]
+        noise = torch.randn(latents.shape, generator=generator)
         timesteps = torch.randint(0, 1000, (size,), generator=generator)
-        prompts = tokens[index].clone()
-        prompts[torch.rand(size, generator=generator) < config["prompt_dropout"]] = empty
-        noisy = scheduler.add_noise(latents[index], noise, timesteps)
-        prediction = trained["unet"](noisy, timesteps, trained["text"](prompts).last_hidden_state).sample
+        prompts = samples.tokens[index].clone()
+        prompts[torch.rand(size, generator=generator) < config["prompt_dropout"]] = samples.empty
+        noisy = scheduler.add_noise(latents, noise, timesteps)
+        prediction = unet(noisy, timesteps, text(prompts).last_hidden_state).sample
         return F.mse_loss(prediction, noise)
 
-    def average_weights(step: int) -> None:
-        decay = min(config["ema_decay"], (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(trained.parameters()), 1 - decay)
-
-    state = TrainingState(state_folder, digest)
-    fit("denoiser", list(trained.parameters()), loss_at, config, state, tensors, average_weights, request)
-    return average["unet"], average["text"]
+    problem = Minimisation("denoiser", list(trained.values()), loss_at, {**trained, **average.tensors}, average.update)
+    fit(problem, config, state, pace)
+    average.apply()
+    modules.requires_grad_(False).eval()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, UNet2DModel
 
 from dmin.data.pixels import tensor_to_pixels
-from dmin.models.families.family import Conditioning, Family, Recorder
-from dmin.models.families.scheduler import load_scheduler
+from dmin.models.families.family import Family
+from dmin.models.families.sampling import Conditioning, Recorder, Sampling, sample_ddim
+from dmin.models.targets.diffusion import diffusion_target
+from dmin.models.targets.target import Target
 from dmin.runtime.errors import UserError
 
 FAMILY = {
@@ -28,23 +31,16 @@ class Ddpm(Family):
     A UNet of one channel takes grey images and generates them.
     """
 
-    name: ClassVar[str] = "ddpm"
+    network = UNet2DModel
     part: ClassVar[str] = "unet"
 
-    def __init__(self, base: str, revision: str | None, device: torch.device, parts: Sequence[str]) -> None:
-        self.device = device
-        self.scheduler = load_scheduler(DDPMScheduler, base, revision, ("epsilon", "v_prediction"))
-        self.config = UNet2DModel.load_config(base, subfolder=self.part, revision=revision)
-        if "denoiser" in parts:
-            self.denoiser = self._frozen(self.load_denoiser(UNet2DModel, base, revision))
+    def load_target(self) -> Target:
+        return diffusion_target(self.base, self.revision)
 
-    @classmethod
-    def load(cls, base: str, revision: str | None, device: torch.device, parts: Sequence[str]) -> Ddpm:
-        return cls(base, revision, device, parts)
-
-    @property
+    @cached_property
     def latent_shape(self) -> tuple[int, ...]:
-        return (self.config["in_channels"], self.config["sample_size"], self.config["sample_size"])
+        config = UNet2DModel.load_config(self.base, subfolder=self.part, revision=self.revision)
+        return (config["in_channels"], config["sample_size"], config["sample_size"])
 
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         channels, *size = self.latent_shape
@@ -64,19 +60,8 @@ class Ddpm(Family):
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         return {}
 
-    def objective(
-        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
-    ) -> torch.Tensor:
-        prediction = self.predict(latents, noise, timesteps, conditioning)
-        target = noise
-        if self.scheduler.config.prediction_type == "v_prediction":
-            target = self.scheduler.get_velocity(latents, noise, timesteps)
-        return (prediction.float() - target.float()).square().flatten(1).mean(1)
-
-    def predict(
-        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
-    ) -> torch.Tensor:
-        output: torch.Tensor = self.denoiser(self.scheduler.add_noise(latents, noise, timesteps), timesteps).sample
+    def denoise(self, noised: torch.Tensor, times: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
+        output: torch.Tensor = self.denoiser(noised, times).sample
         return output
 
     @torch.no_grad()
@@ -85,16 +70,12 @@ class Ddpm(Family):
         conditioning: Conditioning,
         unconditional: Conditioning,
         noise: torch.Tensor,
-        steps: int,
-        guidance: float,
+        settings: Sampling,
         record: Recorder | None = None,
     ) -> np.ndarray:
-        scheduler: Any = DDIMScheduler.from_config(self.scheduler.config)
-        scheduler.set_timesteps(steps, device=self.device)
-        images = noise.to(self.device)
-        for timestep in scheduler.timesteps:
-            stepped = scheduler.step(self.denoiser(images, timestep).sample, timestep, images)
-            images = stepped.prev_sample
-            if record is not None:
-                record(int(timestep), stepped.pred_original_sample)
+        scheduler: Any = DDIMScheduler.from_config(self.target.scheduler.config)
+        scheduler.set_timesteps(settings["steps"], device=self.device)
+        images = sample_ddim(
+            scheduler, noise.to(self.device), lambda images, time: self.denoise(images, time, {}), record
+        )
         return tensor_to_pixels(images.expand(-1, 3, -1, -1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,37 +11,58 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
+from dmin.models.families.sampling import Conditioning, Recorder, Sampling
+from dmin.models.targets.target import Target
 from dmin.runtime.errors import UserError
-
-Conditioning = dict[str, torch.Tensor]
-Recorder = Callable[[int, torch.Tensor], None]
+from dmin.settings.models import Lora
 
 
 class Family(ABC):
     """A loaded diffusion model: what encodes samples, what is differentiated, and what generates.
 
-    ``denoiser`` is the network whose parameters are trained and attributed, ``part`` the name of its folder in the
-    pipeline; everything else is frozen. A pipeline may lack the parts ``optional``.
+    ``denoiser`` is the network whose parameters are trained and attributed, of the class ``network``, ``part`` the
+    name of its folder in the pipeline; everything else is frozen. A pipeline may lack the parts ``optional``.
+    ``untrained`` says that the pipeline holds no weights of the denoiser.
+
+    Args:
+        base: a pipeline folder, or a model's name on the hub.
+        revision: of the model on the hub.
+        device: where everything is put, in float32 and eval mode.
+        parts: what is loaded: ``encoders``, ``denoiser``.
     """
 
-    name: ClassVar[str]
+    network: ClassVar[Any]
     part: ClassVar[str]
     optional: ClassVar[tuple[str, ...]] = ()
     denoiser: Any
-    device: torch.device
-    base: str
+    target: Target
     untrained: bool = False
-    revision: str | None
 
-    @classmethod
-    @abstractmethod
-    def load(cls, base: str, revision: str | None, device: torch.device, parts: Sequence[str]) -> Family:
-        """Load the named ``parts`` (``encoders``, ``denoiser``) of a pretrained pipeline in float32, in eval mode."""
+    def __init__(self, base: str, revision: str | None, device: torch.device, parts: Sequence[str]) -> None:
+        self.base, self.revision, self.device = base, revision, device
+        self.target = self.load_target()
+        if "encoders" in parts:
+            self.load_encoders()
+        if "denoiser" in parts:
+            self.denoiser = self._frozen(self._load_denoiser())
 
     @property
+    def name(self) -> str:
+        """Its name in the config: that of its file."""
+        return type(self).__module__.rpartition(".")[2]
+
     @abstractmethod
+    def load_target(self) -> Target:
+        """Return what the denoiser is trained to predict, with the pipeline's noise schedule."""
+
+    def load_encoders(self) -> None:  # noqa: B027 (a family on pixels has none)
+        """Load what turns images and prompts into latents and conditioning."""
+
+    @property
     def latent_shape(self) -> tuple[int, ...]:
         """Shape ``(c, h, w)`` of one latent."""
+        config = self.denoiser.config
+        return (config.in_channels, config.sample_size, config.sample_size)
 
     @abstractmethod
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -56,41 +77,26 @@ class Family(ABC):
         return []
 
     @abstractmethod
-    def objective(
-        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
-    ) -> torch.Tensor:
-        """Return the training loss of each row, float32 ``[batch]``: the mean squared error over the row's elements."""
+    def denoise(self, noised: torch.Tensor, times: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
+        """Return the denoiser's output, as latents.
 
-    @abstractmethod
+        Args:
+            noised: ``[batch, c, h, w]``.
+            times: as :meth:`Target.noised` gives them, ``[batch]`` or one for all.
+        """
+
     def predict(
         self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
         """Return the denoiser's output ``[batch, ...]`` for ``latents`` that ``noise`` was added to."""
+        return self.denoise(*self.target.noised(latents, noise, timesteps), conditioning)
 
-    def output_norm(
+    def objective(
         self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
-        """Return the mean of the denoiser's squared output over the elements of each row, float32 ``[batch]``.
-
-        The error against zero: what the model was trained to predict never enters. Source: D-TRAK, its code.
-        """
-        return self.predict(latents, noise, timesteps, conditioning).float().square().flatten(1).mean(1)
-
-    @abstractmethod
-    def sample(
-        self,
-        conditioning: Conditioning,
-        unconditional: Conditioning,
-        noise: torch.Tensor,
-        steps: int,
-        guidance: float,
-        record: Recorder | None = None,
-    ) -> np.ndarray:
-        """Generate images from initial ``noise`` ``[batch, c, h, w]``; uint8 ``[batch, size, size, 3]``.
-
-        ``record(timestep, clean)`` is called at every step with the clean latents ``[batch, c, h, w]`` that the
-        denoiser predicts there, guidance included.
-        """
+        """Return the training loss of each row, float32 ``[batch]``: the mean squared error over the row's elements."""
+        prediction = self.predict(latents, noise, timesteps, conditioning)
+        return _mean_square(prediction.float() - self.target.of(latents, noise, timesteps).float())
 
     def reference_objective(
         self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
@@ -100,15 +106,34 @@ class Family(ABC):
         Raises:
             UserError: the published code has no other loss for this family.
         """
-        raise UserError(
-            f"gradients.objective is reference, which only stable_diffusion_3 has; {self.name} takes training."
-        )
+        target = self.target.reference(latents, noise, timesteps)
+        return _mean_square(self.predict(latents, noise, timesteps, conditioning).float() - target.float())
 
-    def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Return training timesteps ``[count]`` in 0..999, uniform."""
-        return torch.randint(0, 1000, (count,), generator=generator)
+    def output_norm(
+        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+    ) -> torch.Tensor:
+        """Return the mean of the denoiser's squared output over the elements of each row, float32 ``[batch]``.
 
-    def add_adapter(self, settings: Mapping[str, Any]) -> None:
+        The error against zero: what the model was trained to predict never enters. Source: D-TRAK, its code.
+        """
+        return _mean_square(self.predict(latents, noise, timesteps, conditioning).float())
+
+    @abstractmethod
+    def sample(
+        self,
+        conditioning: Conditioning,
+        unconditional: Conditioning,
+        noise: torch.Tensor,
+        settings: Sampling,
+        record: Recorder | None = None,
+    ) -> np.ndarray:
+        """Generate images from initial ``noise`` ``[batch, c, h, w]``; uint8 ``[batch, size, size, 3]``.
+
+        ``record(timestep, clean)`` is called at every step with the clean latents ``[batch, c, h, w]`` that the
+        denoiser predicts there, guidance included.
+        """
+
+    def add_adapter(self, settings: Lora) -> None:
         """Add an untrained LoRA adapter to the denoiser.
 
         Raises:
@@ -124,14 +149,21 @@ class Family(ABC):
         """Add the adapter written by :meth:`save_adapter`, with the scale it was trained with."""
         raise UserError(f"The family {self.name} takes no adapter; set finetune to full.")
 
-    def load_denoiser(self, kind: Any, base: str, revision: str | None) -> Any:
-        """Return the denoiser of a pipeline in float32; untrained where a local folder holds its config alone."""
-        folder = Path(base, self.part)
+    def load_frozen(self, kind: Any, part: str) -> Any:
+        """Return a part of the pipeline, of the class ``kind``, that nothing trains."""
+        return self._frozen(self._load(kind, part))
+
+    def _load(self, kind: Any, part: str) -> Any:
+        return kind.from_pretrained(self.base, subfolder=part, revision=self.revision, torch_dtype=torch.float32)
+
+    def _load_denoiser(self) -> Any:
+        """Return the denoiser; untrained where a local folder holds its config alone."""
+        folder = Path(self.base, self.part)
         self.untrained = (folder / "config.json").is_file() and not any(folder.glob("*.safetensors*"))
-        if self.untrained:
-            with torch.random.fork_rng():
-                return kind.from_config(kind.load_config(base, subfolder=self.part))
-        return kind.from_pretrained(base, subfolder=self.part, revision=revision, torch_dtype=torch.float32)
+        if not self.untrained:
+            return self._load(self.network, self.part)
+        with torch.random.fork_rng():
+            return self.network.from_config(self.network.load_config(self.base, subfolder=self.part))
 
     def initialise_denoiser(self, seed: int) -> None:
         """Draw fresh weights for the denoiser from ``seed``, as its class initialises them."""
@@ -152,3 +184,7 @@ class Family(ABC):
 
     def _frozen(self, module: Any) -> Any:
         return module.to(self.device).eval().requires_grad_(False)
+
+
+def _mean_square(rows: torch.Tensor) -> torch.Tensor:
+    return rows.square().flatten(1).mean(1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
@@ -13,12 +11,13 @@ from safetensors import SafetensorError, safe_open
 from dmin.models.adapter_file import ADAPTER_FILE, canonicalise_adapter
 from dmin.models.families.family import Family
 from dmin.runtime.errors import UserError
+from dmin.settings.models import Lora
 
 
 class LoraFamily(Family):
     """A family with a LoRA adapter on its denoiser's linear layers."""
 
-    def add_adapter(self, settings: Mapping[str, Any]) -> None:
+    def add_adapter(self, settings: Lora) -> None:
         present = {name.split(".")[-1] for name, _ in self.denoiser.named_modules()} | {"to_out.0"}
         absent = [target for target in settings["targets"] if target not in present]
         if absent:

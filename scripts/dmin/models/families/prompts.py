@@ -1,9 +1,19 @@
-"""How long prompts are to a text encoder."""
+"""Prompts as tokens of a text encoder."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
+import torch
+
+
+def tokenise(tokenizer: Any, prompts: Sequence[str], length: int) -> torch.Tensor:
+    """Return the tokens ``[prompts, length]``, cut or filled up."""
+    tokens: torch.Tensor = tokenizer(
+        list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    ).input_ids
+    return tokens
 
 
 def beyond(tokenizer: Any, prompts: Sequence[str], limit: int) -> list[int]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -14,12 +13,26 @@ from PIL import Image
 
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, write_samples
-from dmin.models.load import load_trained
+from dmin.models.families.sampling import Sampling
+from dmin.models.load import TrainedModel, load_trained
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
+
+
+class SeededSampling(Sampling):
+    """How images are generated, and the ``seed`` of their own seeds."""
+
+    seed: int
+
+
+class GeneratedQueries(SeededSampling):
+    """The same, and how many images there are of each subset."""
+
+    per_subset: int
 
 
 def choose_prompts(test: pd.DataFrame, subsets: Sequence[str], per_subset: int, seed: int) -> pd.DataFrame:
@@ -76,57 +89,37 @@ def initial_noise(seeds: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
 
 
 def generate_queries(
-    test: Path,
-    weights: Path,
-    base: Mapping[str, Any],
-    config: Mapping[str, Any],
-    subsets: Sequence[str],
-    out: Path,
-    device: str,
-    batch: int,
+    test: Path, model: TrainedModel, config: GeneratedQueries, subsets: Sequence[str], out: Path, pace: Pace
 ) -> None:
     """Generate images from test prompts with the trained model; columns ``id, subset, prompt, seed, image``.
 
     Each image's initial noise comes from its own recorded seed, so it can be generated again alone.
     """
     queries = choose_prompts(read_samples(test), subsets, config["per_subset"], config["seed"])
-    write_samples(generate_images(queries, weights, base, config, device, batch), out)
+    write_samples(generate_images(queries, model, config, pace), out)
 
 
 def generate_candidates(
-    test: Path,
-    weights: Path,
-    base: Mapping[str, Any],
-    config: Mapping[str, Any],
-    count: int,
-    out: Path,
-    device: str,
-    batch: int,
+    test: Path, model: TrainedModel, config: SeededSampling, count: int, out: Path, pace: Pace
 ) -> None:
     """Generate ``count`` images that no subset is asked of; columns ``id, prompt, seed, image``."""
     candidates = choose_candidates(read_samples(test, ["id", "prompt"]), count, config["seed"])
-    write_samples(generate_images(candidates, weights, base, config, device, batch), out)
+    write_samples(generate_images(candidates, model, config, pace), out)
 
 
-def generate_images(
-    queries: pd.DataFrame, weights: Path, base: Mapping[str, Any], config: Mapping[str, Any], device: str, batch: int
-) -> pd.DataFrame:
+def generate_images(queries: pd.DataFrame, model: TrainedModel, config: Sampling, pace: Pace) -> pd.DataFrame:
     """Return a table with the columns ``prompt, seed`` and the image generated from each row in ``image``.
 
-    Args:
-        config: ``steps`` and ``guidance`` of sampling.
-        batch: images sampled together; their noises are their own, so it is a matter of speed alone.
+    Images that are sampled together have noises of their own.
     """
     start = time.monotonic()
-    family = load_trained(base, weights, resolve_device(device), ["encoders", "denoiser"])
+    family = load_trained(model, resolve_device(pace.device), ["encoders", "denoiser"])
     unconditional = family.encode_prompts([""])
     images = []
-    for first in range(0, len(queries), batch):
-        part = queries.iloc[first : first + batch]
+    for first in range(0, len(queries), pace.batch):
+        part = queries.iloc[first : first + pace.batch]
         noise = initial_noise(part["seed"].tolist(), family.latent_shape)
-        pixels = family.sample(
-            family.encode_prompts(part["prompt"].tolist()), unconditional, noise, config["steps"], config["guidance"]
-        )
+        pixels = family.sample(family.encode_prompts(part["prompt"].tolist()), unconditional, noise, config)
         images += [{"bytes": encode_png(Image.fromarray(image)), "path": None} for image in pixels]
         log.info("%d of %d images, %.1f s", len(images), len(queries), time.monotonic() - start)
     return queries.assign(image=pd.Series(images, index=queries.index))

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,45 +10,34 @@ import torch
 
 from dmin.data.samples import read_samples, sample_pixels
 from dmin.models.families.family import Family
-from dmin.models.load import load_trained
+from dmin.models.families.sampling import Sampling
+from dmin.models.load import TrainedModel, load_trained
 from dmin.models.queries.generate import initial_noise
 from dmin.models.queries.trajectory import Trajectory
-from dmin.runtime.deadline import StopRequest
 from dmin.runtime.device import resolve_device
-from dmin.runtime.digests import base_digest, config_digest, file_digest, weights_digest
+from dmin.runtime.digests import file_digest
 from dmin.runtime.errors import UserError
-from dmin.runtime.progress import Progress
+from dmin.runtime.pace import Pace
+from dmin.runtime.progress import Progress, Shapes
 from dmin.runtime.sidecar import only_writer
-
-log = logging.getLogger(__name__)
 
 # Mean difference of 8-bit pixels that another batch size or device may make; another image differs by tens.
 TOLERANCE = 4.0
 
 
-def record_trajectory(
-    queries: Path,
-    weights: Path,
-    base: Mapping[str, Any],
-    config: Mapping[str, Any],
-    out: Path,
-    device: str,
-    batch: int,
-    request: StopRequest | None = None,
-) -> None:
+def record_trajectory(queries: Path, model: TrainedModel, config: Sampling, out: Path, pace: Pace) -> None:
     """Write the trajectories of generated queries: clean latents ``[queries, steps, c, h, w]`` fp32.
 
     Each query is sampled from its recorded prompt and seed, and must give the image that stands in the table, so the
-    images stay as they are. A killed job resumes at its last finished batch; ``request`` is asked before
-    every batch.
+    images stay as they are. A killed job resumes at its last finished batch.
 
     Args:
         queries: the table of generated images.
-        config: ``steps`` and ``guidance`` that they were sampled with.
+        config: what they were sampled with.
 
     Raises:
         UserError: the table names no prompt or seed, as for images that were not generated here, or an image is not
-            what its seed gives; another process records them; or ``request`` asked for the end.
+            what its seed gives; another process records them; or the end was asked for.
     """
     table = read_samples(queries)
     for column in ("prompt", "seed"):
@@ -61,34 +46,24 @@ def record_trajectory(
                 f"Queries '{queries}' have no {column} to sample them again with, so no trajectory; leave journey_trak "
                 "out for images that were not generated here."
             )
-    family = load_trained(base, weights, resolve_device(device), ["encoders", "denoiser"])
+    family = load_trained(model, resolve_device(pace.device), ["encoders", "denoiser"])
     count, steps = len(table), config["steps"]
-    settings = {
-        "queries": file_digest(queries),
-        "model": weights_digest(weights),
-        "base": base_digest(base),
-        "steps": steps,
-        "guidance": config["guidance"],
-    }
-    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+    made_from = {"queries": file_digest(queries), **model.digests()}
+    settings = {**made_from, "steps": steps, "guidance": config["guidance"]}
+    shapes: Shapes = {
         "clean": ((count, steps, *family.latent_shape), np.float32),
         "timesteps": ((count, steps), np.int64),
     }
     resume = out.parent / ".resume"
     with only_writer(resume, out.stem):
-        progress = Progress(resume, out.stem, config_digest(settings), settings, shapes)
-        began, first = time.monotonic(), progress.done
-        while progress.done < count:
-            progress.end_if_due(request)
-            progress.store(_sample(family, table.iloc[progress.done : progress.done + batch], config))
-            pace = (progress.done - first) / (time.monotonic() - began)
-            log.info("%d of %d trajectories, %.0f s to go", progress.done, count, (count - progress.done) / pace)
+        progress = Progress(resume, out.stem, settings, shapes)
+        progress.fill(lambda rows: _sample(family, table.iloc[rows], config), pace, "trajectories")
         timesteps = progress.arrays["timesteps"][0].tolist()
         Trajectory(table["id"].tolist(), timesteps, torch.from_numpy(np.array(progress.arrays["clean"]))).save(out)
         progress.discard()
 
 
-def _sample(family: Family, part: pd.DataFrame, config: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+def _sample(family: Family, part: pd.DataFrame, config: Sampling) -> dict[str, torch.Tensor]:
     timesteps: list[int] = []
     clean: list[torch.Tensor] = []
 
@@ -100,8 +75,7 @@ def _sample(family: Family, part: pd.DataFrame, config: Mapping[str, Any]) -> di
         family.encode_prompts(part["prompt"].tolist()),
         family.encode_prompts([""]),
         initial_noise(part["seed"].tolist(), family.latent_shape),
-        config["steps"],
-        config["guidance"],
+        config,
         keep,
     )
     difference = np.abs(pixels.astype(float) - sample_pixels(part)).mean((1, 2, 3))

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from dmin.runtime.seeds import derive_generator, derive_seed
+from dmin.settings.models import Train
 
 DrawTimesteps = Callable[[int, torch.Generator], torch.Tensor]
 
@@ -25,11 +26,11 @@ class TrainingBatch:
 
 
 def draw_batch(
-    count: int, shape: Sequence[int], settings: Mapping[str, Any], step: int, draw_timesteps: DrawTimesteps
+    count: int, shape: Sequence[int], settings: Train, step: int, draw_timesteps: DrawTimesteps
 ) -> TrainingBatch:
     """Draw step ``step`` (from 0) of a training on ``count`` samples with latents of ``shape``, from its seed alone.
 
-    ``draw_timesteps`` is the family's.
+    ``draw_timesteps`` is that of the family's target.
     """
     size, seed = settings["batch_size"], settings["seed"]
     generator = derive_generator(seed, "train", step)
@@ -51,7 +52,7 @@ def batch_indices(count: int, size: int, step: int, seed: int) -> torch.Tensor:
 
 
 def training_log(
-    ids: Sequence[str], shape: Sequence[int], settings: Mapping[str, Any], draw_timesteps: DrawTimesteps
+    ids: Sequence[str], shape: Sequence[int], settings: Train, draw_timesteps: DrawTimesteps
 ) -> pd.DataFrame:
     """Return every row that training sees, in order.
 

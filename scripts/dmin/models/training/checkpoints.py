@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from dmin.models.training.fit import cosine_rate
+from dmin.models.adapter_file import ADAPTER_FILE
+from dmin.models.training.schedule import cosine_rate
 from dmin.runtime.atomic import write_json
 from dmin.runtime.digests import weights_digest
-
-ADAPTER_FILE = "pytorch_lora_weights.safetensors"
+from dmin.settings.models import Train
 
 
 def checkpoint_weights(folder: Path, step: int, full: bool | None = None) -> Path:
@@ -33,7 +32,7 @@ def holds_checkpoints(kept: Path, steps: Sequence[int], done: int, full: bool) -
     return all(checkpoint_weights(kept, step, full).exists() for step in steps if step <= done)
 
 
-def publish_checkpoints(kept: Path, folder: Path, settings: Mapping[str, Any], full: bool) -> None:
+def publish_checkpoints(kept: Path, folder: Path, settings: Train, full: bool) -> None:
     """Move the checkpoints ``kept`` to ``folder``, with their facts in ``checkpoints.json``.
 
     The file lists ``step``, ``learning_rate`` (of that step's update) and ``weights`` (a digest) by step.
@@ -42,9 +41,7 @@ def publish_checkpoints(kept: Path, folder: Path, settings: Mapping[str, Any], f
     facts = [
         {
             "step": step,
-            "learning_rate": cosine_rate(
-                settings["learning_rate"], step - 1, settings["steps"], settings["warmup_steps"]
-            ),
+            "learning_rate": cosine_rate(settings, step - 1),
             "weights": weights_digest(checkpoint_weights(kept, step, full)),
         }
         for step in sorted(settings["checkpoints"])

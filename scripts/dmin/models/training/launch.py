@@ -15,12 +15,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 
+from dmin.models.training.pace import TrainingPace
 from dmin.models.training.processes import Processes
+from dmin.models.training.task import TrainingTask
 from dmin.models.training.train_model import train_model
 from dmin.runtime.deadline import StopRequest, process_age
 from dmin.runtime.errors import UserError
@@ -28,16 +30,16 @@ from dmin.runtime.errors import UserError
 # How long the main process may still save once another has ended.
 GRACE_SECONDS = 120.0
 
-PATHS = ("samples", "weights", "description", "curve", "checkpoints", "log_file")
 
-
-def launch_training(arguments: dict[str, Any], processes: int, runtime: float | None, log_file: Path) -> None:
-    """Run :func:`train_model` with ``arguments`` here, or in several processes of this machine, one for each GPU.
+def launch_training(
+    task: TrainingTask, pace: TrainingPace, processes: int, runtime: float | None, log_file: Path
+) -> None:
+    """Run :func:`train_model` here, or in several processes of this machine, one for each GPU.
 
     SIGTERM and SIGINT are handed on, and the processes agree on the step that they end after.
 
     Args:
-        arguments: those of :func:`train_model`, paths as text.
+        pace: ``device`` and ``save_every``; who asks for the end, and the processes, are found here.
         runtime: the limit of this job in minutes since its process began; None for no limit.
         log_file: where the main one of several processes logs.
 
@@ -46,12 +48,13 @@ def launch_training(arguments: dict[str, Any], processes: int, runtime: float | 
     """
     if processes == 1:
         with StopRequest(runtime) as request:
-            train_model(**_with_paths(arguments), request=request)
+            train_model(task, replace(pace, request=request))
         return
     left = None if runtime is None else runtime - process_age() / 60
+    given = {"task": task.to_json(), "device": pace.device, "save_every": pace.save_every}
     with tempfile.TemporaryDirectory(prefix="dmin-training-") as folder, StopRequest() as request:
         file = Path(folder, "training.json")
-        file.write_text(json.dumps({"arguments": arguments, "runtime": left, "log": str(log_file)}))
+        file.write_text(json.dumps({**given, "runtime": left, "log": str(log_file)}))
         workers = _start_workers(file, processes)
         if _wait_for(workers, request):
             sentence = file.with_suffix(".error")
@@ -97,21 +100,18 @@ def _wait_for(workers: Sequence[subprocess.Popen[bytes]], request: StopRequest) 
     return any(worker.returncode for worker in workers)
 
 
-def _with_paths(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {name: Path(value) if name in PATHS else value for name, value in arguments.items()}
-
-
 def main(file: Path) -> int:
     """Take part in the training that ``file`` describes; return the exit status."""
-    task = json.loads(file.read_text())
+    given = json.loads(file.read_text())
     # Before anything slow: a signal that comes meanwhile is a request too.
-    with StopRequest(task["runtime"]) as request:
-        processes = Processes(Accelerator(cpu=task["arguments"]["device"] == "cpu"))
+    with StopRequest(given["runtime"]) as request:
+        processes = Processes(Accelerator(cpu=given["device"] == "cpu"))
         if processes.main:
-            logging.basicConfig(filename=task["log"], format="%(asctime)s %(levelname)s %(message)s")
+            logging.basicConfig(filename=given["log"], format="%(asctime)s %(levelname)s %(message)s")
             logging.getLogger("dmin").setLevel(logging.INFO)
         try:
-            train_model(**_with_paths(task["arguments"]), request=request, processes=processes)
+            pace = TrainingPace(given["device"], given["save_every"], request, processes)
+            train_model(TrainingTask.from_json(given["task"]), pace)
         except UserError as error:
             if processes.main:
                 file.with_suffix(".error").write_text(str(error))

@@ -1,0 +1,45 @@
+"""A user's own images as queries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from dmin.data.images import decode_image, encode_png
+from dmin.data.samples import read_samples, write_samples
+from dmin.data.source import fetch_source
+from dmin.models.queries.own import SUBSET, own_names
+from dmin.settings.models import Source
+from dmin.settings.runs import OwnImages
+
+
+def import_queries(config: OwnImages, size: int, out: Path) -> None:
+    """Write images as queries, square and ``size`` wide; columns ``id, subset, prompt, seed, image``.
+
+    The subset is always ``query``; the seed, which generated nothing, is 0; the prompt is empty where none is known.
+
+    Raises:
+        UserError: as :func:`fetch_source`.
+    """
+    fetched = out.with_name(f".{out.name}.source")
+    source: Source = {
+        "name": "queries",
+        **config,
+        "label_column": None,
+        "labels": None,
+        "origin_column": None,
+        "on_unreadable": "error",
+    }
+    try:
+        fetch_source("queries", source, fetched)
+        rows = read_samples(fetched, ["image", "prompt"])
+    finally:
+        fetched.unlink(missing_ok=True)
+    names = own_names(len(rows))
+    images = [
+        {"bytes": encode_png(decode_image(cell["bytes"], name, size)), "path": None}
+        for name, cell in zip(names, rows["image"], strict=True)
+    ]
+    table = {"id": names, "subset": SUBSET, "prompt": rows["prompt"].tolist(), "seed": 0, "image": pd.Series(images)}
+    write_samples(pd.DataFrame(table), out)

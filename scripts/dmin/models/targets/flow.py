@@ -1,0 +1,56 @@
+"""The target of rectified flow."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+from dmin.models.targets.scheduler import load_scheduler
+from dmin.models.targets.target import Target
+from dmin.runtime.errors import UserError
+
+
+class Flow(Target):
+    """The direction ``noise - latents`` from ``(1 - sigma) latents + sigma noise``.
+
+    Timestep t stands for the sigma at place ``999 - t`` of the schedule that the scheduler was made with; the denoiser
+    is given ``1000 * sigma``. Sampling uses a scheduler of its own: setting timesteps again would shift the sigmas a
+    second time.
+
+    Source: Esser et al. 2024, Stable Diffusion 3.
+    """
+
+    def noised(
+        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        places = 999 - timesteps.cpu()
+        sigma = self.scheduler.sigmas[places].to(latents).view(-1, 1, 1, 1)
+        return (1 - sigma) * latents + sigma * noise, self.scheduler.timesteps[places].to(latents)
+
+    def of(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        return noise - latents
+
+    def reference(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """Return the noise."""
+        return noise
+
+    def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Return training timesteps ``[count]``, logit-normal along the schedule as diffusers trains SD3."""
+        places = (torch.randn(count, generator=generator).sigmoid() * 1000).long()
+        return 999 - places.clamp(max=999)
+
+    def nearest(self, sigma: torch.Tensor) -> int:
+        """Return the timestep whose sigma is nearest; a sampler's sigmas lie between those of training."""
+        return 999 - int((self.scheduler.sigmas[:1000] - sigma.cpu()).abs().argmin())
+
+
+def flow_target(base: str, revision: str | None) -> Flow:
+    """Return the target of a flow-matching pipeline.
+
+    Raises:
+        UserError: as :func:`load_scheduler`, or the scheduler shifts its sigmas by image size.
+    """
+    scheduler = load_scheduler(FlowMatchEulerDiscreteScheduler, base, revision, ())
+    if scheduler.config.use_dynamic_shifting:
+        raise UserError(f"The scheduler of '{base}' shifts its sigmas by image size; use one with a fixed shift.")
+    return Flow(scheduler)
