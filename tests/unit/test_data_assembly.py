@@ -20,6 +20,7 @@ CONFIG: dict[str, Any] = {
     "size": 8,
     "noise": {"fraction": 0.1, "std": 0.1},
     "train_fraction": 0.8,
+    "classes": None,
     "seed": 0,
 }
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -24,10 +24,21 @@ from dmin.data.subsets import NOISE_SUBSET
 from dmin.runtime.atomic import atomic_path, write_json
 from dmin.runtime.errors import UserError
 from dmin.runtime.seeds import derive_generator, derive_seed
+from dmin.settings.models import NoisedCopies
 
 log = logging.getLogger(__name__)
 
 SAMPLE_COLUMNS = ("id", "subset", "prompt", "label", "origin", "image")
+
+
+class Assembly(TypedDict):
+    """A data set's section of the config, but for its sources."""
+
+    size: int
+    seed: int
+    train_fraction: float
+    noise: NoisedCopies
+    classes: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -52,9 +63,7 @@ def split_counts(rows: int, noise_fraction: float, train_fraction: float) -> tup
     return copies, total, math.floor(Fraction(str(train_fraction)) * total)
 
 
-def assemble_dataset(
-    sources: Mapping[str, Path], config: Mapping[str, Any], train: Path, test: Path, summary: Path
-) -> None:
+def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path, test: Path, summary: Path) -> None:
     """Write the training and the test table of a data set, and its summary.
 
     Sources are concatenated in the order of the mapping. Every image is decoded once to ``size x size`` pixels and
@@ -63,9 +72,7 @@ def assemble_dataset(
 
     Args:
         sources: source parquet files by name.
-        config: ``size``, ``noise`` (``fraction`` and ``std`` of the 0..1 range),
-            ``train_fraction``, ``seed``, and ``classes``: the labels that are the subsets, or null where each source is
-            a subset.
+        config: ``classes`` are the labels that are the subsets, or null where each source is a subset.
         train, test: parquet files to make, columns ``id, subset, prompt, label, origin, image{bytes,path}``.
         summary: JSON file to make with ``fingerprint, size, seed, counts`` (per split and subset).
 
@@ -74,14 +81,14 @@ def assemble_dataset(
             or a split lacks a subset.
     """
     _check_names(sources)
-    size, seed = int(config["size"]), int(config["seed"])
+    size, seed = config["size"], config["seed"]
     rows, cut = _plan_rows(sources, config)
     order = np.random.default_rng(derive_seed(seed, "shuffle")).permutation(len(rows))
     splits = {"train": [rows[i] for i in order[:cut]], "test": [rows[i] for i in order[cut:]]}
-    _check_splits(config.get("classes") or list(sources), splits)
+    _check_splits(config["classes"] or list(sources), splits)
 
     copied = {row.original for row in rows if row.subset == NOISE_SUBSET}
-    std = float(config["noise"]["std"])
+    std = config["noise"]["std"]
     fingerprint = hashlib.blake2b(digest_size=16)
     with ExitStack() as stack:
         spool = stack.enter_context(_Spool(train.parent))
@@ -141,15 +148,15 @@ def _check_names(sources: Mapping[str, Path]) -> None:
             raise UserError(f"Source '{name}' has '/' or '+' in its name, which sample ids use; rename the source.")
 
 
-def _plan_rows(sources: Mapping[str, Path], config: Mapping[str, Any]) -> tuple[list[_Row], int]:
+def _plan_rows(sources: Mapping[str, Path], config: Assembly) -> tuple[list[_Row], int]:
     """Return all rows before the shuffle, originals first, and the number of training rows."""
     rows: list[_Row] = []
     for name in sources:
         for number, row in enumerate(iter_samples(sources[name], ("prompt", "label", "origin"))):
-            subset = _subset(name, number, row["label"], config.get("classes"))
+            subset = _subset(name, number, row["label"], config["classes"])
             rows.append(_Row(f"{name}/{number}", subset, row["prompt"], row["label"], row["origin"], len(rows)))
     copies, _, cut = split_counts(len(rows), config["noise"]["fraction"], config["train_fraction"])
-    generator = np.random.default_rng(derive_seed(int(config["seed"]), "noise copies"))
+    generator = np.random.default_rng(derive_seed(config["seed"], "noise copies"))
     for place in sorted(generator.choice(len(rows), copies, replace=False).tolist()):
         row = rows[place]
         rows.append(_Row(f"{row.id}+noise", NOISE_SUBSET, row.prompt, row.label, row.id, place))

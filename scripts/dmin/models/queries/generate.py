@@ -15,6 +15,7 @@ from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, write_samples
 from dmin.models.families.sampling import Sampling
 from dmin.models.load import TrainedModel, load_trained
+from dmin.models.queries.names import query_names, query_seed
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
@@ -51,14 +52,13 @@ def choose_prompts(test: pd.DataFrame, subsets: Sequence[str], per_subset: int, 
         order = torch.randperm(
             len(prompts), generator=torch.Generator().manual_seed(derive_seed(seed, "prompts", subset))
         ).tolist()
-        for number in range(per_subset):
-            name = f"query/{subset}/{number:04d}"
+        for number, name in enumerate(query_names(subset, per_subset)):
             rows.append(
                 {
                     "id": name,
                     "subset": subset,
                     "prompt": prompts[order[number % len(prompts)]],
-                    "seed": derive_seed(seed, "query", name) % 2**32,
+                    "seed": query_seed(seed, name),
                 }
             )
     return pd.DataFrame(rows)
@@ -78,7 +78,7 @@ def choose_candidates(test: pd.DataFrame, count: int, seed: int) -> pd.DataFrame
         {
             "id": names,
             "prompt": [prompts[order[number % len(prompts)]] for number in range(count)],
-            "seed": [derive_seed(seed, "query", name) % 2**32 for name in names],
+            "seed": [query_seed(seed, name) for name in names],
         }
     )
 

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from dmin.data.samples import read_samples, write_samples
+from dmin.models.queries.names import query_names, query_seed
 from dmin.runtime.errors import UserError
 from dmin.runtime.seeds import derive_seed
 
@@ -32,8 +33,8 @@ def take_queries(test: Path, subsets: Sequence[str], per_subset: int, seed: int,
             )
         generator = torch.Generator().manual_seed(derive_seed(seed, "held out", subset))
         chosen = rows.iloc[torch.randperm(len(rows), generator=generator)[:per_subset].tolist()]
-        names = [f"query/{subset}/{number:04d}" for number in range(per_subset)]
-        seeds = [derive_seed(seed, "query", name) % 2**32 for name in names]
+        names = query_names(subset, per_subset)
+        seeds = [query_seed(seed, name) for name in names]
         prompts, images = chosen["prompt"].tolist(), chosen["image"].tolist()
         parts.append(
             pd.DataFrame({"id": names, "subset": subset, "prompt": prompts, "seed": seeds, "image": pd.Series(images)})

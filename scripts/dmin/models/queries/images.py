@@ -9,7 +9,7 @@ import pandas as pd
 from dmin.data.images import decode_image, encode_png
 from dmin.data.samples import read_samples, write_samples
 from dmin.data.source import fetch_source
-from dmin.models.queries.own import SUBSET, own_names
+from dmin.models.queries.names import OWN, query_names
 from dmin.settings.models import Source
 from dmin.settings.runs import OwnImages
 
@@ -36,10 +36,10 @@ def import_queries(config: OwnImages, size: int, out: Path) -> None:
         rows = read_samples(fetched, ["image", "prompt"])
     finally:
         fetched.unlink(missing_ok=True)
-    names = own_names(len(rows))
+    names = query_names(OWN, len(rows))
     images = [
         {"bytes": encode_png(decode_image(cell["bytes"], name, size)), "path": None}
         for name, cell in zip(names, rows["image"], strict=True)
     ]
-    table = {"id": names, "subset": SUBSET, "prompt": rows["prompt"].tolist(), "seed": 0, "image": pd.Series(images)}
+    table = {"id": names, "subset": OWN, "prompt": rows["prompt"].tolist(), "seed": 0, "image": pd.Series(images)}
     write_samples(pd.DataFrame(table), out)
