@@ -36,7 +36,7 @@ def test_base_is_told_of(monkeypatch: pytest.MonkeyPatch, cause: Exception, sent
         # As diffusers and transformers wrap what the hub raises.
         raise OSError("something long\nover lines") from cause
 
-    monkeypatch.setattr(StableDiffusion, "load", load)
+    monkeypatch.setattr(StableDiffusion, "load_target", load)
     with pytest.raises(UserError) as caught:
         load_family({"family": "stable_diffusion", "path": "owner/x", "revision": "v9"}, CPU, ["denoiser"])
     assert str(caught.value).startswith("Base 'owner/x'") and sentence in str(caught.value)

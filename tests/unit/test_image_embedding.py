@@ -1,4 +1,4 @@
-"""Image features by EfficientNet-Lite0."""
+"""Image embeddings by EfficientNet-Lite0."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def pixels() -> np.ndarray:
     return noise
 
 
-def test_features_are_unit_rows_whatever_the_batch(pixels: np.ndarray) -> None:
-    features = efficientnet_embeddings(pixels, 4)
-    assert features.shape == (4, 1280) and features.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1.0, rtol=1e-5)
-    np.testing.assert_allclose(efficientnet_embeddings(pixels, 3), features, atol=1e-5)
+def test_embeddings_are_unit_rows_whatever_the_batch(pixels: np.ndarray) -> None:
+    embeddings = efficientnet_embeddings(pixels, 4)
+    assert embeddings.shape == (4, 1280) and embeddings.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(efficientnet_embeddings(pixels, 3), embeddings, atol=1e-5)
     # Equal images agree, others do not.
-    similar = features @ features.T
+    similar = embeddings @ embeddings.T
     assert similar[0, 3] == pytest.approx(1.0, abs=1e-5)
     assert similar[0, 1] < 0.95 and similar[0, 2] < 0.999
