@@ -235,7 +235,7 @@ def test_one_method_alone_needs_no_index_search(finished: Checkout) -> None:
 
 
 def test_edited_module_reruns_the_rules_that_use_it(finished: Checkout) -> None:
-    edit = ("scripts/dmin/gradients/timesteps.py", "steps = sorted(config", "steps = 1 * sorted(config")
+    edit = ("scripts/dmin/gradients/timesteps.py", "steps = grid_timesteps(", "steps = 1 * grid_timesteps(")
     assert set(finished.plan_edited(*edit)) == CACHED
 
 
@@ -251,7 +251,7 @@ def test_edited_page_template_makes_the_explorer_again(finished: Checkout) -> No
 def test_comments_and_docstrings_of_a_module_rerun_nothing(finished: Checkout) -> None:
     old = '    """Return ``count + 1`` positions'
     new = '    # A remark.\n    """Give ``count + 1`` positions'
-    assert finished.plan_edited("scripts/dmin/gradients/timesteps.py", old, new) == {}
+    assert finished.plan_edited("scripts/dmin/settings/timesteps.py", old, new) == {}
 
 
 def test_touched_script_reruns_nothing(finished: Checkout) -> None:
