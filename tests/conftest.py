@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import ExitStack
 
 import pytest
@@ -18,7 +19,7 @@ CHECKOUTS = {"new_checkout", "template"}
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the warm interpreter once, before the workers; until it is asked for something it imports nothing."""
-    if not hasattr(config, "workerinput"):
+    if sys.platform == "linux" and not hasattr(config, "workerinput"):
         stack = ExitStack()
         stack.enter_context(warm_server())
         config.add_cleanup(stack.close)

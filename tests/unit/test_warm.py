@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from warm import warm_python, warm_server
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the warm interpreter waits by means of Linux")
+
 ENDS = {
     "without a word": "",
     "by a status": "import sys; sys.exit(3)",
