@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,6 +32,8 @@ PLUMBING = frozenset(
 # Tables of what there is, at the top of a method's or family's file, and the words in them.
 _ENTRIES = ("METHOD", "FAMILY")
 _WORDS = ("summary", "score", "range", "label", "look")
+# What says nothing that the rest of a tree does not.
+_NOT_WRITTEN = frozenset(("ctx", "kind", "type_ignores"))
 
 
 @dataclass(frozen=True)
@@ -111,41 +112,46 @@ def module_facts(text: str, package: tuple[str, ...]) -> ModuleFacts:
 
     Comments, formatting, texts that nothing reads, messages, hints of types and imports for them do not count.
     """
-    tree = _Bare().visit(ast.parse(text))
-    digest = hashlib.sha256("".join(_dump(tree)).encode()).hexdigest()
-    return ModuleFacts(digest, frozenset(_imports(tree, package)))
-
-
-def _imports(tree: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else ()
-            module = ".".join([*above, *([node.module] if node.module else [])])
-            if module.split(".")[0] == PACKAGE:
-                yield module
-                yield from (f"{module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE)
+    bare, written = _Bare(package), list[str]()
+    tree = bare.visit(ast.parse(text))
+    _write(tree, written)
+    digest = hashlib.sha256("".join(written).encode()).hexdigest()
+    return ModuleFacts(digest, frozenset(bare.imports))
 
 
 class _Bare(ast.NodeTransformer):
-    """Takes out what cannot reach a result."""
+    """Takes out what cannot reach a result, and notes what is imported of the library."""
+
+    def __init__(self, package: tuple[str, ...]) -> None:
+        self.package = package
+        self.imports: list[str] = []
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        self.imports += [alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE]
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        above = self.package[: len(self.package) - node.level + 1] if node.level else ()
+        module = ".".join([*above, *([node.module] if node.module else [])])
+        if module.split(".")[0] == PACKAGE:
+            self.imports += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+        return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         # Docstrings, and messages.
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             return None
-        if isinstance(node.value, ast.Call) and ast.unparse(node.value.func).startswith("log."):
+        if isinstance(node.value, ast.Call) and _dotted(node.value.func).startswith("log."):
             return None
         return node
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        if isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func).endswith("Error"):
+        if isinstance(node.exc, ast.Call) and _dotted(node.exc.func).endswith("Error"):
             node.exc.args, node.exc.keywords = [], []
         return node
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-        if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        if _dotted(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
             return [kept for statement in node.orelse if (kept := self.visit(statement)) is not None]
         return self.generic_visit(node)
 
@@ -158,7 +164,7 @@ class _Bare(ast.NodeTransformer):
         return node
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
-        if ast.unparse(node.targets[0]) in _ENTRIES and isinstance(node.value, ast.Dict):
+        if _dotted(node.targets[0]) in _ENTRIES and isinstance(node.value, ast.Dict):
             kept = [
                 (key, value)
                 for key, value in zip(node.value.keys, node.value.values, strict=True)
@@ -168,20 +174,29 @@ class _Bare(ast.NodeTransformer):
         return node
 
 
-def _dump(node: Any) -> Iterator[str]:
-    """Yield a tree as text that is the same in every version of Python: fields without a value are left out."""
+def _dotted(node: ast.AST) -> str:
+    """Return a name with what it is an attribute of; empty for anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and (parent := _dotted(node.value)):
+        return f"{parent}.{node.attr}"
+    return ""
+
+
+def _write(node: Any, out: list[str]) -> None:
+    """Append a tree as text that is the same in every version of Python: fields without a value are left out."""
     if isinstance(node, ast.AST):
-        yield f"{type(node).__name__}("
+        out += (type(node).__name__, "(")
         for name in node._fields:
             value = getattr(node, name, None)
-            if value is not None and value != [] and name not in ("ctx", "kind", "type_ignores"):
-                yield f"{name}="
-                yield from _dump(value)
-        yield ")"
+            if value is not None and value != [] and name not in _NOT_WRITTEN:
+                out += (name, "=")
+                _write(value, out)
+        out.append(")")
     elif isinstance(node, list):
-        yield "["
+        out.append("[")
         for entry in node:
-            yield from _dump(entry)
-        yield "]"
+            _write(entry, out)
+        out.append("]")
     else:
-        yield repr(node)
+        out.append(repr(node))
