@@ -42,7 +42,7 @@ rule plot_hubness:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_hubness"),
+        code=code("plot_hubness", "looks"),
     script:
         "../scripts/plot_hubness.py"
 
@@ -226,7 +226,7 @@ rule plot_compression:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_compression"),
+        code=code("plot_compression", "looks"),
     script:
         "../scripts/plot_compression.py"
 
@@ -251,7 +251,7 @@ rule plot_budget:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_budget"),
+        code=code("plot_budget", "looks"),
     script:
         "../scripts/plot_budget.py"
 

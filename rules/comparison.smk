@@ -43,7 +43,7 @@ rule plot_agreement:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_agreement"),
+        code=code("plot_agreement", "looks"),
     script:
         "../scripts/plot_agreement.py"
 
@@ -60,7 +60,7 @@ rule plot_main_table:
     params:
         figures=tables.figure_settings(),
         options=lambda w: dmin.pick(runs[w.run].influence.options, "encoder"),
-        code=code("plot_main_table"),
+        code=code("plot_main_table", "looks"),
     script:
         "../scripts/plot_main_table.py"
 
@@ -86,7 +86,7 @@ rule plot_methods:
     params:
         methods=lambda w: runs[w.run].influence.methods,
         figures=tables.figure_settings("gallery"),
-        code=code("plot_methods"),
+        code=code("plot_methods", "looks"),
     script:
         "../scripts/plot_methods.py"
 

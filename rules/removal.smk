@@ -146,7 +146,7 @@ rule plot_removal:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_removal"),
+        code=code("plot_removal", "looks"),
     script:
         "../scripts/plot_removal.py"
 
@@ -170,7 +170,7 @@ rule plot_removal_images:
     params:
         removals=lambda w: runs[w.run].studies["removal"].removal_of_images,
         figures=tables.figure_settings(),
-        code=code("plot_removal_images"),
+        code=code("plot_removal_images", "looks"),
     script:
         "../scripts/plot_removal_images.py"
 
@@ -229,7 +229,7 @@ rule plot_thickness:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_thickness"),
+        code=code("plot_thickness", "looks"),
     script:
         "../scripts/plot_thickness.py"
 
@@ -253,7 +253,7 @@ rule plot_thickness_images:
     params:
         removals=lambda w: runs[w.run].studies["thickness"].removal_of_images,
         figures=tables.figure_settings(),
-        code=code("plot_thickness_images"),
+        code=code("plot_thickness_images", "looks"),
     script:
         "../scripts/plot_thickness_images.py"
 

@@ -25,7 +25,7 @@ rule plot_detection:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_detection"),
+        code=code("plot_detection", "looks"),
     script:
         "../scripts/plot_detection.py"
 
@@ -50,7 +50,7 @@ rule plot_scores:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_scores"),
+        code=code("plot_scores", "looks"),
     script:
         "../scripts/plot_scores.py"
 
@@ -110,7 +110,7 @@ rule plot_retrieval:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_retrieval"),
+        code=code("plot_retrieval", "looks"),
     script:
         "../scripts/plot_retrieval.py"
 
@@ -126,7 +126,7 @@ rule plot_queries:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_queries"),
+        code=code("plot_queries", "looks"),
     script:
         "../scripts/plot_queries.py"
 
@@ -152,7 +152,7 @@ rule plot_gallery:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings("gallery"),
-        code=code("plot_gallery"),
+        code=code("plot_gallery", "looks"),
     script:
         "../scripts/plot_gallery.py"
 

@@ -169,7 +169,7 @@ rule plot_yardsticks:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_yardsticks"),
+        code=code("plot_yardsticks", "looks"),
     script:
         "../scripts/plot_yardsticks.py"
 

@@ -6,13 +6,17 @@ import ast
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dmin.catalogue.families import FAMILIES
 from dmin.catalogue.methods import METHODS
 from dmin.workflow.digest import PLUMBING, CodeDigests
+from dmin.workflow.job_code import JobCode
+from dmin.workflow.tables import read_tables
 
 PROJECT = Path(__file__).parents[2]
 # What a rule's code param names: its script, and what the script imports by name.
@@ -47,7 +51,8 @@ def job_digests(root: Path) -> dict[Job, str]:
     families = modules(root, "models/families", "FAMILY")
     digests = {}
     for script, chosen in rule_codes().items():
-        for name, module in {**(methods if "method" in chosen else families if chosen else {"": ""})}.items():
+        found = methods if "method" in chosen else families if "family" in chosen else {"": ""}
+        for name, module in found.items():
             digests[script, name] = code.digest(script, *([module] if module else []))
     return digests
 
@@ -67,9 +72,10 @@ def edited(checkout: tuple[Path, dict[Job, str]]) -> Edit:
     def edit(module: str, old: str, new: str) -> set[Job]:
         path = root / "scripts" / "dmin" / f"{module}.py"
         text = path.read_text()
-        assert text.count(old) == 1, f"{module} holds '{old}' {text.count(old)} times"
+        changed = re.sub(old, new, text, count=1, flags=re.MULTILINE)
+        assert changed != text, f"{module} holds no '{old}'"
         try:
-            path.write_text(text.replace(old, new))
+            path.write_text(changed)
             after = job_digests(root)
         finally:
             path.write_text(text)
@@ -86,6 +92,7 @@ def test_rules_name_what_their_scripts_import_by_name() -> None:
         files = code.files(script)
         assert ("method" in chosen) == (library / "attribution" / "registry.py" in files), script
         assert ("family" in chosen) == (library / "models" / "load.py" in files and script not in LOAD_NONE), script
+        assert ("looks" in chosen) == (library / "figures" / "methods.py" in files), script
 
 
 def test_nothing_else_is_imported_by_name() -> None:
@@ -116,18 +123,16 @@ def test_settings_that_count_as_plumbing_declare_and_compute_nothing(name: str) 
     assert {ast.unparse(base) for node in classes for base in node.bases} == {"TypedDict"}
 
 
+# What is edited: a module, a pattern of which the first match is replaced, and by what.
 HARMLESS = {
     "message of a log": ("runtime/job", "finished in", "ended after"),
     "message of an error": ("models/load", "is unknown; choose one", "is not known; choose one"),
-    "another message": (
-        "gradients/cache",
-        "            fill(progress",
-        '            log.info("more")\n            fill(progress',
-    ),
+    "another message": ("gradients/cache", r"^( +)log\.info\(", r'\1log.info("more")\n\1log.info('),
     "docstring": ("attribution/methods/trak", '"""TRAK', '"""The method TRAK'),
     "words of a method": ("attribution/methods/trak", '"summary": "', '"summary": "This is '),
-    "words of a family": ("models/families/ddpm", '"summary": "An', '"summary": "It is an'),
-    "hint of a type": ("attribution/registry", "subsets: Mapping[str, str]\n", "subsets: dict[str, str]\n"),
+    "label of a method": ("attribution/methods/trak", "^METHOD = {", 'METHOD = {\n    "label": "T",'),
+    "words of a family": ("models/families/ddpm", '"summary": "', '"summary": "It is '),
+    "hint of a type": ("attribution/registry", r"def find_method\(name: str\)", "def find_method(name: object)"),
     "import for types": ("attribution/registry", "    import numpy as np\n\n", ""),
     "code of rules": ("workflow/gradients", "def shards", "def no_shards"),
 }
@@ -139,9 +144,7 @@ def test_what_cannot_reach_a_result_reruns_nothing(name: str, edited: Edit) -> N
 
 
 def test_formula_of_a_method_reruns_it_and_those_that_build_on_it(edited: Edit) -> None:
-    rerun = edited(
-        "attribution/methods/trak", "features = mean_gradients(train)", "features = 2 * mean_gradients(train)"
-    )
+    rerun = edited("attribution/methods/trak", r"^    return RidgeProblem\(", "    return 1 * RidgeProblem(")
     scripts = {script for script, chosen in rule_codes().items() if "method" in chosen}
     folder = PROJECT / "scripts" / "dmin" / "attribution" / "methods"
     building = {path.stem for path in folder.glob("*.py") if "methods.trak import" in path.read_text()}
@@ -150,7 +153,7 @@ def test_formula_of_a_method_reruns_it_and_those_that_build_on_it(edited: Edit) 
 
 
 def test_facts_of_a_method_rerun_it_alone(edited: Edit) -> None:
-    rerun = edited("attribution/methods/text", '"columns": ("prompt",)', '"columns": ("prompt", "label")')
+    rerun = edited("attribution/methods/text", '"columns": .*,', '"columns": ("prompt", "label"),')
     assert {name for _, name in rerun} == {"text"}
 
 
@@ -161,12 +164,12 @@ def test_objective_of_a_family_reruns_what_loads_it(edited: Edit) -> None:
 
 def test_named_grids_rerun_what_takes_gradients(edited: Edit) -> None:
     # Imported through a relative import of settings.
-    rerun = edited("settings/timesteps", "** 3 * 1000", "** 2 * 1000")
+    rerun = edited("settings/timesteps", r"\*\* 3 \* 1000", "** 2 * 1000")
     assert {script for script, _ in rerun} == {"cache_gradients", "cache_lissa", "measure_losses", "plan"}
 
 
 def test_package_counts_with_its_modules(edited: Edit) -> None:
-    rerun = edited("data/__init__", "", "X = 1")
+    rerun = edited("data/__init__", r"\A", "X = 1\n")
     assert ("fetch_source", "") in rerun and ("evaluate_cost", "") not in rerun
 
 
@@ -189,3 +192,29 @@ def test_every_method_and_family_has_a_digest_of_its_own(checkout: tuple[Path, d
     _, digests = checkout
     assert len({digests["score", name] for name in METHODS}) == len(METHODS)
     assert len({digests["train_model", name] for name in FAMILIES}) == len(FAMILIES)
+
+
+def test_figures_hang_on_the_looks_of_the_methods_of_their_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = [{"name": name, "path": f"owner/{name}", "rows": 50} for name in ("red", "blue")]
+    config = {
+        "datasets": {"d": {"sources": sources}},
+        "bases": {"b": {"path": "owner/base"}},
+        "models": {"m": {"dataset": "d", "base": "b"}},
+        "runs": {"r": {"model": "m", "influence": {"methods": ["dmin", "text"], "top_k": 5}, "evaluation": {"k": [5]}}},
+    }
+    code = JobCode(read_tables(config, PROJECT))
+    wildcards = SimpleNamespace(run="r", method="dmin")
+
+    def digests() -> list[str]:
+        return [
+            code("plot_detection", "looks")(wildcards),
+            code("plot_norms")(wildcards),
+            code("score", "method")(wildcards),
+        ]
+
+    before = digests()
+    assert all(re.fullmatch("v2:[0-9a-f]{16}", digest) for digest in before)
+    monkeypatch.setitem(METHODS, "trak", replace(METHODS["trak"], label="Another"))
+    assert digests() == before
+    monkeypatch.setitem(METHODS, "text", replace(METHODS["text"], label="Another"))
+    assert [old == new for old, new in zip(before, digests(), strict=True)] == [False, True, True]

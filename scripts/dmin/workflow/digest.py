@@ -61,15 +61,16 @@ class CodeDigests:
         self._places: dict[str, list[Path]] = {}
         self._digests: dict[tuple[str, ...], str] = {}
 
-    def digest(self, script: str, *modules: str) -> str:
+    def digest(self, script: str, *modules: str, facts: str = "") -> str:
         """Return the digest of a script, of ``modules``, and of all that these import of the library, directly or not.
 
         ``modules`` are those that the job chooses by name: its method, its family. Templates beside a module count.
+        ``facts`` are what the script reads of the catalogue beside its own method or family.
         """
-        key = (script, *modules)
+        key = (script, *modules, facts)
         if key not in self._digests:
             files = self.files(script, *modules)
-            lines = sorted(f"{path.relative_to(self.root)} {digest}" for path, digest in files.items())
+            lines = [*sorted(f"{path.relative_to(self.root)} {digest}" for path, digest in files.items()), facts]
             self._digests[key] = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
         return self._digests[key]
 

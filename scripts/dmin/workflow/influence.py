@@ -8,6 +8,7 @@ from ..catalogue.methods import (
     BLOCKS_CACHE,
     CHECKPOINT_METHODS,
     GRADIENT_METHODS,
+    INDEXED,
     KERNEL_METHODS,
     METHODS,
     SAMPLE_METHODS,
@@ -151,9 +152,9 @@ class Influence:
 
     def retrieved(self, backend: str = "hnsw") -> list[str]:
         """Return the ranked lists from an index, or the exact ones of the same widths."""
-        if "dmin" not in self.methods:
+        if INDEXED not in self.methods:
             return []
-        return [f"{self.folder('dmin', v)}/{backend}/top.parquet" for v in self.compressed_widths]
+        return [f"{self.folder(INDEXED, v)}/{backend}/top.parquet" for v in self.compressed_widths]
 
     def index(self, v: str | int, suffix: str = ".hnsw") -> str:
         """Return the index at width v, or another file beside it."""

@@ -28,23 +28,30 @@ class JobCode:
         self.tables = tables
         self.digests = CodeDigests(tables.root)
 
-    def __call__(self, script: str, *chosen: Literal["method", "family"]) -> Callable[[Any], str]:
+    def __call__(self, script: str, *chosen: Literal["method", "family", "looks"]) -> Callable[[Any], str]:
         """Return a function of wildcards that gives the digest of what a job runs.
 
         Args:
             script: the script of the rule.
-            chosen: what the script imports by name beside what it always imports: the ``method`` that the job's
-                wildcards name, the ``family`` of the base that it loads.
+            chosen: what the script finds by name beside what it always imports: the ``method`` that the job's
+                wildcards name, the ``family`` of the base that it loads, the ``looks`` of all methods of its run.
         """
-        modules = {"method": lambda wildcards: METHODS[wildcards.method].module, "family": self._family}
 
         def code(wildcards: Any) -> str:
-            return SCHEME + self.digests.digest(script, *(modules[choice](wildcards) for choice in chosen))
+            modules = []
+            if "method" in chosen:
+                modules.append(METHODS[wildcards.method].module)
+            if "family" in chosen:
+                modules.append(self._base(wildcards).family.module)
+            facts = self._looks(wildcards) if "looks" in chosen else ""
+            return SCHEME + self.digests.digest(script, *modules, facts=facts)
 
         return code
 
-    def _family(self, wildcards: Any) -> str:
-        return self._base(wildcards).family.module
+    def _looks(self, wildcards: Any) -> str:
+        """Return what figures know of the methods of a run: how each is called and drawn, and in which order."""
+        entries = [METHODS[method] for method in self.tables.runs[wildcards.run].influence.methods]
+        return repr([(entry.name, entry.label, entry.look, entry.inputs, entry.options) for entry in entries])
 
     def _base(self, wildcards: Any) -> Base:
         """Return the base of a job's model: from the wildcard ``base``, ``model``, ``bank`` or ``run``."""

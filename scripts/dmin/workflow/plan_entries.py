@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..catalogue.methods import JOURNEY_CACHE, read_cache
+from ..catalogue.methods import INDEXED, JOURNEY_CACHE, read_cache
 from .gradients import SPLITS
 from .runs import Run
 from .tables import Tables
@@ -26,7 +26,7 @@ def plan_entry(tables: Tables, run: Run) -> dict[str, Any]:
             "samples": run.gradients.count("train"),
             "queries": run.queries.count,
             "gradients": run.gradients.settings,
-            "widths": run.influence.widths("dmin"),
+            "widths": run.influence.widths(INDEXED),
             "links": run.influence.settings["hnsw"]["M"],
             "batch": tables.config["compute"]["gradient_batch"],
             "gradient_jobs": gradient_jobs(run),
