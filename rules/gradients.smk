@@ -18,6 +18,8 @@ rule cache_gradients:
     wildcard_constraints:
         # The answers of LiSSA to the queries have a rule of their own.
         cache=dmin.cache_pattern(dmin.LISSA_CACHE),
+    # Ahead of what judges the queries' images: the galleries wait for it.
+    priority: 1
     conda:
         "../envs/dmin.yaml"
     threads: compute["threads"]
@@ -86,6 +88,8 @@ rule compress:
         "<benchmarks>/compress/{run}/{cache}/v{v}/{split}.tsv"
     wildcard_constraints:
         v=r"\d+",
+    # On the way to the galleries.
+    priority: 2
     conda:
         "../envs/dmin.yaml"
     params:

@@ -20,6 +20,8 @@ rule score:
         "<benchmarks>/score/{run}/{method}/v{v}.tsv"
     wildcard_constraints:
         method=dmin.one_of(dmin.GRADIENT_METHODS),
+    # On the way to the galleries.
+    priority: 2
     conda:
         "../envs/dmin.yaml"
     threads: compute["threads"]

@@ -202,6 +202,8 @@ rule encode_queries:
         "<logs>/encode_queries/{run}.log",
     benchmark:
         "<benchmarks>/encode_queries/{run}.tsv"
+    # On the way to the galleries.
+    priority: 1
     conda:
         "../envs/dmin.yaml"
     threads: compute["threads"]

@@ -148,6 +148,8 @@ rule plot_gallery:
         ),
     log:
         "<logs>/plot_gallery/{run}/{method}-v{v}/{subset}.log",
+    # The first answer that a user sees: with what leads to it, ahead of tables and other figures.
+    priority: 3
     conda:
         "../envs/dmin.yaml"
     params:
