@@ -83,7 +83,7 @@ def test_power_iteration_finds_the_largest_eigenvalue(family: Family) -> None:
 
 @pytest.mark.usefixtures("rough_scale")
 def test_long_recursion_solves_the_damped_system(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
-    solver = make_pass(family, products=60)
+    solver = make_pass(family, products=24)
     plain = GaussNewton.product
     monkeypatch.setattr(GaussNewton, "product", lambda self, vectors, draw, chunk: plain(self, vectors, 0, chunk))
     queries = random_samples(2, seed=9, prefix="q")

@@ -48,22 +48,27 @@ def picture(value: int) -> dict[str, Any]:
     return {"bytes": encode_png(Image.fromarray(pixels)), "path": None}
 
 
-@pytest.fixture
-def tables(tmp_path: Path) -> dict[str, Path]:
-    """Twelve training samples of two classes, four queries, and scores whose top of query q starts at sample q."""
+def write_tables(folder: Path) -> dict[str, Path]:
+    """Write twelve samples of two classes, four queries, and scores whose top of query q starts at sample q."""
     ids = [f"s{row}" for row in range(12)]
     subsets = ["a"] * 6 + ["b"] * 6
     train = pd.DataFrame({"id": ids, "subset": subsets, "image": [picture(10 * row) for row in range(12)]})
-    write_samples(train, tmp_path / "train.parquet")
+    write_samples(train, folder / "train.parquet")
     names = ["query/a/0000", "query/a/0001", "query/b/0000", "query/b/0001"]
     queries = pd.DataFrame(
         {"id": names, "subset": list("aabb"), "prompt": "", "seed": range(4), "image": [picture(9)] * 4}
     )
-    write_samples(queries, tmp_path / "queries.parquet")
+    write_samples(queries, folder / "queries.parquet")
     scores = np.stack([-np.abs(np.arange(12) - query) for query in (0, 1, 6, 7)]).astype(np.float32)
-    np.save(tmp_path / "scores.npy", scores)
-    (tmp_path / "scores.json").write_text(json.dumps({"queries": names, "train": ids}))
-    return {name: tmp_path / f"{name}.parquet" for name in ("train", "queries")} | {"scores": tmp_path / "scores.npy"}
+    np.save(folder / "scores.npy", scores)
+    (folder / "scores.json").write_text(json.dumps({"queries": names, "train": ids}))
+    return {name: folder / f"{name}.parquet" for name in ("train", "queries")} | {"scores": folder / "scores.npy"}
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> dict[str, Path]:
+    """Return the tables in a folder of the test's own."""
+    return write_tables(tmp_path)
 
 
 def removed(tables: dict[str, Path], removal: str, scores: bool = False, **changes: Any) -> pd.DataFrame:
@@ -134,25 +139,27 @@ def test_diverged_retraining_is_named_and_left_out_on_demand_only(tables: dict[s
     assert [path.name for path in sorted((tmp_path / "out").glob("set*"))] == ["set0000-0", "set0002-0"]
 
 
-@pytest.fixture
-def retrained(tables: dict[str, Path], tmp_path: Path) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def retrained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Retrainings of nothing removed, two random removals and those of a method, and what they generate."""
-    base = build_ddpm(tmp_path / "base", channels=1)
+    folder = tmp_path_factory.mktemp("retrained")
+    tables = write_tables(folder)
+    base = build_ddpm(folder / "base", channels=1)
     latents = torch.randn((12, 1, SIZE, SIZE), generator=torch.Generator().manual_seed(0))
-    EncodedSamples([f"s{row}" for row in range(12)], latents, {}, {}).save(tmp_path / "train.safetensors")
+    EncodedSamples([f"s{row}" for row in range(12)], latents, {}, {}).save(folder / "train.safetensors")
     files = {}
     for removal, sets in (("none", 1), ("random", 2), ("dmin", 3)):
         removed(tables, removal, scores=removal == "dmin")
-        folder, lists = tmp_path / "bank" / removal, tmp_path / f"{removal}.parquet"
+        models, lists = folder / "bank" / removal, folder / f"{removal}.parquet"
         retrainings = Retrainings(BANK, 0, 2 * sets)
-        train = tmp_path / "train.safetensors"
-        retrain_subsets(train, lists, Recipe(base, MODEL), retrainings, folder, TrainingPace("cpu", 10))
-        files[removal] = tmp_path / f"{removal}-images.parquet"
+        train = folder / "train.safetensors"
+        retrain_subsets(train, lists, Recipe(base, MODEL), retrainings, models, TrainingPace("cpu", 10))
+        files[removal] = folder / f"{removal}-images.parquet"
         sampling = {"steps": 2, "guidance": 1.0, "queries": 3}
         images = tables["queries"]
-        models = RetrainedModels(folder, base, "full", retrainings)
-        regenerate(models, lists, images, sampling, files[removal], Pace("cpu", 8))
-    return {"base": base, "files": files, "models": tmp_path / "bank", "folder": tmp_path, "queries": images}
+        trained = RetrainedModels(models, base, "full", retrainings)
+        regenerate(trained, lists, images, sampling, files[removal], Pace("cpu", 8))
+    return {"base": base, "files": files, "models": folder / "bank", "folder": folder, "queries": images}
 
 
 def test_each_model_generates_the_query_that_it_was_retrained_for(retrained: dict[str, Any]) -> None:
