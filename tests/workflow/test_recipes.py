@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ import pytest
 import yaml
 from checkout import PROJECT, Checkout, micro_config
 from PIL import Image
-from warm import warm_python
 
 _FILE = re.compile(r"^(Write|Add to) `([^`]+)`:\n\n```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What the tests and pages of a copy need beside what every checkout holds.
@@ -66,7 +66,8 @@ def python(copied: Checkout) -> Callable[..., str]:
 
     def run(*arguments: str) -> str:
         environment = {**os.environ, "PYTHONPATH": str(copied.root / "scripts")}
-        command = [warm_python(), "-m", *arguments]
+        # Some of these tests look at what a fresh interpreter has imported.
+        command = [sys.executable, "-m", *arguments]
         done = subprocess.run(command, cwd=copied.root, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
