@@ -11,6 +11,7 @@ from checkout import PROJECT, Checkout, micro_config
 from config_tables import load
 
 BANK: dict[str, Any] = {"model": "micro", "subsets": 8, "fraction": 0.5, "seeds": 2, "per_job": 8}
+MODEL = micro_config()["models"]["micro"]
 TABLE = "results/runs/micro/tables/lds.csv"
 
 
@@ -96,7 +97,10 @@ def test_set_left_out_touches_its_own_range(judged: Checkout) -> None:
     ("changes", "sentence"),
     [
         ({"banks": {}}, "runs.micro.lds.bank is 'small', which banks does not define"),
-        ({"banks": {"small": {"model": "other"}}}, "runs.micro.lds.bank is 'small', a bank of model other"),
+        (
+            {"banks": {"small": {"model": "other"}}, "models": dict.fromkeys(("micro", "other"), MODEL)},
+            "runs.micro.lds.bank is 'small', a bank of model other",
+        ),
         ({"banks": {"small": {**BANK, "subsets": 4}}}, "banks.small.subsets"),
         ({"banks": {"small": {**BANK, "exclude": [3]}}}, "banks.small.exclude leaves 7 of 8 sets"),
     ],
