@@ -50,7 +50,7 @@ rule plot_scores:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_scores", "looks"),
+        code=code("plot_scores", "look"),
     script:
         "../scripts/plot_scores.py"
 
@@ -110,7 +110,7 @@ rule plot_retrieval:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_retrieval", "looks"),
+        code=code("plot_retrieval", "look"),
     script:
         "../scripts/plot_retrieval.py"
 
@@ -126,7 +126,7 @@ rule plot_queries:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_queries", "looks"),
+        code=code("plot_queries"),
     script:
         "../scripts/plot_queries.py"
 
@@ -154,7 +154,7 @@ rule plot_gallery:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings("gallery"),
-        code=code("plot_gallery", "looks"),
+        code=code("plot_gallery", "look"),
     script:
         "../scripts/plot_gallery.py"
 

@@ -138,7 +138,7 @@ def test_no_two_scripts_are_the_same() -> None:
 def test_rule_has_a_log_of_its_name_and_the_digest_of_its_script(rule: str) -> None:
     body, script = RULES[rule], SCRIPTS[rule]
     assert re.search(rf'log:\s+"<logs>/{rule}/', body), f"the log of {rule} is not in a folder of its name"
-    assert script is not None and re.search(rf'code=code\("{script[1]}"(, "(method|family|looks)")?\),', body)
+    assert script is not None and re.search(rf'code=code\("{script[1]}"(, "(method|family|looks?)")?\),', body)
     assert re.search(r'conda:\s+"\.\./envs/\w+\.yaml"', body)
     if not rule.startswith("plot_") and rule != "explorer":
         assert re.search(rf'benchmark:\s+"<benchmarks>/{rule}/', body)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from ..catalogue.methods import METHODS
+from ..catalogue.methods import INDEXED, METHODS
 from .digest import CodeDigests
 from .models import Base
 from .tables import Tables
@@ -28,13 +28,14 @@ class JobCode:
         self.tables = tables
         self.digests = CodeDigests(tables.root)
 
-    def __call__(self, script: str, *chosen: Literal["method", "family", "looks"]) -> Callable[[Any], str]:
+    def __call__(self, script: str, *chosen: Literal["method", "family", "look", "looks"]) -> Callable[[Any], str]:
         """Return a function of wildcards that gives the digest of what a job runs.
 
         Args:
             script: the script of the rule.
             chosen: what the script finds by name beside what it always imports: the ``method`` that the job's
-                wildcards name, the ``family`` of the base that it loads, the ``looks`` of all methods of its run.
+                wildcards name, the ``family`` of the base that it loads, the ``look`` of the one method that a figure
+                shows (that of the wildcards, else the indexed one), or the ``looks`` of all methods of its run.
         """
 
         def code(wildcards: Any) -> str:
@@ -43,15 +44,14 @@ class JobCode:
                 modules.append(METHODS[wildcards.method].module)
             if "family" in chosen:
                 modules.append(self._base(wildcards).family.module)
-            facts = self._looks(wildcards) if "looks" in chosen else ""
+            facts = ""
+            if "look" in chosen:
+                facts = _looks([getattr(wildcards, "method", INDEXED)])
+            if "looks" in chosen:
+                facts = _looks(self.tables.runs[wildcards.run].influence.methods)
             return SCHEME + self.digests.digest(script, *modules, facts=facts)
 
         return code
-
-    def _looks(self, wildcards: Any) -> str:
-        """Return what figures know of the methods of a run: how each is called and drawn, and in which order."""
-        entries = [METHODS[method] for method in self.tables.runs[wildcards.run].influence.methods]
-        return repr([(entry.name, entry.label, entry.look, entry.inputs, entry.options) for entry in entries])
 
     def _base(self, wildcards: Any) -> Base:
         """Return the base of a job's model: from the wildcard ``base``, ``model``, ``bank`` or ``run``."""
@@ -63,6 +63,12 @@ class JobCode:
         if hasattr(wildcards, "bank"):
             return tables.banks[wildcards.bank].model.base
         return tables.runs[wildcards.run].model.base
+
+
+def _looks(methods: Iterable[str]) -> str:
+    """Return what figures know of methods: how each is called and drawn, and in which order."""
+    entries = [METHODS[method] for method in methods]
+    return repr([(entry.name, entry.label, entry.look, entry.inputs, entry.options) for entry in entries])
 
 
 def older_code(folder: Path) -> str | None:
