@@ -13,7 +13,8 @@ import pytest
 from dmin.attribution.ranking import rank_top
 from dmin.attribution.sample_tables import SampleTables
 from dmin.data.samples import write_samples
-from dmin.evaluation.hnsw_ablation import COLUMNS, Searches, evaluate_hnsw, quality_rows, search_index
+from dmin.evaluation.hnsw_ablation import COLUMNS, Searches, quality_rows, search_index
+from dmin.evaluation.joined_table import join_tables
 from dmin.retrieval.hnsw import Construction, IndexFiles, build_index
 from dmin.runtime.atomic import write_json, write_parquet
 from dmin.runtime.errors import UserError
@@ -96,9 +97,9 @@ def test_quality_is_averaged_over_k_by_hand() -> None:
 
 
 def test_tables_of_the_indexes_become_one(folder: Path) -> None:
-    for links in (16, 4):
+    for links in (4, 16):
         ablate(folder, links, 40, [20])
-    evaluate_hnsw([folder / "M16-efc40.csv", folder / "M4-efc40.csv"], folder / "all.csv")
+    join_tables([folder / "M4-efc40.csv", folder / "M16-efc40.csv"], folder / "all.csv")
     table = pd.read_csv(folder / "all.csv")
     assert table["M"].tolist() == [4] * 3 + [16] * 3
     assert list(table.columns) == COLUMNS

@@ -88,9 +88,3 @@ def search_index(
         ]
         log.info("ef %d: recall %.4f, rate %.4f, %.2f ms", ef, rows[-1]["recall"], rows[-1]["rate"], p50)
     write_csv(pd.DataFrame(rows, columns=COLUMNS), out)
-
-
-def evaluate_hnsw(parts: Sequence[Path], out: Path) -> None:
-    """Write the rows of all indexes as one table, ordered by ``M, ef_construction, ef``."""
-    table = pd.concat([pd.read_csv(path) for path in parts])
-    write_csv(table.sort_values(COLUMNS[:3], kind="stable"), out)
