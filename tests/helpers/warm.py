@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
@@ -59,5 +58,5 @@ def warm_server(library: Path = LIBRARY) -> Iterator[None]:
             del os.environ[VARIABLE]
         else:
             os.environ[VARIABLE] = before
+        # It takes the folder with it.
         process.communicate()
-        shutil.rmtree(folder)

@@ -6,7 +6,7 @@ then run like ``python`` with these arguments, in the folder, environment and st
 that starts in milliseconds. What such a program starts by ``sys.executable``, as Snakemake does its jobs, runs so too.
 The library itself is imported by each child, from its own path.
 
-The server ends with the process that holds the other end of its standard input.
+The server ends with the process that holds the other end of its standard input, and takes the folder of CLIENT with it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import json
 import os
 import runpy
 import selectors
+import shutil
 import signal
 import socket
 import sys
@@ -102,7 +103,8 @@ class Program:
         sys.executable = client
         first = {"-m": self.folder, "-c": ""}.get(self.arguments[0], str(Path(self.arguments[0]).resolve().parent))
         own = [path for path in self.environment.get("PYTHONPATH", "").split(os.pathsep) if path]
-        sys.path[:] = [first, *own, *paths]
+        # The interpreter names a folder once, at its first place; the program's own comes before all.
+        sys.path[:] = [first, *dict.fromkeys([*own, *paths])]
         if "numpy" in sys.modules:
             sys.modules["numpy"].random.seed()
         if "torch" in sys.modules:
@@ -184,9 +186,10 @@ class Server:
             os._exit(status)
 
     def end(self) -> None:
-        """End, and every child with it."""
+        """End, every child with it, and leave nothing, even where the one who started this was killed."""
         for child in self.clients:
             os.kill(child, signal.SIGKILL)
+        shutil.rmtree(Path(self.client).parent, ignore_errors=True)
         os._exit(0)
 
     def forward(self, child: int) -> None:

@@ -105,9 +105,11 @@ def test_signal_reaches_the_program(sent: signal.Signals, status: int, tmp_path:
 
 def test_programs_end_with_the_server(tmp_path: Path) -> None:
     with warm_server(tmp_path):
-        client = subprocess.Popen([warm_python(), "-c", WAITER], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        python = warm_python()
+        client = subprocess.Popen([python, "-c", WAITER], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         wait_for((tmp_path / "ready").exists)
     assert "The warm server ended before the program did." in client.communicate(timeout=60)[1]
     assert client.returncode == 1
+    assert not Path(python).parent.exists()
     pid = (tmp_path / "pid").read_text()
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
