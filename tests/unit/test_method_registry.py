@@ -18,10 +18,10 @@ from dmin.attribution import settings
 from dmin.attribution.checkpoints import Checkpoint
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS, Method, find_method
-from dmin.attribution.speed import Speed
 from dmin.catalogue.methods import CACHES, INDEXED
 from dmin.data.images import encode_png
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "scripts" / "dmin" / "attribution" / "methods"
@@ -101,7 +101,7 @@ def score_anything(method: Method, given: Any, folder: Path) -> Any:
     if method.inputs == "checkpoints":
         return method.scores([Checkpoint(*sides, 0.5)])
     subsets = {name: "ab"[place % 2] for side in sides for place, name in enumerate(getattr(side, "ids", []))}
-    return method.run(*sides, given, subsets, Speed("cpu", 4))[0]
+    return method.run(*sides, given, subsets, Pace("cpu", 4))[0]
 
 
 @pytest.mark.parametrize("name", METHODS)

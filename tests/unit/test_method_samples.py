@@ -18,10 +18,10 @@ from dmin.attribution import image_blocks
 from dmin.attribution.methods import ssim
 from dmin.attribution.ranking import rank_top
 from dmin.attribution.registry import METHODS
-from dmin.attribution.speed import Speed
 from dmin.data.images import encode_png
 from dmin.evaluation.detection import detection_rates
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 
 PROMPTS = ["a red car", "a blue car", "a Green tree", "two red-green trees", "a digit nine", "a car of a car"]
 
@@ -48,7 +48,7 @@ def draw(count: int, seed: int, side: int = 16, channels: int = 3) -> np.ndarray
 
 
 def run(method: str, queries: pd.DataFrame, train: pd.DataFrame, batch: int = 64, **changes: Any) -> np.ndarray:
-    values, _ = METHODS[method].run(queries, train, options(**changes), {}, Speed("cpu", batch))
+    values, _ = METHODS[method].run(queries, train, options(**changes), {}, Pace("cpu", batch))
     assert values.shape == (len(queries), len(train)) and values.dtype == np.float32
     return values
 

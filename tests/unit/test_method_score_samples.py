@@ -20,11 +20,11 @@ from dmin.attribution.registry import METHODS
 from dmin.attribution.sample_tables import SampleTables
 from dmin.attribution.score import score
 from dmin.attribution.score_samples import score_samples
-from dmin.attribution.speed import Speed
 from dmin.data.images import encode_png
 from dmin.data.samples import write_samples
 from dmin.runtime.digests import file_digest, sha256
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 
 TRAIN = ["a/1", "b/1", "a/1+noise"]
 SUBSETS = {"a/1": "a", "b/1": "b", "a/1+noise": "noise", "query/a/0": "a", "query/b/0": "b"}
@@ -49,7 +49,7 @@ def job(tmp_path: Path) -> dict[str, Any]:
     return {
         "tables": SampleTables(queries=tmp_path / "queries.parquet", train=tmp_path / "train.parquet"),
         "options": options(encoder="efficientnet", seed=5),
-        "speed": Speed("cpu", 8),
+        "pace": Pace("cpu", 8),
         "top_k": 2,
         "files": ScoreFiles(
             scores=tmp_path / "out" / "scores.npy",

@@ -8,10 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dmin.attribution.settings import relative_lambda
-from dmin.attribution.speed import Speed
 from dmin.catalogue.methods import METHODS as ENTRIES
 from dmin.catalogue.methods import MethodEntry
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 from dmin.settings.runs import Options
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Method:
 
     ``scores(queries, train, options)`` gives float32 ``[queries, train]``, larger for more influence. Both sides are
     :class:`GradientRows` where it reads gradients, else sample tables; where it reads checkpoints, ``scores`` takes a
-    sequence of :class:`Checkpoint` alone. A method that computes on a device takes a :class:`Speed` as its fourth
+    sequence of :class:`Checkpoint` alone. A method that computes on a device takes a :class:`Pace` as its fourth
     argument. A method that learns takes the subset of every id, and returns facts of what it learned after the scores.
     A kernel method defines ``ridge(queries, train)`` instead, whose solution at ``relative_lambda`` its scores are.
 
@@ -51,19 +51,19 @@ class Method:
         return {name: given[name] for name in self.entry.options}
 
     def run(
-        self, queries: Any, train: Any, options: Options, subsets: Mapping[str, str], speed: Speed | None = None
+        self, queries: Any, train: Any, options: Options, subsets: Mapping[str, str], pace: Pace | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Return the scores ``[queries, train]`` and everything recorded beside them.
 
         Args:
             subsets: subset of every query and training sample.
-            speed: for a method that computes on a device.
+            pace: for a method that computes on a device.
         """
         facts = self.facts(options)
         if self.entry.learns:
             values, learned = self.scores(queries, train, options, subsets)
             return values, facts | learned
-        return self.scores(queries, train, options, *([speed] if self.entry.device else [])), facts
+        return self.scores(queries, train, options, *([pace] if self.entry.device else [])), facts
 
 
 def _solution(ridge: Ridge) -> Callable[[GradientRows, GradientRows, Options], np.ndarray]:

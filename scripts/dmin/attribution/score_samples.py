@@ -5,16 +5,16 @@ from __future__ import annotations
 from dmin.attribution.outputs import Scored, ScoreFiles, check_top_k, write_scores
 from dmin.attribution.registry import find_method
 from dmin.attribution.sample_tables import SampleTables
-from dmin.attribution.speed import Speed
 from dmin.data.samples import read_samples
 from dmin.runtime.digests import file_digest
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import Meter
+from dmin.runtime.pace import Pace
 from dmin.settings.runs import Options
 
 
 def score_samples(
-    method: str, tables: SampleTables, options: Options, speed: Speed, top_k: int, files: ScoreFiles
+    method: str, tables: SampleTables, options: Options, pace: Pace, top_k: int, files: ScoreFiles
 ) -> None:
     """Write the scores ``[queries, train]`` fp32 of ``method``, their ids, and the ranked lists of length ``top_k``.
 
@@ -34,7 +34,7 @@ def score_samples(
         subsets = {
             name: subset for frame in (train, asked) for name, subset in zip(frame["id"], frame["subset"], strict=True)
         }
-        values, found = chosen.run(asked, train, options, subsets, speed)
+        values, found = chosen.run(asked, train, options, subsets, pace)
     ids = asked["id"].tolist(), train["id"].tolist()
     made_from = {"train": file_digest(tables.train), "queries": file_digest(tables.queries)}
     scored = Scored(method, values, *ids, {"method": method, **found}, {"options": options}, made_from)

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from dmin.attribution.settings import EFFICIENTNET, encoder_name
-from dmin.attribution.speed import Speed
 from dmin.data.samples import sample_pixels
 from dmin.models.image_embedding import efficientnet_embeddings
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 from dmin.settings.runs import Options
 
 METHOD = {
@@ -30,7 +30,7 @@ METHOD = {
 }
 
 
-def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, speed: Speed) -> np.ndarray:
+def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, pace: Pace) -> np.ndarray:
     """Return the cosine of the images' embeddings, float32 ``[queries, train]`` in [-1, 1].
 
     Args:
@@ -43,10 +43,10 @@ def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, speed: 
     Source: CLIP.
     """
     if options["encoder"] == EFFICIENTNET:
-        left, right = (efficientnet_embeddings(_rgb(sample_pixels(frame)), speed.batch) for frame in (queries, train))
+        left, right = (efficientnet_embeddings(_rgb(sample_pixels(frame)), pace.batch) for frame in (queries, train))
         return left @ right.T
-    embedder = _Clip(options["encoder"], options["revision"], speed.device)
-    left, right = (embedder.embed(frame, speed.batch) for frame in (queries, train))
+    embedder = _Clip(options["encoder"], options["revision"], pace.device)
+    left, right = (embedder.embed(frame, pace.batch) for frame in (queries, train))
     return left @ right.T
 
 

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from dmin.attribution import image_blocks
-from dmin.attribution.speed import Speed
 from dmin.data.samples import sample_pixels
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 from dmin.settings.runs import Options
 
 METHOD = {
@@ -35,7 +35,7 @@ SIDE = 256
 PAIR_VALUES = 2**16
 
 
-def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, speed: Speed) -> np.ndarray:
+def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, pace: Pace) -> np.ndarray:
     """Return the mean SSIM of every pair of images, float32 ``[queries, train]`` in [-1, 1].
 
     Gaussian window of 11 x 11 with sigma 1.5, population covariances, data range 1, averaged over the windows that
@@ -46,7 +46,7 @@ def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, speed: 
 
     Source: SSIM, Wang et al. 2004.
     """
-    device = resolve_device(speed.device)
+    device = resolve_device(pace.device)
     pixels = sample_pixels(queries)
     height, width = pixels.shape[1:3]
     if min(height, width) < WINDOW:
