@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ..catalogue.methods import (
@@ -77,6 +78,19 @@ class Influence:
         if method in CHECKPOINT_METHODS:
             return self.gradients.checkpoint_caches
         return [read_cache(method, split)]
+
+    def sketches(self, methods: Collection[str]) -> list[tuple[str, str, str]]:
+        """Return the (cache, v, split) of every sketch that some of the run's methods read, each once."""
+        read = {
+            (cache, v, split)
+            for method, caches in self.read_caches.items()
+            if method in methods
+            for split in SPLITS
+            for cache in caches[split]
+            for v in self.widths(method)
+            if v != "full"
+        }
+        return sorted(read)
 
     @property
     def compressed_widths(self) -> list[str]:

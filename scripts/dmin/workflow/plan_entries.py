@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..catalogue.methods import INDEXED, JOURNEY_CACHE, read_cache
+from ..catalogue.methods import INDEXED, JOURNEY_CACHE
 from .gradients import SPLITS
 from .runs import Run
 from .tables import Tables
@@ -41,13 +41,7 @@ def planned_jobs(run: Run) -> int:
     influence = run.influence
     # Per source a fetch; assembly, encoding, training and generation; per width of dmin an index and a retrieval.
     jobs = len(run.model.dataset.fetched) + 4 + len(influence.tops) + 2 * len(influence.retrieved())
-    sketches = {
-        (read_cache(method, split), v, split)
-        for method in influence.gradient_methods
-        for split in SPLITS
-        for v in influence.widths(method)
-        if v != "full"
-    }
+    sketches = influence.sketches(influence.gradient_methods)
     if sketches:
         jobs += 1 + gradient_jobs(run) + len(sketches)
     return jobs + (JOURNEY_CACHE in influence.caches("queries")) + (run.queries.kind in ("classified", "selected"))

@@ -30,7 +30,7 @@ def _run_entries(run: Run) -> list[Entry]:
         for cache in _caches(run, split)
         for shard in run.gradients.shards(cache, split)
     ]
-    entries += [_sketch(run, *sketch) for sketch in _sketches(run)]
+    entries += [_sketch(run, *sketch) for sketch in influence.sketches(influence.methods)]
     if influence.retrieved():
         entries += [_index(run, v) for v in influence.compressed_widths]
     return entries + [_scores(run, method, v) for method, v in influence.scored]
@@ -53,19 +53,6 @@ def _file(path: str) -> Ancestor:
 def _caches(run: Run, split: str) -> list[str]:
     checkpoints = run.gradients.checkpoint_caches if run.influence.checkpoint_methods else []
     return run.influence.caches(split) + checkpoints
-
-
-def _sketches(run: Run) -> list[tuple[str, str, str]]:
-    """Return the (cache, v, split) of every sketch that the methods of a run read."""
-    read = {
-        (cache, v, split)
-        for method, caches in run.influence.read_caches.items()
-        for split in SPLITS
-        for cache in caches[split]
-        for v in run.influence.widths(method)
-        if v != "full"
-    }
-    return sorted(read)
 
 
 def _weights(run: Run) -> Entry:
