@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fault_table import PAGE, marked_faults, update_page
+from fault_table import PAGE, marked_attacks, marked_faults, update_page
 
 
 def test_page_is_in_step_with_the_tests(tmp_path: Path) -> None:
@@ -17,4 +17,9 @@ def test_page_is_in_step_with_the_tests(tmp_path: Path) -> None:
 def test_every_fault_is_named_once() -> None:
     names = [name for name, _, _ in marked_faults()]
     assert len(names) > 25
+    assert len(set(names)) == len(names)
+
+
+def test_every_attack_is_named_once() -> None:
+    names = [(door, name) for door, name, _, _ in marked_attacks()]
     assert len(set(names)) == len(names)

@@ -42,7 +42,8 @@ def job(snakemake: Any) -> Iterator[None]:
             log.exception("failed after %.1f s", time.monotonic() - start)
         else:
             log.error("%s", sentence)
-            print(f"Error: {sentence}", file=sys.stderr)  # noqa: T201 (the sentence the user must see)
+            # One write: jobs share the console, and an end of line of its own may land in another's sentence.
+            sys.stderr.write(f"Error: {sentence}\n")
         raise SystemExit(1) from None
     finally:
         root.removeHandler(handler)
