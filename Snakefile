@@ -29,7 +29,7 @@ dmin = run_path(str(ROOT / "scripts" / "dmin" / "workflow" / "checkout.py"))["lo
 tables = dmin.open_tables(config, ROOT)
 datasets, bases, models, banks, runs = tables.datasets, tables.bases, tables.models, tables.banks, tables.runs
 base_trainings, classifier_trainings = tables.base_trainings, tables.classifier_trainings
-compute, games = tables.compute, tables.games
+compute, games, measures = tables.compute, tables.games, tables.measures
 code = dmin.JobCode(tables)
 figure = partial(dmin.figure_files, report)
 if workflow.is_main_process and (notice := dmin.older_code(Path())):
@@ -56,6 +56,7 @@ wildcard_constraints:
     trainer=dmin.one_of(dmin.TRAINERS),
     part=dmin.one_of(dmin.PARTS),
     behaviour=dmin.one_of(dmin.BEHAVIOURS),
+    anchor=r"full|pruned|repeat\d+",
     cache=dmin.cache_pattern(),
     split="train|queries",
     range=r"\d{8}-\d{8}",
@@ -78,6 +79,7 @@ include: "rules/comparison.smk"
 include: "rules/retraining.smk"
 include: "rules/removal.smk"
 include: "rules/games.smk"
+include: "rules/behaviours.smk"
 include: "rules/paper.smk"
 include: "rules/plan.smk"
 include: "rules/verify.smk"
@@ -108,6 +110,7 @@ localrules:
     lds,
     removal,
     thickness,
+    games,
     base_models,
     classifiers,
     paper,
