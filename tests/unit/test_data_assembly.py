@@ -21,6 +21,7 @@ CONFIG: dict[str, Any] = {
     "noise": {"fraction": 0.1, "std": 0.1},
     "train_fraction": 0.8,
     "classes": None,
+    "convert_profiles": True,
     "seed": 0,
 }
 
