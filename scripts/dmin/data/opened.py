@@ -77,13 +77,13 @@ def check_image_type(column: str, kind: pa.DataType | None) -> None:
     """
     if isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
-    if kind is None or pa.types.is_null(kind) or _holds_bytes(kind) or _holds_text(kind):
+    if kind is None or _holds_bytes(kind) or _holds_text(kind):
         return
     if pa.types.is_struct(kind):
         names = {part.name: part.type for part in kind.fields}
-        data, path = names.get("bytes"), names.get("path")
-        if (data is not None and _holds_bytes(data)) or (path is not None and _holds_text(path)):
+        if ("bytes" in names and _holds_bytes(names["bytes"])) or ("path" in names and _holds_text(names["path"])):
             return
+        kind = names.get("bytes", kind)
     raise UserError(
         f"the column '{column}' holds {_describe(kind)} in place of images; store them encoded (PNG, JPEG), as bytes "
         "or as paths of files."
@@ -113,7 +113,9 @@ def _class_names(schema: pa.Schema) -> dict[str, Sequence[str]]:
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    # A column of nothing has a type of its own; its rows are told one by one.
+    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_null)
+    return any(matches(kind) for matches in kinds)
 
 
 def _holds_text(kind: pa.DataType) -> bool:
