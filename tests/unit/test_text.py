@@ -17,7 +17,7 @@ from dmin.figures.canvas import Canvas
 from dmin.figures.explorer_data import _text
 from dmin.figures.style import save_figure
 from dmin.runtime.errors import UserError
-from dmin.runtime.text import printable, read_text, shown, text_lines
+from dmin.runtime.text import drawable, read_text, shown, text_lines
 from dmin.settings.runs import Queries as QueriesSettings
 from dmin.workflow.queries import Queries
 
@@ -89,10 +89,10 @@ CONTROLS = "".join(map(chr, range(32))) + "\x7f\x80\x9b\ud800\udfff\ufffe\uffff"
 
 
 def test_what_is_shown_can_be_held_by_every_page() -> None:
-    text = printable(f"a{CONTROLS}b\U0001f600ü\u2028")
+    text = drawable(f"a{CONTROLS}b\U0001f600ü\u2028")
     assert text.startswith("a\ufffd") and text.endswith("b\U0001f600ü\u2028") and len(text) == len(CONTROLS) + 5
     ElementTree.fromstring(f"<p>{text}</p>")
-    assert printable("\ta\n") == "\ta\n"
+    assert drawable("\ta\n") == "\ta\n"
     assert shown("a\x1b[31m\nb\udce9") == "a\\x1b[31m\\nb\\udce9" and shown("ü 旗") == "ü 旗"
     assert len(shown("x" * 10_000)) < 200 and text_lines("a\r\nb\u2028c\n") == ["a", "b\u2028c", ""]
 
@@ -108,7 +108,7 @@ def test_control_characters_of_captions_reach_no_page(tmp_path: Path) -> None:
     canvas.text(caption, (0.1, 0.1))
     save_figure(canvas.figure, [tmp_path / "f.svg"])
     ElementTree.parse(tmp_path / "f.svg")
-    assert _text(caption) == printable(caption) and "\x1b" not in _text(caption)
+    assert _text(caption) == drawable(caption) and "\x1b" not in _text(caption)
 
 
 @pytest.mark.attack("text", "half a character in a caption or a label", "refused in one sentence that names the row")

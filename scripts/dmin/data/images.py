@@ -139,14 +139,14 @@ def _refused(name: str, reason: str) -> UnreadableImageError:
     return UnreadableImageError(f"Image '{name}' {reason}; make it smaller, or leave it out.", f"'{name}' {reason}")
 
 
-def _orientation(image: Image.Image) -> int | None:
-    """Return how the camera was held, or None where the EXIF data do not say or are broken."""
+def _orientation(image: Image.Image) -> int:
+    """Return how the camera was held, upright (1) where the EXIF data do not say or are broken."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return image.getexif().get(_ORIENTATION)
+            return int(image.getexif().get(_ORIENTATION, 1))
         except Exception:
-            return None
+            return 1
 
 
 def encode_png(image: Image.Image) -> bytes:

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from dmin.figures.style import INK
-from dmin.runtime.text import printable
+from dmin.runtime.text import drawable
 
 _SHARP_BELOW = 96
 _LARGEST = 256
@@ -84,7 +84,7 @@ class Canvas:
         """
         x, y = at
         # Lines are placed by their baselines: aligned by their upper edges, lines without tall letters would rise.
-        for index, line in enumerate(printable(text).split("\n")):
+        for index, line in enumerate(drawable(text).split("\n")):
             self._axes.text(
                 x,
                 y + size / 72 * (0.8 + 1.17 * index),

@@ -12,7 +12,7 @@ import pandas as pd
 from dmin.figures.style import relation
 from dmin.figures.thumbnails import Thumbnails
 from dmin.runtime.errors import UserError
-from dmin.runtime.text import printable
+from dmin.runtime.text import drawable
 
 RATE_CUTOFFS = (5, 10, 50)
 
@@ -136,4 +136,4 @@ def _ranking(
 def _text(value: object) -> str:
     """Write an optional cell as text that a page can hold, ``''`` where it is missing."""
     missing = value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
-    return "" if missing else printable(str(value))
+    return "" if missing else drawable(str(value))

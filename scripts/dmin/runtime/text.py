@@ -21,7 +21,7 @@ _LARGEST = 256 * 2**20
 _NO_CHARACTERS = "\ufffe\uffff"
 
 
-def printable(text: str) -> str:
+def drawable(text: str) -> str:
     """Return a text that every page, terminal and font can take.
 
     Control characters (but for tabs and ends of lines), halves of surrogate pairs and what is no character become
