@@ -188,6 +188,7 @@ def test_metadata_in_folders_and_in_parquet(tmp_path: Path, caplog: pytest.LogCa
         ("metadata.csv", "file_name,text\na.png,x,y\n", "has 3 cells in line 2, but 2 columns"),
         ("metadata.csv", 'file_name,text\na.png,"x\n', "line 2: unexpected end of data"),
         ("metadata.csv", "file_name,text,text\na.png,x,y\n", "has a column twice"),
+        ("metadata.csv", "file_name,text\na.png,grün\n", "is not in UTF-8 but, it seems, in cp1252"),
         ("metadata.jsonl", "[1]\n", "has a list in line 1, not an object"),
         ("metadata.jsonl", '{"file_name": \n', "has no JSON in line 1"),
         ("metadata.jsonl", '{"text": "x"}\n', "has no column file_name"),
@@ -195,7 +196,7 @@ def test_metadata_in_folders_and_in_parquet(tmp_path: Path, caplog: pytest.LogCa
 )
 def test_malformed_metadata_is_told(tmp_path: Path, name: str, text: str, sentence: str) -> None:
     folder = write_folder(tmp_path / "in", "a.png")
-    (folder / name).write_text(text)
+    (folder / name).write_text(text, encoding="cp1252")
     with pytest.raises(UserError) as caught:
         fetched(tmp_path, images(folder))
     assert sentence in str(caught.value) and "\n" not in str(caught.value)

@@ -84,11 +84,11 @@ def test_own_images_pass_the_same_door_and_colours_as_sources(tmp_path: Path) ->
         "rows": 1,
     }
     for profiles, colour in ((True, [0, 255, 0]), (False, [255, 0, 0])):
-        import_queries(images, SIZE, profiles, tmp_path / "queries.parquet")
+        import_queries(images, SIZE, tmp_path / "queries.parquet", profiles)
         queries = read_samples(tmp_path / "queries.parquet")
         assert np.abs(sample_pixels(queries)[0, 4, 4].astype(int) - colour).max() <= 3
     (tmp_path / "secret.png").write_bytes((folder / "a.png").read_bytes())
     (folder / "b.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(UserError, match=r"^Source 'queries': .*b\.png' lies outside the folder of its source"):
-        import_queries(images | {"rows": 2}, SIZE, True, tmp_path / "queries.parquet")  # type: ignore[arg-type]
+        import_queries(images | {"rows": 2}, SIZE, tmp_path / "queries.parquet")  # type: ignore[arg-type]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["own[1]", "queries.parquet", "secret.png"]

@@ -17,6 +17,8 @@ from dmin.runtime.text import is_lfs_pointer, shown
 Row = dict[str, Any]
 
 _BATCH = 64
+# Arrow's default is to hold every row group that it will come to, as a whole.
+_BUFFERED: Mapping[str, Any] = {"pre_buffer": False, "buffer_size": 2**18}
 
 
 class UnreadableSourceError(ValueError):
@@ -61,8 +63,8 @@ def open_parquet(files: Sequence[Path], root: Path) -> Opened:
 
     def read(columns: Sequence[str]) -> Iterator[Row]:
         for path in files:
-            # Opened here, because names need not be UTF-8; buffered as a whole, images would fill the memory.
-            with path.open("rb") as stored, pq.ParquetFile(stored, pre_buffer=False) as file:
+            # Opened here, because names need not be UTF-8.
+            with path.open("rb") as stored, pq.ParquetFile(stored, **_BUFFERED) as file:
                 for batch in file.iter_batches(batch_size=_BATCH, columns=list(columns)):
                     yield from batch.to_pylist()
 

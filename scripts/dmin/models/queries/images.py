@@ -14,7 +14,7 @@ from dmin.settings.models import Source
 from dmin.settings.runs import OwnImages
 
 
-def import_queries(config: OwnImages, size: int, profiles: bool, out: Path) -> None:
+def import_queries(config: OwnImages, size: int, out: Path, profiles: bool = True) -> None:
     """Write images as queries, square and ``size`` wide; columns ``id, subset, prompt, seed, image``.
 
     The subset is always ``query``; the seed, which generated nothing, is 0; the prompt is empty where none is known.
