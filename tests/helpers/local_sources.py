@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 from dmin.data.source import fetch_source
+from dmin.runtime.errors import UserError
 
 
 def settings(path: object, **changes: Any) -> dict[str, Any]:
@@ -71,3 +73,11 @@ def write_folder(folder: Path, *names: str) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(encoded(number))
     return folder
+
+
+def refusal(tmp_path: Path, config: dict[str, Any]) -> str:
+    """Return the sentence with which a source is refused, even where unreadable images are left out."""
+    with pytest.raises(UserError) as caught:
+        fetched(tmp_path, config | {"on_unreadable": "skip"})
+    assert "\n" not in str(caught.value) and not (tmp_path / "out.parquet").exists()
+    return str(caught.value)
