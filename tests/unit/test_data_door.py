@@ -15,6 +15,7 @@ from typing import Any
 import datasets
 import pytest
 from datasets.packaged_modules.webdataset.webdataset import WebDataset
+from huggingface_hub import constants
 from local_sources import encoded, fetched, refusal, settings, table, values, write_folder
 from PIL import EpsImagePlugin, Image
 
@@ -285,3 +286,13 @@ def test_hub_names_no_file_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_
     made = datasets.Dataset.from_dict(rows, features=features)
     monkeypatch.setattr(hub, "load_hub_dataset", lambda *_: made)
     assert "lies outside the folder of its source" in refusal(tmp_path, settings("owner/images"))
+    # As the hub's cache keeps an image: a link in a snapshot to a blob beside it.
+    cache = tmp_path / "hub" / "datasets--owner--images"
+    (cache / "blobs").mkdir(parents=True)
+    (cache / "snapshots").mkdir()
+    (cache / "blobs" / "0").write_bytes(encoded(5))
+    (cache / "snapshots" / "a.png").symlink_to("../blobs/0")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    rows["image"] = [{"bytes": None, "path": str(cache / "snapshots" / "a.png")}]
+    made = datasets.Dataset.from_dict(rows, features=features)
+    assert values(fetched(tmp_path, settings("owner/images"))) == [5]

@@ -49,7 +49,11 @@ def open_hub(name: str, path: str, split: str, revision: str | None) -> Opened:
             raise UnreadableSourceError(str(error)) from error
 
     # Where the hub's files lie on this machine: a cell must not name any other.
-    caches = [Path(constants.HF_HUB_CACHE, f"datasets--{path.replace('/', '--')}"), _downloads()]
+    caches = [
+        Path(constants.HF_HUB_CACHE, f"datasets--{path.replace('/', '--')}"),
+        Path(datasets.config.DOWNLOADED_DATASETS_PATH),
+        Path(datasets.config.EXTRACTED_DATASETS_PATH),
+    ]
     classes = {
         column: feature.names for column, feature in features.items() if isinstance(feature, datasets.ClassLabel)
     }
@@ -99,10 +103,6 @@ def _check_reader(name: str, path: str, builder: Any) -> None:
             "set, or store its images in a parquet file."
         )
     WebDataset.DECODERS = {kind: decode for kind, decode in WebDataset.DECODERS.items() if kind in _DECODED}
-
-
-def _downloads() -> Path:
-    return Path(datasets.config.DOWNLOADED_DATASETS_PATH)
 
 
 def _check_commit(name: str, path: str, revision: str | None, dataset: Any) -> None:
