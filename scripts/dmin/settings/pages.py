@@ -36,13 +36,17 @@ class Part:
     render: Callable[[Path], str]
 
 
+def _environment(root: Path) -> str:
+    return render_environment(root / "requirements.txt", root / "requirements-torch.txt")
+
+
 PARTS = (
     Part("config/README.md", "reference", lambda root: render_reference(read_schema(root / SCHEMA))),
     Part("README.md", "methods", lambda root: render_methods_by_input()),
     Part("README.md", "papers", lambda root: render_papers(_read(root, "CITATION.cff"))),
     Part("docs/methods.md", "families", lambda root: render_families()),
     Part("docs/methods.md", "scores", lambda root: render_methods()),
-    Part("envs/dmin.yaml", "", lambda root: render_environment(root / "requirements.txt")),
+    Part("envs/dmin.yaml", "", _environment),
 )
 
 
