@@ -167,7 +167,9 @@ rule measure_anchor:
 
 rule join_members:
     input:
-        lambda w: measures[w.game].values("exact", "fit", "test"),
+        coalitions=lambda w: games[w.game].coalitions,
+        records=lambda w: games[w.game].records("exact", "fit", "test"),
+        values=lambda w: measures[w.game].values("exact", "fit", "test"),
     output:
         "<game>/tables/members.csv",
     log:
@@ -185,7 +187,9 @@ rule join_members:
 
 rule join_curve_members:
     input:
-        lambda w: measures[w.game].values("curve"),
+        coalitions="<game>/curves.parquet",
+        records=lambda w: games[w.game].records("curve"),
+        values=lambda w: measures[w.game].values("curve"),
     output:
         "<game>/tables/curve_members.csv",
     log:

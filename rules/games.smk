@@ -25,7 +25,8 @@ rule keep_samples:
         coalitions=lambda w: games[w.game].coalitions_of(w.part, ancient),
         players="<game>/players.json",
     output:
-        "<game>/sets/{part}/{range}.parquet",
+        samples="<game>/sets/{part}/{range}.parquet",
+        record="<game>/sets/{part}/{range}.json",
     log:
         "<logs>/keep_samples/{game}/{part}/{range}.log",
     benchmark:

@@ -15,7 +15,7 @@ from tiny_pipeline import LATENT, LORA, PROMPT_LENGTH, TEXT_WIDTH, build_base
 from tiny_training import ADAPTER, FULL, TRAIN, retrained, retraining_job, train_adapter
 
 from dmin.data.samples import write_samples
-from dmin.games.players import Players, keep_samples, read_players, take_players
+from dmin.games.players import Players, keep_samples, read_players, require_same, take_players
 from dmin.games.prune_model import PrunedFiles, prune_model
 from dmin.games.tables import measure_cost, measure_noise
 from dmin.models.encoded import EncodedSamples
@@ -80,12 +80,30 @@ def test_coalitions_keep_the_samples_of_their_players(tmp_path: Path) -> None:
     take_players(tmp_path / "train.parquet", {"by": "subset", "count": 2}, tmp_path / "players.json")
     table = {"coalition": [0, 1, 7], "p0": [False, True, False], "p1": [False, True, True]}
     pd.DataFrame(table).to_parquet(tmp_path / "coalitions.parquet")
+    files = tmp_path / "coalitions.parquet", tmp_path / "players.json"
+    written = tmp_path / "sets.parquet", tmp_path / "sets.json"
     for span, expected in (((0, 1), {(1, f"s/{row}") for row in range(4)}), ((7, 7), {(7, "s/2"), (7, "s/3")})):
-        keep_samples(tmp_path / "coalitions.parquet", tmp_path / "players.json", span, tmp_path / "sets.parquet")
+        keep_samples(*files, span, *written)
         kept = pd.read_parquet(tmp_path / "sets.parquet")
         assert set(zip(kept["set"], kept["id"], strict=True)) == expected
     with pytest.raises(UserError, match="lacks coalition 8"):
-        keep_samples(tmp_path / "coalitions.parquet", tmp_path / "players.json", (7, 8), tmp_path / "sets.parquet")
+        keep_samples(*files, (7, 8), *written)
+
+
+@pytest.mark.fault("Coalitions were drawn anew after their members were trained", "refused; the record is named")
+def test_members_of_other_coalitions_are_refused(tmp_path: Path) -> None:
+    write_train(tmp_path / "train.parquet")
+    take_players(tmp_path / "train.parquet", {"by": "subset", "count": 2}, tmp_path / "players.json")
+    table = pd.DataFrame({"coalition": [2, 3], "p0": [True, False], "p1": [False, True]})
+    coalitions, record = tmp_path / "coalitions.parquet", tmp_path / "sets.json"
+    table.to_parquet(coalitions)
+    keep_samples(coalitions, tmp_path / "players.json", (2, 3), tmp_path / "sets.parquet", record)
+    require_same(coalitions, [record])
+    table.assign(p0=[False, True]).to_parquet(coalitions)
+    with pytest.raises(
+        UserError, match=r"coalition 2 were trained on other players than .* lists; delete '.*sets.json'"
+    ):
+        require_same(coalitions, [record])
 
 
 def test_nobody_trains_nothing_and_a_start_is_gone_on_with(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ _STARTS = {"exact": 0, **{law: BLOCK * (1 + place) for place, law in enumerate(F
 # The test coalitions of a share of p percent begin at block 100 + p.
 _TEST, _CURVE = 100 * BLOCK, 300 * BLOCK
 MOST_EXACT = 12
+# Players of which two laws may well draw the same coalition.
+FEW = 16
 PARTS = ("exact", "fit", "test", "curve")
 TRAINERS = ("retrain", "unlearn", "sparsified")
 
@@ -179,14 +181,28 @@ class Game:
 
     def drawn_at(self, part: str, name: str) -> dict[str, Any]:
         """Return what the coalitions of a range depend on, beside their numbers."""
+        if part == "curve":
+            return {}
         first, _ = self.span(part, name)
         block = next(block for block in self.drawn if block["start"] <= first < block["start"] + block["count"])
-        return {"seed": self.settings["seed"], **pick(block, "law", "alpha", "stratified")} if part != "curve" else {}
+        drawn = {"seed": self.settings["seed"], **pick(block, "law", "alpha", "stratified")}
+        # The fit passes over what the test holds; of many players that is nothing, and a record is compared in the end.
+        few = part == "fit" and (self.player_count or 0) <= FEW
+        return {**drawn, "held_out": [block for block in self.drawn if block["part"] == "test"] if few else []}
 
     @property
     def left_out(self) -> list[tuple[str, int]]:
         """The (trainer, coalition) of every member that is excluded."""
         return [(entry.split("/")[0], int(entry.split("/")[1])) for entry in self.settings["exclude"]]
+
+    def records(self, *parts: str) -> list[str]:
+        """Return the records of the coalitions that members of some parts were trained on."""
+        return [
+            f"{self.folder}/sets/{part}/{name}.json"
+            for part in parts
+            if self.trainers(part)
+            for name in self.ranges(part)
+        ]
 
     def read_settings(self, trainer: str, part: str, name: str) -> dict[str, Any]:
         """Return which members a range has."""
