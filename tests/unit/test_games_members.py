@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,9 +16,10 @@ from tiny_pipeline import LATENT, LORA, PROMPT_LENGTH, TEXT_WIDTH, build_base
 from tiny_training import ADAPTER, FULL, TRAIN, retrained, retraining_job, train_adapter
 
 from dmin.data.samples import write_samples
+from dmin.games.feature_files import write_features
 from dmin.games.players import Players, keep_samples, read_players, require_same, take_players
 from dmin.games.prune_model import PrunedFiles, prune_model
-from dmin.games.tables import measure_cost, measure_noise
+from dmin.games.tables import compare_models, measure_cost, measure_noise
 from dmin.models.encoded import EncodedSamples
 from dmin.models.load import TrainedModel, load_trained
 from dmin.models.training.pace import TrainingPace
@@ -201,3 +203,30 @@ def test_noise_is_set_beside_what_members_differ_by(tmp_path: Path) -> None:
     (row,) = pd.read_csv(tmp_path / "noise.csv").to_dict("records")
     assert row["mean"] == 2 and row["noise_sd"] == pytest.approx(2**0.5)
     assert row["members_sd"] == 4 and row["repeats"] == 2
+
+
+def test_models_are_compared_with_data_whole_model_and_retrained_members(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    given = {
+        "train": {"train": rows},
+        "full": {"full/0": rows + 1},
+        "retrain": {"2/0": rows + 2, "3/0": rows + 4},
+        "sparsified": {"2/0": rows + 2, "3/0": rows + 5},
+    }
+    for name, features in given.items():
+        write_features(features, tmp_path / f"{name}.safetensors")
+    table: list[Any] = [
+        {"model": name, "steps": 9, "features": [str(tmp_path / f"{name}.safetensors")]}
+        for name in ("full", "retrain", "sparsified")
+    ]
+    (tmp_path / "pruning.json").write_text(
+        json.dumps({"parameters": {"before": 9, "after": 4}, "macs": {"before": 8, "after": 3}})
+    )
+    files = [tmp_path / "retrain.safetensors"], tmp_path / "train.safetensors", tmp_path / "pruning.json"
+    compare_models(table, *files, tmp_path / "models.csv")
+    found = pd.read_csv(tmp_path / "models.csv").set_index("model")
+    # A shift by d in six features is a distance of 6 d^2.
+    assert found["to_data"].to_dict() == pytest.approx({"full": 6, "retrain": 60, "sparsified": 87}, rel=1e-4)
+    assert found["to_whole"]["retrain"] == pytest.approx(30, rel=1e-4)
+    assert found["to_retrained"]["sparsified"] == pytest.approx(3, rel=1e-4)
+    assert found["parameters"].to_dict() == {"full": 9, "retrain": 9, "sparsified": 4}

@@ -92,6 +92,7 @@ def test_every_member_is_measured(played: Checkout) -> None:
     models = pd.read_csv(played.root / TABLES / "models.csv").set_index("model")
     assert list(models.index) == ["full", "pruned", "retrain", "sparsified"]
     assert models["parameters"]["pruned"] < models["parameters"]["full"]
+    assert models["to_whole"].notna().to_dict() == {"full": False, "pruned": True, "retrain": True, "sparsified": True}
     assert models["macs"]["pruned"] < models["macs"]["full"] and models["to_retrained"].notna()["sparsified"]
 
 
