@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ks_2samp
 
-from dmin.data.sample_rows import SampleRows
-from dmin.data.samples import ROW_GROUP, read_samples, sample_pixels
+from dmin.data.samples import read_samples, sample_pixels
 from dmin.data.thickness import digit_thicknesses
 from dmin.evaluation.bootstrap import Interval, percentile_interval
 from dmin.evaluation.classifier import load_classifier
@@ -104,9 +103,8 @@ def removed_by_subset(removed: Mapping[str, Path], samples: Path) -> pd.DataFram
 
     ``thickness`` is the mean of the removed digits'; method ``none`` has that of all training digits.
     """
-    train = read_samples(samples, ["id", "subset"])
-    blocks = SampleRows(samples, ["image"]).pixel_blocks(ROW_GROUP)
-    train["thickness"] = np.concatenate([digit_thicknesses(pixels) for _, pixels in blocks])
+    train = read_samples(samples)
+    train["thickness"] = digit_thicknesses(sample_pixels(train))
     sizes, rows = train["subset"].value_counts(), []
     for method, path in removed.items():
         gone = train if method == NONE else train[train["id"].isin(set(pd.read_parquet(path)["id"]))]

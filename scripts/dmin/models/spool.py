@@ -40,8 +40,9 @@ class Spool:
             raise ValueError(f"rows of '{name}' are {kind}, those before them {self._kinds[name]}")
         if name not in self._files:
             self._files[name] = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
-        values = rows.detach().cpu().contiguous().view(-1).view(torch.uint8)
-        self._files[name].write(values.numpy().data)
+        # A fresh tensor: one row of a strided one counts as contiguous, and yet cannot be seen as bytes.
+        values = torch.empty(rows.shape, dtype=rows.dtype).copy_(rows.detach())
+        self._files[name].write(values.view(-1).view(torch.uint8).numpy().data)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return every tensor ``[N, ...]``, mapped from its file: to be read while the spool is open."""

@@ -10,8 +10,7 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
-from dmin.data.sample_rows import SampleRows
-from dmin.data.samples import ROW_GROUP
+from dmin.data.samples import read_samples, sample_pixels
 from dmin.data.subsets import read_subsets
 from dmin.data.thickness import digit_thicknesses
 from dmin.retraining.removal_names import RANDOM
@@ -69,7 +68,7 @@ def draw_by_subset(subsets: Mapping[str, str], counts: Mapping[str, int], seed: 
 
 def thickest_samples(samples: Path, count: int) -> list[str]:
     """Return the ``count`` training digits with the thickest strokes, thickest first; blank images come last."""
-    rows = SampleRows(samples, ["image"])
-    measured = np.concatenate([digit_thicknesses(pixels) for _, pixels in rows.pixel_blocks(ROW_GROUP)])
-    order = np.argsort(-np.nan_to_num(measured, nan=-np.inf), kind="stable")[:count]
-    return [rows.ids[place] for place in order]
+    table = read_samples(samples, ["id", "image"])
+    thickness = np.nan_to_num(digit_thicknesses(sample_pixels(table)), nan=-np.inf)
+    order = np.argsort(-thickness, kind="stable")[:count]
+    return [str(name) for name in table["id"].iloc[order]]

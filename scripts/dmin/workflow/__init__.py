@@ -18,6 +18,7 @@ from .disk import require_room
 from .figures import comparing_figures, drawn_figures, explorer_notes, figure_files, labelled_tops
 from .gradients import cache_pattern
 from .job_code import JobCode, older_code
+from .memory import index_mb, model_mb, scoring_mb
 from .paper import SECTIONS, paper_runs
 from .plan_entries import plan_entry
 from .studies import ALL_CONTROLS, CONTROLS
@@ -43,7 +44,9 @@ __all__ = [
     "drawn_figures",
     "explorer_notes",
     "figure_files",
+    "index_mb",
     "labelled_tops",
+    "model_mb",
     "older_code",
     "one_of",
     "open_tables",
@@ -51,5 +54,6 @@ __all__ = [
     "pick",
     "plan_entry",
     "require_room",
+    "scoring_mb",
     "verify_entries",
 ]

@@ -30,6 +30,9 @@ METHOD = {
     "device": True,
 }
 
+# Embeddings held at once: products of narrow blocks round otherwise than those of all.
+EMBEDDED = 4096
+
 
 def scores(queries: SampleRows, train: SampleRows, options: Options, pace: Pace) -> np.ndarray:
     """Return the cosine of the images' embeddings, float32 ``[queries, train]`` in [-1, 1].
@@ -50,8 +53,13 @@ def scores(queries: SampleRows, train: SampleRows, options: Options, pace: Pace)
         rows, embed = pace.batch, _Clip(options["encoder"], options["revision"], pace.device).embed
     left = np.concatenate([embed(_rgb(block)) for _, block in queries.pixel_blocks(rows)])
     out = np.empty((len(queries), len(train)), dtype=np.float32)
+    held: list[np.ndarray] = []
+    done = 0
     for places, block in train.pixel_blocks(rows):
-        out[:, places] = left @ embed(_rgb(block)).T
+        held.append(embed(_rgb(block)))
+        if places.stop - done >= EMBEDDED or places.stop == len(train):
+            out[:, done : places.stop] = left @ np.concatenate(held).T
+            held, done = [], places.stop
     return out
 
 

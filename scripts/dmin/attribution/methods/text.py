@@ -23,7 +23,7 @@ METHOD = {
 }
 
 # Captions whose words are held at once.
-BLOCK = 1024
+BLOCK = 4096
 WORD = re.compile(r"\w+")
 
 
