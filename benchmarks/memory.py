@@ -1,6 +1,6 @@
 """Measure the memory of the jobs of the default target on synthetic images of 256 px, by the number of images.
 
-Usage: ``python benchmarks/memory.py``, or ``--images 100 200 --cases explorer`` for a small trial. It writes
+Usage: ``python benchmarks/memory.py``, or ``--images 100 200 --cases explorer`` for some of it. It updates
 ``benchmarks/results/memory.csv`` and the table of ``docs/scaling.md``. Every job runs in a process of its own, on files
 in a temporary folder (1 MB an image), which is removed.
 """
@@ -45,7 +45,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory(prefix="dmin-memory-", dir=options.scratch) as scratch:
                 rows += _measure(Path(scratch), count, options.cases)
         options.out.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(rows).to_csv(options.out / "memory.csv", index=False, float_format="%.4g")
+        _update(options.out / "memory.csv", pd.DataFrame(rows))
     if options.out == _HERE / "results":
         write_memory_table(pd.read_csv(options.out / "memory.csv"))
 
@@ -75,6 +75,16 @@ def _measure(folder: Path, count: int, cases: list[str]) -> list[dict[str, Any]]
             rows.append({"job": name, "images": count, **json.loads(done.stdout.splitlines()[-1])})
             log.info("%6d %-32s %7.0f MB", count, name, rows[-1]["own_mb"])
     return rows
+
+
+def _update(path: Path, rows: pd.DataFrame) -> None:
+    """Put measurements in the place of those of the same jobs and sizes, in the order of the workflow."""
+    keys = ["job", "images"]
+    if path.exists():
+        rows = pd.concat([pd.read_csv(path), rows]).drop_duplicates(keys, keep="last")
+    order = {name: place for place, name in enumerate(CASES)}
+    rows = rows.sort_values(keys, key=lambda column: column.map(order) if column.name == "job" else column)
+    rows.to_csv(path, index=False, float_format="%.4g")
 
 
 def _with_shards(cases: list[str]) -> list[str]:

@@ -108,10 +108,10 @@ def fetch(inputs: Inputs) -> Step:
 
 
 def assemble(inputs: Inputs) -> Step:
-    from dmin.data.assembly import Assembly, assemble_dataset
+    from dmin.data.assembly import assemble_dataset
 
-    noise: Any = {"fraction": 0.1, "std": 0.1}
-    config: Assembly = {"size": SIDE, "seed": 0, "train_fraction": 0.9, "noise": noise, "classes": SUBSETS}
+    noise = {"fraction": 0.1, "std": 0.1}
+    config: Any = {"size": SIDE, "seed": 0, "train_fraction": 0.9, "noise": noise, "classes": SUBSETS}
     summary = inputs.folder / "dataset.json"
     return lambda: assemble_dataset({"s": inputs.fetched}, config, inputs.train, inputs.test, summary)
 
