@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 def test_small_trial_measures_what_is_asked_for(tmp_path: Path) -> None:
     scratch, out = tmp_path / "scratch", tmp_path / "out"
     scratch.mkdir()
-    asked = ("--images", "20", "--cases", "assemble_dataset", "--scratch", str(scratch), "--out", str(out))
+    asked = ("--images", "20", "--large", "--cases", "assemble_dataset", "--scratch", str(scratch), "--out", str(out))
     command = [warm_python(), str(BENCHMARKS / "memory.py"), *asked]
     subprocess.run(command, check=True, capture_output=True)
     (row,) = pd.read_csv(out / "memory.csv").to_dict("records")

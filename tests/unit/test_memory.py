@@ -45,6 +45,7 @@ from dmin.evaluation import generation
 
 image_blocks.BLOCK_BYTES = 4 * 20 * 256 * 256 * 3
 generation.efficientnet_embeddings = lambda pixels, batch: pixels.mean((1, 2))
+generation.DECODED = 12
 memory_cases.SHOWN = 1
 few, many = (Inputs(Path(folder)) for folder in sys.argv[2:])
 

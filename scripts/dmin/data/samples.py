@@ -25,6 +25,8 @@ ROW_GROUP = 64
 GROUP_BYTES = 2**23
 # Pages are read through a buffer of so many bytes; Arrow's default is to hold all row groups that it will come to.
 _BUFFER = 2**18
+# Images that are given one by one, but read together.
+_AT_ONCE = 8
 
 _TYPES: dict[str, tuple[pa.DataType, dict[str, str]]] = {
     "image": (pa.struct([("bytes", pa.binary()), ("path", pa.string())]), {"_type": "Image"}),
@@ -104,13 +106,14 @@ def read_samples(path: Path, columns: Sequence[str] | None = None, ids: Collecti
 
 
 def iter_samples(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a sample table in order, holding less than one row group in memory.
+    """Yield the rows of a sample table in order, holding a few images in memory.
 
     Raises:
         UserError: the file is missing, torn or lacks a column.
     """
     with _open_table(path, columns) as file:
-        for batch in _batches(file, path, columns, 1):
+        rows = _AT_ONCE if columns is None or "image" in columns else ROW_GROUP
+        for batch in _batches(file, path, columns, rows):
             yield from batch.to_pylist()
 
 
