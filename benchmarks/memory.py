@@ -22,7 +22,8 @@ from typing import Any
 
 import pandas as pd
 import torch
-from memory_cases import CASES, SLOW, Inputs, write_inputs, write_shards
+from memory_cases import CASES, SLOW
+from memory_inputs import Inputs, write_inputs, write_shards
 from memory_page import write_memory_table
 from peak_memory import peak_extra_bytes
 

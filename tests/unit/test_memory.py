@@ -78,7 +78,7 @@ print(json.dumps(found))
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_memory_of_readers_is_that_of_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    from memory_cases import Inputs, write_inputs
+    from memory_inputs import Inputs, write_inputs
 
     folders = [tmp_path / str(count) for count in (FEW, MANY)]
     for folder, count in zip(folders, (FEW, MANY), strict=True):
