@@ -107,6 +107,7 @@ rule encode_asked:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
+        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base),
         batch=compute["encode_batch"],
     params:
         base=lambda w: games[w.game].model.base.settings,
@@ -130,6 +131,7 @@ rule measure_behaviour:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
+        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base),
         batch=compute["gradient_batch"],
     params:
         base=lambda w: games[w.game].model.base.settings,
@@ -156,6 +158,7 @@ rule measure_anchor:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
+        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base),
         batch=compute["gradient_batch"],
     params:
         base=lambda w: games[w.game].model.base.settings,
