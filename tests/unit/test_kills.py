@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from tiny_base import base_config
-from tiny_pipeline import cache_lissa_shard, gradient_config, make_shard, random_samples
+from tiny_pipeline import SIZE, cache_lissa_shard, gradient_config, make_shard, random_samples
 from tiny_training import ADAPTER, retrained, retraining_job, train_adapter
 
 from dmin.data.samples import write_samples
@@ -64,7 +64,7 @@ def works(
     def trajectory() -> Work:
         rows = {"id": ["flags/1", "flags/2"], "subset": ["flags"] * 2, "prompt": ["a red flag", "a blue brick"]}
         write_samples(pd.DataFrame(rows), tmp_path / "test.parquet")
-        sampling = {"per_subset": 3, "seed": 1, "steps": 5, "guidance": 3.0}
+        sampling = {"per_subset": 3, "seed": 1, "steps": 5, "guidance": 3.0, "size": SIZE}
         queries = tmp_path / "queries.parquet"
         model = TrainedModel(base, adapter)
         generate_queries(tmp_path / "test.parquet", model, sampling, ["flags"], queries, Pace("cpu", 3))

@@ -74,3 +74,16 @@ class EncodedSamples:
                 f"Encoded samples '{path}' are torn or foreign ({error}); delete the file and run again."
             ) from error
         return cls(ids[start:stop], latents, groups["conditioning"], groups["unconditional"])
+
+
+def require_one_shape(left: torch.Tensor, right: torch.Tensor, one: str, other: str) -> None:
+    """Refuse to pair latents ``[N, c, h, w]`` of two shapes, whose noises have nothing to do with each other.
+
+    Raises:
+        UserError: naming both shapes.
+    """
+    if left.shape[1:] != right.shape[1:]:
+        raise UserError(
+            f"The {one} have latents of {tuple(left.shape[1:])} and the {other} of {tuple(right.shape[1:])}; make both "
+            "at the data set's size."
+        )

@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from dmin.data.samples import read_samples, write_samples
-from dmin.models.families.sampling import Sampling
-from dmin.models.queries.generate import generate_images
+from dmin.models.queries.generate import SizedSampling, generate_images
 from dmin.retraining.members import RetrainedModels
 from dmin.retraining.removals import choose_in_turn
 from dmin.runtime.pace import Pace
@@ -19,7 +18,7 @@ log = logging.getLogger(__name__)
 COLUMNS = ["id", "set", "repeat", "image"]
 
 
-class RegenerationSettings(Sampling):
+class RegenerationSettings(SizedSampling):
     """How images are generated again, and how many: the first ``queries`` of each subset in turn, or None for all."""
 
     queries: int | None

@@ -42,7 +42,7 @@ def train_model(task: TrainingTask, pace: TrainingPace) -> None:
     """Train a model and write its weights, a description and the loss curve.
 
     ``finetune: adapter`` trains a LoRA adapter and writes its file; ``full`` trains every parameter of the denoiser,
-    from random ones where the base has none, and writes a pipeline folder. The loss is the family's training objective;
+    from random ones where the base is a DDPM without any, and writes a pipeline folder. The loss is the family's training objective;
     batches run through seeded permutations of the samples, so every sample is seen equally often. With ``ema`` the
     written weights are the moving average, and the description says so. A killed run resumes from its last state.
 
@@ -62,7 +62,12 @@ def _train(task: TrainingTask, pace: TrainingPace, resume: Path) -> None:
     recipe, files, processes = task.recipe, task.files, pace.processes
     settings, full = recipe.model["train"], recipe.full
     encoded = EncodedSamples.load(task.samples)
-    family = load_family(recipe.base, processes.device or resolve_device(pace.device), ["denoiser"])
+    # A whole training may begin with random weights.
+    parts = ["denoiser", "untrained"] if full else ["denoiser"]
+    family = load_family(recipe.base, processes.device or resolve_device(pace.device), parts)
+    family.require_latents(encoded.latents.shape[1:])
+    if full:
+        family.require_parts()
     trained = prepare_parameters(family, recipe)
     parameters = sum(value.numel() for value in trained.values())
     count, size = len(encoded.ids), settings["batch_size"]
@@ -133,8 +138,6 @@ def prepare_parameters(family: Family, recipe: Recipe) -> dict[str, torch.Tensor
             family.initialise_denoiser(derive_seed(seed, "denoiser"))
         family.denoiser.requires_grad_(True)
     else:
-        if family.untrained:
-            raise UserError(f"Base '{family.base}' has no denoiser weights to adapt; add them or set finetune to full.")
         torch.manual_seed(derive_seed(seed, "adapter"))
         family.add_adapter(recipe.model["lora"])
     return {name: value for name, value in family.denoiser.named_parameters() if value.requires_grad}
