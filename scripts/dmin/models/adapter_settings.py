@@ -77,23 +77,23 @@ def read_settings(source: Path, header: Mapping[str, str]) -> AdapterSettings:
     beside = source.with_name("adapter_config.json")
     if beside.exists() or beside.is_symlink():
         require_plain(beside, source.parent)
-        for key, value in read_json(beside).items():
+        told = read_json(beside)
+        for key in sorted(_APPLIED & said.keys() & told.keys()):
             # None and an empty table say the same.
-            if (said.setdefault(key, value) or None) != (value or None) and key in _APPLIED:
+            if (said[key] or None) != (told[key] or None):
                 raise UserError(
-                    f"Adapter '{source}' says {key} {shown(said[key])} in its header and {shown(value)} in {beside.name}; "
+                    f"Adapter '{source}' says {key} {shown(said[key])} in its header and {shown(told[key])} in {beside.name}; "
                     "keep the one it was trained with."
                 )
+        said = {**told, **said}
     _require_supported(source, said)
     rank, alpha = said.get("r"), said.get("lora_alpha")
     if rank is not None:
         rank = _rank(source, "r", rank)
     if alpha is not None:
         alpha = require_alpha(source, "alpha", alpha)
-    ranks = [(key, _rank(source, key.pattern, value)) for key, value in _patterns(source, said, "rank_pattern")]
-    alphas = [
-        (key, require_alpha(source, key.pattern, value)) for key, value in _patterns(source, said, "alpha_pattern")
-    ]
+    ranks = [(match, _rank(source, *told)) for match, *told in _patterns(source, said, "rank_pattern")]
+    alphas = [(match, require_alpha(source, *told)) for match, *told in _patterns(source, said, "alpha_pattern")]
     return AdapterSettings(rank, alpha, ranks, alphas, bool(said.get("use_rslora")))
 
 
@@ -121,8 +121,9 @@ def _of_denoiser(source: Path, text: str | None) -> dict[str, Any]:
         said: dict[str, Any] = {}
         for key in sorted(own):
             field = parts[key][2]
-            if said.setdefault(field, given[key]) != given[key]:
+            if field in said and said[field] != given[key]:
                 raise ValueError(f"{field} is said twice")
+            said[field] = given[key]
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise UserError(f"Adapter '{source}' has a torn header ({reason(error)}); download it again.") from error
     return said
@@ -131,6 +132,8 @@ def _of_denoiser(source: Path, text: str | None) -> dict[str, Any]:
 def _require_supported(source: Path, said: Mapping[str, Any]) -> None:
     if said.get("peft_type", "LORA") != "LORA":
         raise UserError(f"Adapter '{source}' is of the kind {shown(said['peft_type'])} and not LORA; merge it.")
+    if not isinstance(said.get("use_rslora"), bool | None):
+        raise UserError(f"Adapter '{source}' says use_rslora {shown(said['use_rslora'])}, not true or false; convert it.")
     start = said.get("init_lora_weights")
     if not isinstance(start, str | bool | None) or start not in _INITIAL:
         raise UserError(
@@ -148,8 +151,8 @@ def _require_supported(source: Path, said: Mapping[str, Any]) -> None:
             )
 
 
-def _patterns(source: Path, said: Mapping[str, Any], key: str) -> list[tuple[re.Pattern[str], Any]]:
-    """Return the patterns of layers with their values, in order; the first that matches holds, as in PEFT."""
+def _patterns(source: Path, said: Mapping[str, Any], key: str) -> list[tuple[re.Pattern[str], str, Any]]:
+    """Return the patterns of layers with their names and values, in order; the first that matches holds, as in PEFT."""
     given, found = said.get(key) or {}, []
     if not isinstance(given, dict) or len(given) > MOST_PATTERNS:
         raise UserError(f"Adapter '{source}' says {key} {shown(given)}, which is no table of layers; convert it.")
@@ -157,7 +160,7 @@ def _patterns(source: Path, said: Mapping[str, Any], key: str) -> list[tuple[re.
         try:
             if not _PATTERN.fullmatch(name) or name.count("*") > 2:
                 raise ValueError("too free a pattern")
-            found.append((re.compile(rf"(.*\.)?({name})$"), value))
+            found.append((re.compile(rf"(.*\.)?({name})$"), name, value))
         except (ValueError, re.error) as error:
             raise UserError(f"Adapter '{source}' has '{shown(name)}' in {key}; name its layers in full.") from error
     return found
@@ -165,7 +168,5 @@ def _patterns(source: Path, said: Mapping[str, Any], key: str) -> list[tuple[re.
 
 def _rank(source: Path, name: str, value: Any) -> int:
     if type(value) is not int or value < 1:
-        raise UserError(
-            f"Adapter '{source}' says rank {shown(value)} ({shown(name)}), not a number from 1; convert it."
-        )
+        raise UserError(f"Adapter '{source}' says rank {shown(value)} ({shown(name)}), not a number from 1; convert it.")
     return value
