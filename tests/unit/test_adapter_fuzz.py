@@ -21,7 +21,7 @@ from dmin.models.adapter_settings import AdapterSettings
 from dmin.models.published_adapter import complete_adapter
 from dmin.runtime.errors import UserError
 
-BUDGET = settings(max_examples=150, derandomize=True, deadline=None, database=None)
+BUDGET = settings(max_examples=120, derandomize=True, deadline=None, database=None)
 LAYERS = {"down.to_q": (6, 4), "down.to_k": (4, 6), "mid.to_q": (5, 5), "mid.to_out.0": (3, 7)}
 
 ODD = st.one_of(
@@ -46,6 +46,20 @@ SETTINGS = st.fixed_dictionaries(
         "peft_type": st.sampled_from(["LORA", "LOHA"]),
     },
 )
+# What some trainer could write.
+COHERENT = st.fixed_dictionaries(
+    {"lora_alpha": NUMBER},
+    optional={
+        "alpha_pattern": st.dictionaries(st.sampled_from(["to_q", "mid.to_q", "^mid.to_q", "down.*", "x|to_k"]), NUMBER),
+        "use_rslora": st.booleans(),
+        "fan_in_fan_out": st.booleans(),
+        "init_lora_weights": st.sampled_from(["gaussian", "eva", True, False]),
+        "lora_dropout": st.floats(0, 0.9),
+        "peft_version": st.text(max_size=5),
+    },
+)
+RANKS = st.fixed_dictionaries({layer: st.sampled_from([2, 2, 2, 3]) for layer in LAYERS})
+DTYPE = st.sampled_from([torch.float32, torch.float16, torch.bfloat16])
 PART = st.sampled_from(["", "unet.", "transformer.", "text_encoder.", "base_model.model.", "elsewhere."])
 
 
@@ -108,35 +122,55 @@ def completed(source: Path, alpha: int | None) -> tuple[dict[str, Any], dict[str
 @pytest.mark.attack("adapter", "settings and ranks at random", "acts as with PEFT, or one sentence")
 @BUDGET
 @given(
-    st.dictionaries(st.tuples(PART, st.just("")), SETTINGS, max_size=2),
+    st.dictionaries(PART, SETTINGS, max_size=2),
     st.one_of(st.none(), SETTINGS),
-    st.fixed_dictionaries({layer: st.sampled_from([2, 2, 2, 3]) for layer in LAYERS}),
-    st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
+    RANKS,
+    DTYPE,
     st.sampled_from([None, None, 4]),
 )
 def test_settings_at_random(
-    header: dict[tuple[str, str], dict[str, Any]],
+    header: dict[str, dict[str, Any]],
     beside: dict[str, Any] | None,
     ranks: dict[str, int],
     dtype: torch.dtype,
     alpha: int | None,
 ) -> None:
+    acts_as_with_peft(header, beside, ranks, dtype, alpha)
+
+
+@BUDGET
+@given(st.sampled_from(["", "unet.", "base_model.model."]), COHERENT, st.booleans(), RANKS, DTYPE)
+def test_what_trainers_write_is_applied(
+    part: str, given_settings: dict[str, Any], in_header: bool, ranks: dict[str, int], dtype: torch.dtype
+) -> None:
+    beside = None if in_header else given_settings
+    assert acts_as_with_peft({part: given_settings} if in_header else {}, beside, ranks, dtype, None)
+
+
+def acts_as_with_peft(
+    header: dict[str, dict[str, Any]],
+    beside: dict[str, Any] | None,
+    ranks: dict[str, int],
+    dtype: torch.dtype,
+    alpha: int | None,
+) -> bool:
+    """Check an adapter against PEFT and return True, or False where it was refused in one sentence."""
     tensors = make_tensors(ranks, dtype)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "adapter_model.safetensors"
-        flat = {f"{part}{key}": value for (part, _), given in header.items() for key, value in given.items()}
+        flat = {f"{part}{key}": value for part, given in header.items() for key, value in given.items()}
         save_file(tensors, source, metadata={"lora_adapter_metadata": json.dumps(flat)} if flat else None)
         if beside is not None:
             (Path(folder) / "adapter_config.json").write_text(json.dumps(beside))
         found = completed(source, alpha)
     if found is None:
-        return
+        return False
     config, written = found
     assert all(torch.equal(written[name], value) and written[name].dtype == dtype for name, value in tensors.items())
     own = {"", "unet.", "transformer.", "base_model.model."}
     told: dict[str, Any] = dict(beside or {})
-    for (part, _), given_settings in header.items():
-        told |= given_settings if part in own else {}
+    for part, said in header.items():
+        told |= said if part in own else {}
     told.setdefault("lora_alpha", None)
     expected = {
         "r": told.get("r") or 2,
@@ -148,6 +182,7 @@ def test_settings_at_random(
     }
     # What is said of ranks must be what the tensors have, so adding these changes nothing.
     assert torch.allclose(acting(config, written), acting(expected, tensors), rtol=1e-5, atol=1e-5)
+    return True
 
 
 @pytest.mark.attack("adapter", "bytes of a whole adapter cut, flipped or made up", "one sentence, or the same numbers")

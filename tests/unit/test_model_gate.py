@@ -436,3 +436,34 @@ def test_random_weights_are_only_for_a_folder_without_any(tmp_path: Path) -> Non
     (tmp_path / "base" / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"\x80\x04.")
     with pytest.raises(UserError, match="has its weights in 'diffusion_pytorch_model.bin', a format that can run code"):
         load_family(entry, CPU, ["denoiser", "untrained"])
+
+
+def old_attention(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Name attention as the first releases of diffusers did, whose files are still on the hub."""
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    found = {}
+    for name, value in tensors.items():
+        layer, _, kind = name.rpartition(".")
+        new = next((key for key in old if "attentions" in layer and layer.endswith(f".{key}")), None)
+        found[f"{layer.removesuffix(new)}{old[new]}.{kind}" if new else name] = value
+    return found
+
+
+def test_names_of_old_releases_are_read_as_they_are_meant(base: Path, tmp_path: Path) -> None:
+    entry = build_ddpm(tmp_path / "ddpm")
+    before = load_family(entry, CPU, ["denoiser"]).denoiser.state_dict()
+    retensor(tmp_path / "ddpm" / UNET, old_attention)
+    assert any(".query." in name for name in load_file(tmp_path / "ddpm" / UNET))
+    after = load_family(entry, CPU, ["denoiser"]).denoiser.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    # As Stable Diffusion 1's own text encoder is stored: with a buffer that later releases do not keep.
+    prompts = load(base).encode_prompts(["a red flag"])["prompt_embeds"]
+    stored = load_file(base / TEXT)
+    prefix = "" if any(name.startswith("text_model.") for name in stored) else "text_model."
+    old = {f"{prefix}{name}": value for name, value in stored.items()}
+    old["text_model.embeddings.position_ids"] = torch.arange(8)[None]
+    save_file(old, base / TEXT, metadata={"format": "pt"})
+    assert torch.equal(load(base).encode_prompts(["a red flag"])["prompt_embeds"], prompts)
+    # The image half of a whole CLIP is no part of this one.
+    save_file(old | {"vision_model.x": torch.ones(2), "logit_scale": torch.ones(1)}, base / TEXT, {"format": "pt"})
+    assert torch.equal(load(base).encode_prompts(["a red flag"])["prompt_embeds"], prompts)
