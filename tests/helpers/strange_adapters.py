@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.utils import get_peft_model_state_dict
@@ -14,6 +15,8 @@ from safetensors.torch import save_file
 from tiny_pipeline import CPU, random_samples
 
 from dmin.models.load import load_family
+from dmin.models.own_weights import import_adapter
+from dmin.runtime.errors import UserError
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 
@@ -37,9 +40,7 @@ def peft_adapter(
     for name, value in family.denoiser.named_parameters():
         if "lora_" in name:
             value.data = (0.1 * torch.randn(value.shape, generator=generator)).to(dtype).float()
-    tensors = {
-        name: value.detach().to(dtype) for name, value in get_peft_model_state_dict(family.denoiser).items()
-    }
+    tensors = {name: value.detach().to(dtype) for name, value in get_peft_model_state_dict(family.denoiser).items()}
     told = config.to_dict()
     told["target_modules"] = sorted(told["target_modules"])
     return tensors, json.loads(json.dumps(told, default=str)), answer(family.denoiser.eval())
@@ -62,3 +63,21 @@ def write_diffusers(
     header = {"format": "pt", "lora_adapter_metadata": json.dumps(dict(settings))}
     save_file({f"{prefix}{name}": value.contiguous() for name, value in tensors.items()}, file, metadata=header)
     return file
+
+
+def imported(path: Path, base: Mapping[str, Any], folder: Path, alpha: int | None = None) -> torch.Tensor:
+    """Import an adapter and return what the denoiser answers with it."""
+    folder.mkdir()
+    out = folder / "pytorch_lora_weights.safetensors"
+    import_adapter({"path": str(path), "revision": None, "alpha": alpha}, base, out, folder / "model.json")
+    family = load_family(base, CPU, ["denoiser"])
+    family.load_adapter(folder)
+    return answer(family.denoiser)
+
+
+def refused(path: Path, base: Mapping[str, Any], folder: Path, sentence: str, alpha: int | None = None) -> None:
+    """Import an adapter that must be refused in one sentence, with nothing left behind."""
+    with pytest.raises(UserError, match=sentence) as caught:
+        imported(path, base, folder / "out", alpha)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 450
+    assert list((folder / "out").iterdir()) == []

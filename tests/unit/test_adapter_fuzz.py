@@ -25,7 +25,12 @@ BUDGET = settings(max_examples=120, derandomize=True, deadline=None, database=No
 LAYERS = {"down.to_q": (6, 4), "down.to_k": (4, 6), "mid.to_q": (5, 5), "mid.to_out.0": (3, 7)}
 
 ODD = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 10**12), st.floats(), st.text(max_size=8), st.lists(st.integers(), max_size=2)
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 10**12),
+    st.floats(),
+    st.text(max_size=8),
+    st.lists(st.integers(), max_size=2),
 )
 NUMBER = st.one_of(st.integers(1, 64), st.floats(0.01, 64))
 PATTERN = st.sampled_from(["to_q", "mid.to_q", "^mid.to_q", "to_out.0", "down.*", "to_[qk]", "(x", "", "mid|down.to_k"])
@@ -50,7 +55,9 @@ SETTINGS = st.fixed_dictionaries(
 COHERENT = st.fixed_dictionaries(
     {"lora_alpha": NUMBER},
     optional={
-        "alpha_pattern": st.dictionaries(st.sampled_from(["to_q", "mid.to_q", "^mid.to_q", "down.*", "x|to_k"]), NUMBER),
+        "alpha_pattern": st.dictionaries(
+            st.sampled_from(["to_q", "mid.to_q", "^mid.to_q", "down.*", "x|to_k"]), NUMBER
+        ),
         "use_rslora": st.booleans(),
         "fan_in_fan_out": st.booleans(),
         "init_lora_weights": st.sampled_from(["gaussian", "eva", True, False]),
@@ -215,7 +222,9 @@ SHAPE = st.lists(st.integers(0, 5), max_size=4)
 
 @pytest.mark.attack("adapter", "names, shapes and kinds of tensors at random", "one sentence")
 @BUDGET
-@given(st.dictionaries(NAME, st.tuples(SHAPE, st.sampled_from([torch.float32, torch.int8, torch.float8_e5m2])), max_size=4))
+@given(
+    st.dictionaries(NAME, st.tuples(SHAPE, st.sampled_from([torch.float32, torch.int8, torch.float8_e5m2])), max_size=4)
+)
 def test_tensors_at_random(tensors: dict[str, tuple[list[int], torch.dtype]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "adapter.safetensors"
@@ -225,7 +234,10 @@ def test_tensors_at_random(tensors: dict[str, tuple[list[int], torch.dtype]]) ->
 
 
 @BUDGET
-@given(st.dictionaries(PATTERN.filter(lambda name: name not in ("", "(x")), NUMBER, max_size=4), st.sampled_from(sorted(LAYERS)))
+@given(
+    st.dictionaries(PATTERN.filter(lambda name: name not in ("", "(x")), NUMBER, max_size=4),
+    st.sampled_from(sorted(LAYERS)),
+)
 def test_patterns_match_as_in_peft(patterns: dict[str, float], layer: str) -> None:
     import re
 

@@ -300,7 +300,7 @@ def test_adapters_need_weights_and_a_family_that_takes_them(
     (base / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
     # Random weights are for a DDPM that is trained from nothing; a large base without weights is a download gone wrong.
     for finetune in ("adapter", "full"):
-        with pytest.raises(UserError, match="'.*/base' has no weights of its transformer; add them"):
+        with pytest.raises(UserError, match=r"'.*/base' has no weights of its transformer; add them"):
             _train({**bases["sd3"], "path": str(base)}, encoded["sd3"], tmp_path / "sd3", finetune=finetune)
 
 

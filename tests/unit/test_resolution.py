@@ -30,8 +30,8 @@ from dmin.models.load import TrainedModel
 from dmin.models.queries.generate import generate_queries
 from dmin.models.queries.record_trajectory import record_trajectory
 from dmin.models.queries.trajectory import Trajectory
-from dmin.models.training.task import Recipe, TrainingFiles, TrainingTask
 from dmin.models.training.pace import TrainingPace
+from dmin.models.training.task import Recipe, TrainingFiles, TrainingTask
 from dmin.models.training.train_model import train_model
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
@@ -39,7 +39,10 @@ from dmin.runtime.pace import Pace
 PACE = Pace("cpu", 3)
 # The data set's size: the tiny bases are made for half of it.
 LARGE = 2 * SIZE
-BUILDERS: dict[str, Callable[[Path], dict[str, Any]]] = {"stable_diffusion": build_base, "stable_diffusion_3": build_sd3}
+BUILDERS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "stable_diffusion": build_base,
+    "stable_diffusion_3": build_sd3,
+}
 
 
 def sampling(size: int) -> dict[str, Any]:
@@ -128,12 +131,12 @@ def test_trajectory_of_another_shape_is_refused(
     samples = random_samples(3, prefix="q")
     enlarged(samples).save(tmp_path / "queries.safetensors")
     Trajectory(samples.ids, [900, 500], samples.latents[:, None].repeat(1, 2, 1, 1, 1)).save(tmp_path / "t.safetensors")
-    kind = CacheKind(
-        "journey", {"quantity": "loss", "draws": 1, "steps": 2}, trajectory=tmp_path / "t.safetensors"
-    )
+    kind = CacheKind("journey", {"quantity": "loss", "draws": 1, "steps": 2}, trajectory=tmp_path / "t.safetensors")
     shard = tmp_path / "00000000-00000003.safetensors"
     task = ShardTask(tmp_path / "queries.safetensors", 0, 3, shard, tmp_path / "metrics.json")
-    with pytest.raises(UserError, match=r"trajectories have latents of \(4, 8, 8\) and the encoded queries of \(4, 16, 16\)"):
+    with pytest.raises(
+        UserError, match=r"trajectories have latents of \(4, 8, 8\) and the encoded queries of \(4, 16, 16\)"
+    ):
         cache_gradients(task, TrainedModel(tiny_base, tiny_adapter), gradient_config(), kind, PACE)
 
 
@@ -177,7 +180,9 @@ def spoilt(base: Mapping[str, Any], folder: Path, file: str, **changes: Any) -> 
 SCHEDULER = "scheduler/scheduler_config.json"
 
 
-@pytest.mark.attack("model", "epsilon under zero terminal SNR and trailing steps", "refused at load; never black images")
+@pytest.mark.attack(
+    "model", "epsilon under zero terminal SNR and trailing steps", "refused at load; never black images"
+)
 @pytest.mark.parametrize("spacing", ["trailing", "linspace"])
 def test_schedule_that_begins_with_a_division_by_zero_is_refused(
     tiny_base: Mapping[str, Any], tiny_adapter: Path, tmp_path: Path, spacing: str
@@ -201,7 +206,8 @@ def test_first_step_that_is_not_finite_is_named(
     table = write_images(tmp_path / "train.parquet", SIZE)
     config = {**sampling(SIZE), "guidance": 1e39}
     with pytest.raises(
-        UserError, match=r"Query 'query/a/000\d' \('a \w+ square'\): the denoiser's values at step 1 \(timestep \d+\) are"
+        UserError,
+        match=r"Query 'query/a/000\d' \('a \w+ square'\): the denoiser's values at step 1 \(timestep \d+\) are",
     ):
         generate_queries(table, TrainedModel(tiny_base, tiny_adapter), config, ["a"], tmp_path / "q.parquet", PACE)
 
@@ -216,7 +222,9 @@ def test_latents_that_are_not_finite_name_their_sample(tiny_base: Mapping[str, A
 def test_steps_beyond_the_schedule_are_told(tiny_base: Mapping[str, Any], tiny_adapter: Path, tmp_path: Path) -> None:
     table = write_images(tmp_path / "train.parquet", SIZE)
     base = spoilt(tiny_base, tmp_path / "base", SCHEDULER, steps_offset=600)
-    with pytest.raises(UserError, match="2 sampling steps begin at timestep 1100, beyond the last of the schedule, 999"):
+    with pytest.raises(
+        UserError, match="2 sampling steps begin at timestep 1100, beyond the last of the schedule, 999"
+    ):
         generate_queries(table, TrainedModel(base, tiny_adapter), sampling(SIZE), ["a"], tmp_path / "q.parquet", PACE)
 
 
@@ -240,7 +248,7 @@ def test_whole_training_checks_what_it_will_write(
     names = ("pipeline", "model.json", "training.csv", "checkpoints", "training_log.parquet")
     files = TrainingFiles(*(tmp_path / "out" / name for name in names))
     recipe = Recipe({**tiny_base, "path": str(base)}, {"finetune": "full", "train": TRAIN})
-    with pytest.raises(UserError, match="The vae of .* a format that can run code"):
+    with pytest.raises(UserError, match=r"The vae of .* a format that can run code"):
         train_model(TrainingTask(tiny_samples, recipe, files), TrainingPace("cpu", 1))
 
 

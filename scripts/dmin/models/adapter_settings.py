@@ -82,8 +82,8 @@ def read_settings(source: Path, header: Mapping[str, str]) -> AdapterSettings:
             # None and an empty table say the same.
             if (said[key] or None) != (told[key] or None):
                 raise UserError(
-                    f"Adapter '{source}' says {key} {shown(said[key])} in its header and {shown(told[key])} in {beside.name}; "
-                    "keep the one it was trained with."
+                    f"Adapter '{source}' says {key} {shown(said[key])} in its header and {shown(told[key])} in "
+                    f"{beside.name}; keep the one it was trained with."
                 )
         said = {**told, **said}
     _require_supported(source, said)
@@ -105,7 +105,8 @@ def require_alpha(source: Path, name: str, value: Any) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise UserError(
-            f"Adapter '{source}' says {shown(name)} {shown(value)}, which must be finite and above 0; download it again."
+            f"Adapter '{source}' says {shown(name)} {shown(value)}, which must be finite and above 0; download it "
+            "again."
         )
     return int(value) if value == int(value) else value
 
@@ -133,7 +134,9 @@ def _require_supported(source: Path, said: Mapping[str, Any]) -> None:
     if said.get("peft_type", "LORA") != "LORA":
         raise UserError(f"Adapter '{source}' is of the kind {shown(said['peft_type'])} and not LORA; merge it.")
     if not isinstance(said.get("use_rslora"), bool | None):
-        raise UserError(f"Adapter '{source}' says use_rslora {shown(said['use_rslora'])}, not true or false; convert it.")
+        raise UserError(
+            f"Adapter '{source}' says use_rslora {shown(said['use_rslora'])}, not true or false; convert it."
+        )
     start = said.get("init_lora_weights")
     if not isinstance(start, str | bool | None) or start not in _INITIAL:
         raise UserError(
@@ -168,5 +171,7 @@ def _patterns(source: Path, said: Mapping[str, Any], key: str) -> list[tuple[re.
 
 def _rank(source: Path, name: str, value: Any) -> int:
     if type(value) is not int or value < 1:
-        raise UserError(f"Adapter '{source}' says rank {shown(value)} ({shown(name)}), not a number from 1; convert it.")
+        raise UserError(
+            f"Adapter '{source}' says rank {shown(value)} ({shown(name)}), not a number from 1; convert it."
+        )
     return value

@@ -36,7 +36,8 @@ def import_adapter(own: OwnWeights, base: Base, weights: Path, description: Path
             own.
 
     Raises:
-        UserError: as :func:`complete_adapter`; there is no adapter, it is for another base, or the hub does not give it.
+        UserError: as :func:`complete_adapter`; or there is no adapter, it is for another base, or the hub does not give
+            it.
     """
     complete_adapter(find_adapter(own["path"], own["revision"]), own["alpha"], weights)
     family = load_family(base, CPU, ["denoiser"])

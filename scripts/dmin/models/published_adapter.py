@@ -70,14 +70,14 @@ def _ranks(source: Path, shapes: Mapping[str, tuple[int, ...]], said: AdapterSet
         fits = len(down) == len(up) in (2, 4) and down[0] == up[1] and set(up[2:]) <= {1}
         if not fits or not all(down) or not all(up):
             raise UserError(
-                f"Adapter '{source}' has shapes {list(down)} and {list(up)} in '{shown(layer)}', which are not those of "
-                "one rank; download it again."
+                f"Adapter '{source}' has shapes {list(down)} and {list(up)} in '{shown(layer)}', which are not those "
+                "of one rank; download it again."
             )
         ranks[layer] = down[0]
         if said.rank_of(layer) not in (None, down[0]):
             raise UserError(
-                f"Adapter '{source}' says rank {said.rank_of(layer)} and has {down[0]} in '{shown(layer)}'; download it "
-                "again."
+                f"Adapter '{source}' says rank {said.rank_of(layer)} and has {down[0]} in '{shown(layer)}'; download "
+                "it again."
             )
     return ranks
 

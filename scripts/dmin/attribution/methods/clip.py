@@ -65,8 +65,8 @@ class _Clip:
         except Exception as error:
             # transformers raises whatever it likes over a foreign folder.
             raise UserError(
-                f"CLIP model '{name}' cannot be loaded ({reason(error)}); set encoder to a folder or a CLIP model on the "
-                f"hub, its weights in safetensors, or to {EFFICIENTNET}."
+                f"CLIP model '{name}' cannot be loaded ({reason(error)}); set encoder to a folder or a CLIP model on "
+                f"the hub, its weights in safetensors, or to {EFFICIENTNET}."
             ) from error
         bad = first_not_finite(model.named_parameters())
         if bad is not None:

@@ -18,7 +18,10 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 _PLAIN = (*FLOATS, "I64", "I32", "I16", "I8", "U8", "BOOL")
 # What a file is in truth, by its first bytes.
 _FOREIGN = {
-    b"PK\x03\x04": ("it is a pickle of torch, which is never read because it can run code", "convert it to safetensors"),
+    b"PK\x03\x04": (
+        "it is a pickle of torch, which is never read because it can run code",
+        "convert it to safetensors",
+    ),
     b"\x80": ("it is a pickle, which is never read because it can run code", "convert it to safetensors"),
     b"GGUF": ("it is GGUF", "take the model in safetensors"),
     b"<": ("it is a web page", "download the file itself"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,12 @@ from diffusers import DiffusionPipeline
 
 from dmin.models.gate.files import READ, read_json, require_plain
 from dmin.models.gate.finite import first_not_finite
-from dmin.models.gate.header import read_header
 from dmin.models.gate.tokens import require_tokenizer_files
+from dmin.models.gate.weights import require_weights, weight_files
 from dmin.models.gate.words import shown
 from dmin.runtime.errors import UserError
 
 LIBRARIES = ("diffusers", "transformers")
-# What frameworks keep weights in; of these only safetensors are read.
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5", ".onnx", ".gguf")
 # Keys of a config that ask for code of the model's own, or for numbers that are not the weights themselves.
 _REFUSED = {
     "auto_map": "asks for code of its own, which is never run",
@@ -145,7 +142,7 @@ class StoredPipeline:
     def untrained(self, kind: Any, part: str) -> bool:
         """Tell whether a local folder holds the config of a part and weights of no kind at all."""
         place = self.place(part)
-        return place is not None and (place / "config.json").is_file() and not _weight_files(place)
+        return place is not None and (place / "config.json").is_file() and not weight_files(place)
 
     def tokenizer(self, kind: Any, part: str) -> Any:
         """Return a tokenizer of the class ``kind``.
@@ -162,7 +159,10 @@ class StoredPipeline:
         said, wanted = config.get("_class_name", config.get("model_type")), _name(kind)
         if said is not None and said != wanted:
             raise UserError(f"The {part} of '{self.path}' is {shown(said)} and not {wanted}; set family to match.")
-        self._require_weights(kind, part)
+        place = self.place(part)
+        if place is not None and self.folder is not None:
+            name = "model" if _is_transformers(kind) else "diffusion_pytorch_model"
+            require_weights(place, self.folder, name, f"The {part} of '{shown(self.path)}'")
 
     def _check_tokenizer(self, part: str) -> None:
         place = self.place(part)
@@ -215,21 +215,6 @@ class StoredPipeline:
             if config.get(key):
                 raise UserError(f"Base '{self.path}': {where} has {key}: it {fault}; take another copy of the model.")
 
-    def _require_weights(self, kind: Any, part: str) -> None:
-        """Refuse a local part whose weights are missing, in another format, or torn."""
-        place = self.place(part)
-        if place is None or self.folder is None:
-            return
-        name = "model" if _is_transformers(kind) else "diffusion_pytorch_model"
-        single, index = place / f"{name}.safetensors", place / f"{name}.safetensors.index.json"
-        files = [single] if single.exists() else []
-        files += [place / shard for shard in _shards(index)] if index.exists() else []
-        if not files:
-            raise UserError(f"The {part} of '{self.path}' {_instead(place, single.name)}.")
-        for file in files:
-            require_plain(file, self.folder)
-            read_header(file, f"The {part} of '{shown(self.path)}':")
-
     def _require_whole(self, part: str, network: Any, loading: dict[str, Any]) -> None:
         own = {name.partition(".")[0] for name in network.state_dict()}
         # Heads that this class has no use for, as the image half of CLIP, are left in the file.
@@ -256,41 +241,3 @@ def _is_transformers(kind: Any) -> bool:
 
 def _name(kind: Any) -> str:
     return str(kind.config_class.model_type) if _is_transformers(kind) else str(kind.__name__)
-
-
-def _weight_files(place: Path) -> list[str]:
-    return sorted(file.name for file in place.iterdir() if file.suffix in _WEIGHTS or file.name.endswith(".index.json"))
-
-
-def _instead(place: Path, wanted: str) -> str:
-    """Say what a folder has in the place of its safetensors file, and what to do."""
-    found = _weight_files(place) if place.is_dir() else []
-    if not found:
-        return f"has no weights; add {wanted}"
-    if found[0].endswith((".safetensors", ".safetensors.index.json")):
-        return f"has '{shown(found[0])}' and no {wanted}; rename it, or download the other"
-    return (
-        f"has its weights in '{shown(found[0])}', a format that can run code and is never read; convert them with "
-        "save_pretrained(safe_serialization=True)"
-    )
-
-
-def _shards(index: Path) -> list[str]:
-    """Return the files that a shard index names.
-
-    Raises:
-        UserError: it is torn, or names a file outside its folder or one that is missing.
-    """
-    names = read_json(index).get("weight_map")
-    if not isinstance(names, dict) or not names:
-        raise UserError(f"'{shown(index)}' has no weight_map; download it again.")
-    for name in (found := sorted({json.dumps(value) for value in names.values()})):
-        file = json.loads(name)
-        if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
-            raise UserError(
-                f"'{shown(index)}' names the shard {shown(name)}, and only safetensors files beside it are read; "
-                "download the model again."
-            )
-        if not (index.parent / file).exists():
-            raise UserError(f"'{shown(index)}' names the shard {shown(name)}, which is missing; download it.")
-    return [json.loads(name) for name in found]

@@ -26,7 +26,6 @@ from dmin.models.training.weight_average import WeightAverage
 from dmin.runtime.atomic import atomic_path, write_csv, write_json, write_parquet
 from dmin.runtime.device import resolve_device
 from dmin.runtime.digests import base_digest, config_digest, file_digest, weights_digest
-from dmin.runtime.errors import UserError
 from dmin.runtime.precision import autocast
 from dmin.runtime.provenance import versions
 from dmin.runtime.seeds import derive_seed
@@ -42,9 +41,10 @@ def train_model(task: TrainingTask, pace: TrainingPace) -> None:
     """Train a model and write its weights, a description and the loss curve.
 
     ``finetune: adapter`` trains a LoRA adapter and writes its file; ``full`` trains every parameter of the denoiser,
-    from random ones where the base is a DDPM without any, and writes a pipeline folder. The loss is the family's training objective;
-    batches run through seeded permutations of the samples, so every sample is seen equally often. With ``ema`` the
-    written weights are the moving average, and the description says so. A killed run resumes from its last state.
+    from random ones where the base is a DDPM without any, and writes a pipeline folder. The loss is the family's
+    training objective; batches run through seeded permutations of the samples, so every sample is seen equally often.
+    With ``ema`` the written weights are the moving average, and the description says so. A killed run resumes from its
+    last state.
 
     ``train["checkpoints"]`` lists updates after which the weights, not their average, are kept: see
     :func:`publish_checkpoints`. The training log names what every row of training saw: see :func:`training_log`.
