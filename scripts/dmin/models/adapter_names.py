@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from dmin.models.gate.words import shown
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 
 PREFIXES = ("transformer.", "unet.", "base_model.model.")
 PARTS = (".lora_A.weight", ".lora_B.weight")

@@ -15,8 +15,9 @@ from peft import LoraConfig
 from dmin.models.adapter_file import SETTINGS
 from dmin.models.adapter_names import PREFIXES
 from dmin.models.gate.files import read_json, require_plain
-from dmin.models.gate.words import reason, shown
+from dmin.models.gate.words import reason
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 
 # What says nothing of how the tensors act, or is said better by the tensors themselves.
 _SILENT = {

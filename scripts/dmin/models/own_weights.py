@@ -12,13 +12,14 @@ from huggingface_hub import snapshot_download
 from dmin.data.hub_errors import explain_hub_model
 from dmin.models.adapter_file import ADAPTER_FILE
 from dmin.models.gate.files import require_plain
-from dmin.models.gate.words import reason, shown
+from dmin.models.gate.words import reason
 from dmin.models.load import load_family
 from dmin.models.published_adapter import complete_adapter
 from dmin.runtime.atomic import write_json
 from dmin.runtime.digests import base_digest, weights_digest
 from dmin.runtime.errors import UserError
 from dmin.runtime.provenance import versions
+from dmin.runtime.text import shown
 from dmin.settings.models import Base, OwnWeights
 
 log = logging.getLogger(__name__)

@@ -25,9 +25,10 @@ from dmin.models.adapter_names import PARTS, name_layers
 from dmin.models.adapter_settings import AdapterSettings, read_settings, require_alpha
 from dmin.models.gate.finite import first_not_finite
 from dmin.models.gate.header import FLOATS, Header, read_header
-from dmin.models.gate.words import reason, shown
+from dmin.models.gate.words import reason
 from dmin.runtime.atomic import atomic_path
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 
 
 def complete_adapter(source: Path, alpha: int | None, out: Path) -> None:

@@ -12,10 +12,10 @@ from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel
 from dmin.data.pixels import tensor_to_pixels
 from dmin.models.families.family import Family
 from dmin.models.families.sampling import Conditioning, Recorder, Sampling, require_finite, sample_ddim
-from dmin.models.gate.words import shown
 from dmin.models.targets.diffusion import diffusion_target
 from dmin.models.targets.target import Target
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 
 FAMILY = {
     "kind": "Ddpm",

@@ -12,8 +12,9 @@ from safetensors import safe_open
 from dmin.models.adapter_file import ADAPTER_FILE, canonicalise_adapter
 from dmin.models.families.family import Family
 from dmin.models.gate.finite import first_not_finite
-from dmin.models.gate.words import reason, shown
+from dmin.models.gate.words import reason
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 from dmin.settings.models import Lora
 
 

@@ -7,13 +7,13 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from dmin.models.gate.words import reason, shown
+from dmin.models.gate.words import reason
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import is_lfs_pointer, shown
 
 # What is read of a model beside its weights; everything else in its folder is never opened.
 READ = (".json", ".txt", ".model")
 LARGEST_JSON = 2**26
-_POINTER = b"version https://git-lfs"
 
 
 def require_plain(path: Path, folder: Path) -> None:
@@ -46,7 +46,7 @@ def require_plain(path: Path, folder: Path) -> None:
 def is_pointer(path: Path) -> bool:
     """Tell whether a file is what Git LFS leaves in the place of a large one."""
     with path.open("rb") as file:
-        return file.read(len(_POINTER)) == _POINTER
+        return is_lfs_pointer(file.read(64))
 
 
 def read_json(path: Path) -> dict[str, Any]:

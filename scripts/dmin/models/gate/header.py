@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dmin.models.gate.files import is_pointer
-from dmin.models.gate.words import reason, shown
+from dmin.models.gate.words import reason
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 
 # Those of large models take a few hundred KiB; some trainers keep their captions there.
 LARGEST = 2**25

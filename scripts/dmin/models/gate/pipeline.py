@@ -14,8 +14,8 @@ from dmin.models.gate.files import READ, read_json, require_plain
 from dmin.models.gate.finite import first_not_finite
 from dmin.models.gate.tokens import require_tokenizer_files
 from dmin.models.gate.weights import require_weights, weight_files
-from dmin.models.gate.words import shown
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 
 LIBRARIES = ("diffusers", "transformers")
 # Keys of a config that ask for code of the model's own, or for numbers that are not the weights themselves.

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dmin.models.gate.words import shown
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 
 # One of these sets of files makes a tokenizer.
 COMPLETE = ({"tokenizer.json"}, {"vocab.json", "merges.txt"}, {"spiece.model"})

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from dmin.models.gate.files import read_json, require_plain
 from dmin.models.gate.header import read_header
-from dmin.models.gate.words import shown
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 
 # What frameworks keep weights in; of these only safetensors are read.
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5", ".onnx", ".gguf")

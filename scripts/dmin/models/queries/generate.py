@@ -17,13 +17,13 @@ from dmin.data.samples import read_samples, write_samples
 from dmin.models.families.family import Family
 from dmin.models.families.prompts import tell_long_prompts
 from dmin.models.families.sampling import NotFiniteError, Sampling
-from dmin.models.gate.words import shown
 from dmin.models.load import TrainedModel, load_trained
 from dmin.models.queries.names import query_names, query_seed
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
 from dmin.runtime.seeds import derive_seed
+from dmin.runtime.text import shown
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from dmin.models.gate.pipeline import StoredPipeline
-from dmin.models.gate.words import reason, shown
+from dmin.models.gate.words import reason
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 
 
 def load_scheduler(kind: Any, stored: StoredPipeline, predictions: Sequence[str]) -> Any:
