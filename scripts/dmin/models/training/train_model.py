@@ -50,7 +50,7 @@ def train_model(task: TrainingTask, pace: TrainingPace) -> None:
     :func:`publish_checkpoints`. The training log names what every row of training saw: see :func:`training_log`.
 
     Raises:
-        UserError: the base has no denoiser weights for an adapter, the adapter does not fit the family, another process
+        UserError: the base has no weights to adapt, the adapter does not fit the family, another process
             trains this model, or the end was asked for.
     """
     resume = task.files.weights.parent / ".resume"
