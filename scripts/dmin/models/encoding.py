@@ -77,7 +77,8 @@ def _encode(family: Family, part: pd.DataFrame) -> dict[str, torch.Tensor]:
 def _require_distinct(prompts: Sequence[str], conditioning: Mapping[str, torch.Tensor], base: str) -> None:
     """Refuse text encoders that make the same of ``prompts``, none of which is cut."""
     different = len({" ".join(prompt.lower().split()) for prompt in prompts})
-    alike = all(bool((value == value[:1]).all()) for value in conditioning.values())
+    # Row by row, for the whole may be larger than memory, and the second row mostly tells.
+    alike = all(all(torch.equal(row, value[0]) for row in value) for value in conditioning.values())
     if conditioning and alike and different > 1:
         raise UserError(
             f"The tokenizer and text encoder of '{base}' make the same of {different} different prompts; download the "
