@@ -20,6 +20,7 @@ from tiny_pipeline import build_adapter, build_base, gradient_config, make_shard
 from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
 from dmin.attribution.methods.ssim import scores as ssim
 from dmin.data.images import encode_png
+from dmin.data.sample_rows import SampleRows
 from dmin.data.samples import read_samples, sample_pixels, write_samples
 from dmin.gradients.cache import cache_gradients
 from dmin.gradients.cache_kind import CacheKind
@@ -70,7 +71,7 @@ def test_queries_and_data_meet_at_the_data_sets_size(model: TrainedModel, tmp_pa
     generate_queries(table, model, sampling(LARGE), ["a"], tmp_path / "queries.parquet", PACE)
     queries = read_samples(tmp_path / "queries.parquet")
     assert sample_pixels(queries).shape == (2, LARGE, LARGE, 3)
-    assert ssim(queries, read_samples(table), {}, PACE).shape == (2, 3)
+    assert ssim(SampleRows(tmp_path / "queries.parquet"), SampleRows(table), {}, PACE).shape == (2, 3)
     record_trajectory(tmp_path / "queries.parquet", model, sampling(LARGE), tmp_path / "path.safetensors", PACE)
     ids = queries["id"].tolist()
     assert Trajectory.load(tmp_path / "path.safetensors", ids).clean.shape[2:] == (4, LARGE // 2, LARGE // 2)
