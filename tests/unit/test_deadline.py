@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import os
@@ -22,6 +21,7 @@ from dmin.runtime import deadline, progress, sidecar
 from dmin.runtime.deadline import StopRequest, process_age
 from dmin.runtime.errors import UserError
 from dmin.runtime.progress import Progress
+from dmin.runtime.readers import read_json
 from dmin.runtime.sidecar import count_attempt, only_writer
 
 
@@ -184,7 +184,7 @@ def test_attempts_that_get_on_are_not_counted(tmp_path: Path) -> None:
     note = tmp_path / "attempts.json"
     for done in (0, 0, 4, 4, 5, 6, 7):
         count_attempt(note, done, "x")
-    assert json.loads(note.read_text()) == {"done": 7, "attempts": 1}
+    assert read_json(note) == {"done": 7, "attempts": 1}
 
 
 @pytest.mark.fault(

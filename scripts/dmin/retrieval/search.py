@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from dmin.gradients.shard import require_equal_metadata
 from dmin.runtime.errors import UserError
 from dmin.runtime.provenance import PROVENANCE, load_array, require_whole
+from dmin.runtime.readers import read_json
 
 SAMPLE_KEYS = ("ids", "M", "ef_construction", "seed", PROVENANCE)
 
@@ -38,9 +38,10 @@ class IndexSearch:
     """
 
     def __init__(self, index: Path, queries: Path) -> None:
-        facts, asked = (json.loads(path.with_suffix(".json").read_text()) for path in (index, queries))
+        facts, asked = (read_json(path.with_suffix(".json")) for path in (index, queries))
         left, right = ({key: value for key, value in side.items() if key not in SAMPLE_KEYS} for side in (facts, asked))
         require_equal_metadata(left, right, str(index), str(queries))
+        self._index, self._links = index, facts["M"]
         self.v: int = facts["v"]
         self.train: list[str] = facts["ids"]
         self.asked: list[str] = asked["ids"]
@@ -62,7 +63,7 @@ class IndexSearch:
         Queries are searched one at a time by one thread; the time is that of the search alone, given the sketch.
 
         Raises:
-            UserError: ``top_k`` exceeds the training set.
+            UserError: ``top_k`` exceeds the training set, or the samples that can be reached from the entry.
         """
         if top_k > len(self.train):
             raise UserError(
@@ -73,7 +74,14 @@ class IndexSearch:
         for row in self._vectors:
             vector = row.astype(np.float32)
             start = time.perf_counter()
-            found, distances = self._graph.knn_query(vector, k=top_k)
+            try:
+                found, distances = self._graph.knn_query(vector, k=top_k)
+            except RuntimeError as error:
+                raise UserError(
+                    f"Index '{self._index}' leads to fewer than {top_k} of its {len(self.train)} samples, because its "
+                    f"links are too few (hnsw.M is {self._links}); raise hnsw.M or hnsw.ef_construction, or lower "
+                    "influence.top_k."
+                ) from error
             seconds.append(time.perf_counter() - start)
             labels.append(found[0])
             scores.append(1.0 - distances[0])

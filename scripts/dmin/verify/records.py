@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dmin.gradients.shard import Shard
-from dmin.models.training.checkpoints import checkpoint_weights
-from dmin.runtime.digests import weights_digest
+from dmin.models.training.checkpoints import checkpoint_weights, read_checkpoints
+from dmin.runtime.digests import are_described
 from dmin.runtime.errors import UserError
 from dmin.runtime.provenance import PROVENANCE, require_whole
+from dmin.runtime.readers import read_json
 
 
 class FaultError(Exception):
@@ -78,24 +78,26 @@ def _weights(files: Mapping[str, Path]) -> Record:
     facts = _json(path.parent / "model.json")
     try:
         config = {key: facts[key] for key in ("finetune", "train", "lora", "own") if key in facts}
-        made_from, recorded = {"base": facts["base_digest"]}, facts["weights"]
+        made_from = {"base": facts["base_digest"]}
+        whole = are_described(path, facts)
         if "own" not in facts:
             made_from["samples"] = facts["samples"]
     except KeyError as error:
         raise FaultError("foreign", f"model.json lacks {error}") from error
-    if weights_digest(path) != recorded:
+    if not whole:
         raise FaultError("torn", "the weights are not those that model.json describes")
     return Record(config, made_from, facts.get("versions", {}))
 
 
 def _checkpoints(files: Mapping[str, Path]) -> Record:
     folder = files["checkpoints"]
-    facts = _json(folder / "checkpoints.json")
+    _json(folder / "checkpoints.json")
+    facts = read_checkpoints(folder)
     for fact in facts:
         weights = checkpoint_weights(folder, fact["step"])
         if not weights.exists():
             raise FaultError("missing", f"the weights of checkpoint {fact['step']} do not exist")
-        if weights_digest(weights) != fact["weights"]:
+        if not are_described(weights, fact):
             raise FaultError(
                 "torn", f"the weights of checkpoint {fact['step']} are not those that checkpoints.json describes"
             )
@@ -112,9 +114,9 @@ def _json(path: Path) -> Any:
     if not path.exists():
         raise FaultError("missing", f"its description '{path.name}' does not exist")
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise FaultError("torn", f"its description '{path.name}' is torn ({error})") from error
+        return read_json(path)
+    except UserError as error:
+        raise FaultError("torn", f"its description is torn: {error}") from error
 
 
 _READERS: Mapping[str, Callable[[Mapping[str, Path]], Record]] = {

@@ -19,6 +19,19 @@ def verify_entries(runs: Iterable[Run]) -> list[Entry]:
     return [canonical(entry) for run in runs for entry in _run_entries(run)]
 
 
+def verify_folders(runs: Iterable[Run]) -> dict[str, str]:
+    """Return the folders that hold all files of the runs, each with the run that it is of, empty for shared ones."""
+    shared: dict[str, str] = {}
+    own: dict[str, str] = {}
+    for run in runs:
+        dataset = run.model.dataset.name
+        parts = (f"sources/{dataset}", f"datasets/{dataset}", f"encoded/{dataset}", _place(run.model.folder))
+        banks = [f"banks/{run.bank.name}"] if run.bank else []
+        shared |= dict.fromkeys([*parts, *banks], "")
+        own[f"runs/{run.name}"] = run.name
+    return shared | own
+
+
 def _run_entries(run: Run) -> list[Entry]:
     influence = run.influence
     entries = [_weights(run)]
