@@ -121,7 +121,7 @@ def retrieve(index: Path, queries: Path, tables: SampleTables, settings: Search,
     with Meter() as meter:
         found = search.run(settings["ef"], settings["top_k"])
     frame = ranked_frame(found.labels, found.scores, search.asked, search.train, tables.subsets())
-    write_parquet(frame, top)
+    write_parquet(frame, top, provenance(settings, search.made_from))
     meter.write(
         metrics,
         v=search.v,

@@ -29,6 +29,8 @@ class Found:
 class IndexSearch:
     """An index with the queries it is searched for; ``train`` and ``asked`` are the ids of its rows and of the queries.
 
+    ``made_from`` are the checksums of the ``index`` and of the ``queries``.
+
     Args:
         index: made by ``build_index``, its description beside it.
         queries: sketch ``[Q, T, v]``, its description beside it.
@@ -45,6 +47,8 @@ class IndexSearch:
         self.v: int = facts["v"]
         self.train: list[str] = facts["ids"]
         self.asked: list[str] = asked["ids"]
+        sides = (("index", facts, "index"), ("queries", asked, "sketch"))
+        self.made_from = {side: made[PROVENANCE]["sha256"][role] for side, made, role in sides if PROVENANCE in made}
         require_whole(index, "index", "Index", facts)
         sketches = load_array(queries, "sketch", "Sketch")
         self._vectors = sketches.reshape(len(sketches), -1)

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,8 +57,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table without its index as zstd parquet with a checksum; equal frames give equal bytes."""
+def write_parquet(frame: pd.DataFrame, path: Path, made: Mapping[str, Any] | None = None) -> None:
+    """Write a table without its index as zstd parquet with a checksum; equal frames give equal bytes.
+
+    Args:
+        made: its provenance.
+    """
     import pyarrow as pa  # here, so that this module is light
 
     from dmin.runtime.parquet import SealedWriter
@@ -66,6 +70,8 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
     table = pa.Table.from_pandas(frame, preserve_index=False)
     with atomic_path(path) as temporary, SealedWriter(temporary, table.schema) as writer:
         writer.write_table(table)
+        if made is not None:
+            writer.set_provenance(made)
 
 
 def write_json(obj: Any, path: Path) -> None:

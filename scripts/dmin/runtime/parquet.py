@@ -7,20 +7,23 @@ holds two SHA-256 checksums: of all bytes before it, and of itself.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dmin.runtime.digests import sha256
 from dmin.runtime.errors import UserError
 
 _KEY = "dmin.checksum"
+_MADE = "dmin.provenance"
 _MARK = "dmin-sha256:"
 _EMPTY = "0" * 64
 _SEAL = re.compile(rb"dmin-sha256:([0-9a-f]{64})-([0-9a-f]{64})")
@@ -30,12 +33,16 @@ _BLOCK = 2**20
 _BUFFER = 2**18
 
 
-class SealedWriter(pq.ParquetWriter):  # type: ignore[misc]
+class SealedWriter(pq.ParquetWriter):
     """A parquet writer, zstd, whose file holds its checksums once the block has ended without an error."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         super().__init__(path, schema, compression="zstd", write_page_checksum=True)
         self._path = path
+
+    def set_provenance(self, made: Mapping[str, Any]) -> None:
+        """Keep what the table was made from in its footer; see :func:`parquet_provenance`."""
+        self.add_key_value_metadata({_MADE: json.dumps(made, sort_keys=True)})
 
     def __enter__(self) -> Self:
         return self
@@ -84,6 +91,29 @@ def read_parquet(
             )
         frame: pd.DataFrame = table.to_pandas()
     return frame
+
+
+def parquet_provenance(path: Path) -> dict[str, Any]:
+    """Return what a table says that it was made from, empty where it does not.
+
+    Raises:
+        UserError: the file is missing, torn or no parquet file.
+    """
+    with open_parquet(path) as file, torn_is_told(path):
+        made: dict[str, Any] = json.loads((file.metadata.metadata or {}).get(_MADE.encode(), b"{}"))
+        return made
+
+
+def parquet_digest(path: Path) -> str:
+    """Return a digest of all that a table holds: the checksum that it carries, or of its bytes where it has none.
+
+    Raises:
+        UserError: the file is missing, torn or no parquet file.
+    """
+    if not check_parquet(path):
+        return sha256(path)
+    with path.open("rb") as file:
+        return [found[2].decode() for found in _SEAL.finditer(_footer(file)[1])][-1]
 
 
 def require_rows(file: pq.ParquetFile, rows: int) -> None:

@@ -11,6 +11,7 @@ from dmin.gradients.shard import Shard
 from dmin.models.training.checkpoints import checkpoint_weights, read_checkpoints
 from dmin.runtime.digests import are_described
 from dmin.runtime.errors import UserError
+from dmin.runtime.parquet import check_parquet, parquet_digest, parquet_provenance
 from dmin.runtime.provenance import PROVENANCE, require_whole
 from dmin.runtime.readers import read_json
 
@@ -25,11 +26,12 @@ class FaultError(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """The config, the digests and the versions that a whole result was made from."""
+    """The config, the digests and the versions that a whole result was made from; ``silent`` where it does not say."""
 
     config: Mapping[str, Any]
     made_from: Mapping[str, str]
     versions: Mapping[str, str] = field(default_factory=dict)
+    silent: bool = False
 
 
 def read_record(kind: str, files: Mapping[str, Path]) -> Record:
@@ -104,6 +106,32 @@ def _checkpoints(files: Mapping[str, Path]) -> Record:
     return Record({"steps": [fact["step"] for fact in facts]}, {})
 
 
+def _dataset(files: Mapping[str, Path]) -> Record:
+    facts = _json(files["summary"])
+    for split in ("train", "test"):
+        _whole_table(files[split])
+        if "tables" in facts and parquet_digest(files[split]) != facts["tables"].get(split):
+            raise FaultError(
+                "foreign", f"'{files[split].name}' is not the table that '{files['summary'].name}' describes"
+            )
+    if "made_from" not in facts:
+        return Record({}, {}, silent=True)
+    return Record({"size": facts["size"], "seed": facts["seed"]}, facts["made_from"])
+
+
+def _retrieved(files: Mapping[str, Path]) -> Record:
+    _whole_table(files["top"])
+    made = parquet_provenance(files["top"])
+    return _provenance(made) if made else Record({}, {}, silent=True)
+
+
+def _whole_table(path: Path) -> None:
+    try:
+        check_parquet(path, whole=True)
+    except UserError as error:
+        raise FaultError("torn", str(error)) from error
+
+
 def _provenance(made: Mapping[str, Any], roles: set[str] | None = None) -> Record:
     if not made or (roles is not None and set(made["sha256"]) != roles):
         raise FaultError("foreign", "it does not say what it was made from")
@@ -126,4 +154,6 @@ _READERS: Mapping[str, Callable[[Mapping[str, Path]], Record]] = {
     "scores": _described("Scores"),
     "weights": _weights,
     "checkpoints": _checkpoints,
+    "dataset": _dataset,
+    "retrieved": _retrieved,
 }

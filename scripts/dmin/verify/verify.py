@@ -69,6 +69,8 @@ def check_entry(entry: Entry, ancestors: Ancestors) -> tuple[str, str]:
     try:
         files = {role: ancestors.root / path for role, path in entry["files"].items()}
         record = read_record(entry["kind"], files)
+        if record.silent:
+            return OK, "it does not say what it was made from"
         _require_config(record, entry["config"])
         for role, ancestor in entry["made_from"].items():
             _require_ancestor(record, role, ancestor, ancestors)
