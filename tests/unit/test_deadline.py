@@ -187,6 +187,17 @@ def test_attempts_that_get_on_are_not_counted(tmp_path: Path) -> None:
     assert read_json(note) == {"done": 7, "attempts": 1}
 
 
+@pytest.mark.fault("a torn note of unfinished work", "left out with a warning; the work goes on")
+def test_torn_note_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    note = tmp_path / "attempts.json"
+    for _ in range(2):
+        count_attempt(note, 3, "x")
+    note.write_text(note.read_text().replace("3", "5"))
+    count_attempt(note, 3, "x")
+    assert read_json(note) == {"done": 3, "attempts": 1}
+    assert "attempts.json' is torn (it fails its checksum)" in caplog.text
+
+
 @pytest.mark.fault(
     "time limit near, gradient cache", "ends by itself after a micro-batch and continues to the same bytes"
 )

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from rest_files import KINDS, unread
+from safetensors.torch import save_file
+from tiny_pipeline import random_samples
 
+from dmin.data.samples import read_samples
+from dmin.models.encoded import EncodedSamples
+from dmin.models.queries.trajectory import Trajectory
+from dmin.models.training.checkpoints import read_checkpoints
+from dmin.retrieval.hnsw import Construction, IndexFiles, build_index
+from dmin.runtime.atomic import write_json
 from dmin.runtime.errors import UserError
+from dmin.runtime.parquet import read_parquet
+from dmin.runtime.readers import read_csv, read_json
 from dmin.verify.folders import check_folder
 
+GROUPS = ("conditioning", "unconditional")
 SEED = 20
 REGIONS = 24
 PER_REGION = 4
@@ -125,3 +139,90 @@ def test_flipped_bits_are_never_believed(name: str, tmp_path: Path) -> None:
         if _verified(folder) == {"ok"} and _meaning(flipped, damaged) != _meaning(data, damaged):
             unseen.append(number)
     assert (believed, unseen) == ([], [])
+
+
+def _swapped(tmp_path: Path, name: str) -> tuple[Path, Path]:
+    """Make two files of a kind, each in a folder of its own."""
+    folders = tmp_path / "one", tmp_path / "other"
+    for folder in folders:
+        folder.mkdir()
+    return KINDS[name].make(folders[0]), KINDS[name].make(folders[1])
+
+
+@pytest.mark.attack("rest", "a whole score matrix of another run in place of one", "refused when it is read")
+def test_swapped_scores_are_refused(tmp_path: Path) -> None:
+    scores, other = _swapped(tmp_path, "scores")
+    np.save(other, np.load(other) + 1)
+    shutil.copy(other, scores)
+    with pytest.raises(UserError, match=r"scores\.npy' is torn \(it fails its checksum\)"):
+        KINDS["scores"].read(scores)
+
+
+@pytest.mark.attack("rest", "ids of other scores under a matrix", "refused when they are read")
+def test_swapped_ids_are_refused(tmp_path: Path) -> None:
+    scores, other = _swapped(tmp_path, "scores")
+    facts = read_json(other.with_suffix(".json"))
+    facts["train"] = facts["train"][::-1]
+    facts["provenance"]["sha256"]["scores"] = "0" * 64
+    write_json(facts, scores.with_suffix(".json"))
+    with pytest.raises(UserError, match=r"scores\.npy' is torn"):
+        KINDS["scores"].read(scores)
+
+
+@pytest.mark.attack("rest", "an id edited by hand in the description of scores", "refused when it is read")
+def test_edited_ids_are_refused(tmp_path: Path) -> None:
+    path = KINDS["scores"].make(tmp_path).with_suffix(".json")
+    path.write_text(path.read_text().replace("red/7", "red/8"))
+    with pytest.raises(UserError, match=r"scores\.json' is torn \(it fails its checksum\); delete it and run again"):
+        KINDS["scores"].read(path.with_suffix(".npy"))
+
+
+@pytest.mark.attack("rest", "a whole index of another width or seed in place of one", "refused when it is searched")
+def test_swapped_index_is_refused(tmp_path: Path) -> None:
+    index = KINDS["index"].make(tmp_path)
+    other = tmp_path / "other.hnsw"
+    build_index(tmp_path / "train.npy", Construction(4, 20, 2), IndexFiles(other, tmp_path / "o.json", tmp_path / "m"))
+    shutil.copy(other, index)
+    with pytest.raises(UserError, match=r"Index '.*index\.hnsw' is torn \(it fails its checksum\)"):
+        KINDS["index"].read(index)
+
+
+@pytest.mark.attack("rest", "parquet, JSON, CSV or tensors cut off or emptied", "one sentence wherever they are read")
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.read is not unread])
+def test_torn_files_are_one_sentence(name: str, tmp_path: Path) -> None:
+    kind = KINDS[name]
+    path = kind.make(tmp_path)
+    damaged = kind.damaged(path)
+    data = damaged.read_bytes()
+    for keep in (0, 1, 11, len(data) // 2, len(data) - 1):
+        # The last byte of a JSON file ends its last line.
+        if not (damaged.suffix == ".json" and keep == len(data) - 1):
+            damaged.write_bytes(data[:keep])
+            with pytest.raises(UserError) as error:
+                kind.read(path)
+            assert "\n" not in str(error.value)
+
+
+def test_files_from_before_checksums_are_read(tmp_path: Path) -> None:
+    """Each kind as it was written before it had a checksum."""
+    frame = pd.DataFrame({"id": ["red/1"], "subset": ["red"]})
+    frame.to_parquet(tmp_path / "top.parquet", index=False)
+    frame.to_csv(tmp_path / "rates.csv", index=False)
+    (tmp_path / "scores.json").write_text(json.dumps({"train": ["red/1"], "fingerprint": "0" * 64}))
+    (tmp_path / "checkpoints.json").write_text(json.dumps([{"step": 3}]))
+    samples = random_samples(5)
+    tensors = {"latents": samples.latents, "truncated": torch.tensor(0)}
+    tensors |= {f"{group}/prompt_embeds": getattr(samples, group)["prompt_embeds"] for group in GROUPS}
+    save_file(tensors, tmp_path / "train.safetensors", metadata={"ids": json.dumps(samples.ids)})
+    facts = {"ids": samples.ids, "timesteps": [9]}
+    clean = {"clean": samples.latents[:, None].contiguous()}
+    save_file(clean, tmp_path / "trajectory.safetensors", metadata={"dmin": json.dumps(facts)})
+    assert read_parquet(tmp_path / "top.parquet").equals(read_csv(tmp_path / "rates.csv"))
+    assert read_samples(tmp_path / "top.parquet")["id"].tolist() == ["red/1"]
+    assert read_json(tmp_path / "scores.json")["train"] == ["red/1"]
+    assert read_checkpoints(tmp_path) == [{"step": 3}]
+    loaded = EncodedSamples.load(tmp_path / "train.safetensors", 1, 4)
+    assert torch.equal(loaded.latents, samples.latents[1:4]) and list(loaded.ids) == samples.ids[1:4]
+    assert torch.equal(Trajectory.load(tmp_path / "trajectory.safetensors", samples.ids).clean, clean["clean"])
+    found = list(check_folder(tmp_path.parent, tmp_path.name, set()))
+    assert len(found) == 6 and {row[1:] for row in found} == {("ok", "it has no checksum")}

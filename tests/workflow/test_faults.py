@@ -155,7 +155,15 @@ def test_swapped_ancestor_makes_its_followers_stale(copied: Checkout) -> None:
     results = copied.root / "results"
     encoded = results / "encoded/micro/tiny/train.safetensors"
     encoded.write_bytes((results / "runs/micro/queries/queries.safetensors").read_bytes())
+    shutil.copy(results / "sources/micro/red.parquet", results / "sources/micro/green.parquet")
+    small, large = (f"runs/micro/influence/dmin/v{v}/hnsw/top.parquet" for v in ("64", "256"))
+    shutil.copy(results / small, results / large)
     _, table = verified(copied)
+    assert table.loc["datasets/micro/dataset.json", ["status", "detail"]].tolist() == [
+        "stale", "its green changed since it was made",
+    ]  # fmt: skip
+    assert table.loc[large, ["status", "detail"]].tolist() == ["stale", "its index changed since it was made"]
+    assert table.loc[small, "status"] == "ok"
     assert table.loc[WEIGHTS, ["status", "detail"]].tolist() == ["stale", "its samples changed since it was made"]
     assert table.loc[SHARD, "status"] == "stale"
 
