@@ -22,6 +22,7 @@ from dmin.models.queries.trajectory import Trajectory
 from dmin.models.training.checkpoints import read_checkpoints
 from dmin.retrieval.hnsw import Construction, IndexFiles, build_index
 from dmin.runtime.atomic import write_json
+from dmin.runtime.digests import are_described, describe_weights
 from dmin.runtime.errors import UserError
 from dmin.runtime.parquet import read_parquet
 from dmin.runtime.readers import read_csv, read_json
@@ -201,6 +202,24 @@ def test_torn_files_are_one_sentence(name: str, tmp_path: Path) -> None:
             with pytest.raises(UserError) as error:
                 kind.read(path)
             assert "\n" not in str(error.value)
+
+
+@pytest.mark.attack("rest", "a changed scheduler in a trained pipeline", "found when it is loaded and by `verify`")
+def test_settings_of_a_pipeline_belong_to_its_weights(tmp_path: Path) -> None:
+    folder = tmp_path / "pipeline"
+    for name in ("unet", "scheduler"):
+        (folder / name).mkdir(parents=True)
+    save_file({"a": torch.zeros(3)}, folder / "unet" / "diffusion_pytorch_model.safetensors")
+    (folder / "model_index.json").write_text("{}")
+    settings = folder / "scheduler" / "scheduler_config.json"
+    settings.write_text('{"num_train_timesteps": 1000}')
+    facts = describe_weights(folder)
+    write_json(facts, tmp_path / "model.json")
+    assert are_described(folder, facts) and are_described(folder, {"weights": facts["weights"]})
+    settings.write_text('{"num_train_timesteps": 1001}')
+    assert not are_described(folder, facts)
+    rows = list(check_folder(tmp_path.parent, tmp_path.name, set()))
+    assert [row[:2] for row in rows] == [(f"{tmp_path.name}/model.json", "torn")]
 
 
 def test_files_from_before_checksums_are_read(tmp_path: Path) -> None:

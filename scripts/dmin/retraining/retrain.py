@@ -80,6 +80,8 @@ def retrain_subsets(
         work.mkdir(parents=True, exist_ok=True)
         for place, member in enumerate(wanted):
             if (work / member.name / "model.json").exists():
+                # A kill may have come between the end of a retraining and the removal of what only it needed.
+                shutil.rmtree(work / member.name / "rest", ignore_errors=True)
                 continue
             rows = trained_rows(encoded.ids, table.loc[table["set"] == member.set, "id"], bank.get("removes", False))
             share = 1.0 if bank.get("budget") == "steps" else len(rows) / len(encoded.ids)
