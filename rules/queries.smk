@@ -24,7 +24,7 @@ rule generate_queries:
         device=compute["device"],
         batch=compute["sample_batch"],
     params:
-        queries=lambda w: dmin.pick(runs[w.run].queries.settings, "per_subset", "steps", "guidance", "seed"),
+        queries=lambda w: runs[w.run].queries.sampling("per_subset", "seed"),
         base=lambda w: runs[w.run].model.base.settings,
         subsets=lambda w: runs[w.run].model.dataset.subsets,
         code=code("generate_queries", "family"),
@@ -54,7 +54,7 @@ rule generate_from_prompts:
         batch=compute["sample_batch"],
     params:
         prompts=lambda w: runs[w.run].queries.prompts,
-        queries=lambda w: dmin.pick(runs[w.run].queries.settings, "steps", "guidance", "seed"),
+        queries=lambda w: runs[w.run].queries.sampling("seed"),
         base=lambda w: runs[w.run].model.base.settings,
         code=code("generate_from_prompts", "family"),
     script:
@@ -126,7 +126,7 @@ rule generate_candidates:
         device=compute["device"],
         batch=compute["sample_batch"],
     params:
-        queries=lambda w: dmin.pick(runs[w.run].queries.settings, "steps", "guidance", "seed"),
+        queries=lambda w: runs[w.run].queries.sampling("seed"),
         candidates=lambda w: runs[w.run].queries.candidate_count,
         base=lambda w: runs[w.run].model.base.settings,
         code=code("generate_candidates", "family"),
@@ -243,7 +243,7 @@ rule record_trajectory:
         device=compute["device"],
         batch=compute["sample_batch"],
     params:
-        queries=lambda w: dmin.pick(runs[w.run].queries.settings, "steps", "guidance"),
+        queries=lambda w: runs[w.run].queries.sampling(),
         base=lambda w: runs[w.run].model.base.settings,
         code=code("record_trajectory", "family"),
     script:

@@ -25,7 +25,7 @@ from dmin.runtime.errors import UserError
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FEW, MANY = 80, 240
 # MB: the further images are 20 encoded and 31 decoded, and a whole table of them was held more than once.
-GROWTH = 12
+GROWTH = 16
 
 CHILD = """
 import json

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from schema_defaults import options
 from skimage.metrics import structural_similarity
@@ -244,3 +245,18 @@ def test_clip_that_cannot_be_loaded_is_refused(clip: Path, tmp_path: Path) -> No
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"has no weights for visual_projection\.weight"):
         run("clip", frame, frame, encoder=str(tmp_path))
+    save_file({name: value * torch.nan for name, value in load_file(clip / "model.safetensors").items()},
+              tmp_path / "model.safetensors", metadata={"format": "pt"})  # fmt: skip
+    with pytest.raises(UserError, match=r"has values in '.*' that are not finite"):
+        run("clip", frame, frame, encoder=str(tmp_path))
+
+
+@pytest.mark.attack("model", "a CLIP whose weights are a pickle", "refused, never opened")
+def test_clip_as_a_pickle_is_refused(clip: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    for file in clip.glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    torch.save(load_file(clip / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"cannot be loaded .*its weights in safetensors, or to efficientnet"):
+        run("clip", table(draw(1, 0)), table(draw(1, 0)), encoder=str(tmp_path))

@@ -55,7 +55,7 @@ def test_subset_without_test_rows_is_named() -> None:
 
 def test_images_are_the_same_in_any_batch(tiny_base: Mapping[str, Any], tiny_adapter: Path, tmp_path: Path) -> None:
     write_samples(TEST, tmp_path / "test.parquet")
-    config = {"per_subset": 2, "seed": 1, "steps": 2, "guidance": 3.0}
+    config = {"per_subset": 2, "seed": 1, "steps": 2, "guidance": 3.0, "size": SIZE}
     tables = []
     for batch in (1, 3):
         out = tmp_path / f"{batch}.parquet"

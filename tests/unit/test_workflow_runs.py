@@ -16,7 +16,7 @@ from dmin.workflow.plan_entries import gradient_jobs, planned_jobs
 from dmin.workflow.ranges import cut_ranges, range_ends
 from dmin.workflow.tables import Tables, one_of, read_tables
 from dmin.workflow.values import canonical, leave_out, pick
-from dmin.workflow.verify_entries import verify_entries
+from dmin.workflow.verify_entries import verify_entries, verify_folders
 
 PROJECT = Path(__file__).parents[2]
 RUN = "<results>/runs/r"
@@ -228,7 +228,9 @@ def test_every_file_of_a_run_is_checked_after_what_it_was_made_from() -> None:
     run = tables(methods).runs["r"]
     entries = verify_entries([run])
     kinds = [entry["kind"] for entry in entries]
-    assert sorted(set(kinds), key=kinds.index) == ["weights", "checkpoints", "shard", "sketch", "index", "scores"]
+    assert sorted(set(kinds), key=kinds.index) == [
+        "dataset", "weights", "checkpoints", "shard", "sketch", "index", "scores", "retrieved",
+    ]  # fmt: skip
     assert kinds.count("scores") == len(run.influence.tops)
     files = [next(iter(entry["files"].values())) for entry in entries]
     assert len(set(files)) == len(files)
@@ -241,6 +243,9 @@ def test_every_file_of_a_run_is_checked_after_what_it_was_made_from() -> None:
     assert "replay" in replayed["made_from"]
     answers = shards["runs/r/gradients/lissa/queries/00000000-00000006.safetensors"]
     assert set(answers["config"]) == {"gradients", "lissa"}
+    folders = verify_folders([run])
+    assert [folder for folder, name in folders.items() if name] == ["runs/r"] and "models/m" in folders
+    assert all(any(file.startswith(f"{folder}/") for folder in folders) for file in files)
 
 
 @pytest.mark.parametrize(

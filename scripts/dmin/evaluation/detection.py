@@ -14,6 +14,7 @@ import pandas as pd
 from dmin.data.subsets import read_subsets
 from dmin.evaluation.bootstrap import bootstrap_means, percentile_interval
 from dmin.runtime.atomic import write_csv
+from dmin.runtime.parquet import read_parquet
 from dmin.runtime.seeds import derive_seed
 from dmin.settings.runs import Evaluation
 
@@ -107,7 +108,7 @@ def evaluate_detection(lists: Sequence[RankedList], samples: Path, evaluation: E
     chance = subset_shares(samples)
     rows: list[dict[str, Any]] = []
     for entry in lists:
-        top = pd.read_parquet(entry.path)
+        top = read_parquet(entry.path)
         rates = detection_rates(top, chance, evaluation)
         rows += [{"method": entry.method, "v": entry.v, "backend": entry.backend, **row} for row in rates]
         for row in rates:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ import pandas as pd
 from dmin.data.samples import read_samples
 from dmin.runtime.atomic import write_json, write_parquet
 from dmin.runtime.errors import UserError
+from dmin.runtime.parquet import read_parquet
+from dmin.runtime.readers import read_json
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +80,13 @@ def take_players(train: Path, settings: PlayerSettings, out: Path) -> None:
 
 def read_players(path: Path) -> Players:
     """Return what :func:`take_players` wrote."""
-    given = json.loads(path.read_text(encoding="utf-8"))
+    given = read_json(path)
     return Players(given["players"], given["samples"], given["subsets"])
 
 
 def read_coalitions(path: Path) -> pd.DataFrame:
     """Return a table of coalitions by number, boolean ``[coalitions, players]``."""
-    table = pd.read_parquet(path).set_index("coalition")
+    table = read_parquet(path).set_index("coalition")
     columns = sorted((str(name) for name in table if _is_player(str(name))), key=lambda name: int(name[1:]))
     return table[columns].astype(bool)
 
@@ -133,7 +134,7 @@ def require_same(coalitions: Path, records: Sequence[Path]) -> None:
     """
     table = read_coalitions(coalitions)
     for path in records:
-        for number, digest in json.loads(path.read_text(encoding="utf-8")).items():
+        for number, digest in read_json(path).items():
             if int(number) not in table.index or coalition_digest(table.loc[int(number)].to_numpy()) != digest:
                 raise UserError(
                     f"Members of coalition {number} were trained on other players than '{coalitions}' lists; delete "

@@ -68,7 +68,7 @@ def prune_model(
     start = files.weights.parent / ".resume" / f"pruned-{key}" / weights_name(recipe.model["finetune"])
     before = load_trained(model, resolve_device(pace.device), ["denoiser"])
     counts = [_counts(before, encoded, recipe)]
-    after = _pruned(before, recipe, ratio)
+    after = _pruned(before, encoded, recipe, ratio)
     counts.append(_counts(after, encoded, recipe))
     if not start.exists():
         start.parent.mkdir(parents=True, exist_ok=True)
@@ -92,11 +92,11 @@ def prune_model(
     log.info("%d of %d parameters left", record["parameters"]["after"], record["parameters"]["before"])
 
 
-def _pruned(family: Family, recipe: Recipe, ratio: float) -> Family:
+def _pruned(family: Family, encoded: EncodedSamples, recipe: Recipe, ratio: float) -> Family:
     """Return a trained model after pruning: the same one, or for an adapter one of a smaller rank."""
     if recipe.full:
-        inputs = torch.zeros(1, *family.latent_shape, device=family.device)
-        prune_channels(family.denoiser, (inputs, torch.ones(1, dtype=torch.long, device=family.device)), ratio)
+        inputs = encoded.latents.to(family.device), torch.ones(1, dtype=torch.long, device=family.device)
+        prune_channels(family.denoiser, inputs, ratio)
         return family
     left = prune_ranks(get_peft_model_state_dict(family.denoiser), ratio)
     smaller = load_family(recipe.base, family.device, ["denoiser"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -13,6 +12,7 @@ import pandas as pd
 from dmin.games.feature_distances import frechet_distance
 from dmin.games.feature_files import read_features
 from dmin.runtime.atomic import write_csv
+from dmin.runtime.readers import read_json
 
 # What the table of models calls the model that the game is about.
 WHOLE = "full"
@@ -84,7 +84,7 @@ def measure_cost(trainers: Sequence[TrainerCost], pruning: Sequence[Path], out: 
 
 
 def _read(path: str | Path) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads(Path(path).read_text())
+    facts: dict[str, Any] = read_json(Path(path))
     return facts
 
 
@@ -113,7 +113,7 @@ def compare_models(
     data = next(iter(read_features(train).values()))
     exact = {name: values for path in retrained for name, values in read_features(path).items()}
     (whole,) = (next(iter(read_features(Path(row["features"][0])).values())) for row in rows if row["model"] == WHOLE)
-    facts = json.loads(record.read_text()) if record else None
+    facts = read_json(record) if record else None
     table = []
     for row in rows:
         own = {name: values for path in row["features"] for name, values in read_features(Path(path)).items()}

@@ -14,7 +14,7 @@ from dmin.gradients.make_shard import ShardContents, ShardTask, make_shard, shar
 from dmin.gradients.replay import Replay
 from dmin.gradients.sketches.blocks import BlockSketch
 from dmin.gradients.timesteps import timestep_grid
-from dmin.models.encoded import EncodedSamples
+from dmin.models.encoded import EncodedSamples, require_one_shape
 from dmin.models.load import TrainedModel, load_trained
 from dmin.models.queries.trajectory import Trajectory
 from dmin.runtime.device import resolve_device
@@ -39,10 +39,12 @@ def cache_gradients(
     """
     encoded = EncodedSamples.load(task.samples, task.start, task.stop)
     family = load_trained(model, resolve_device(pace.device), ["denoiser"])
+    family.require_latents(encoded.latents.shape[1:])
     trajectory = replay = None
     if kind.trajectory is not None:
         trajectory = Trajectory.load(kind.trajectory, encoded.ids, task.start, task.stop)
         trajectory = trajectory.thinned(kind.settings["steps"])
+        require_one_shape(trajectory.clean[:, 0], encoded.latents, "recorded trajectories", "encoded queries")
     if kind.replay is not None:
         replay = Replay.load(kind.replay, encoded.ids, kind.settings["checkpoint"])
     gradient_pass = GradientPass(family, encoded, config, kind.settings, trajectory, replay)
@@ -82,7 +84,7 @@ def _metadata(
     config = gradient_pass.config
     objective = "trajectory" if kind.trajectory else "replay" if kind.replay else config["objective"]
     metadata = {
-        **shared_metadata(config, digests),
+        **shared_metadata(config, digests, gradient_pass.encoded.latents),
         "cache": kind.name,
         "quantity": kind.settings["quantity"],
         "draws": kind.settings["draws"],

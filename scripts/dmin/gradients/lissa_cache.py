@@ -19,7 +19,7 @@ from dmin.gradients.raw_sink import RawSink
 from dmin.gradients.selection import select_parameters
 from dmin.gradients.sketches.count_sketch import CountSketch
 from dmin.gradients.timesteps import timestep_grid
-from dmin.models.encoded import EncodedSamples
+from dmin.models.encoded import EncodedSamples, require_one_shape
 from dmin.models.families.family import Family
 from dmin.models.load import TrainedModel, load_trained
 from dmin.runtime.device import resolve_device
@@ -141,10 +141,13 @@ def cache_lissa(
     asked = EncodedSamples.load(task.samples, task.start, task.stop)
     family = load_trained(model, resolve_device(pace.device), ["denoiser"])
     timesteps = timestep_grid(config["timesteps"], model.base["family"])
-    solver = LissaPass(family, EncodedSamples.load(train), config, lissa, timesteps)
+    samples = EncodedSamples.load(train)
+    family.require_latents(asked.latents.shape[1:])
+    require_one_shape(asked.latents, samples.latents, "queries", "training samples")
+    solver = LissaPass(family, samples, config, lissa, timesteps)
     count, digests = len(asked.ids), model.digests()
     metadata = {
-        **shared_metadata(config, digests),
+        **shared_metadata(config, digests, asked.latents),
         "cache": "lissa",
         "quantity": "loss",
         "draws": 1,

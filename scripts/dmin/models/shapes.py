@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
+from dmin.models.gate.finite import first_not_finite
 from dmin.runtime.atomic import write_json
 from dmin.runtime.errors import UserError
+from dmin.runtime.readers import read_json
 
 SHAPES_FILE = "shapes.json"
 # What a module counts itself by: its attribute, and the dimension of its weight that holds the count.
@@ -54,7 +56,7 @@ def read_shapes(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = read_json(path)
         sizes = [size for shape in manifest["shapes"].values() for size in shape]
         counts = [count for given in manifest["attributes"].values() for count in given.values()]
         if not all(type(value) is int and value > 0 for value in sizes + counts):
@@ -94,6 +96,22 @@ def reshape(network: Any, manifest: dict[str, Any]) -> None:
                 setattr(known[name], attribute, count)
     if {name: list(value.shape) for name, value in network.state_dict().items()} != shapes:
         raise UserError(f"{SHAPES_FILE} does not fit the network's config; make the pruned model again.")
+
+
+def load_reshaped(network: Any, folder: Path) -> None:
+    """Load the weights in a folder into a network that was given other shapes than those of its config.
+
+    Raises:
+        UserError: they do not fit, or a value is not finite.
+    """
+    state = {name: value for file in sorted(folder.glob("*.safetensors")) for name, value in load_file(file).items()}
+    bad = first_not_finite(state.items())
+    if bad is not None:
+        raise UserError(f"The weights in '{folder}' have values in '{bad}' that are not finite; make them again.")
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"The weights in '{folder}' do not fit its {SHAPES_FILE}; make both again.") from error
 
 
 def _attributes(network: Any) -> dict[str, dict[str, int]]:

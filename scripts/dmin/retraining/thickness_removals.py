@@ -15,6 +15,7 @@ from dmin.data.subsets import read_subsets
 from dmin.data.thickness import digit_thicknesses
 from dmin.retraining.removal_names import RANDOM
 from dmin.retraining.removals import Chooser, draw_samples, top_samples, write_removals
+from dmin.runtime.parquet import read_parquet
 
 CLASS_MATCHED, THICKEST = "class_matched", "thickest"
 
@@ -46,7 +47,7 @@ def choose_thickness_removals(
         union = {name for top in tops for name in top}
         chosen = [name for name in subsets if name in union]
     elif chooser.reference is not None:
-        gone, seed = pd.read_parquet(chooser.reference)["id"].tolist(), config["seed"]
+        gone, seed = read_parquet(chooser.reference)["id"].tolist(), config["seed"]
         if chooser.name == RANDOM:
             chosen = draw_samples(list(subsets), len(gone), seed, "removal", 0)
         elif chooser.name == CLASS_MATCHED:

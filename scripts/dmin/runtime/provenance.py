@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +12,7 @@ import numpy as np
 
 from dmin.runtime.digests import sha256
 from dmin.runtime.errors import UserError
+from dmin.runtime.readers import read_json
 
 # The key of a description, or of a shard's header, that holds its provenance.
 PROVENANCE = "provenance"
@@ -58,7 +58,7 @@ def require_whole(path: Path, role: str, what: str, given: Mapping[str, Any] | N
     """
     beside = path.with_suffix(".json")
     if given is None:
-        given = json.loads(beside.read_text()) if beside.exists() else {}
+        given = read_json(beside) if beside.exists() else {}
     expected = given.get(PROVENANCE, {}).get("sha256", {}).get(role)
     if expected is not None and sha256(path) != expected:
         raise UserError(f"{what} '{path}' is torn (it fails its checksum); delete it and run again.")

@@ -35,10 +35,10 @@ def drawable(text: str) -> str:
     )
 
 
-def shown(name: str) -> str:
+def shown(name: object) -> str:
     """Return a name or a value as it can stand in a sentence: one line, what cannot be seen as an escape."""
     seen = "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in name
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in str(name)
     )
     return seen if len(seen) <= 160 else f"{seen[:100]}…{seen[-40:]}"
 

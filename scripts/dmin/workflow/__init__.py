@@ -27,7 +27,7 @@ from .plan_entries import plan_entry
 from .studies import ALL_CONTROLS, CONTROLS
 from .tables import one_of, open_tables
 from .values import pick
-from .verify_entries import verify_entries
+from .verify_entries import verify_entries, verify_folders
 
 __all__ = [
     "ALL_CONTROLS",
@@ -63,4 +63,5 @@ __all__ = [
     "require_room",
     "scoring_mb",
     "verify_entries",
+    "verify_folders",
 ]

@@ -31,7 +31,8 @@ class Measures:
     def image_settings(self) -> dict[str, Any]:
         """What the images of a member depend on."""
         settings = self.game.settings
-        return {"seed": settings["seed"], **pick(settings["images"], "count", "steps", "guidance")}
+        size = self.game.model.dataset.settings["size"]
+        return {"seed": settings["seed"], "size": size, **pick(settings["images"], "count", "steps", "guidance")}
 
     @property
     def encoder(self) -> dict[str, Any]:

@@ -109,8 +109,7 @@ class Study:
     def sampling_settings(self) -> dict[str, Any]:
         """How it is generated again, and how much of it."""
         asked = cast(Removal, self.settings)["queries"] if self.name == "removal" else None
-        sampling = pick(self.influence.gradients.queries.settings, "steps", "guidance")
-        return {**sampling, "queries": asked}
+        return {**self.influence.gradients.queries.sampling(), "queries": asked}
 
     @property
     def _generated(self) -> Sequence[tuple[str, str]]:

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 
 from dmin.attribution.settings import EFFICIENTNET, encoder_name
 from dmin.data.sample_rows import SampleRows
+from dmin.models.gate.finite import first_not_finite
+from dmin.models.gate.words import reason
 from dmin.models.image_embedding import DECODED, efficientnet_embeddings
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
@@ -71,12 +73,17 @@ class _Clip:
         try:
             self._processor = CLIPImageProcessorPil.from_pretrained(name, revision=revision)
             model, report = _load(CLIPModel, name, revision)
-        except (OSError, ValueError) as error:
-            detail = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            # transformers raises whatever it likes over a foreign folder.
             raise UserError(
-                f"CLIP model '{name}' cannot be loaded ({detail}); set encoder to a folder or a CLIP model on the "
-                f"hub, or to {EFFICIENTNET}."
+                f"CLIP model '{name}' cannot be loaded ({reason(error)}); set encoder to a folder or a CLIP model on "
+                f"the hub, its weights in safetensors, or to {EFFICIENTNET}."
             ) from error
+        bad = first_not_finite(model.named_parameters())
+        if bad is not None:
+            raise UserError(f"CLIP model '{name}' has values in '{bad}' that are not finite; download it again.")
         if report["missing_keys"]:
             # transformers would go on with random weights.
             raise UserError(
@@ -96,7 +103,9 @@ class _Clip:
 
 
 def _load(kind: Any, name: str, revision: str | None) -> tuple[Any, dict[str, Any]]:
-    return kind.from_pretrained(name, revision=revision, dtype=torch.float32, output_loading_info=True)
+    return kind.from_pretrained(
+        name, revision=revision, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
 
 
 def _rgb(pixels: np.ndarray) -> np.ndarray:
