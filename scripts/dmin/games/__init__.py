@@ -1,0 +1,1 @@
+"""Games of contributors: who made a model what it is."""
