@@ -29,7 +29,7 @@ dmin = run_path(str(ROOT / "scripts" / "dmin" / "workflow" / "checkout.py"))["lo
 tables = dmin.open_tables(config, ROOT)
 datasets, bases, models, banks, runs = tables.datasets, tables.bases, tables.models, tables.banks, tables.runs
 base_trainings, classifier_trainings = tables.base_trainings, tables.classifier_trainings
-compute = tables.compute
+compute, games = tables.compute, tables.games
 code = dmin.JobCode(tables)
 figure = partial(dmin.figure_files, report)
 if workflow.is_main_process and (notice := dmin.older_code(Path())):
@@ -38,6 +38,7 @@ if workflow.is_main_process and (notice := dmin.older_code(Path())):
 
 pathvars:
     run="<results>/runs/{run}",
+    game="<results>/games/{game}",
     benchmarks="<results>/benchmarks",
 
 
@@ -51,6 +52,10 @@ wildcard_constraints:
     model=dmin.one_of(models),
     run=dmin.one_of(runs),
     bank=dmin.one_of(banks),
+    game=dmin.one_of(games),
+    trainer=dmin.one_of(dmin.TRAINERS),
+    part=dmin.one_of(dmin.PARTS),
+    behaviour=dmin.one_of(dmin.BEHAVIOURS),
     cache=dmin.cache_pattern(),
     split="train|queries",
     range=r"\d{8}-\d{8}",
@@ -72,6 +77,7 @@ include: "rules/report.smk"
 include: "rules/comparison.smk"
 include: "rules/retraining.smk"
 include: "rules/removal.smk"
+include: "rules/games.smk"
 include: "rules/paper.smk"
 include: "rules/plan.smk"
 include: "rules/verify.smk"

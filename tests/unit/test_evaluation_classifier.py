@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dmin.data.samples import read_samples, sample_pixels
-from dmin.evaluation.classifier import Classifier, level_ground, load_classifier
+from dmin.models.classifier import Classifier, level_ground, load_classifier
 from dmin.runtime.errors import UserError
 
 MNIST = Path(__file__).parents[2] / "resources" / "mnist"

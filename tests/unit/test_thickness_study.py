@@ -17,12 +17,12 @@ from safetensors.torch import save_file
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, write_samples
 from dmin.data.thickness import digit_thicknesses, stroke_thickness
-from dmin.evaluation.classifier import ClassifierNetwork
 from dmin.evaluation.query_labels import QueryFiles, Screening
 from dmin.evaluation.query_selection import select_queries, thickest_places
 from dmin.evaluation.studied_removals import StudiedRemovals
 from dmin.evaluation.thickness_shift import ThicknessFiles, evaluate_thickness
 from dmin.figures.thickness import plot_thickness
+from dmin.models.classifier import ClassifierNetwork
 from dmin.retraining.removals import Chooser
 from dmin.retraining.thickness_removals import choose_thickness_removals
 from dmin.runtime.errors import UserError

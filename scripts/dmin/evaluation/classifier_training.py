@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from dmin.data.images import decode_image, image_to_array
 from dmin.data.samples import image_bytes, iter_samples
-from dmin.evaluation.classifier import ClassifierNetwork, description_of, load_classifier, to_pixels
+from dmin.models.classifier import ClassifierNetwork, description_of, load_classifier, to_pixels
 from dmin.runtime.atomic import atomic_path, write_json
 from dmin.runtime.seeds import derive_generator, derive_seed
 from dmin.settings.config import ClassifierTraining

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dmin.data.samples import read_samples, sample_pixels, write_samples
-from dmin.evaluation.classifier import load_classifier
+from dmin.models.classifier import load_classifier
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 

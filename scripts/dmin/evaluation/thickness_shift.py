@@ -15,8 +15,8 @@ from scipy.stats import ks_2samp
 from dmin.data.samples import read_samples, sample_pixels
 from dmin.data.thickness import digit_thicknesses
 from dmin.evaluation.bootstrap import Interval, percentile_interval
-from dmin.evaluation.classifier import load_classifier
 from dmin.evaluation.studied_removals import StudiedRemovals
+from dmin.models.classifier import load_classifier
 from dmin.retraining.regenerated import read_regenerated
 from dmin.retraining.removal_names import NONE
 from dmin.runtime.atomic import write_csv, write_parquet

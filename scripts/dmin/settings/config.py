@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from .games import Game
 from .models import Base, Dataset, Model
 from .runs import Bank, Run
 
@@ -127,6 +128,7 @@ class Config(TypedDict):
     models: dict[str, Model]
     runs: dict[str, Run]
     banks: dict[str, Bank]
+    games: dict[str, Game]
     base_training: dict[str, BaseTraining]
     classifier_training: dict[str, ClassifierTraining]
     figures: Figures

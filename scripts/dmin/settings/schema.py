@@ -11,6 +11,7 @@ from typing import Any, cast
 import jsonschema
 import yaml
 
+from ..catalogue.behaviours import BEHAVIOURS
 from ..catalogue.families import FAMILIES
 from ..catalogue.methods import METHODS
 from ..runtime.errors import UserError
@@ -18,12 +19,13 @@ from .config import Config
 
 # What the annotation ``catalogue`` of a key stands for: the names that it admits.
 CATALOGUES: Mapping[str, list[str]] = {
+    "behaviours": list(BEHAVIOURS),
     "families": list(FAMILIES),
     "methods": list(METHODS),
     "objectives": sorted({name for family in FAMILIES.values() for name in family.objectives}, reverse=True),
 }
 # The tables of which an entry can be dropped.
-_TABLES = ("datasets", "bases", "models", "runs", "banks")
+_TABLES = ("datasets", "bases", "models", "runs", "banks", "games")
 
 
 def read_schema(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Nothing beyond the standard library and the schema's reader is imported, so that
 are relative, so that each checkout loads its own under a name of its own.
 """
 
+from ..catalogue.behaviours import BEHAVIOURS
 from ..catalogue.methods import (
     CHECKPOINT_METHODS,
     GRADIENT_METHODS,
@@ -16,6 +17,7 @@ from ..runtime.errors import UserError
 from .ablations import COMPRESSED_METHODS
 from .disk import require_room
 from .figures import comparing_figures, drawn_figures, explorer_notes, figure_files, labelled_tops
+from .games import PARTS, TRAINERS
 from .gradients import cache_pattern
 from .job_code import JobCode, older_code
 from .paper import SECTIONS, paper_runs
@@ -27,6 +29,7 @@ from .verify_entries import verify_entries
 
 __all__ = [
     "ALL_CONTROLS",
+    "BEHAVIOURS",
     "CHECKPOINT_METHODS",
     "COMPRESSED_METHODS",
     "CONTROLS",
@@ -34,8 +37,10 @@ __all__ = [
     "KERNEL_METHODS",
     "LISSA_CACHE",
     "METHODS",
+    "PARTS",
     "SAMPLE_METHODS",
     "SECTIONS",
+    "TRAINERS",
     "JobCode",
     "UserError",
     "cache_pattern",

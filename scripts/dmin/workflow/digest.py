@@ -15,6 +15,7 @@ PACKAGE = "dmin"
 PLUMBING = frozenset(
     f"{PACKAGE}.{name}"
     for name in (
+        "catalogue.behaviours",
         "catalogue.entries",
         "catalogue.families",
         "catalogue.methods",
@@ -25,12 +26,13 @@ PLUMBING = frozenset(
         "runtime.meter",
         "runtime.sidecar",
         "settings.config",
+        "settings.games",
         "settings.models",
         "settings.runs",
     )
 )
-# Tables of what there is, at the top of a method's or family's file, and the words in them.
-_ENTRIES = ("METHOD", "FAMILY")
+# Tables of what there is, at the top of a method's, family's or behaviour's file, and the words in them.
+_ENTRIES = ("METHOD", "FAMILY", "BEHAVIOUR")
 _WORDS = ("summary", "score", "range", "label", "look")
 # What says nothing that the rest of a tree does not.
 _NOT_WRITTEN = frozenset(("ctx", "kind", "type_ignores"))

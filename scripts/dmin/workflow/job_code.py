@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from ..catalogue.behaviours import BEHAVIOURS
 from ..catalogue.methods import INDEXED, METHODS
 from .digest import CodeDigests
 from .models import Base
@@ -19,6 +20,7 @@ SCHEME = "v2:"
 # How digests were recorded before they had a scheme.
 _BARE = re.compile(r"'[0-9a-f]{16}'")
 _SAMPLED = 20
+Chosen = Literal["method", "family", "behaviour", "look", "looks"]
 
 
 class JobCode:
@@ -28,20 +30,23 @@ class JobCode:
         self.tables = tables
         self.digests = CodeDigests(tables.root)
 
-    def __call__(self, script: str, *chosen: Literal["method", "family", "look", "looks"]) -> Callable[[Any], str]:
+    def __call__(self, script: str, *chosen: Chosen) -> Callable[[Any], str]:
         """Return a function of wildcards that gives the digest of what a job runs.
 
         Args:
             script: the script of the rule.
-            chosen: what the script finds by name beside what it always imports: the ``method`` that the job's
-                wildcards name, the ``family`` of the base that it loads, the ``look`` of the one method that a figure
-                shows (that of the wildcards, else the indexed one), or the ``looks`` of all methods of its run.
+            chosen: what the script finds by name beside what it always imports: the ``method`` or the ``behaviour``
+                that the job's wildcards name, the ``family`` of the base that it loads, the ``look`` of the one method
+                that a figure shows (that of the wildcards, else the indexed one), or the ``looks`` of all methods of
+                its run.
         """
 
         def code(wildcards: Any) -> str:
             modules = []
             if "method" in chosen:
                 modules.append(METHODS[wildcards.method].module)
+            if "behaviour" in chosen:
+                modules.append(BEHAVIOURS[wildcards.behaviour].module)
             if "family" in chosen:
                 modules.append(self._base(wildcards).family.module)
             facts = ""
@@ -54,7 +59,7 @@ class JobCode:
         return code
 
     def _base(self, wildcards: Any) -> Base:
-        """Return the base of a job's model: from the wildcard ``base``, ``model``, ``bank`` or ``run``."""
+        """Return the base of a job's model: from the wildcard ``base``, ``model``, ``bank``, ``game`` or ``run``."""
         tables = self.tables
         if hasattr(wildcards, "base"):
             return tables.bases[wildcards.base]
@@ -62,6 +67,8 @@ class JobCode:
             return tables.models[wildcards.model].base
         if hasattr(wildcards, "bank"):
             return tables.banks[wildcards.bank].model.base
+        if hasattr(wildcards, "game"):
+            return tables.games[wildcards.game].model.base
         return tables.runs[wildcards.run].model.base
 
 

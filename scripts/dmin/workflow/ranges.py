@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 
-def cut_ranges(count: int, size: int) -> list[str]:
-    """Return the names of the ranges that cut ``count`` samples or trainings into parts of ``size``."""
-    return [f"{start:08d}-{min(start + size, count):08d}" for start in range(0, count, size)]
+def cut_ranges(count: int, size: int, first: int = 0) -> list[str]:
+    """Return the names of the ranges that cut ``count`` samples or trainings from ``first`` on, ``size`` in each."""
+    stop = first + count
+    return [f"{start:08d}-{min(start + size, stop):08d}" for start in range(first, stop, size)]
 
 
 def range_ends(name: str) -> tuple[int, int]:

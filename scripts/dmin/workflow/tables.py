@@ -14,6 +14,8 @@ from ..settings.schema import fill_config, read_schema
 from .banks import Bank
 from .checks import check_dataset, check_model
 from .datasets import Dataset
+from .game_checks import check_game
+from .games import Game
 from .models import Base, Model
 from .run_checks import check_run
 from .runs import Run
@@ -35,6 +37,7 @@ class Tables:
     bases: Mapping[str, Base]
     models: Mapping[str, Model]
     banks: Mapping[str, Bank]
+    games: Mapping[str, Game]
     runs: Mapping[str, Run]
     base_trainings: Mapping[str, BaseTraining]
     classifier_trainings: Mapping[str, ClassifierTraining]
@@ -98,6 +101,8 @@ def read_tables(given: Mapping[str, Any], root: Path) -> Tables:
         check_model(model, config["compute"]["train_processes"])
     for run in tables.runs.values():
         check_run(run)
+    for game in tables.games.values():
+        check_game(game)
     for name in config["plan"]["throughput"]:
         if name not in tables.runs:
             raise UserError(
@@ -120,6 +125,7 @@ def _build(config: Config, root: Path) -> Tables:
         for name, entry in config["models"].items()
     }
     banks = {name: Bank(name, canonical(entry), models[entry["model"]]) for name, entry in config["banks"].items()}
+    games = {name: Game(name, canonical(entry), models[entry["model"]]) for name, entry in config["games"].items()}
     runs = {
         name: Run(
             name, canonical(entry), models[entry["model"]], banks.get(entry["lds"]["bank"]) if "lds" in entry else None
@@ -133,6 +139,7 @@ def _build(config: Config, root: Path) -> Tables:
         bases,
         models,
         banks,
+        games,
         runs,
         {name: canonical(entry) for name, entry in config["base_training"].items()},
         {name: canonical(entry) for name, entry in config["classifier_training"].items()},
@@ -146,6 +153,7 @@ def _check_references(config: Config) -> None:
         *((f"models.{name}.base", entry["base"], "bases") for name, entry in config["models"].items()),
         *((f"runs.{name}.model", entry["model"], "models") for name, entry in config["runs"].items()),
         *((f"banks.{name}.model", entry["model"], "models") for name, entry in config["banks"].items()),
+        *((f"games.{name}.model", entry["model"], "models") for name, entry in config["games"].items()),
         *(
             (f"runs.{name}.lds.bank", entry["lds"]["bank"], "banks")
             for name, entry in config["runs"].items()

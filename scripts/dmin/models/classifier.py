@@ -64,12 +64,20 @@ class Classifier:
         Returns:
             The class of each image as its name ``[images]``, and the probability given to it, float32 ``[images]``.
         """
+        confidence, found = self._probabilities(images, batch).max(dim=1)
+        return np.array(self.classes)[found.numpy()], confidence.numpy()
+
+    @torch.no_grad()
+    def probabilities(self, images: np.ndarray, batch: int = 500) -> np.ndarray:
+        """Return the probability of every class, float32 ``[images, classes]``, of images as for :meth:`classify`."""
+        found: np.ndarray = self._probabilities(images, batch).numpy()
+        return found
+
+    def _probabilities(self, images: np.ndarray, batch: int) -> torch.Tensor:
         pixels = level_ground(to_pixels(images))
         if pixels.shape[2:] != (self.size, self.size):
             pixels = F.interpolate(pixels, (self.size, self.size), mode="bicubic", antialias=True).clamp(-1, 1)
-        parts = [F.softmax(self.network(part), dim=1) for part in pixels.split(batch)]
-        confidence, found = torch.cat(parts).max(dim=1)
-        return np.array(self.classes)[found.numpy()], confidence.numpy()
+        return torch.cat([F.softmax(self.network(part), dim=1) for part in pixels.split(batch)])
 
 
 def to_pixels(images: np.ndarray) -> torch.Tensor:

@@ -1,0 +1,1 @@
+# Games: members trained on coalitions of contributors, and what is measured of them.

@@ -1,0 +1,136 @@
+"""Checks of games: one clear sentence for the first mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..runtime.errors import UserError
+from .checks import CORRECT_PATH, refuse_own_weights
+from .games import BLOCK, MOST_EXACT, ONE_PER_PLAYER, PARTS, Game, coalition_size
+
+
+def check_game(game: Game) -> None:
+    """Refuse a game that cannot be played.
+
+    Raises:
+        UserError: its players, coalitions, trainers, behaviours or exclusions cannot be.
+    """
+    place = f"games.{game.name}"
+    if "retrain" in game.all_trainers or "sparsified" in game.all_trainers:
+        refuse_own_weights(place, game.model)
+    _check_players(place, game)
+    _check_coalitions(place, game)
+    _check_behaviours(place, game)
+    _check_exclusions(place, game)
+
+
+def _check_players(place: str, game: Game) -> None:
+    players, count = game.settings["players"], game.player_count
+    if count is None:
+        raise UserError(
+            f"{place}.players.by is {players['by']}, of which only the data tell how many there are; set players.count."
+        )
+    if players["count"] not in (None, count):
+        raise UserError(
+            f"{place}.players.count is {players['count']}, but {players['by']} gives {count} players; correct it or "
+            "leave it out."
+        )
+    if count < 2:
+        raise UserError(f"{place}.players has {count} player, and a share needs two; choose another column.")
+
+
+def _check_coalitions(place: str, game: Game) -> None:
+    coalitions, count = game.settings["coalitions"], game.player_count or 0
+    if coalitions["exact"]["all"] and count > MOST_EXACT:
+        raise UserError(
+            f"{place}.coalitions.exact.all asks for every coalition of {count} players, above {MOST_EXACT}; set it to "
+            "false or group the players."
+        )
+    fit, test = coalitions["fit"], coalitions["test"]
+    drawn = [("fit.alpha", fit["alpha"])] if "datamodel" in fit["laws"] else []
+    for key, alpha in drawn + [("test.alphas", alpha) for alpha in test["alphas"]]:
+        if not 0 < coalition_size(count, alpha) < count:
+            raise UserError(
+                f"{place}.coalitions.{key} {alpha} of {count} players makes a coalition of "
+                f"{coalition_size(count, alpha)}, which says nothing of any player; choose another share."
+            )
+    for law in set(fit["laws"]) & set(ONE_PER_PLAYER):
+        if count > BLOCK:
+            raise UserError(
+                f"{place}.coalitions.fit.laws has {law}, one coalition for each of {count} players, above {BLOCK}; "
+                "leave it out or group the players."
+            )
+    if fit["stratified"] and game.settings["players"]["by"] != "sample":
+        raise UserError(
+            f"{place}.coalitions.fit.stratified draws a share of every subset, but players.by "
+            f"{game.settings['players']['by']} has groups of one player there; set it to false."
+        )
+    for share in coalitions["curve"]["shares"] if coalitions["curve"]["estimators"] else []:
+        if not 0 < round(share * count) < count:
+            raise UserError(
+                f"{place}.coalitions.curve.shares has {share}, which of {count} players removes "
+                f"{round(share * count)}; choose another share."
+            )
+    ends = game.trainers("exact")
+    for trainer in game.trainers("fit"):
+        if trainer not in ends:
+            raise UserError(
+                f"{place}.coalitions.fit.trainers has {trainer}, which exact.trainers lacks, so that nobody knows what "
+                "nobody and everybody are worth under it; add it there."
+            )
+
+
+def _check_behaviours(place: str, game: Game) -> None:
+    settings, encoder = game.settings, game.settings["encoder"]
+    if encoder["kind"] == "inception" and encoder["path"] is None:
+        raise UserError(
+            f"{place}.encoder.kind is inception, but encoder.path is null; name the file of its weights, or set kind "
+            "to efficientnet."
+        )
+    if encoder["path"] is not None and not Path(encoder["path"]).exists():
+        raise UserError(f"{place}.encoder.path is '{encoder['path']}', which does not exist; {CORRECT_PATH}.")
+    for behaviour in settings["behaviours"]:
+        if "classifier" in game.needs(behaviour):
+            _check_classifier(place, behaviour, settings["classifier"])
+    if settings["query"] >= settings["images"]["count"]:
+        raise UserError(
+            f"{place}.query is {settings['query']}, but members generate {settings['images']['count']} images; "
+            "lower it."
+        )
+    if settings["reference"]["rows"] > game.model.dataset.counts.total - game.model.dataset.counts.train:
+        raise UserError(
+            f"{place}.reference.rows is {settings['reference']['rows']}, more than the test set of "
+            f"{game.model.dataset.name} has; lower it."
+        )
+
+
+def _check_classifier(place: str, behaviour: str, path: str | None) -> None:
+    if path is None:
+        raise UserError(
+            f"{place}.behaviours has {behaviour}, which asks a classifier, but {place}.classifier is null; name its "
+            "weights or leave the behaviour out."
+        )
+    for file in (Path(path), Path(path).with_suffix(".json")):
+        if not file.exists():
+            raise UserError(f"{place}.classifier is '{path}', but '{file}' does not exist; {CORRECT_PATH}.")
+
+
+def _check_exclusions(place: str, game: Game) -> None:
+    held = {
+        (trainer, number)
+        for part in PARTS
+        for trainer in game.trainers(part)
+        for block in game.blocks(part)
+        for number in range(block.start, block.start + block.count)
+    }
+    for trainer, number in game.left_out:
+        if (trainer, number) not in held:
+            raise UserError(
+                f"{place}.exclude has {trainer}/{number}, a member that the game does not have; correct or leave "
+                "it out."
+            )
+        if number < 2:
+            raise UserError(
+                f"{place}.exclude has {trainer}/{number}, the worth of {'everybody' if number else 'nobody'}, which "
+                "all shares are taken from; train it at a lower learning rate instead."
+            )
