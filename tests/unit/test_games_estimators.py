@@ -74,10 +74,10 @@ def test_exact_values_are_recovered(values: np.ndarray) -> None:
     shapley, banzhaf = by_orders(values), by_pairs(values)
     assert np.allclose(EXACT["shapley"](values), shapley, atol=1e-12)
     assert np.allclose(EXACT["banzhaf"](values), banzhaf, atol=1e-12)
-    for law in ("all", "shapley", "uniform"):
-        outcomes = play(Law(law, N, seed=3), values)
-        assert abs(find_estimator("shapley").fit(outcomes) - shapley).max() < 1e-8
-        assert abs(find_estimator("banzhaf").fit(outcomes) - banzhaf).max() < 1e-8
+    for law in ("all", "shapley"):
+        assert abs(find_estimator("shapley").fit(play(Law(law, N, seed=3), values)) - shapley).max() < 1e-8
+    for law in ("all", "uniform"):
+        assert abs(find_estimator("banzhaf").fit(play(Law(law, N, seed=3), values)) - banzhaf).max() < 1e-8
     every = play(Law("all", N), values)
     assert np.array_equal(complete(every), values)
     assert abs(find_estimator("exact_shapley").fit(every) - shapley).max() < 1e-12
@@ -119,7 +119,7 @@ def test_symmetric_players_get_the_same_and_a_dummy_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("name", "law"),
-    [("shapley", "shapley"), ("shapley", "uniform"), ("banzhaf", "uniform"), ("permutation", "permutation")],
+    [("shapley", "shapley"), ("banzhaf", "uniform"), ("permutation", "permutation")],
 )
 def test_more_coalitions_come_nearer_without_bias(name: str, law: str) -> None:
     values = np.random.default_rng(0).normal(size=2**N)
@@ -158,7 +158,7 @@ def test_the_ridge_is_solved_and_its_lambda_chosen_on_the_fit_alone() -> None:
         ("banzhaf", "uniform", 6, "Estimator 'banzhaf' has 7 unknowns but 6 coalitions and no ridge; draw at least 7"),
         ("shapley", "shapley", 4, "Estimator 'shapley' has 5 unknowns but 4 coalitions"),
         ("permutation", "permutation", 4, "has 4 coalitions, fewer than the 5 of one order of 6 players"),
-        ("shapley", "datamodel", 10, "cannot be fitted on coalitions of law 'datamodel'; draw one of shapley, uniform"),
+        ("shapley", "datamodel", 10, "cannot be fitted on coalitions of law 'datamodel'; draw one of shapley, all"),
         ("datamodel", "datamodel", 3, "3 coalitions are too few to choose a ridge on"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -49,3 +50,13 @@ class EstimatorEntry:
 ESTIMATORS: dict[str, EstimatorEntry] = {
     name: EstimatorEntry(name=name, **entry) for name, entry in read_entries(FOLDER, "ESTIMATOR").items()
 }
+
+
+# How the scores of a local method for the samples of a player become one value.
+AGGREGATES = ("sum", "mean", "max")
+BASELINES = ("random", "size")
+
+
+def estimator_names(methods: Iterable[str]) -> list[str]:
+    """Return the names of all estimators and baselines, those of a run's local ``methods`` with their aggregates."""
+    return [*ESTIMATORS, *BASELINES, *(f"{method}_{how}" for method in methods for how in AGGREGATES)]

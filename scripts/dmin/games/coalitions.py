@@ -14,7 +14,6 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
-from dmin.data.subsets import read_subsets
 from dmin.games.laws import Law, keys
 from dmin.runtime.atomic import write_parquet
 from dmin.runtime.errors import UserError
@@ -77,22 +76,19 @@ def draw_coalitions(
     return pd.concat([facts, pd.DataFrame(every, columns=[f"p{player}" for player in range(players)])], axis=1)
 
 
-def write_coalitions(players: Path, samples: Path, blocks: Sequence[BlockSettings], seed: int, out: Path) -> None:
+def write_coalitions(players: Path, blocks: Sequence[BlockSettings], seed: int, out: Path) -> None:
     """Draw the coalitions of a game; see :func:`draw_coalitions`.
 
     Args:
-        players: JSON with ``players``, their names, and ``samples``, the ids of each.
-        samples: the training table; a stratum of the players are those whose first sample is of one subset.
+        players: JSON with ``samples``, the ids of each player, and ``subsets``, of players that are single samples.
     """
-    held = json.loads(players.read_text(encoding="utf-8"))["samples"]
+    given = json.loads(players.read_text(encoding="utf-8"))
     strata: dict[str, list[int]] = {}
-    if any(block["stratified"] for block in blocks):
-        subsets = read_subsets([samples])
-        for number, ids in enumerate(held):
-            strata.setdefault(subsets[ids[0]], []).append(number)
-    table = draw_coalitions(len(held), blocks, seed, list(strata.values()))
+    for number, subset in enumerate(given["subsets"]):
+        strata.setdefault(subset, []).append(number)
+    table = draw_coalitions(len(given["samples"]), blocks, seed, list(strata.values()))
     write_parquet(table, out)
-    log.info("%d coalitions of %d players", len(table), len(held))
+    log.info("%d coalitions of %d players", len(table), len(given["samples"]))
 
 
 @dataclass(frozen=True)

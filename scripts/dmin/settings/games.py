@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 Trainer = Literal["retrain", "unlearn", "sparsified"]
-Law = Literal["datamodel", "uniform", "shapley", "leave_one_out", "add_one_in"]
+Law = Literal["datamodel", "uniform", "shapley", "leave_one_out", "add_one_in", "permutation"]
 
 
 class Players(TypedDict):
@@ -119,6 +119,9 @@ class Game(TypedDict):
     encoder: Encoder
     classifier: str | None
     clusters: int | None
+    run: str | None
+    bootstrap: int
+    confidence: float
     query: int
     per_job: int
     seed: int

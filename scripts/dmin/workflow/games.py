@@ -17,7 +17,7 @@ from .values import canonical, pick
 
 # Coalitions have numbers for good: those of a block count from its start, so that more of one keep all others.
 BLOCK = 10_000
-FIT_LAWS = ("datamodel", "uniform", "shapley", "leave_one_out", "add_one_in")
+FIT_LAWS = ("datamodel", "uniform", "shapley", "leave_one_out", "add_one_in", "permutation")
 ONE_PER_PLAYER = ("leave_one_out", "add_one_in")
 _STARTS = {"exact": 0, **{law: BLOCK * (1 + place) for place, law in enumerate(FIT_LAWS)}}
 # The test coalitions of a share of p percent begin at block 100 + p.

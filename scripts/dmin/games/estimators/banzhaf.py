@@ -8,7 +8,7 @@ from dmin.games.linear import least_squares, require_rows
 from dmin.games.outcomes import Outcomes
 
 ESTIMATOR = {
-    "laws": ("uniform", "shapley", "all"),
+    "laws": ("uniform", "all"),
     "index": "banzhaf",
     "resamples": "coalitions",
     "summary": "Least squares with an intercept, every coalition as likely as any other.",

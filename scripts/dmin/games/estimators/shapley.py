@@ -9,7 +9,7 @@ from dmin.games.linear import least_squares, require_rows
 from dmin.games.outcomes import Outcomes
 
 ESTIMATOR = {
-    "laws": ("shapley", "uniform", "all"),
+    "laws": ("shapley", "all"),
     "index": "shapley",
     "resamples": "coalitions",
     "ends": True,
