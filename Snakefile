@@ -30,6 +30,7 @@ tables = dmin.open_tables(config, ROOT)
 datasets, bases, models, banks, runs = tables.datasets, tables.bases, tables.models, tables.banks, tables.runs
 base_trainings, classifier_trainings = tables.base_trainings, tables.classifier_trainings
 compute, games = tables.compute, tables.games
+contributors = tables.contributors
 code = dmin.JobCode(tables)
 figure = partial(dmin.figure_files, report)
 if workflow.is_main_process and (notice := dmin.older_code(Path())):
@@ -78,6 +79,7 @@ include: "rules/comparison.smk"
 include: "rules/retraining.smk"
 include: "rules/removal.smk"
 include: "rules/games.smk"
+include: "rules/contributors.smk"
 include: "rules/paper.smk"
 include: "rules/plan.smk"
 include: "rules/verify.smk"
@@ -108,6 +110,7 @@ localrules:
     lds,
     removal,
     thickness,
+    contributors,
     base_models,
     classifiers,
     paper,

@@ -10,8 +10,8 @@ import pytest
 from fabricated_game import COST, INTERVAL, PLAYERS, WORTH, read_game, write_game, write_local_scores
 
 from dmin.attribution.score_matrix import ScoreMatrix
-from dmin.evaluation.contributor_lds import budgets, evaluate_contributor_lds, find_lds
 from dmin.evaluation import exact_games
+from dmin.evaluation.contributor_lds import budgets, evaluate_contributor_lds, find_lds
 from dmin.evaluation.exact_games import compare_exact, evaluate_exact, relative_error
 from dmin.evaluation.member_agreement import evaluate_agreement, find_agreement
 from dmin.games.baselines import aggregate_scores
@@ -50,12 +50,12 @@ def test_every_estimator_is_fitted_on_its_law_and_trainer(contributions: pd.Data
     facts = contributions[contributions["behaviour"] == "quality"].drop_duplicates("estimator").set_index("estimator")
     fitted = facts.loc[facts["coalitions"] > 0, ["trainer", "law", "coalitions"]]
     assert fitted.to_dict("index") == {
-        "add_one_in": {"trainer": "retrain", "law": "all", "coalitions": 64},
+        "add_one_in": {"trainer": "sparsified", "law": "all", "coalitions": 64},
         "banzhaf": {"trainer": "sparsified", "law": "uniform", "coalitions": 16},
         "datamodel": {"trainer": "sparsified", "law": "datamodel", "coalitions": 10},
         "exact_banzhaf": {"trainer": "retrain", "law": "all", "coalitions": 64},
         "exact_shapley": {"trainer": "retrain", "law": "all", "coalitions": 64},
-        "leave_one_out": {"trainer": "retrain", "law": "all", "coalitions": 64},
+        "leave_one_out": {"trainer": "sparsified", "law": "all", "coalitions": 64},
         "permutation": {"trainer": "sparsified", "law": "permutation", "coalitions": 16},
         "shapley": {"trainer": "sparsified", "law": "shapley", "coalitions": 16},
     }

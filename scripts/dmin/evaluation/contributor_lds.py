@@ -10,12 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dmin.evaluation.bootstrap import Interval
+from dmin.catalogue.estimators import ESTIMATORS
+from dmin.evaluation.bootstrap import Interval, percentile_interval
+from dmin.evaluation.exact_games import DRAWS, draw_fits
 from dmin.evaluation.lds import lds_interval, noise_ceiling
-from dmin.games.contributions import find_fits
+from dmin.evaluation.member_agreement import correlate
+from dmin.games.baselines import judged_baselines
+from dmin.games.contributions import find_fits, read_contributions
+from dmin.games.exact import complete
+from dmin.games.laws import keys
 from dmin.games.records import Records
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
+from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 
@@ -103,33 +110,109 @@ def find_lds(records: Records, contributions: pd.DataFrame, cost: pd.DataFrame, 
     those in and what the models retrained on them did (means over seeds); in -1..1, 0 for chance. ``compute`` is what
     the ``coalitions`` of the fit cost, with what is paid once, in units of one retraining; empty for baselines.
 
+    A game without a test, all of whose coalitions were trained, is cut into a fit and a test again and again: half of
+    the coalitions of the middle sizes are held out, and estimators are fitted on coalitions drawn from the others. LDS
+    is then the mean over cuts, and its interval is over them.
+
     Args:
         contributions: see :func:`fit_contributions`; baselines are taken from there.
         cost: columns ``trainer, compute``.
 
     Raises:
-        UserError: there are no held-out members.
+        UserError: there are no held-out members, and not every coalition was trained.
     """
     compute = {str(trainer): float(value) for trainer, value in zip(cost["trainer"], cost["compute"], strict=True)}
-    rows = []
+    rows: list[list[object]] = []
     for behaviour in records.behaviours:
+        baselines = judged_baselines(contributions, behaviour, records.names, DRAWS, interval["seed"])
         tests = held_out(records, behaviour)
-        if not tests:
+        if tests:
+            rows += _fitted_rows(records, behaviour, tests, compute, interval)
+            rows += _baseline_rows(behaviour, baselines, tests, interval)
+        elif records.exact:
+            rows += cut_game(records, behaviour, baselines, compute, interval)
+        else:
             raise UserError(
                 f"Fewer than {FEWEST_TESTS} held-out coalitions of a size were measured by {behaviour}; raise "
                 "coalitions.test.count of the game."
             )
-        baselines = contributions[(contributions["behaviour"] == behaviour) & (contributions["coalitions"] == 0)]
-        plain = [
-            ([name, 0, np.nan, ""], part.set_index("player").loc[records.names, "value"].to_numpy())
-            for name, part in baselines.groupby("estimator", sort=False)
-        ]
-        for (name, count, paid, trainer), values in [*_fits(records, behaviour, compute), *plain]:
-            for test in tests:
-                found = [*test.judge(values, interval), test.ceiling, count, paid, trainer]
-                rows.append([name, behaviour, *found, test.size, *test.values.shape])
-        log.info("%s: %d sizes of held-out coalitions", behaviour, len(tests))
+        log.info("%s: LDS of %d estimators and baselines", behaviour, len({row[0] for row in rows}))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _fitted_rows(
+    records: Records, behaviour: str, tests: list[HeldOut], compute: dict[str, float], interval: Interval
+) -> list[list[object]]:
+    rows: list[list[object]] = []
+    for (name, count, paid, trainer), values in _fits(records, behaviour, compute):
+        for test in tests:
+            found = [*test.judge(values, interval), test.ceiling, count, paid, trainer, test.size]
+            rows.append([name, behaviour, *found, *test.values.shape])
+    return rows
+
+
+def _baseline_rows(
+    behaviour: str, baselines: dict[str, np.ndarray], tests: list[HeldOut], interval: Interval
+) -> list[list[object]]:
+    """Return the rows of baselines; those of chance are means over draws, their intervals too."""
+    rows: list[list[object]] = []
+    for name, fits in baselines.items():
+        for test in tests:
+            judged = [test.judge(fit, interval) for fit in (fits if name == "random" else fits[:1])]
+            found = [*np.mean(judged, axis=0).tolist(), test.ceiling, 0, np.nan, "", test.size]
+            rows.append([name, behaviour, *found, *test.values.shape])
+    return rows
+
+
+def cut_game(
+    records: Records,
+    behaviour: str,
+    baselines: dict[str, np.ndarray],
+    compute: dict[str, float],
+    interval: Interval,
+) -> list[list[object]]:
+    """Return rows of :func:`find_lds` of a game that is cut into a fit and a test again and again."""
+    truth, players = records.exact[0], len(records.names)
+    table = records.values(behaviour, truth, "exact").dropna()
+    member = records.member(table.index)
+    sizes = member.sum(axis=1)
+    middle = [size for size in (players // 2 - 1, players // 2, players // 2 + 1) if 0 < size < players]
+    cuts = []
+    for draw in range(DRAWS):
+        generator = np.random.default_rng(derive_seed(interval["seed"], "cut", draw))
+        cuts.append({size: generator.permutation(np.flatnonzero(sizes == size))[::2] for size in middle})
+    held = tuple(frozenset(keys(member[np.concatenate(list(cut.values()))])) for cut in cuts)
+    values = table.to_numpy()
+
+    def judge(fits: np.ndarray, size: int) -> list[float]:
+        pairs = [
+            (member[cut[size]].astype(float) @ fit, values[cut[size]].mean(axis=1))
+            for fit, cut in zip(fits, cuts, strict=True)
+        ]
+        found = np.array([correlate(*pair)[1] for pair in pairs])
+        known = found[np.isfinite(found)]
+        if not len(known):
+            return [float("nan")] * 3
+        return [float(known.mean()), *percentile_interval(known, interval["confidence"]).tolist()]
+
+    rows: list[list[object]] = []
+    ceilings = {size: noise_ceiling(values[sizes == size][:, :, None])[1] for size in middle}
+    fitted = [
+        (name, count, trainer, fits)
+        for trainer in records.exact
+        for name, entry in ESTIMATORS.items()
+        if entry.laws != ("all",)
+        for count, fits in draw_fits(
+            name, complete(records.outcomes(behaviour, trainer, "all")), interval["seed"], held
+        )
+    ]
+    fitted += [(name, 0, "", fits) for name, fits in baselines.items()]
+    for name, count, trainer, fits in fitted:
+        paid = count * compute.get(trainer, np.nan) + compute.get(ONCE.get(trainer, ""), 0.0)
+        for size in middle:
+            found = [*judge(fits, size), ceilings[size], count, paid, trainer, size]
+            rows.append([name, behaviour, *found, len(cuts[0][size]), values.shape[1]])
+    return rows
 
 
 def evaluate_contributor_lds(records: Records, contributions: Path, cost: Path, interval: Interval, out: Path) -> None:
@@ -138,5 +221,5 @@ def evaluate_contributor_lds(records: Records, contributions: Path, cost: Path, 
     Raises:
         UserError: as :func:`find_lds`.
     """
-    given = pd.read_csv(contributions, dtype={"player": "string"})
+    given = read_contributions(contributions)
     write_csv(find_lds(records, given, pd.read_csv(cost), interval), out)

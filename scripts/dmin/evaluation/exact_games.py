@@ -13,6 +13,8 @@ import pandas as pd
 from dmin.catalogue.estimators import ESTIMATORS
 from dmin.evaluation.bootstrap import Interval, percentile_interval
 from dmin.evaluation.member_agreement import correlate
+from dmin.games.baselines import judged_baselines
+from dmin.games.contributions import read_contributions
 from dmin.games.exact import EXACT, complete
 from dmin.games.laws import RANDOM, Law
 from dmin.games.outcomes import Outcomes
@@ -43,45 +45,69 @@ def counts(players: int) -> list[int]:
     return [count for count in steps if count < 2**players - 2]
 
 
-@cache
-def draw_members(name: str, players: int, seed: int) -> list[tuple[Law, np.ndarray]]:
-    """Return coalitions of the first law of an estimator, drawn again and again, as many as the longest of a curve.
+def curve_law(name: str, players: int, seed: int) -> Law:
+    """Return the law that an estimator's coalitions are drawn from in an exact game.
 
-    A law that names its coalitions gives them once. Nothing where the law has too few for a curve.
+    The first of its random laws that can give half of all coalitions, since one that gives few would tell of those
+    alone; else its first law.
     """
-    kind = ESTIMATORS[name].laws[0]
-    size = players // 2 if kind == "datamodel" else 0
-    if kind not in RANDOM:
-        law = Law(kind, players)
-        return [(law, law.draw())]
-    laws = [Law(kind, players, derive_seed(seed, "exact", name, draw), size) for draw in range(DRAWS)]
-    longest = max((count for count in counts(players) if count <= laws[0].support), default=0)
-    return [(law, law.draw(longest)) for law in laws] if longest else []
+    laws = ESTIMATORS[name].laws
+    sizes = {"datamodel": players // 2}
+    drawn = [Law(law, players, seed, sizes.get(law, 0)) for law in laws if law in RANDOM]
+    rich = [law for law in drawn if law.support >= 2 ** (players - 1)]
+    return (rich or drawn or [Law(laws[0], players)])[0]
 
 
-def draw_fits(name: str, values: np.ndarray, seed: int) -> Iterator[tuple[int, np.ndarray]]:
+@cache
+def draw_members(
+    name: str, players: int, seed: int, held: tuple[frozenset[bytes], ...]
+) -> list[tuple[Law, np.ndarray]]:
+    """Return coalitions of an estimator's law as many as the longest curve has, one entry for each of ``held``.
+
+    Args:
+        held: coalitions that are passed over, as :func:`keys` gives them.
+    """
+    found = []
+    for draw, avoid in enumerate(held):
+        law = curve_law(name, players, derive_seed(seed, "exact", name, draw))
+        left = law.support - sum(law.contains(_coalition(key, players))[0] for key in avoid)
+        longest = max((count for count in counts(players) if count <= left), default=0)
+        if law.name not in RANDOM or longest:
+            found.append((law, law.draw(longest if law.name in RANDOM else None, avoid)))
+    return found
+
+
+def draw_fits(
+    name: str, values: np.ndarray, seed: int, held: tuple[frozenset[bytes], ...]
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the numbers of coalitions of the curve, each with fits ``[draws, n]`` on coalitions drawn from the game.
 
     A number that is too small for the estimator is left out.
 
     Args:
         values: of all coalitions ``[2^n]``; see :func:`complete`.
+        held: of each draw, coalitions that are passed over.
     """
     players = len(values).bit_length() - 1
     estimator = find_estimator(name)
-    drawn = [_outcomes(law, member, values) for law, member in draw_members(name, players, seed)]
-    longest = len(drawn[0].values) if drawn else 0
-    sizes = [count for count in counts(players) if count <= longest] if estimator.entry.laws[0] in RANDOM else [longest]
-    for count in sizes:
+    drawn = [exact_outcomes(law, member, values) for law, member in draw_members(name, players, seed, held)]
+    longest = min((len(outcomes.values) for outcomes in drawn), default=0)
+    drawn_at_random = bool(drawn) and drawn[0].law.name in RANDOM
+    for count in [size for size in counts(players) if size <= longest] if drawn_at_random else [longest][: len(drawn)]:
         try:
             yield count, np.array([estimator.fit(outcomes.first(count)) for outcomes in drawn])
         except UserError:
             continue
 
 
-def _outcomes(law: Law, member: np.ndarray, values: np.ndarray) -> Outcomes:
+def exact_outcomes(law: Law, member: np.ndarray, values: np.ndarray) -> Outcomes:
+    """Return the outcomes of coalitions of a game all of whose values ``[2^n]`` are known."""
     places = (member * (1 << np.arange(law.players))).sum(axis=1)
     return Outcomes(law, member, values[places], float(values[0]), float(values[-1]))
+
+
+def _coalition(key: bytes, players: int) -> np.ndarray:
+    return np.unpackbits(np.frombuffer(key, dtype=np.uint8)[None], axis=1, count=players).astype(bool)
 
 
 def compare_exact(records: Records, contributions: pd.DataFrame, interval: Interval) -> pd.DataFrame:
@@ -109,15 +135,15 @@ def compare_exact(records: Records, contributions: pd.DataFrame, interval: Inter
             for name, entry in ESTIMATORS.items():
                 if trainer == truth and entry.laws == ("all",):
                     continue  # it is the truth
-                for count, fits in draw_fits(name, values[trainer], interval["seed"]):
+                for count, fits in draw_fits(name, values[trainer], interval["seed"], (frozenset(),) * DRAWS):
                     facts = [trainer, truth, entry.index, len(fits)]
                     rows.append([name, behaviour, count, *_compare(fits, exact[entry.index], interval), *facts])
-        given = contributions[(contributions["behaviour"] == behaviour) & (contributions["coalitions"] == 0)]
-        for name, part in given.groupby("estimator", sort=False):
-            found = part.set_index("player").loc[records.names, "value"].to_numpy()
-            spearman = correlate(found, exact["shapley"])[1]
-            gap = [float("nan")] * 3
-            rows.append([name, behaviour, 0, spearman, *gap, "", truth, "shapley", 1])
+        baselines = judged_baselines(contributions, behaviour, records.names, DRAWS, interval["seed"])
+        for name, fits in baselines.items():
+            spearman, _, low, high = _compare(fits, exact["shapley"], interval)
+            draws = len(fits) if name == "random" else 1
+            ends = [low, high] if draws > 1 else [float("nan")] * 2
+            rows.append([name, behaviour, 0, spearman, float("nan"), *ends, "", truth, "shapley", draws])
         log.info("%s: exact values by %s", behaviour, truth)
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -138,5 +164,5 @@ def evaluate_exact(records: Records, contributions: Path, interval: Interval, ou
     Raises:
         UserError: as :func:`compare_exact`.
     """
-    given = pd.read_csv(contributions, dtype={"player": "string"})
+    given = read_contributions(contributions)
     write_csv(compare_exact(records, given, interval), out)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from dmin.attribution.score_matrix import ScoreMatrix
 from dmin.catalogue.estimators import AGGREGATES
@@ -35,6 +36,37 @@ class Baseline:
         generator = np.random.default_rng(derive_seed(interval["seed"], "queries"))
         rows = generator.integers(0, count, (interval["bootstrap"], count))
         return interval_ends(np.array([self.queries[drawn].mean(axis=0) for drawn in rows]), interval)
+
+
+def random_contributions(players: int, draws: int, seed: int) -> np.ndarray:
+    """Return contributions ``[draws, players]`` that say nothing; more draws keep the first."""
+    return np.array(
+        [
+            np.random.default_rng(derive_seed(seed, "random contributions", draw)).normal(size=players)
+            for draw in range(draws)
+        ]
+    )
+
+
+def judged_baselines(
+    contributions: pd.DataFrame, behaviour: str, names: Sequence[str], draws: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Return the contributions ``[draws, n]`` of every baseline to a behaviour; ``random`` draws anew, others repeat.
+
+    Of few players a single random order is often a good one by chance.
+
+    Args:
+        contributions: see :func:`dmin.games.contributions.fit_contributions`.
+        names: of the players, in the order of their numbers.
+    """
+    given = contributions[(contributions["behaviour"] == behaviour) & (contributions["coalitions"] == 0)]
+    found = {}
+    for name, part in given.groupby("estimator", sort=False):
+        values = part.set_index("player").loc[list(names), "value"].to_numpy()
+        found[str(name)] = np.tile(values, (draws, 1))
+    if "random" in found:
+        found["random"] = random_contributions(len(names), draws, seed)
+    return found
 
 
 def aggregate_scores(scores: ScoreMatrix, samples: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
@@ -68,9 +100,8 @@ def find_baselines(samples: Sequence[Sequence[str]], scores: Mapping[str, Path],
     Raises:
         UserError: as :func:`aggregate_scores`.
     """
-    generator = np.random.default_rng(derive_seed(seed, "random contributions"))
     found = {
-        "random": Baseline(generator.normal(size=len(samples))),
+        "random": Baseline(random_contributions(len(samples), 1, seed)[0]),
         "size": Baseline(np.array([float(len(ids)) for ids in samples])),
     }
     for method, path in scores.items():

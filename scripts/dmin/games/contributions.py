@@ -40,6 +40,13 @@ class Fit:
         return self.estimator.entry.name
 
 
+def read_contributions(path: Path) -> pd.DataFrame:
+    """Return what :func:`write_contributions` wrote; names of players are text, whatever they look like."""
+    numbers = ("value", "low", "high", "share")
+    gaps = {name: [""] for name in numbers}
+    return pd.read_csv(path, dtype={"player": "string"}, keep_default_na=False, na_values=gaps)
+
+
 def find_fits(records: Records, behaviour: str, trainer: str | None = None) -> Iterator[Fit]:
     """Yield every estimator that can be fitted, each on the first of its laws that the game has members of.
 
@@ -47,12 +54,12 @@ def find_fits(records: Records, behaviour: str, trainer: str | None = None) -> I
         trainer: whose members; by default those that the game fits on, and, for an estimator that needs a law which
             these lack, those that have every coalition.
     """
-    exact = [trainer] if trainer else records.exact[:1]
     for name, entry in ESTIMATORS.items():
-        fitted = [trainer or records.fitting] if set(entry.laws) - {"all"} else []
-        asked = [(who, law) for who in fitted for law in entry.laws if law != "all"]
-        asked += [(who, law) for who in exact for law in entry.laws if law == "all"]
-        chosen = next(((who, law) for who, law in asked if who and law in records.laws(who)), None)
+        exact = records.exact[:1]
+        # What needs all coalitions is the truth, where there is one.
+        asked = [trainer] if trainer else exact if entry.laws == ("all",) else [records.fitting, *exact]
+        found = ((who, law) for who in asked if who for law in entry.laws if law in records.laws(who))
+        chosen = next(found, None)
         if chosen is not None:
             noise = records.noise(behaviour, *chosen)
             yield Fit(find_estimator(name), records.outcomes(behaviour, *chosen), chosen[0], noise)

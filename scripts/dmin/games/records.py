@@ -139,8 +139,9 @@ class Records:
 
     @property
     def fitting(self) -> str | None:
-        """The trainer that estimators are fitted on: the first that has coalitions of a fit."""
-        return next((name for name in self.trainers if set(self.laws(name)) - {"all"}), None)
+        """The trainer that estimators are fitted on: the first that has coalitions of a fit, else all coalitions."""
+        asked = [name for name in self.trainers if set(self.laws(name)) - {"all"}] or self.exact[::-1]
+        return asked[0] if asked else None
 
     @property
     def exact(self) -> list[str]:
