@@ -29,7 +29,7 @@ dmin = run_path(str(ROOT / "scripts" / "dmin" / "workflow" / "checkout.py"))["lo
 tables = dmin.open_tables(config, ROOT)
 datasets, bases, models, banks, runs = tables.datasets, tables.bases, tables.models, tables.banks, tables.runs
 base_trainings, classifier_trainings = tables.base_trainings, tables.classifier_trainings
-compute, games = tables.compute, tables.games
+compute, games, measures = tables.compute, tables.games, tables.measures
 contributors = tables.contributors
 code = dmin.JobCode(tables)
 figure = partial(dmin.figure_files, report)
@@ -57,6 +57,7 @@ wildcard_constraints:
     trainer=dmin.one_of(dmin.TRAINERS),
     part=dmin.one_of(dmin.PARTS),
     behaviour=dmin.one_of(dmin.BEHAVIOURS),
+    anchor=r"full|pruned|repeat\d+",
     cache=dmin.cache_pattern(),
     split="train|queries",
     range=r"\d{8}-\d{8}",
@@ -79,6 +80,7 @@ include: "rules/comparison.smk"
 include: "rules/retraining.smk"
 include: "rules/removal.smk"
 include: "rules/games.smk"
+include: "rules/behaviours.smk"
 include: "rules/contributors.smk"
 include: "rules/paper.smk"
 include: "rules/plan.smk"
@@ -111,6 +113,7 @@ localrules:
     removal,
     thickness,
     contributors,
+    games,
     base_models,
     classifiers,
     paper,

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from dmin.catalogue.estimators import ESTIMATORS
 from dmin.figures.estimators import (
@@ -61,6 +62,9 @@ def plot_contributor_lds(lds: pd.DataFrame) -> Figure:
             draw_limit(panel, float(rows["ceiling"].iloc[0]))
         panel.axhline(0, color=INK, linewidth=0.7)
         panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panel.xaxis.set_minor_locator(NullLocator())
         panel.set_title(behaviour_label(behaviour))
     panels.label(x="Retrainings that the fit costs" if x == "compute" else "Coalitions of the fit", y="LDS")
     handles = [estimator_style(name).handle(linestyle="-", markersize=3.6) for name in estimators]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dmin.data.samples import read_samples, sample_pixels
-from dmin.games.features import read_features
+from dmin.games.feature_files import read_features
 from dmin.models.classifier import Classifier, load_classifier
 from dmin.models.encoded import EncodedSamples
 from dmin.models.families.family import Family

@@ -14,10 +14,10 @@ import pandas as pd
 from dmin.models.encoded import EncodedSamples
 from dmin.models.training.pace import TrainingPace
 from dmin.models.training.task import Recipe, TrainingFiles, TrainingTask
-from dmin.models.training.train_model import train_model
+from dmin.models.training.train_model import train_model, write_untrained
 from dmin.retraining.members import Retrainings, weights_name
 from dmin.runtime.atomic import write_json
-from dmin.runtime.digests import base_digest, config_digest, file_digest
+from dmin.runtime.digests import config_digest, file_digest
 from dmin.runtime.errors import DivergedError, UserError
 from dmin.runtime.seeds import derive_seed
 from dmin.runtime.sidecar import only_writer
@@ -56,15 +56,19 @@ def member_recipe(recipe: Recipe, share: float, seed: int, repeat: int) -> Recip
 
 def retrain_subsets(
     samples: Path, sets: Path, recipe: Recipe, retrainings: Retrainings, out: Path, pace: TrainingPace
-) -> None:
+) -> list[float]:
     """Train some retrainings of a bank, one after another, into the folder ``out``.
 
     A retraining has a folder of its name with its weights and ``model.json``. Finished ones and the state of the one
-    under way are kept in a sidecar until all are done, so a killed job loses at most ``save_every`` steps.
+    under way are kept in a sidecar until all are done, so a killed job loses at most ``save_every`` steps. A set
+    without samples gives an untrained model: see :func:`write_untrained`.
 
     Args:
         samples: the encoded training samples.
         sets: see :func:`write_sets`; or, with ``removes``, :func:`write_removals`.
+
+    Returns:
+        The seconds of every retraining that this call did not find done.
 
     Raises:
         DivergedError: a training diverged; the message names it, and how to leave its set out.
@@ -72,16 +76,17 @@ def retrain_subsets(
     """
     encoded, table, bank = EncodedSamples.load(samples), pd.read_parquet(sets), retrainings.bank
     key = config_digest(
-        dict(recipe.model), dict(bank), base_digest(recipe.base), file_digest(samples), file_digest(sets)
+        dict(recipe.model), dict(bank), *recipe.made_from().values(), file_digest(samples), file_digest(sets)
     )
     work = out.parent / ".resume" / f"{out.name}-{key}"
     wanted = list(retrainings)
-    start, trained = time.monotonic(), 0
+    seconds: list[float] = []
     with only_writer(out.parent / ".resume", out.name):
         work.mkdir(parents=True, exist_ok=True)
         for place, member in enumerate(wanted):
             if (work / member.name / "model.json").exists():
                 continue
+            start = time.monotonic()
             rows = trained_rows(encoded.ids, table.loc[table["set"] == member.set, "id"], bank.get("removes", False))
             share = 1.0 if bank.get("budget") == "steps" else len(rows) / len(encoded.ids)
             try:
@@ -92,14 +97,15 @@ def retrain_subsets(
                 raise DivergedError(
                     f"Retraining {member.name} failed: {error} To go on without its set, {advice}."
                 ) from error
-            trained += 1
-            each = (time.monotonic() - start) / trained
+            seconds.append(time.monotonic() - start)
+            each = sum(seconds) / len(seconds)
             done, left = place + 1, each * (len(wanted) - place - 1)
             log.info("%s: %d of %d trained, %.0f s each, %.0f s to go", member.name, done, len(wanted), each, left)
         write_json({"members": [member.name for member in wanted], "key": key}, work / "bank.json")
         if out.exists():
             shutil.rmtree(out)
         work.replace(out)
+    return seconds
 
 
 def _train_member(encoded: EncodedSamples, recipe: Recipe, folder: Path, pace: TrainingPace) -> None:
@@ -114,7 +120,11 @@ def _train_member(encoded: EncodedSamples, recipe: Recipe, folder: Path, pace: T
         checkpoints=rest / "checkpoints",
         training_log=rest / "training_log.parquet",
     )
-    train_model(TrainingTask(samples, recipe, files), pace)
+    task = TrainingTask(samples, recipe, files)
+    if encoded.ids:
+        train_model(task, pace)
+    else:
+        write_untrained(task, pace.device)
     samples.unlink()
     # What says that this retraining is done comes last.
     (rest / "model.json").replace(folder / "model.json")

@@ -7,20 +7,24 @@ from pathlib import Path
 from ..runtime.errors import UserError
 from .checks import CORRECT_PATH, refuse_own_weights
 from .games import BLOCK, MOST_EXACT, ONE_PER_PLAYER, PARTS, Game, coalition_size
+from .measures import Measures
 
 
-def check_game(game: Game) -> None:
+def check_game(measures: Measures) -> None:
     """Refuse a game that cannot be played.
 
     Raises:
         UserError: its players, coalitions, trainers, behaviours or exclusions cannot be.
     """
+    game = measures.game
     place = f"games.{game.name}"
     if "retrain" in game.all_trainers or "sparsified" in game.all_trainers:
         refuse_own_weights(place, game.model)
     _check_players(place, game)
     _check_coalitions(place, game)
-    _check_behaviours(place, game)
+    _check_unlearning(place, game)
+    _check_pruning(place, game)
+    _check_behaviours(place, measures)
     _check_exclusions(place, game)
 
 
@@ -80,8 +84,31 @@ def _check_coalitions(place: str, game: Game) -> None:
             )
 
 
-def _check_behaviours(place: str, game: Game) -> None:
-    settings, encoder = game.settings, game.settings["encoder"]
+def _check_unlearning(place: str, game: Game) -> None:
+    pieces, size = game.model.settings["train"]["accumulation"], game.settings["unlearning"]["batch_size"]
+    if pieces > size:
+        raise UserError(
+            f"{place}.unlearning.batch_size is {size}, below accumulation {pieces} of models.{game.model.name}.train; "
+            "raise it."
+        )
+
+
+def _check_pruning(place: str, game: Game) -> None:
+    if "sparsified" not in game.all_trainers:
+        return
+    ratio, lora = game.settings["pruning"]["ratio"], game.model.settings["lora"]
+    if game.model.settings["finetune"] == "full":
+        if game.model.base.family.conditional:
+            raise UserError(
+                f"{place} has the trainer sparsified, but channels of the family {game.model.base.family.name} cannot "
+                "be pruned; train an adapter, whose ranks can be, or take the trainer unlearn."
+            )
+    elif game.pruned_rank < 1:
+        raise UserError(f"{place}.pruning.ratio {ratio} leaves nothing of an adapter of rank {lora['rank']}; lower it.")
+
+
+def _check_behaviours(place: str, measures: Measures) -> None:
+    game, settings, encoder = measures.game, measures.game.settings, measures.game.settings["encoder"]
     if encoder["kind"] == "inception" and encoder["path"] is None:
         raise UserError(
             f"{place}.encoder.kind is inception, but encoder.path is null; name the file of its weights, or set kind "
@@ -90,7 +117,7 @@ def _check_behaviours(place: str, game: Game) -> None:
     if encoder["path"] is not None and not Path(encoder["path"]).exists():
         raise UserError(f"{place}.encoder.path is '{encoder['path']}', which does not exist; {CORRECT_PATH}.")
     for behaviour in settings["behaviours"]:
-        if "classifier" in game.needs(behaviour):
+        if "classifier" in measures.needs(behaviour):
             _check_classifier(place, behaviour, settings["classifier"])
     if settings["query"] >= settings["images"]["count"]:
         raise UserError(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from ..catalogue.behaviours import BEHAVIOURS
 from ..settings.games import Game as GameSettings
-from .files import image_files
 from .models import Model
 from .ranges import cut_ranges, repeated_in
 from .values import canonical, pick
@@ -25,8 +23,6 @@ _TEST, _CURVE = 100 * BLOCK, 300 * BLOCK
 MOST_EXACT = 12
 PARTS = ("exact", "fit", "test", "curve")
 TRAINERS = ("retrain", "unlearn", "sparsified")
-# Further noises, and the models that members are compared with.
-FULL, PRUNED = "full", "pruned"
 
 
 @dataclass(frozen=True)
@@ -172,14 +168,29 @@ class Game:
         suffix = {"models": "", "images": ".parquet", "features": ".safetensors"}[kind]
         return f"{self.folder}/members/{trainer}/{part}/{kind}/{name}{suffix}"
 
-    def part_table(self, part: str) -> str:
-        """Return the table that holds the coalitions of a part."""
-        return f"{self.folder}/curves.parquet" if part == "curve" else self.coalitions
+    def coalitions_of(self, part: str, ancient: Callable[[str], str]) -> str:
+        """Return the table that holds the coalitions of a part; ``ancient``, Snakemake's, passes over its age."""
+        return f"{self.folder}/curves.parquet" if part == "curve" else ancient(self.coalitions)
+
+    def span(self, part: str, name: str) -> list[int]:
+        """Return the first and the last coalition of a range of members."""
+        numbers = repeated_in(name, self.seeds(part))
+        return [numbers[0], numbers[-1]]
+
+    def drawn_at(self, part: str, name: str) -> dict[str, Any]:
+        """Return what the coalitions of a range depend on, beside their numbers."""
+        first, _ = self.span(part, name)
+        block = next(block for block in self.drawn if block["start"] <= first < block["start"] + block["count"])
+        return {"seed": self.settings["seed"], **pick(block, "law", "alpha", "stratified")} if part != "curve" else {}
 
     @property
     def left_out(self) -> list[tuple[str, int]]:
         """The (trainer, coalition) of every member that is excluded."""
         return [(entry.split("/")[0], int(entry.split("/")[1])) for entry in self.settings["exclude"]]
+
+    def read_settings(self, trainer: str, part: str, name: str) -> dict[str, Any]:
+        """Return which members a range has."""
+        return pick(self.bank_settings(trainer, part, name), "exclude", "seeds")
 
     def bank_settings(self, trainer: str, part: str, name: str) -> dict[str, Any]:
         """Return the settings that the members of a range depend on, beside model and trainer."""
@@ -194,80 +205,49 @@ class Game:
         }
 
     @property
-    def finetuned(self) -> dict[str, Any]:
-        """How members go on with a trained model: the model's training with the settings of unlearning."""
-        return {**self.model.training, "train": self._training(dict(self.settings["unlearning"]))}
+    def pruned_rank(self) -> int:
+        """The rank of a pruned adapter."""
+        rank = self.model.settings["lora"]["rank"]
+        return rank - round(self.settings["pruning"]["ratio"] * rank)
+
+    def _tuning(self, trainer: str) -> dict[str, Any]:
+        """Return the model's section of training, for an adapter with the rank that it has under a trainer."""
+        training = self.model.training
+        if trainer == "sparsified" and "lora" in training:
+            return {**training, "lora": {**training["lora"], "rank": self.pruned_rank}}
+        return training
 
     @property
     def pruned_training(self) -> dict[str, Any]:
         """How the pruned model is trained on all data."""
-        return {
-            **self.model.training,
-            "train": self._training(pick(self.settings["pruning"], "steps", "learning_rate", "warmup_steps")),
-        }
-
-    def _training(self, changed: dict[str, Any]) -> dict[str, Any]:
-        return canonical({**self.model.settings["train"], **changed, "checkpoints": []})
+        changed = pick(self.settings["pruning"], "steps", "learning_rate", "warmup_steps")
+        return self._changed("sparsified", changed)
 
     def tuning(self, trainer: str) -> dict[str, Any]:
         """Return how a trainer trains: as the model was trained, or going on with a trained one."""
-        return (
-            canonical({**self.model.training, "train": self._training({})}) if trainer == "retrain" else self.finetuned
-        )
+        return self._changed(trainer, {} if trainer == "retrain" else dict(self.settings["unlearning"]))
+
+    def _changed(self, trainer: str, changed: dict[str, Any]) -> dict[str, Any]:
+        train = {**self.model.settings["train"], **changed, "checkpoints": []}
+        return canonical({**self._tuning(trainer), "train": train})
 
     @property
     def pruned(self) -> str:
         """The weights of the pruned model."""
         return f"{self.folder}/pruned/{self.model.weights.rpartition('/')[2]}"
 
-    def start(self, trainer: str) -> list[str]:
-        """Return the weights that a trainer goes on with; none for one that starts from nothing."""
-        return {"retrain": [], "unlearn": [self.model.weights], "sparsified": [self.pruned]}[trainer]
+    def start(self, trainer: str) -> dict[str, str]:
+        """Return the weights that a trainer goes on with, as ``start``; none for one that starts from nothing."""
+        weights = {"unlearn": self.model.weights, "sparsified": self.pruned}
+        return {"start": weights[trainer]} if trainer in weights else {}
 
-    @property
-    def image_settings(self) -> dict[str, Any]:
-        """What the images of a member depend on."""
-        return {"seed": self.settings["seed"], **pick(self.settings["images"], "count", "steps", "guidance")}
-
-    @property
-    def anchors(self) -> list[str]:
-        """The whole model, on the noises of the members and on others, and the pruned one where there is one."""
-        repeats = [f"repeat{number}" for number in range(1, self.settings["images"]["repeats"] + 1)]
-        return [FULL, *repeats, *([PRUNED] if "sparsified" in self.all_trainers else [])]
-
-    def anchor_weights(self, anchor: str) -> str:
-        """Return the weights of an anchor."""
-        return self.pruned if anchor == PRUNED else self.model.weights
-
-    @property
-    def own_encoder(self) -> list[str]:
-        """The file of an encoder's weights; none for the installed one."""
-        path = self.settings["encoder"]["path"]
-        return image_files(path) if path else []
-
-    def needs(self, behaviour: str) -> set[str]:
-        """Return what a behaviour compares with."""
-        needs = set(BEHAVIOURS[behaviour].needs)
-        if "groups" in needs:
-            needs = needs - {"groups"} | ({"train"} if self.settings["clusters"] else {"classifier"})
-        return needs
-
-    def reads(self, behaviour: str) -> str:
-        """Return what a behaviour reads of a member: its ``images``, their ``features``, or its ``model``."""
-        clustered = "groups" in BEHAVIOURS[behaviour].needs and self.settings["clusters"]
-        return "features" if clustered else BEHAVIOURS[behaviour].reads
+    def pruning_files(self, name: str) -> list[str]:
+        """Return a file beside the pruned model, where there is one."""
+        return [f"{self.folder}/pruned/{name}"] if "sparsified" in self.all_trainers else []
 
     def table(self, name: str) -> str:
         """Return a table of the game."""
         return f"{self.folder}/tables/{name}.csv"
-
-    def values(self, *parts: str) -> list[str]:
-        """Return the tables of all behaviours of the members of some parts."""
-        return [
-            f"{self.folder}/members/{trainer}/{part}/values/{behaviour}/{name}.csv"
-            for trainer, part, name in self.banks(*parts)
-            for behaviour in self.settings["behaviours"]
-        ]
 
 
 def coalition_size(players: int, alpha: float) -> int:

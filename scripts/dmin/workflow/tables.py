@@ -17,6 +17,7 @@ from .contributors import Contributors, check_contributors
 from .datasets import Dataset
 from .game_checks import check_game
 from .games import Game
+from .measures import Measures
 from .models import Base, Model
 from .run_checks import check_run
 from .runs import Run
@@ -66,6 +67,15 @@ class Tables:
         """Threads of a job on many small models, of which several run side by side where there is no GPU."""
         return self.compute["threads"] if self.gpus else 1
 
+    @property
+    def measures(self) -> dict[str, Measures]:
+        """What is measured of every game."""
+        return {name: Measures(game) for name, game in self.games.items()}
+
+    def games_of(self, finetune: str) -> str:
+        """Return a wildcard constraint that admits the games on models of a kind of fine-tuning."""
+        return one_of(name for name, game in self.games.items() if game.model.settings["finetune"] == finetune)
+
     def models_of(self, finetune: str, own: bool = False) -> str:
         """Return a wildcard constraint that admits the models of a kind of fine-tuning, trained here or own."""
         return one_of(
@@ -111,7 +121,7 @@ def read_tables(given: Mapping[str, Any], root: Path) -> Tables:
     for run in tables.runs.values():
         check_run(run)
     for game in tables.games.values():
-        check_game(game)
+        check_game(Measures(game))
     for contributors in tables.contributors.values():
         check_contributors(contributors)
     for name in config["plan"]["throughput"]:

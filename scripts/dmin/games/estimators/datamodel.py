@@ -15,7 +15,7 @@ ESTIMATOR = {
     "formula": "`argmin_b sum_S (v(S) - b_0 - 1_S b)^2 + lambda |b|^2`",
     "source": "Ilyas et al. 2022; sparsified unlearning",
     "label": "Datamodel",
-    "look": ("#0072B2", "o", "solid"),
+    "look": ("#8F4470", "p", "solid"),
 }
 
 

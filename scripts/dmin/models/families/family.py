@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
+from safetensors.torch import load_file
 
 from dmin.models.families.sampling import Conditioning, Recorder, Sampling
+from dmin.models.shapes import own_shapes, read_shapes, reshape, write_shapes
 from dmin.models.targets.target import Target
 from dmin.runtime.errors import UserError
 from dmin.settings.models import Lora
@@ -160,16 +162,25 @@ class Family(ABC):
         """Return the denoiser; untrained where a local folder holds its config alone."""
         folder = Path(self.base, self.part)
         self.untrained = (folder / "config.json").is_file() and not any(folder.glob("*.safetensors*"))
-        if not self.untrained:
+        manifest = read_shapes(folder)
+        if not self.untrained and manifest is None:
             return self._load(self.network, self.part)
         with torch.random.fork_rng():
-            return self.network.from_config(self.network.load_config(self.base, subfolder=self.part))
+            network = self.network.from_config(self.network.load_config(self.base, subfolder=self.part))
+            if manifest is not None:
+                reshape(network, manifest)
+        if not self.untrained:
+            _load_reshaped(network, folder)
+        return network
 
     def initialise_denoiser(self, seed: int) -> None:
         """Draw fresh weights for the denoiser from ``seed``, as its class initialises them."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             fresh = type(self.denoiser).from_config(self.denoiser.config)
+            manifest = own_shapes(self.denoiser)
+            if manifest is not None:
+                reshape(fresh, manifest)
         self.denoiser.load_state_dict(fresh.state_dict())
 
     def save_pipeline(self, folder: Path) -> None:
@@ -181,9 +192,19 @@ class Family(ABC):
         )
         # One file for each network, whatever its size.
         pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size="1TB")
+        write_shapes(self.denoiser, folder / self.part)
 
     def _frozen(self, module: Any) -> Any:
         return module.to(self.device).eval().requires_grad_(False)
+
+
+def _load_reshaped(network: Any, folder: Path) -> None:
+    """Load the weights of a network that was given other shapes than those of its config."""
+    state = {name: value for file in sorted(folder.glob("*.safetensors")) for name, value in load_file(file).items()}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"The weights in '{folder}' do not fit its shapes.json; make it again.") from error
 
 
 def _mean_square(rows: torch.Tensor) -> torch.Tensor:

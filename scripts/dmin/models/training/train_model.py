@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from dmin.models.training.task import Recipe, TrainingTask
 from dmin.models.training.weight_average import WeightAverage
 from dmin.runtime.atomic import atomic_path, write_csv, write_json, write_parquet
 from dmin.runtime.device import resolve_device
-from dmin.runtime.digests import base_digest, config_digest, file_digest, weights_digest
+from dmin.runtime.digests import config_digest, file_digest, weights_digest
 from dmin.runtime.errors import UserError
 from dmin.runtime.precision import autocast
 from dmin.runtime.provenance import versions
@@ -62,7 +63,7 @@ def _train(task: TrainingTask, pace: TrainingPace, resume: Path) -> None:
     recipe, files, processes = task.recipe, task.files, pace.processes
     settings, full = recipe.model["train"], recipe.full
     encoded = EncodedSamples.load(task.samples)
-    family = load_family(recipe.base, processes.device or resolve_device(pace.device), ["denoiser"])
+    family = load_family(recipe.loaded, processes.device or resolve_device(pace.device), ["denoiser"])
     trained = prepare_parameters(family, recipe)
     parameters = sum(value.numel() for value in trained.values())
     count, size = len(encoded.ids), settings["batch_size"]
@@ -70,7 +71,7 @@ def _train(task: TrainingTask, pace: TrainingPace, resume: Path) -> None:
     if settings["checkpointing"]:
         family.denoiser.enable_gradient_checkpointing()
     average = WeightAverage(trained, settings["ema"])
-    key = config_digest(recipe.settings(), base_digest(recipe.base), file_digest(task.samples))
+    key = config_digest(recipe.settings(), *recipe.made_from().values(), file_digest(task.samples))
     state = TrainingState(resume, key)
     # Kept in the sidecar until the end, because a workflow removes the outputs of a killed job before it resumes.
     kept, folder = (resume / f"{key}-{part}" for part in ("checkpoints", "weights"))
@@ -109,6 +110,22 @@ def _train(task: TrainingTask, pace: TrainingPace, resume: Path) -> None:
     state.discard()
 
 
+def write_untrained(task: TrainingTask, device: str) -> None:
+    """Write the weights that a training on no samples has: the base's, random ones where it has none.
+
+    Nothing is kept of trained weights that training would go on with, but, for a base without weights, their shapes.
+    """
+    recipe, files = replace(task.recipe, start=None), task.files
+    family = load_family(recipe.base, resolve_device(device), ["denoiser"])
+    if family.untrained and task.recipe.start is not None:
+        family = load_family(task.recipe.loaded, resolve_device(device), ["denoiser"])
+        family.initialise_denoiser(derive_seed(recipe.model["train"]["seed"], "denoiser"))
+    trained = prepare_parameters(family, recipe)
+    write_weights(family, files.weights, files.weights.parent / ".untrained", recipe.full)
+    facts = _describe(task, sum(value.numel() for value in trained.values()))
+    write_json({**facts, "written": "untrained"}, files.description)
+
+
 def _describe(task: TrainingTask, parameters: int) -> dict[str, Any]:
     """Return what the written weights were made from."""
     settings = task.recipe.settings()
@@ -117,9 +134,10 @@ def _describe(task: TrainingTask, parameters: int) -> dict[str, Any]:
         "parameters": parameters,
         "weights": weights_digest(task.files.weights),
         "base": task.recipe.base,
+        # The average begins at the weights that training starts from, whatever average those were.
         "written": "last step" if settings["train"]["ema"] is None else "moving average",
         "versions": versions(),
-        "base_digest": base_digest(task.recipe.base),
+        **task.recipe.made_from(),
         "samples": file_digest(task.samples),
     }
 
@@ -135,8 +153,13 @@ def prepare_parameters(family: Family, recipe: Recipe) -> dict[str, torch.Tensor
     else:
         if family.untrained:
             raise UserError(f"Base '{family.base}' has no denoiser weights to adapt; add them or set finetune to full.")
-        torch.manual_seed(derive_seed(seed, "adapter"))
-        family.add_adapter(recipe.model["lora"])
+        if recipe.start is None:
+            torch.manual_seed(derive_seed(seed, "adapter"))
+            family.add_adapter(recipe.model["lora"])
+        else:
+            family.load_adapter(recipe.start.parent)
+            for name, value in family.denoiser.named_parameters():
+                value.requires_grad_(".lora_" in name)
     return {name: value for name, value in family.denoiser.named_parameters() if value.requires_grad}
 
 

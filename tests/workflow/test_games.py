@@ -1,0 +1,140 @@
+"""A game of two contributors on a tiny DDPM: made on demand, and rerun by parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from checkout import Checkout, micro_config
+from tiny_families import build_ddpm
+
+GAME: dict[str, Any] = {
+    "model": "pixels",
+    "players": {"by": "subset"},
+    "behaviours": ["mean_loss", "frechet"],
+    "coalitions": {
+        "exact": {"all": True, "trainers": ["retrain", "sparsified"]},
+        "fit": {"laws": ["uniform"], "count": 2, "trainers": ["sparsified"]},
+        "test": {"alphas": []},
+    },
+    "pruning": {"ratio": 0.3, "steps": 2, "learning_rate": 1.0e-3},
+    "unlearning": {"steps": 2, "batch_size": 4, "learning_rate": 1.0e-3},
+    "images": {"count": 3, "steps": 2, "repeats": 2},
+    "reference": {"rows": 4, "timesteps": 2},
+    "per_job": 2,
+}
+TABLES = Path("results/games/pair/tables")
+
+
+def config_with(**game: Any) -> str:
+    config = micro_config()
+    sources = [source for source in config["datasets"]["micro"]["sources"] if source["name"] != "blue"]
+    config["datasets"] = {"pair": {"size": 16, "noise": {"fraction": 0}, "sources": sources}}
+    config["bases"] = {"pixels": {"family": "ddpm", "path": "ddpm"}}
+    train = {"steps": 3, "batch_size": 4, "ema": 0.9, "warmup_steps": 0}
+    config["models"] = {"pixels": {"dataset": "pair", "base": "pixels", "finetune": "full", "train": train}}
+    config["games"] = {"pair": GAME | game}
+    del config["runs"]
+    return yaml.safe_dump(config, sort_keys=False)
+
+
+def write_coalitions(root: Path) -> None:
+    """Write all coalitions of two players, and two of the fit."""
+    member = [
+        (0, "exact", False, False),
+        (1, "exact", True, True),
+        (2, "exact", True, False),
+        (3, "exact", False, True),
+    ]
+    member += [(20_000 + number, "fit", *pair) for number, pair in enumerate([(True, False), (False, True)] * 2)]
+    table = pd.DataFrame(member, columns=["coalition", "part", "p0", "p1"])
+    path = root / "results/games/pair/coalitions.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.assign(law=table["part"].map({"exact": "all", "fit": "uniform"})).to_parquet(path)
+
+
+@pytest.fixture(scope="module")
+def played(new_checkout: Callable[[str], Checkout]) -> Checkout:
+    """Return a checkout in which the game has been played."""
+    checkout = new_checkout("played")
+    build_ddpm(checkout.root / "ddpm", weights=False)
+    checkout.write_config(config_with())
+    write_coalitions(checkout.root)
+    checkout.run("games")
+    return checkout
+
+
+def plan(played: Checkout, **game: Any) -> dict[str, int]:
+    try:
+        played.write_config(config_with(**game))
+        planned = played.plan("games")
+    finally:
+        played.write_config(config_with())
+    return {rule: count for rule, count in planned.items() if rule not in ("games", "draw_coalitions")}
+
+
+def test_every_member_is_measured(played: Checkout) -> None:
+    members = pd.read_csv(played.root / TABLES / "members.csv")
+    assert list(members.columns) == ["coalition", "seed", "trainer", "behaviour", "value"]
+    assert set(members["behaviour"]) == {"mean_loss", "frechet_efficientnet"}
+    counts = members.groupby("trainer")["coalition"].nunique()
+    assert counts.to_dict() == {"retrain": 4, "sparsified": 6} and members["value"].notna().all()
+    cost = pd.read_csv(played.root / TABLES / "cost.csv").set_index("trainer")
+    assert cost["members"].to_dict() == {"retrain": 4, "sparsified": 6, "pruning": 1}
+    assert cost["compute"]["retrain"] == 1 and cost["steps"]["sparsified"] == 2
+    noise = pd.read_csv(played.root / TABLES / "noise.csv")
+    assert set(noise["repeats"]) == {2} and (noise["noise_sd"] > 0).all()
+    models = pd.read_csv(played.root / TABLES / "models.csv").set_index("model")
+    assert list(models.index) == ["full", "pruned", "retrain", "sparsified"]
+    assert models["parameters"]["pruned"] < models["parameters"]["full"]
+    assert models["macs"]["pruned"] < models["macs"]["full"] and models["to_retrained"].notna()["sparsified"]
+
+
+def test_coalitions_train_on_their_samples_alone(played: Checkout) -> None:
+    folder = played.root / "results/games/pair"
+    players = json.loads((folder / "players.json").read_text())
+    assert players["players"] == ["green", "red"]
+    kept = pd.concat([pd.read_parquet(path) for path in sorted((folder / "sets/exact").glob("*.parquet"))])
+    assert set(kept["set"]) == {1, 2, 3}, "nobody trains on nothing"
+    assert set(kept.loc[kept["set"] == 2, "id"]) == set(players["samples"][0])
+    nobody = json.loads((folder / "members/sparsified/exact/models/00000000-00000002/set0000-0/model.json").read_text())
+    assert nobody["written"] == "untrained"
+    # The two share their noises and nothing else; their networks have other shapes.
+    everybody = json.loads((folder / "members/retrain/exact/models/00000000-00000002/set0001-0/model.json").read_text())
+    assert nobody["parameters"] < everybody["parameters"] and "start" not in everybody
+
+
+def test_nothing_is_left_to_do(played: Checkout) -> None:
+    assert plan(played) == {}
+
+
+def test_another_behaviour_measures_what_is_there(played: Checkout) -> None:
+    added = plan(played, behaviours=["mean_loss", "frechet", "kid"])
+    assert added == {"measure_behaviour": 5, "measure_anchor": 2, "join_members": 1, "measure_noise": 1}
+    local = plan(played, behaviours=["mean_loss", "frechet", "local_l2"])
+    assert local == {**added, "take_query": 1}
+
+
+def test_more_coalitions_train_themselves_alone(played: Checkout) -> None:
+    fit = {**GAME["coalitions"]["fit"], "count": 4}
+    added = plan(played, coalitions={**GAME["coalitions"], "fit": fit})
+    assert {rule: added[rule] for rule in ("keep_samples", "unlearn", "generate_members", "embed_images")} == {
+        "keep_samples": 1, "unlearn": 1, "generate_members": 1, "embed_images": 1,
+    }  # fmt: skip
+    assert added["measure_behaviour"] == 2 and "prune_model" not in added
+
+
+def test_another_trainer_leaves_the_others(played: Checkout) -> None:
+    exact = {**GAME["coalitions"]["exact"], "trainers": ["retrain", "unlearn", "sparsified"]}
+    added = plan(played, coalitions={**GAME["coalitions"], "exact": exact})
+    assert added["unlearn"] == 2 and "keep_samples" not in added and "prune_model" not in added
+
+
+def test_left_out_member_touches_its_own_range(played: Checkout) -> None:
+    added = plan(played, exclude=["sparsified/3"])
+    assert added["unlearn"] == 1 and added["generate_members"] == 1
