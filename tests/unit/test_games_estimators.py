@@ -155,11 +155,11 @@ def test_the_ridge_is_solved_and_its_lambda_chosen_on_the_fit_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "law", "count", "sentence"),
     [
-        ("banzhaf", "uniform", 6, "Estimator 'banzhaf' has 7 unknowns but 6 coalitions and no ridge; draw at least 7"),
+        ("banzhaf", "uniform", 4, "Estimator 'banzhaf' has 7 unknowns but 6 coalitions and no ridge; draw at least 7"),
         ("shapley", "shapley", 4, "Estimator 'shapley' has 5 unknowns but 4 coalitions"),
         ("permutation", "permutation", 4, "has 4 coalitions, fewer than the 5 of one order of 6 players"),
         ("shapley", "datamodel", 10, "cannot be fitted on coalitions of law 'datamodel'; draw one of shapley, all"),
-        ("datamodel", "datamodel", 3, "3 coalitions are too few to choose a ridge on"),
+        ("datamodel", "datamodel", 1, "1 coalition is too few to choose a ridge on"),
     ],
 )
 def test_a_fit_that_cannot_be_is_refused(name: str, law: str, count: int, sentence: str) -> None:

@@ -22,6 +22,7 @@ class EstimatorEntry:
         resamples: what its bootstrap draws again: ``coalitions``, ``permutations``, or nothing but the noise of
             training ``seeds``.
         ends: it needs v(all) and v(none).
+        unknowns: (a, b), where it needs a n + b coalitions of n players, since no ridge makes up for fewer.
         efficient: its contributions sum to v(all) - v(none).
         summary: one line for tables of estimators.
         formula: what it computes; ``source`` says from where.
@@ -36,6 +37,7 @@ class EstimatorEntry:
     summary: str
     formula: str
     source: str
+    unknowns: tuple[int, int] | None = None
     ends: bool = False
     efficient: bool = False
     label: str = ""

@@ -61,11 +61,11 @@ def choose_lambda(member: np.ndarray, values: np.ndarray, seed: int) -> float:
     """Return the relative lambda of the smallest squared error in cross-validation over the coalitions given.
 
     Raises:
-        UserError: there are fewer than four coalitions.
+        UserError: there are fewer than two coalitions.
     """
     count = len(values)
-    if count < 4:
-        raise UserError(f"{count} coalitions are too few to choose a ridge on; draw at least four.")
+    if count < 2:
+        raise UserError(f"{count} coalition is too few to choose a ridge on; draw at least two, better 32.")
     order = np.random.default_rng(derive_seed(seed, "folds")).permutation(count)
     errors = np.zeros(len(RELATIVE_LAMBDAS))
     for held in np.array_split(order, min(FOLDS, count)):
@@ -76,6 +76,6 @@ def choose_lambda(member: np.ndarray, values: np.ndarray, seed: int) -> float:
         across = (member[held] - mean) @ design.T @ basis
         turned = basis.T @ (values[kept] - centre)
         for place, relative in enumerate(RELATIVE_LAMBDAS):
-            shrunk = turned / (np.maximum(scale, 0) + relative * scale.sum() / len(kept))
+            shrunk = turned / (np.maximum(scale, 0) + max(relative * scale.sum() / len(kept), 1e-12))
             errors[place] += float(np.square(values[held] - centre - across @ shrunk).sum())
     return RELATIVE_LAMBDAS[int(errors.argmin())]

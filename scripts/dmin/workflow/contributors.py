@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..catalogue.estimators import estimator_names
+from ..catalogue.estimators import ESTIMATORS, estimator_names
 from ..runtime.errors import UserError
 from .games import Game
 from .runs import Run
@@ -95,7 +95,8 @@ class Contributors:
 
 
 def check_contributors(found: Contributors) -> None:
-    """Refuse a game whose run is of another model, or whose curves are of estimators that nobody knows.
+    """Refuse a game whose run is of another model, whose curves are of estimators that nobody knows, or that draws
+    fewer coalitions than an estimator has unknowns.
 
     Raises:
         UserError: it is so.
@@ -106,6 +107,15 @@ def check_contributors(found: Contributors) -> None:
             f"{place}.run is '{found.run.name}', a run of model {found.run.model.name}, but the game is on "
             f"{game.model.name}; name a run of that model or leave it out."
         )
+    fit, players = game.settings["coalitions"]["fit"], game.player_count or 0
+    for law in fit["laws"]:
+        for name, entry in ESTIMATORS.items():
+            least = entry.unknowns[0] * players + entry.unknowns[1] if entry.unknowns else 0
+            if law in entry.laws and fit["count"] < least:
+                raise UserError(
+                    f"{place}.coalitions.fit.count is {fit['count']}, but the estimator {name}, which has no ridge, needs "
+                    f"{least} coalitions of law {law} for {players} players; raise it, or draw the law datamodel alone."
+                )
     known = estimator_names(found.methods)
     for name in game.settings["coalitions"]["curve"]["estimators"]:
         if name not in known:

@@ -21,6 +21,8 @@ _STARTS = {"exact": 0, **{law: BLOCK * (1 + place) for place, law in enumerate(F
 # The test coalitions of a share of p percent begin at block 100 + p.
 _TEST, _CURVE = 100 * BLOCK, 300 * BLOCK
 MOST_EXACT = 12
+# Of so many, a coalition may well be drawn twice.
+_FEW_PLAYERS = 24
 PARTS = ("exact", "fit", "test", "curve")
 TRAINERS = ("retrain", "unlearn", "sparsified")
 
@@ -181,7 +183,12 @@ class Game:
         """Return what the coalitions of a range depend on, beside their numbers."""
         first, _ = self.span(part, name)
         block = next(block for block in self.drawn if block["start"] <= first < block["start"] + block["count"])
-        return {"seed": self.settings["seed"], **pick(block, "law", "alpha", "stratified")} if part != "curve" else {}
+        if part == "curve":
+            return {}
+        # Of few players, what the test holds may be what the fit would have drawn.
+        tiny = part == "fit" and (self.player_count or 0) <= _FEW_PLAYERS
+        held = [pick(other, "alpha", "count") for other in self.drawn if tiny and other["part"] == "test"]
+        return {"seed": self.settings["seed"], "held": held, **pick(block, "law", "alpha", "stratified")}
 
     @property
     def left_out(self) -> list[tuple[str, int]]:

@@ -14,6 +14,7 @@ ESTIMATOR = {
     "laws": ("permutation",),
     "index": "shapley",
     "resamples": "permutations",
+    "unknowns": (1, -1),
     "ends": True,
     "efficient": True,
     "summary": "The mean over random orders of what the player adds to those before it.",

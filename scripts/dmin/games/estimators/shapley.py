@@ -12,6 +12,7 @@ ESTIMATOR = {
     "laws": ("shapley", "all"),
     "index": "shapley",
     "resamples": "coalitions",
+    "unknowns": (1, -1),
     "ends": True,
     "efficient": True,
     "summary": "Least squares under the Shapley kernel; the contributions sum to v(all) - v(none).",
