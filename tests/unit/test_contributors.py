@@ -211,9 +211,24 @@ def test_members_that_cannot_be_used_are_refused(tmp_path: Path, change: object,
 def test_a_game_without_test_or_exact_values_says_so(tmp_path: Path) -> None:
     files = write_game(tmp_path)
     table = pd.read_csv(files.members)
-    table[table["coalition"].between(2, 1_000_000) == (table["coalition"] > 9_999)].query("coalition < 1000000").to_csv(
-        files.members, index=False
-    )
+    # One member of each trainer was left out, and all of the test.
+    table[(table["coalition"] != 33) & (table["coalition"] < 1_000_000)].to_csv(files.members, index=False)
     records = Records.read(files)
+    contributions = fit_contributions(records, {}, INTERVAL)
+    names = set(contributions["estimator"])
+    assert {"shapley", "datamodel", "leave_one_out"} < names and "exact_shapley" not in names
     with pytest.raises(UserError, match=r"Fewer than 3 held-out coalitions .* raise coalitions.test.count"):
-        find_lds(records, pd.DataFrame({"behaviour": [], "coalitions": []}), COSTS, INTERVAL)
+        find_lds(records, contributions, COSTS, INTERVAL)
+    with pytest.raises(UserError, match=r"so it has no exact values; set coalitions.exact.all to true and train those"):
+        compare_exact(records, contributions, INTERVAL)
+
+
+def test_an_estimator_that_misses_a_member_is_left_out_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = write_game(tmp_path)
+    table = pd.read_csv(files.members)
+    lone = Records.read(files).coalitions
+    number = lone.facts.index[(lone.member.sum(axis=1) == 5) & (lone.facts["part"] == "exact")][0]
+    table[table["coalition"] != number].to_csv(files.members, index=False)
+    names = set(fit_contributions(Records.read(files), {}, INTERVAL)["estimator"])
+    assert "shapley" in names and "add_one_in" in names and "leave_one_out" not in names
+    assert "leave_one_out is left out: No member was trained on the coalition" in caplog.text

@@ -126,7 +126,10 @@ def compare_exact(records: Records, contributions: pd.DataFrame, interval: Inter
         UserError: nobody trained every coalition.
     """
     if not records.exact:
-        raise UserError("No trainer has every coalition of the game; set coalitions.exact.all to true.")
+        raise UserError(
+            "No trainer has every coalition of the game, so it has no exact values; set coalitions.exact.all to true "
+            "and train those that exclude leaves out at a lower learning rate."
+        )
     truth, rows = records.exact[0], []
     for behaviour in records.behaviours:
         values = {who: complete(records.outcomes(behaviour, who, "all")) for who in records.exact}

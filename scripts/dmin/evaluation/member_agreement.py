@@ -71,11 +71,10 @@ def find_agreement(records: Records, cost: pd.DataFrame, interval: Interval) -> 
             rows.append((behaviour, trainer, *correlate(left, right), *ends, len(table), ratio, MEMBERS))
             log.info("%s, %s: Pearson %.3f over %d members", behaviour, trainer, rows[-1][2], len(table))
             for fit in find_fits(records, behaviour, trainer):
-                if fit.name in truth:
-                    exact = truth[fit.name]
-                    pair = exact.estimator.fit(exact.outcomes), fit.estimator.fit(fit.outcomes)
+                pair = [found.contributions() for found in (truth.get(fit.name), fit) if found]
+                if len(pair) == 2 and pair[0] is not None and pair[1] is not None:
                     gap = (float("nan"),) * 2
-                    rows.append((behaviour, trainer, *correlate(*pair), *gap, len(pair[0]), ratio, fit.name))
+                    rows.append((behaviour, trainer, *correlate(pair[0], pair[1]), *gap, len(pair[0]), ratio, fit.name))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

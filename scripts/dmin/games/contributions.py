@@ -17,6 +17,7 @@ from dmin.games.records import Records
 from dmin.games.registry import Estimator, find_estimator
 from dmin.games.resampling import IntervalSettings, bootstrap_contributions, interval_ends
 from dmin.runtime.atomic import write_csv
+from dmin.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,19 @@ class Fit:
         """The estimator's name."""
         return self.estimator.entry.name
 
+    def contributions(self) -> np.ndarray | None:
+        """Return the contributions ``[n]``; None where members that were left out are missed, which is logged.
+
+        Raises:
+            UserError: as :meth:`Estimator.check`.
+        """
+        self.estimator.check(self.outcomes)
+        try:
+            return self.estimator.fit(self.outcomes)
+        except UserError as error:
+            log.warning("%s is left out: %s", self.name, error)
+            return None
+
 
 def read_contributions(path: Path) -> pd.DataFrame:
     """Return what :func:`write_contributions` wrote; names of players are text, whatever they look like."""
@@ -60,7 +74,7 @@ def find_fits(records: Records, behaviour: str, trainer: str | None = None) -> I
         asked = [trainer] if trainer else exact if entry.laws == ("all",) else [records.fitting, *exact]
         found = ((who, law) for who in asked if who for law in entry.laws if law in records.laws(who))
         chosen = next(found, None)
-        if chosen is not None:
+        if chosen is not None and (entry.laws != ("all",) or chosen[0] in records.exact):
             noise = records.noise(behaviour, *chosen)
             yield Fit(find_estimator(name), records.outcomes(behaviour, *chosen), chosen[0], noise)
 
@@ -76,7 +90,7 @@ def fit_contributions(records: Records, scores: Mapping[str, Path], interval: In
         scores: a score matrix of each local method.
 
     Raises:
-        UserError: an estimator cannot be fitted on the coalitions that there are; or as :func:`find_baselines`.
+        UserError: v(all) or v(none) is missing; or as :func:`find_baselines`.
     """
     baselines = {
         name: (baseline.values, baseline.interval(interval))
@@ -85,7 +99,9 @@ def fit_contributions(records: Records, scores: Mapping[str, Path], interval: In
     parts = []
     for behaviour in records.behaviours:
         for fit in find_fits(records, behaviour):
-            values = fit.estimator.fit(fit.outcomes)
+            values = fit.contributions()
+            if values is None:
+                continue
             resampled = bootstrap_contributions(
                 fit.estimator, fit.outcomes, fit.noise, interval["bootstrap"], interval["seed"]
             )
@@ -94,9 +110,9 @@ def fit_contributions(records: Records, scores: Mapping[str, Path], interval: In
             parts.append(_table(records, behaviour, values, interval_ends(resampled, interval)).assign(**facts))
             log.info("%s, %s: %d coalitions of law %s", behaviour, fit.name, facts["coalitions"], facts["law"])
         direction = _direction(records, behaviour)
-        for name, (values, ends) in baselines.items():
+        for name, (worth, ends) in baselines.items():
             turned = ends if direction > 0 else ends[::-1]
-            part = _table(records, behaviour, direction * values, direction * turned)
+            part = _table(records, behaviour, direction * worth, direction * turned)
             parts.append(part.assign(estimator=name, share=np.nan, trainer="", law="", coalitions=0))
     return pd.concat(parts, ignore_index=True)[COLUMNS]
 

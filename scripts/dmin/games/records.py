@@ -127,7 +127,7 @@ class Records:
         return rows
 
     def laws(self, trainer: str) -> list[str]:
-        """Return the laws of the fit that a trainer has members of, and ``all`` where it has every coalition."""
+        """Return the laws of the fit that a trainer has members of, and ``all`` where its exact part has that law."""
         numbers = self.members.loc[self.members["trainer"] == trainer, "coalition"].unique()
         facts = self.coalitions.facts.loc[numbers]
         return sorted(set(facts.loc[facts["part"] == "fit", "law"]) | set(facts["law"]) & {"all"})
@@ -140,13 +140,18 @@ class Records:
     @property
     def fitting(self) -> str | None:
         """The trainer that estimators are fitted on: the first that has coalitions of a fit, else all coalitions."""
-        asked = [name for name in self.trainers if set(self.laws(name)) - {"all"}] or self.exact[::-1]
+        asked = [name for name in self.trainers if set(self.laws(name)) - {"all"}]
+        asked = asked or [name for name in self.trainers if "all" in self.laws(name)]
         return asked[0] if asked else None
 
     @property
     def exact(self) -> list[str]:
         """The trainers that have every coalition, those first that come nearest to the truth."""
-        return [name for name in reversed(self.trainers) if "all" in self.laws(name)]
+        every = set(self.coalitions.facts.index[self.coalitions.facts["law"] == "all"])
+        if len(every) < 2 ** len(self.names):
+            return []
+        of = {name: set(rows["coalition"]) for name, rows in self.members.groupby("trainer")}
+        return [name for name in reversed(self.trainers) if every <= of[name]]
 
     def outcomes(self, behaviour: str, trainer: str, law: str) -> Outcomes:
         """Return what the coalitions of a law did under a trainer, with v(none) and v(all) under the same.

@@ -8,6 +8,7 @@ from typing import Any
 from ..catalogue.estimators import ESTIMATORS, estimator_names
 from ..runtime.errors import UserError
 from .games import Game
+from .measures import Measures
 from .runs import Run
 from .values import canonical, pick
 
@@ -24,6 +25,11 @@ class Contributors:
         """The files that tell what every member did."""
         game = self.game
         return {"players": game.players, "coalitions": game.coalitions, "members": game.table("members")}
+
+    @property
+    def measures(self) -> Measures:
+        """What is measured of the game's members."""
+        return Measures(self.game)
 
     @property
     def methods(self) -> list[str]:
@@ -68,6 +74,7 @@ class Contributors:
         has = {
             "contributions": True,
             "agreement": "retrain" in trainers and len(trainers) > 1,
+            "model_table": "models" in self.measures.tables and "cost" in self.measures.tables,
             "contributor_lds": self._exact or bool(self.game.blocks("test")),
             "exact": self._exact,
             "deletion": self._exact or bool(self.curve_members),
@@ -95,11 +102,11 @@ class Contributors:
 
 
 def check_contributors(found: Contributors) -> None:
-    """Refuse a game whose run is of another model, whose curves are of estimators that nobody knows, or that draws
-    fewer coalitions than an estimator has unknowns.
+    """Refuse a game of which nothing could be said.
 
     Raises:
-        UserError: it is so.
+        UserError: its run is of another model, it draws fewer coalitions than an estimator has unknowns, or its curves
+            are of estimators that nobody knows.
     """
     place, game = f"games.{found.game.name}", found.game
     if found.run is not None and found.run.model.name != game.model.name:
@@ -113,8 +120,8 @@ def check_contributors(found: Contributors) -> None:
             least = entry.unknowns[0] * players + entry.unknowns[1] if entry.unknowns else 0
             if law in entry.laws and fit["count"] < least:
                 raise UserError(
-                    f"{place}.coalitions.fit.count is {fit['count']}, but the estimator {name}, which has no ridge, needs "
-                    f"{least} coalitions of law {law} for {players} players; raise it, or draw the law datamodel alone."
+                    f"{place}.coalitions.fit.count is {fit['count']}, but the estimator {name}, which has no ridge, "
+                    f"needs {least} coalitions of law {law} for {players} players; raise it, or draw the law datamodel."
                 )
     known = estimator_names(found.methods)
     for name in game.settings["coalitions"]["curve"]["estimators"]:
