@@ -106,7 +106,7 @@ def test_nothing_else_is_imported_by_name() -> None:
         for path in library.rglob("*.py")
         if re.search(r"\b(import_module|__import__|exec_module|run_path|run_module|find_spec)\b", path.read_text())
     }
-    assert dynamic == {"attribution/registry.py", "models/load.py", "workflow/checkout.py"}
+    assert dynamic == {"attribution/registry.py", "games/measure.py", "models/load.py", "workflow/checkout.py"}
 
 
 @pytest.mark.parametrize("name", sorted(PLUMBING))
@@ -168,7 +168,9 @@ def test_objective_of_a_family_reruns_what_loads_it(edited: Edit) -> None:
 def test_named_grids_rerun_what_takes_gradients(edited: Edit) -> None:
     # Imported through a relative import of settings.
     rerun = edited("settings/timesteps", r"\*\* 3 \* 1000", "** 2 * 1000")
-    assert {script for script, _ in rerun} == {"cache_gradients", "cache_lissa", "measure_losses", "plan"}
+    assert {script for script, _ in rerun} == {
+        "cache_gradients", "cache_lissa", "measure_behaviour", "measure_losses", "plan",
+    }  # fmt: skip
 
 
 def test_package_counts_with_its_modules(edited: Edit) -> None:

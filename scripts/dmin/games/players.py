@@ -85,7 +85,7 @@ def read_players(path: Path) -> Players:
 def read_coalitions(path: Path) -> pd.DataFrame:
     """Return a table of coalitions by number, boolean ``[coalitions, players]``."""
     table = pd.read_parquet(path).set_index("coalition")
-    columns = sorted((name for name in table if _is_player(name)), key=lambda name: int(name[1:]))
+    columns = sorted((str(name) for name in table if _is_player(str(name))), key=lambda name: int(name[1:]))
     return table[columns].astype(bool)
 
 

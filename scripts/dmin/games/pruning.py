@@ -117,13 +117,13 @@ def prune_ranks(adapter: dict[str, torch.Tensor], ratio: float) -> dict[str, tor
         pair = nn.Sequential(nn.Linear(down.shape[1], len(down), bias=False), nn.Linear(len(down), len(up), bias=False))
         first, second = pair
         with torch.no_grad():
-            first.weight.copy_(down)  # type: ignore[operator,union-attr]
-            second.weight.copy_(up)  # type: ignore[operator,union-attr]
+            first.weight.copy_(down)  # type: ignore[operator]
+            second.weight.copy_(up)  # type: ignore[operator]
         graph = tp.DependencyGraph().build_dependency(pair, example_inputs=torch.zeros(1, down.shape[1]))
         ranks = graph.get_pruning_group(first, tp.prune_linear_out_channels, list(range(len(down))))
         gone = importance(ranks).argsort(stable=True)[: len(down) - left].tolist()
         if gone:
             graph.get_pruning_group(first, tp.prune_linear_out_channels, gone).prune()
-        pruned[name] = first.weight.detach().clone()  # type: ignore[operator,union-attr]
-        pruned[other] = second.weight.detach() * (left / len(down))  # type: ignore[operator,union-attr]
+        pruned[name] = first.weight.detach().clone()  # type: ignore[operator]
+        pruned[other] = second.weight.detach() * (left / len(down))  # type: ignore[operator]
     return pruned

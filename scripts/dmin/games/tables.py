@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -81,8 +81,8 @@ def measure_cost(trainers: Sequence[TrainerCost], pruning: Sequence[Path], out: 
     write_csv(table[["trainer", "steps", "seconds", "compute", "members"]], out)
 
 
-def _read(path: str | Path) -> dict[str, object]:
-    facts: dict[str, object] = json.loads(Path(path).read_text())
+def _read(path: str | Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(Path(path).read_text())
     return facts
 
 
