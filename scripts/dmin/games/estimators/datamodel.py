@@ -12,7 +12,7 @@ ESTIMATOR = {
     "index": "shapley",
     "resamples": "coalitions",
     "summary": "Ridge regression with an intercept, lambda by cross-validation on the coalitions of the fit alone.",
-    "formula": "`argmin_b sum_S (v(S) - b_0 - 1_S b)^2 + lambda |b|^2`",
+    "formula": "`argmin_b sum_S (v(S) - b_0 - 1_S b)^2 + lambda b b`",
     "source": "Ilyas et al. 2022; sparsified unlearning",
     "label": "Datamodel",
     "look": ("#8F4470", "p", "solid"),

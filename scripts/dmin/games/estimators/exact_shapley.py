@@ -14,7 +14,7 @@ ESTIMATOR = {
     "ends": True,
     "efficient": True,
     "summary": "The definition itself, over all 2^n coalitions.",
-    "formula": "`sum_S |S|! (n - |S| - 1)! / n! (v(S + i) - v(S))`",
+    "formula": "`sum_S s! (n - s - 1)! / n! (v(S + i) - v(S))`, s players in S",
     "source": "Shapley 1953",
     "label": "Shapley, exact",
     "look": ("#1f2430", "D", "solid"),
