@@ -136,3 +136,25 @@ rule plot_without_top:
         code=code("plot_without_top"),
     script:
         "../scripts/plot_without_top.py"
+
+
+rule contributor_page:
+    input:
+        contributions="<game>/tables/contributions.csv",
+        players="<game>/players.json",
+        samples=lambda w: games[w.game].model.dataset.train,
+    output:
+        report(
+            "<game>/contributors.html",
+            caption="../report/contributor_page.rst",
+            category="Contributors",
+            labels={"game": "{game}", "page": "contributors"},
+        ),
+    log:
+        "<logs>/contributor_page/{game}.log",
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        code=code("contributor_page", "looks"),
+    script:
+        "../scripts/contributor_page.py"

@@ -194,4 +194,4 @@ rule evaluate_models:
 rule contributors:
     input:
         [game.table(name) for game in games.values() for name in contributors[game.name].tables],
-        [file for found in contributors.values() for file in found.figures],
+        [file for found in contributors.values() for file in found.figures + found.pages],

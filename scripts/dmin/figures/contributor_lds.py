@@ -5,19 +5,18 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from dmin.catalogue.estimators import ESTIMATORS
 from dmin.figures.estimators import (
-    TRAINER_DASHES,
-    TRAINER_NAMES,
     behaviour_label,
     draw_level,
     draw_limit,
     estimator_style,
     order_estimators,
     shown_baselines,
+    trainer_handles,
+    trainer_line,
 )
 from dmin.figures.panels import Panels
 from dmin.figures.style import INK, house_style
@@ -69,20 +68,16 @@ def plot_contributor_lds(lds: pd.DataFrame) -> Figure:
     panels.label(x="Retrainings that the fit costs" if x == "compute" else "Coalitions of the fit", y="LDS")
     handles = [estimator_style(name).handle(linestyle="-", markersize=3.6) for name in estimators]
     handles += [estimator_style(name).handle(linestyle=estimator_style(name).level, marker="") for name in levels]
-    for trainer in TRAINER_NAMES:
-        if trainer in set(fitted["trainer"]):
-            line = (0.0, TRAINER_DASHES[trainer]) if TRAINER_DASHES[trainer] else "solid"
-            handles.append(Line2D([], [], color=INK, linestyle=line, label=f"members {TRAINER_NAMES[trainer]}"))
+    handles += trainer_handles(set(fitted["trainer"]))
     panels.legend(handles, columns=min(4, len(behaviours) + 1))
     return panels.figure
 
 
 def _draw(panel: Axes, name: str, trainer: str, rows: pd.DataFrame, x: str) -> None:
     style = estimator_style(name)
-    dashes = TRAINER_DASHES.get(trainer, ())
     panel.plot(
         rows[x], rows["lds"], color=style.colour, marker=style.marker, markersize=3.6, linewidth=1.3,
-        linestyle=(0.0, dashes) if dashes else "solid", zorder=3,
+        linestyle=trainer_line(trainer), zorder=3,
     )  # fmt: skip
     if name in ESTIMATORS and ESTIMATORS[name].efficient:
         panel.fill_between(rows[x], rows["low"], rows["high"], color=style.colour, alpha=0.08, linewidth=0)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from dmin.catalogue.estimators import AGGREGATES, BASELINES, ESTIMATORS
 from dmin.figures.methods import LINES, Dashes, MethodStyle, method_style
-from dmin.figures.style import MUTED
+from dmin.figures.style import INK, MUTED
 
 # How members were trained, in words and in dashes.
 TRAINER_NAMES: Mapping[str, str] = {
@@ -52,6 +54,21 @@ def shown_baselines(table: pd.DataFrame, column: str) -> list[str]:
     local = table[~table["estimator"].isin([*ESTIMATORS, *BASELINES])]
     best = local.groupby("estimator")[column].mean().sort_values(ascending=False, kind="stable").index[:1]
     return [name for name in (*BASELINES, *best) if name in set(table["estimator"])]
+
+
+def trainer_line(trainer: str) -> tuple[float, Dashes] | Literal["solid"]:
+    """Return how lines on the members of a trainer are drawn, as matplotlib's ``linestyle``."""
+    dashes = TRAINER_DASHES.get(trainer, ())
+    return (0.0, dashes) if dashes else "solid"
+
+
+def trainer_handles(trainers: Collection[str]) -> list[Line2D]:
+    """Return entries of a legend that tell lines of these trainers apart."""
+    return [
+        Line2D([], [], color=INK, linestyle=trainer_line(name), label=f"members {words}")
+        for name, words in TRAINER_NAMES.items()
+        if name in trainers
+    ]
 
 
 def behaviour_label(name: str) -> str:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from dmin.figures.estimators import (
-    TRAINER_DASHES,
-    TRAINER_NAMES,
     behaviour_label,
     draw_level,
     estimator_style,
     order_estimators,
     shown_baselines,
+    trainer_handles,
+    trainer_line,
 )
 from dmin.figures.panels import Panels
 from dmin.figures.style import INK, house_style
@@ -68,10 +67,7 @@ def plot_exact(exact: pd.DataFrame) -> Figure:
     panels.axes[len(behaviours)].set_ylabel("Relative error")
     handles = [estimator_style(name).handle(linestyle="-", markersize=3.6) for name in estimators]
     handles += [estimator_style(name).handle(linestyle=estimator_style(name).level, marker="") for name in levels]
-    for trainer in TRAINER_NAMES:
-        if trainer in set(fitted["trainer"]):
-            line = (0.0, TRAINER_DASHES[trainer]) if TRAINER_DASHES[trainer] else "solid"
-            handles.append(Line2D([], [], color=INK, linestyle=line, label=f"members {TRAINER_NAMES[trainer]}"))
+    handles += trainer_handles(set(fitted["trainer"]))
     panels.legend(handles, columns=4 if len(behaviours) > 2 else 3)
     return panels.figure
 
@@ -81,12 +77,12 @@ def _ticks(sizes: list[int]) -> list[int]:
 
 
 def _draw(panel: Axes, name: str, trainer: str, rows: pd.DataFrame, column: str) -> None:
-    style, dashes = estimator_style(name), TRAINER_DASHES.get(trainer, ())
+    style = estimator_style(name)
     # An error of nothing has no place on a logarithmic axis.
     values = rows[column].clip(lower=_LEAST) if column == "error" else rows[column]
     panel.plot(
         rows["coalitions"], values, color=style.colour, marker=style.marker, markersize=3.4, linewidth=1.2,
-        linestyle=(0.0, dashes) if dashes else "solid", zorder=3,
+        linestyle=trainer_line(trainer), zorder=3,
     )  # fmt: skip
     if column == "spearman":
         panel.fill_between(rows["coalitions"], rows["low"], rows["high"], color=style.colour, alpha=0.07, linewidth=0)

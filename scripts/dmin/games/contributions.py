@@ -105,7 +105,7 @@ def fit_contributions(records: Records, scores: Mapping[str, Path], interval: In
             resampled = bootstrap_contributions(
                 fit.estimator, fit.outcomes, fit.noise, interval["bootstrap"], interval["seed"]
             )
-            facts = {"estimator": fit.name, "trainer": fit.trainer, "law": fit.outcomes.law.name}
+            facts: dict[str, object] = {"estimator": fit.name, "trainer": fit.trainer, "law": fit.outcomes.law.name}
             facts |= {"share": values / fit.outcomes.gain, "coalitions": len(fit.outcomes.values)}
             parts.append(_table(records, behaviour, values, interval_ends(resampled, interval)).assign(**facts))
             log.info("%s, %s: %d coalitions of law %s", behaviour, fit.name, facts["coalitions"], facts["law"])

@@ -118,12 +118,12 @@ class Law:
             for order in permutations(n, self.seed):
                 yield from prefixes(order)
         else:
-            parts = [(stratum, self._share(stratum)) for stratum in self.strata]
+            parts = [(np.array(stratum), self._share(stratum)) for stratum in self.strata]
             sizes = self.sizes
             for number in count():
                 generator = np.random.default_rng(derive_seed(self.seed, "coalition", self.name, number))
                 coalition = np.zeros(n, dtype=bool)
-                for players, size in parts or [(n, generator.choice(n + 1, p=sizes))]:
+                for players, size in parts or [(np.arange(n), int(generator.choice(n + 1, p=sizes)))]:
                     coalition[generator.choice(players, size, replace=False)] = True
                 yield coalition
 

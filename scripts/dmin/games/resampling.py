@@ -71,7 +71,7 @@ def bootstrap_contributions(
         if resampled != "coalitions":
             drawn = replace(drawn, values=generator.normal(outcomes.values, spread))
         if resampled == "coalitions":
-            drawn = drawn.resample(generator.integers(0, count, count))
+            drawn = drawn.resample(generator.integers(0, count, size=count))
         if resampled == "permutations" and estimator.parts is not None:
             parts = estimator.parts(drawn)
             units, unknowns = len(parts), 1

@@ -93,6 +93,11 @@ class Contributors:
         return [f"{self.game.folder}/figures/{name}.{form}" for name in names for form in ("svg", "png")]
 
     @property
+    def pages(self) -> list[str]:
+        """The page of the game's contributors."""
+        return [f"{self.game.folder}/contributors.html"] if "contributions" in self.tables else []
+
+    @property
     def images(self) -> list[str]:
         """The images of the members of which some lack one player and others none."""
         game = self.game
