@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from dmin.plan.estimate import PlannedRun, Rows, estimate_run
+from dmin.plan.games import PlannedGame, estimate_game, render_games
 from dmin.plan.render import render_sizes, render_time
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
@@ -24,7 +26,7 @@ def estimate_runs(runs: Sequence[PlannedRun], shipped: Path, measured: Path) -> 
         UserError: there is no run, or a run cannot be estimated; it is named.
     """
     if not runs:
-        raise UserError("The config has no runs to plan; add one under runs.")
+        raise UserError("The config has no runs to plan; add one under runs, or a game under games.")
     table: Rows = []
     costs: Rows = []
     for run in runs:
@@ -43,14 +45,45 @@ def estimate_runs(runs: Sequence[PlannedRun], shipped: Path, measured: Path) -> 
     return pd.DataFrame(table), pd.DataFrame(costs)
 
 
-def plan(runs: Sequence[PlannedRun], shipped: Path, measured: Path, table: Path, costs: Path) -> None:
-    """Write the plan's two tables and print both to the console.
+def estimate_games(games: Sequence[PlannedGame], shipped: Path) -> pd.DataFrame:
+    """Return the plan's table of games, as :func:`dmin.plan.games.estimate_game` describes it.
 
     Raises:
-        UserError: there is no run, or a run cannot be estimated; it is named.
+        UserError: a game cannot be estimated; it is named.
     """
-    sizes, needs = estimate_runs(runs, shipped, measured)
-    write_csv(sizes, table)
-    write_csv(needs, costs)
-    sys.stdout.write(f"\n{render_sizes(sizes, needs)}\n\n{render_time(needs)}\n\n")
+    table: Rows = []
+    for game in games:
+        try:
+            table += estimate_game(game, shipped)
+        except UserError as error:
+            raise UserError(f"games.{game['game']} cannot be planned: {error}") from error
+    return pd.DataFrame(table)
+
+
+@dataclass(frozen=True)
+class PlanFiles:
+    """The plan's tables: the sizes of runs, their costs, and those of games."""
+
+    table: Path
+    costs: Path
+    games: Path
+
+
+def plan(
+    runs: Sequence[PlannedRun], games: Sequence[PlannedGame], shipped: Path, measured: Path, files: PlanFiles
+) -> None:
+    """Write the plan's tables and print them to the console.
+
+    Raises:
+        UserError: there is neither a run nor a game, or one cannot be estimated; it is named.
+    """
+    # Games need no run.
+    sizes, needs = estimate_runs(runs, shipped, measured) if runs or not games else (pd.DataFrame(), pd.DataFrame())
+    played = estimate_games(games, shipped)
+    write_csv(sizes, files.table)
+    write_csv(needs, files.costs)
+    write_csv(played, files.games)
+    texts = [render_sizes(sizes, needs), render_time(needs)] if runs else []
+    texts += [render_games(played)] if games else []
+    sys.stdout.write("\n" + "\n\n".join(texts) + "\n\n")
     sys.stdout.flush()

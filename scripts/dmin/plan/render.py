@@ -27,7 +27,7 @@ def render_sizes(table: pd.DataFrame, costs: pd.DataFrame) -> str:
         ]
         for row in both.to_dict("records")
     ]  # fmt: skip
-    return _align(header, rows)
+    return align(header, rows)
 
 
 def render_time(costs: pd.DataFrame) -> str:
@@ -44,7 +44,7 @@ def render_time(costs: pd.DataFrame) -> str:
                 row["throughput"] if known else "unknown: state plan.throughput",
             ]
         )  # fmt: skip
-    return _align(header, rows)
+    return align(header, rows)
 
 
 def human_bytes(count: int) -> str:
@@ -58,7 +58,8 @@ def human_bytes(count: int) -> str:
     return f"{value:.{digits}f} {_UNITS[unit]}"
 
 
-def _align(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def align(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table whose columns are as wide as their longest cell."""
     lines = [header, *rows]
     widths = [max(len(line[place]) for line in lines) for place in range(len(header))]
     text = [

@@ -118,6 +118,8 @@ class Plan(TypedDict):
     """What the target plan cannot know; changing it reruns nothing."""
 
     throughput: dict[str, float]
+    steps_per_second: dict[str, float]
+    images_per_second: dict[str, float]
 
 
 class Config(TypedDict):

@@ -17,6 +17,7 @@ from ..runtime.errors import UserError
 from .ablations import COMPRESSED_METHODS
 from .disk import require_room
 from .figures import comparing_figures, drawn_figures, explorer_notes, figure_files, labelled_tops
+from .game_plans import game_plan
 from .games import PARTS, TRAINERS
 from .gradients import cache_pattern
 from .job_code import JobCode, older_code
@@ -48,6 +49,7 @@ __all__ = [
     "drawn_figures",
     "explorer_notes",
     "figure_files",
+    "game_plan",
     "labelled_tops",
     "older_code",
     "one_of",
