@@ -42,7 +42,7 @@ rule plot_member_agreement:
     params:
         seed=lambda w: games[w.game].settings["seed"],
         figures=tables.figure_settings(),
-        code=code("plot_member_agreement"),
+        code=code("plot_member_agreement", "looks"),
     script:
         "../scripts/plot_member_agreement.py"
 
@@ -133,7 +133,7 @@ rule plot_without_top:
     params:
         behaviour=lambda w: games[w.game].settings["behaviours"][0],
         figures=tables.figure_settings(),
-        code=code("plot_without_top"),
+        code=code("plot_without_top", "looks"),
     script:
         "../scripts/plot_without_top.py"
 

@@ -69,3 +69,15 @@ def test_resampled_contributions_of_shapley_stay_efficient_and_hang_on_the_seed_
     one, again, other = (bootstrap_contributions(find_estimator("shapley"), outcomes, 0.0, 4, s) for s in (0, 0, 1))
     assert np.array_equal(one, again) and not np.array_equal(one, other)
     assert np.allclose(one.sum(axis=1), 6.0, atol=1e-10)
+
+
+def test_resampled_datamodels_are_those_of_the_rows() -> None:
+    law = Law("datamodel", 40, seed=2, size=20)
+    member = law.draw(24)
+    outcomes = Outcomes(law, member, member @ np.random.default_rng(1).normal(size=40))
+    estimator, rows = find_estimator("datamodel"), np.random.default_rng(0).integers(0, 24, 24)
+    (penalty,) = estimator.choices(outcomes)
+    plain = Outcomes(law, member[rows], outcomes.values[rows])
+    assert np.allclose(
+        estimator.contributions(outcomes.resample(rows), penalty), estimator.contributions(plain, penalty), atol=1e-5
+    )

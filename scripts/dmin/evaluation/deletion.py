@@ -41,7 +41,7 @@ def read_deletion(records: Records, contributions: pd.DataFrame, interval: Inter
     for behaviour in records.behaviours:
         table = records.values(behaviour, trainer, "exact")
         places = {key: row for row, key in enumerate(keys(records.member(table.index)))}
-        spread = _spread(table, interval)
+        spread, values = _spread(table, interval), table.to_numpy()
         estimators = contributions.loc[contributions["behaviour"] == behaviour, "estimator"].unique()
         for estimator in estimators:
             orders = [rank_players(contributions, estimator, behaviour, names)]
@@ -50,11 +50,11 @@ def read_deletion(records: Records, contributions: pd.DataFrame, interval: Inter
             for kind in (REMOVE, KEEP):
                 for count in range(1, len(names)):
                     asked = keys(np.array([curve_coalition(order, kind, count) for order in orders]))
-                    found = [table.iloc[places[key]].dropna() for key in asked if key in places]
+                    found = [values[places[key]] for key in asked if key in places]
                     if found:
-                        mean = np.mean([spread.around(values) for values in found], axis=0).tolist()
+                        mean = np.mean([spread.around(seeds) for seeds in found], axis=0).tolist()
                         facts = [kind, count / len(names), count]
-                        rows.append([estimator, behaviour, *facts, *mean, trainer, len(found[0])])
+                        rows.append([estimator, behaviour, *facts, *mean, trainer, _count(found[0])])
         rows += _ends(records, behaviour, trainer, interval)
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -72,12 +72,12 @@ def measure_deletion(
     groups = curve.groupby(["behaviour", "trainer"])
     for (behaviour, trainer), part in groups:
         table = part.pivot(index="coalition", columns="seed", values="value")
-        spread = _spread(table, interval)
+        spread, values = _spread(table, interval), dict(zip(table.index, table.to_numpy(), strict=True))
         for place, (estimator, kind, share) in enumerate(asked):
-            if start + place in table.index:
-                found = table.loc[start + place].dropna()
+            found = values.get(start + place)
+            if found is not None:
                 players = round(share * len(records.names))
-                rows.append([estimator, behaviour, kind, share, players, *spread.around(found), trainer, len(found)])
+                rows.append([estimator, behaviour, kind, share, players, *spread.around(found), trainer, _count(found)])
         rows += _ends(records, str(behaviour), str(trainer), interval)
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -89,9 +89,9 @@ def _ends(records: Records, behaviour: str, trainer: str, interval: Interval) ->
     rows: list[list[object]] = []
     for share, size in ((0.0, len(records.names)), (1.0, 0)):
         for place in np.flatnonzero(sizes == size)[:1]:
-            found = table.iloc[place].dropna()
+            found = table.to_numpy()[place]
             removed = len(records.names) - size
-            rows.append([WHOLE, behaviour, REMOVE, share, removed, *spread.around(found), trainer, len(found)])
+            rows.append([WHOLE, behaviour, REMOVE, share, removed, *spread.around(found), trainer, _count(found)])
     return rows
 
 
@@ -101,9 +101,14 @@ class _Spread:
 
     half: float
 
-    def around(self, found: pd.Series) -> list[float]:
-        mean, half = float(found.mean()), self.half / float(np.sqrt(len(found)))
+    def around(self, seeds: np.ndarray) -> list[float]:
+        """Return the mean of the values by seed, NaN where there is none, and the ends of its interval."""
+        mean, half = float(np.nanmean(seeds)), self.half / float(np.sqrt(np.isfinite(seeds).sum()))
         return [mean, mean - half, mean + half]
+
+
+def _count(seeds: np.ndarray) -> int:
+    return int(np.isfinite(seeds).sum())
 
 
 def _spread(table: pd.DataFrame, interval: Interval) -> _Spread:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -66,7 +67,7 @@ def collect_contributors(
         shown = [thumbnails.add(table[sample], sample, _PIXELS) for sample in held[name][:_SHOWN]]
         players.append([name, len(held[name]), shown])
     estimators = order_estimators(contributions["estimator"].unique())
-    facts = contributions.drop_duplicates("estimator").set_index("estimator")
+    facts = {str(row["estimator"]): row for row in contributions.drop_duplicates("estimator").to_dict("records")}
     rows: dict[str, dict[str, list[list[float | None]]]] = {}
     for (behaviour, estimator), part in contributions.groupby(["behaviour", "estimator"]):
         values = part.set_index("player").loc[names, ["value", "low", "high", "share"]].to_numpy(dtype=float)
@@ -77,7 +78,7 @@ def collect_contributors(
         "players": players,
         "behaviours": [[name, behaviour_label(name)] for name in sorted(rows)],
         "estimators": [
-            [name, estimator_style(name).label, _summary(name), _made_from(facts.loc[name])] for name in estimators
+            [name, estimator_style(name).label, _summary(name), _made_from(facts[name])] for name in estimators
         ],
         "rows": rows,
     }
@@ -98,7 +99,7 @@ def _summary(name: str) -> str:
     return "A baseline, in units of its own; no coalition is trained for it."
 
 
-def _made_from(row: pd.Series) -> str:
+def _made_from(row: Mapping[Hashable, Any]) -> str:
     if not row["coalitions"]:
         return ""
     return f"{row['coalitions']} coalitions of law {row['law']}, members trained as {row['trainer']}"

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,7 +106,7 @@ def fit_contributions(records: Records, scores: Mapping[str, Path], interval: In
             resampled = bootstrap_contributions(
                 fit.estimator, fit.outcomes, fit.noise, interval["bootstrap"], interval["seed"]
             )
-            facts: dict[str, object] = {"estimator": fit.name, "trainer": fit.trainer, "law": fit.outcomes.law.name}
+            facts: dict[str, Any] = {"estimator": fit.name, "trainer": fit.trainer, "law": fit.outcomes.law.name}
             facts |= {"share": values / fit.outcomes.gain, "coalitions": len(fit.outcomes.values)}
             parts.append(_table(records, behaviour, values, interval_ends(resampled, interval)).assign(**facts))
             log.info("%s, %s: %d coalitions of law %s", behaviour, fit.name, facts["coalitions"], facts["law"])

@@ -76,4 +76,9 @@ def write_curves(
 ) -> None:
     """Write the table of :func:`choose_curves` as parquet."""
     given = read_contributions(contributions)
-    write_parquet(choose_curves(given, [tuple(entry) for entry in asked], behaviour, start), out)
+    write_parquet(
+        choose_curves(
+            given, [(str(estimator), str(kind), float(share)) for estimator, kind, share in asked], behaviour, start
+        ),
+        out,
+    )

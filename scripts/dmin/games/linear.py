@@ -39,26 +39,42 @@ def require_rows(count: int, unknowns: int, estimator: str) -> None:
         )
 
 
-def ridge(member: np.ndarray, values: np.ndarray, relative: float) -> np.ndarray:
-    """Return the slopes ``[n]`` of a ridge regression with an intercept, solved in the dual.
-
-    Minimises ``sum (y - b_0 - x b)^2 + lambda |b|^2``, the intercept free: ``b = X' (X X' + lambda I)^-1 y`` for
-    centred X and y.
+def centre(gram: np.ndarray, rows: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return the inner products of ``rows`` and ``kept`` once the mean of ``kept`` is taken from both.
 
     Args:
-        member: ``[m, n]``.
-        relative: lambda over the mean squared length of the rows of centred X.
+        gram: ``X X'``, ``[m, m]``.
+        rows: places in ``gram``.
+        kept: likewise.
     """
-    design = member - member.mean(axis=0)
-    gram = design @ design.T
-    penalty = relative * np.trace(gram) / len(gram)
-    dual = np.linalg.solve(gram + (penalty or 1e-12) * np.eye(len(gram)), values - values.mean())
-    found: np.ndarray = design.T @ dual
+    across, within = gram[np.ix_(rows, kept)], gram[np.ix_(kept, kept)]
+    of_rows, of_kept = across.mean(axis=1, keepdims=True), within.mean(axis=0, keepdims=True)
+    found: np.ndarray = across - of_rows - of_kept + within.mean()
     return found
 
 
-def choose_lambda(member: np.ndarray, values: np.ndarray, seed: int) -> float:
+def ridge_dual(gram: np.ndarray, values: np.ndarray, relative: float) -> np.ndarray:
+    """Return the dual ``a [m]`` of a ridge regression with a free intercept, whose slopes are ``X' a``.
+
+    Minimises ``sum (y - b_0 - x b)^2 + lambda b b``: ``a = (X X' + lambda I)^-1 y`` for centred X and y. Since ``a``
+    sums to 0, X may be left as it is for the slopes.
+
+    Args:
+        gram: ``X X'``, ``[m, m]``, X as it is.
+        relative: lambda over the mean squared length of the rows of centred X.
+    """
+    every = np.arange(len(gram))
+    inner = centre(gram, every, every)
+    penalty = max(relative * float(np.trace(inner)) / len(inner), 1e-12)
+    found: np.ndarray = np.linalg.solve(inner + penalty * np.eye(len(inner)), values - values.mean())
+    return found
+
+
+def choose_lambda(gram: np.ndarray, values: np.ndarray, seed: int) -> float:
     """Return the relative lambda of the smallest squared error in cross-validation over the coalitions given.
+
+    Args:
+        gram: as of :func:`ridge_dual`.
 
     Raises:
         UserError: there are fewer than two coalitions.
@@ -70,12 +86,10 @@ def choose_lambda(member: np.ndarray, values: np.ndarray, seed: int) -> float:
     errors = np.zeros(len(RELATIVE_LAMBDAS))
     for held in np.array_split(order, min(FOLDS, count)):
         kept = np.setdiff1d(order, held)
-        mean = member[kept].mean(axis=0)
-        design, centre = member[kept] - mean, values[kept].mean()
-        scale, basis = eigh(design @ design.T)
-        across = (member[held] - mean) @ design.T @ basis
-        turned = basis.T @ (values[kept] - centre)
+        mean = values[kept].mean()
+        scale, basis = eigh(centre(gram, kept, kept))
+        across, turned = centre(gram, held, kept) @ basis, basis.T @ (values[kept] - mean)
         for place, relative in enumerate(RELATIVE_LAMBDAS):
-            shrunk = turned / (np.maximum(scale, 0) + max(relative * scale.sum() / len(kept), 1e-12))
-            errors[place] += float(np.square(values[held] - centre - across @ shrunk).sum())
+            shrunk = turned / (np.maximum(scale, 0) + max(relative * float(scale.sum()) / len(kept), 1e-12))
+            errors[place] += float(np.square(values[held] - mean - across @ shrunk).sum())
     return RELATIVE_LAMBDAS[int(errors.argmin())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -40,14 +41,44 @@ class Outcomes:
         """v(all) - v(none)."""
         return self.all - self.none
 
+    @cached_property
+    def gram(self) -> np.ndarray:
+        """How many players each two coalitions share, float64 ``[m, m]``."""
+        # Exact: there are fewer than 2^24 players.
+        return (self._single @ self._single.T).astype(np.float64)
+
+    @cached_property
+    def _single(self) -> np.ndarray:
+        return self.member.astype(np.float32)
+
+    def combine(self, dual: np.ndarray) -> np.ndarray:
+        """Return ``X' dual``, float64 ``[n]``; of resampled coalitions in single precision."""
+        if "_drawn_from" in self.__dict__:
+            whole, rows = self.__dict__["_drawn_from"]
+            weights = np.bincount(rows, weights=dual, minlength=len(whole.values))
+            found: np.ndarray = (weights.astype(np.float32) @ whole._single).astype(np.float64)
+            return found
+        return dual @ self.member
+
     def first(self, count: int) -> Outcomes:
         """Return the first ``count`` coalitions."""
         return replace(self, member=self.member[:count], values=self.values[:count], drawn=0)
 
+    def between(self, none: float, every: float) -> Outcomes:
+        """Return the same coalitions between other ends."""
+        found = replace(self, none=none, all=every)
+        found.__dict__.update({name: self.__dict__[name] for name in ("gram", "_single") if name in self.__dict__})
+        return found
+
     def resample(self, rows: np.ndarray) -> Outcomes:
         """Return the coalitions of ``rows``, with repeats, each as likely as it was."""
         drawn = self.drawn or len(self.values)
-        return replace(self, member=self.member[rows], values=self.values[rows], drawn=drawn)
+        found = replace(self, member=self.member[rows], values=self.values[rows], drawn=drawn)
+        if "gram" in self.__dict__:
+            # Of many thousand players, to count and to combine them anew would take longer than the fit.
+            found.__dict__["gram"] = self.gram[np.ix_(rows, rows)]
+            found.__dict__["_drawn_from"] = self, rows
+        return found
 
     def weights(self, target: Literal["shapley", "uniform"]) -> np.ndarray:
         """Return the weights ``[n + 1]``, by size, with which the coalitions stand for a target law."""

@@ -67,11 +67,11 @@ def bootstrap_contributions(
     for number in range(resamples):
         generator = np.random.default_rng(derive_seed(seed, "contributions", estimator.entry.name, number))
         none, every = generator.normal((outcomes.none, outcomes.all), spread)
-        drawn = replace(outcomes, none=float(none), all=float(every))
+        drawn = outcomes.between(float(none), float(every))
         if resampled != "coalitions":
             drawn = replace(drawn, values=generator.normal(outcomes.values, spread))
         if resampled == "coalitions":
-            drawn = drawn.resample(generator.integers(0, count, size=count))
+            drawn = drawn.resample(np.asarray(generator.integers(0, count, size=count)))
         if resampled == "permutations" and estimator.parts is not None:
             parts = estimator.parts(drawn)
             units, unknowns = len(parts), 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmin.games.linear import choose_lambda, ridge
+from dmin.games.linear import choose_lambda, ridge_dual
 from dmin.games.outcomes import Outcomes
 
 ESTIMATOR = {
@@ -21,7 +21,7 @@ ESTIMATOR = {
 
 def tune(outcomes: Outcomes) -> float:
     """Return lambda, relative to the mean squared length of a centred coalition."""
-    return choose_lambda(outcomes.member.astype(float), outcomes.values, outcomes.law.seed)
+    return choose_lambda(outcomes.gram, outcomes.values, outcomes.law.seed)
 
 
 def contributions(outcomes: Outcomes, penalty: float) -> np.ndarray:
@@ -29,4 +29,4 @@ def contributions(outcomes: Outcomes, penalty: float) -> np.ndarray:
 
     Where every coalition is of one size they sum to 0: only differences between players can be seen.
     """
-    return ridge(outcomes.member.astype(float), outcomes.values, penalty)
+    return outcomes.combine(ridge_dual(outcomes.gram, outcomes.values, penalty))
