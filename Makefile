@@ -3,8 +3,9 @@
 # make test: set up what is missing, then all checks.
 PYTHON ?= $(firstword $(shell for python in 3.11 3.12 3.13; do command -v python$$python; done) python3.11)
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet
 
-.PHONY: example check test pages lint types unit setup setup-dev benchmark benchmark-scaling
+.PHONY: example check test pages lint types unit setup setup-dev lock audit benchmark benchmark-scaling
 
 example: setup
 	$(BIN)/snakemake --cores all
@@ -43,12 +44,33 @@ setup: .venv/.installed
 
 setup-dev: .venv/.installed-dev
 
-.venv/.installed: requirements.txt pyproject.toml
+.venv/.installed: requirements.txt requirements-torch.txt requirements-pip.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(PIP) --require-hashes --requirement requirements-pip.txt
+	$(PIP) --no-deps --require-hashes --requirement requirements.txt
+	$(PIP) --requirement requirements-torch.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
 .venv/.installed-dev: .venv/.installed requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	$(PIP) --no-deps --require-hashes --requirement requirements-dev.txt
+	touch $@
+
+# The locks again, from the bounds of pyproject.toml; a pin moves only where a bound asks for it.
+RUN_PINS = $(shell sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package \1/p' requirements.txt)
+lock: .venv-tools/.installed
+	.venv-tools/bin/uv pip compile --quiet pyproject.toml --constraint requirements-torch.txt --output-file requirements.txt
+	@.venv-tools/bin/uv pip compile --quiet pyproject.toml --extra dev --constraint requirements-torch.txt \
+		--constraint requirements.txt $(RUN_PINS) --output-file requirements-dev.txt
+	.venv-tools/bin/uv pip compile --quiet requirements-tools.in --output-file requirements-tools.txt
+	.venv-tools/bin/uv pip compile --quiet requirements-pip.in --output-file requirements-pip.txt
+
+# Known vulnerabilities of what is locked; torch is asked for by version alone.
+audit: .venv-tools/.installed
+	.venv-tools/bin/pip-audit --disable-pip --require-hashes --requirement requirements.txt
+	.venv-tools/bin/pip-audit --disable-pip --no-deps --requirement requirements-torch.txt
+
+.venv-tools/.installed: requirements-tools.txt
+	$(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-tools.txt
 	touch $@

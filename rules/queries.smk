@@ -75,6 +75,7 @@ rule import_queries:
     params:
         images=lambda w: runs[w.run].queries.settings["images"],
         size=lambda w: runs[w.run].model.dataset.settings["size"],
+        profiles=lambda w: runs[w.run].model.dataset.settings["convert_profiles"],
         code=code("import_queries"),
     script:
         "../scripts/import_queries.py"

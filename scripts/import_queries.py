@@ -4,4 +4,4 @@ from dmin.models.queries.images import import_queries
 from dmin.runtime.job import job
 
 with job(snakemake):
-    import_queries(snakemake.params.images, snakemake.params.size, Path(snakemake.output[0]))
+    import_queries(snakemake.params.images, snakemake.params.size, Path(snakemake.output[0]), snakemake.params.profiles)

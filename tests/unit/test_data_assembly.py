@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from icc import turned_profile
 from PIL import Image
 
 from dmin.data.assembly import assemble_dataset, split_counts
@@ -21,6 +23,7 @@ CONFIG: dict[str, Any] = {
     "noise": {"fraction": 0.1, "std": 0.1},
     "train_fraction": 0.8,
     "classes": None,
+    "convert_profiles": True,
     "seed": 0,
 }
 
@@ -45,6 +48,21 @@ def _assemble(sources: dict[str, Path], folder: Path, **changes: Any) -> tuple[p
     paths = [folder / name for name in ("train.parquet", "test.parquet", "dataset.json")]
     assemble_dataset(sources, CONFIG | changes, paths[0], paths[1], paths[2])
     return read_samples(paths[0]), read_samples(paths[1]), json.loads(paths[2].read_text())
+
+
+def test_colour_profiles_are_converted_unless_asked_not_to(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (10, 10), (255, 0, 0)).save(buffer, "PNG", icc_profile=turned_profile())
+    images = pd.Series([{"bytes": buffer.getvalue(), "path": None}] * 4)
+    frame = pd.DataFrame({"image": images, "prompt": "p", "label": None, "origin": "o"})
+    write_samples(frame, tmp_path / "a.parquet")
+    changes: dict[str, Any] = {"noise": {"fraction": 0, "std": 0}, "train_fraction": 0.5}
+    fingerprints = set()
+    for convert, colour in ((True, [0, 255, 0]), (False, [255, 0, 0])):
+        train, _, summary = _assemble({"a": tmp_path / "a.parquet"}, tmp_path, **changes, convert_profiles=convert)
+        assert np.abs(sample_pixels(train)[0, 4, 4].astype(int) - colour).max() <= 3
+        fingerprints.add(summary["fingerprint"])
+    assert len(fingerprints) == 2
 
 
 def test_counts_of_the_paper() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from dmin.settings.environment import render_environment
+from dmin.settings.environment import read_pins, render_environment
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -21,24 +23,31 @@ PROJECT = PYPROJECT["project"]
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text())
 
 
-def locked(name: str) -> dict[str, Version]:
-    """Return the versions of a lock file by package; every line must pin one."""
-    lines = [line.strip() for line in (ROOT / name).read_text().splitlines()]
-    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-tools.txt", "requirements-pip.txt")
+UNHASHED = "requirements-torch.txt"
+
+
+def locked(*names: str) -> dict[str, Version]:
+    """Return the versions of lock files by package; every entry must pin one, and none may stand twice."""
+    pins = [Requirement(pin) for name in names for pin in read_pins(ROOT / name)]
     assert [pin for pin in pins if [term.operator for term in pin.specifier] != ["=="]] == []
-    return {canonicalize_name(pin.name): Version(next(iter(pin.specifier)).version) for pin in pins}
+    versions = {canonicalize_name(pin.name): Version(next(iter(pin.specifier)).version) for pin in pins}
+    assert len(versions) == len(pins)
+    return versions
 
 
 @pytest.mark.parametrize(
     ("wanted", "lock"),
     [
-        (PROJECT["dependencies"], "requirements.txt"),
-        (PROJECT["optional-dependencies"]["dev"], "requirements-dev.txt"),
+        (PROJECT["dependencies"], ("requirements.txt", UNHASHED)),
+        (PROJECT["optional-dependencies"]["dev"], ("requirements-dev.txt",)),
+        ((ROOT / "requirements-tools.in").read_text().splitlines(), ("requirements-tools.txt",)),
+        ((ROOT / "requirements-pip.in").read_text().splitlines(), ("requirements-pip.txt",)),
     ],
-    ids=["run", "dev"],
+    ids=["run", "dev", "tools", "pip"],
 )
-def test_lock_holds_what_the_project_names_within_its_bounds(wanted: list[str], lock: str) -> None:
-    versions = locked(lock)
+def test_lock_holds_what_the_project_names_within_its_bounds(wanted: list[str], lock: tuple[str, ...]) -> None:
+    versions = locked(*lock)
     for requirement in map(Requirement, wanted):
         version = versions[canonicalize_name(requirement.name)]
         assert version in requirement.specifier, f"{requirement} does not admit the locked {version}"
@@ -48,7 +57,37 @@ def test_lock_holds_what_the_project_names_within_its_bounds(wanted: list[str], 
 
 
 def test_locks_share_no_package() -> None:
-    assert not set(locked("requirements.txt")) & set(locked("requirements-dev.txt"))
+    assert set(locked("requirements.txt", "requirements-dev.txt", UNHASHED)) > {"snakemake", "pytest", "torch"}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_pin_has_its_hashes(name: str) -> None:
+    text = (ROOT / name).read_text()
+    entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
+    bare = [
+        entry for entry in entries if not re.fullmatch(r"\S+==[^\\]+( \\\n    --hash=sha256:[0-9a-f]{64})+\n", entry)
+    ]
+    assert bare == []
+    assert len(entries) == len(read_pins(ROOT / name))
+
+
+def test_torch_alone_goes_without_hashes_and_is_installed_last() -> None:
+    assert list(locked(UNHASHED)) == ["torch"]
+    steps = re.findall(r"^\t\$\(PIP\) (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    locks = [step for step in steps if "--requirement" in step]
+    assert [step for step in locks if "--require-hashes" not in step] == [f"--requirement {UNHASHED}"]
+
+
+def test_every_shipped_file_has_its_licence() -> None:
+    rows = re.findall(r"^\| (`.+?`) \|", (ROOT / "LICENCES.md").read_text(), re.MULTILINE)
+    patterns = [pattern for row in rows for pattern in re.findall(r"`([^`]+)`", row)]
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    files = listed.stdout.splitlines()
+    shipped = [name for name in files if name.startswith(("resources/", "docs/images/"))]
+    assert [name for name in shipped if not any(fnmatch(name, pattern) for pattern in patterns)] == []
+    assert [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in shipped)] == []
 
 
 def test_lowest_snakemake_is_the_one_that_the_workflow_asks_for() -> None:
@@ -69,9 +108,12 @@ def test_tools_check_against_the_lowest_python() -> None:
 
 def test_environment_installs_the_lock(tmp_path: Path) -> None:
     lock = tmp_path / "requirements.txt"
-    lock.write_text("# pins\na==1\n\nb==2.0\n")
-    environment = yaml.safe_load(render_environment(lock))
-    assert environment["dependencies"][-1] == {"pip": ["a==1", "b==2.0"]}
+    marked = "b==2.0 ; python_version < '3.12'"
+    lock.write_text(f"# pins\na==1 \\\n    --hash=sha256:0\n\n{marked} \\\n    --hash=sha256:1\n")
+    torch = tmp_path / "torch.txt"
+    torch.write_text("# no hashes\ntorch==3\n")
+    environment = yaml.safe_load(render_environment(lock, torch))
+    assert environment["dependencies"][-1] == {"pip": ["a==1", marked, "torch==3"]}
     assert "gxx" in environment["dependencies"] and environment["channels"] == ["conda-forge", "nodefaults"]
 
 

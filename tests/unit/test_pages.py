@@ -17,7 +17,7 @@ from dmin.settings.pages import PARTS, replace_part, update_pages
 from dmin.settings.papers import render_papers
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("schemas/config.schema.yaml", "CITATION.cff", "requirements.txt")
+SOURCES = ("schemas/config.schema.yaml", "CITATION.cff", "requirements.txt", "requirements-torch.txt")
 
 
 @pytest.fixture

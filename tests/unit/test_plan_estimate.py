@@ -19,7 +19,7 @@ from dmin.models.load import load_family
 from dmin.plan import memory
 from dmin.plan.architecture import read_architecture
 from dmin.plan.denoiser import MetaDenoiser
-from dmin.plan.plan import estimate_runs, plan
+from dmin.plan.plan import PlanFiles, estimate_runs, plan
 from dmin.plan.render import human_bytes
 from dmin.plan.throughput import find_throughput
 from dmin.runtime.errors import UserError
@@ -173,7 +173,8 @@ def test_measured_throughput_is_that_of_the_same_model_size_and_sketch(tmp_path:
 
 def test_plan_is_written_and_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table, costs = tmp_path / "plan.csv", tmp_path / "plan_costs.csv"
-    plan([run_of(SD14, LORA, "adapter", widths=["4096", "full"])], SHIPPED, NOWHERE, table, costs)
+    files = PlanFiles(table, costs, tmp_path / "plan_games.csv")
+    plan([run_of(SD14, LORA, "adapter", widths=["4096", "full"])], [], SHIPPED, NOWHERE, files)
     lines = table.read_text().splitlines()
     assert lines[0] == (
         "run,dataset,model,parameters,timesteps,samples,v,evaluations,uncompressed_bytes_per_sample,bytes_per_sample,"

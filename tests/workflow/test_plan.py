@@ -20,14 +20,16 @@ from PIL import Image
 
 from dmin.data.assembly import split_counts
 from dmin.data.source import fetch_source
-from dmin.plan.plan import estimate_runs
+from dmin.plan.plan import estimate_games, estimate_runs
 from dmin.plan.render import render_sizes
+from dmin.workflow.game_plans import game_plan
 from dmin.workflow.plan_entries import plan_entry, planned_jobs
 from dmin.workflow.tables import Tables
 
 PAPER = sorted((PROJECT / "config" / "paper").glob("*.yaml"))
 # The study of thickness asks of another data set and stands apart.
-SINGLE = [path for path in PAPER if path.stem not in ("all", "thickness_full")]
+SINGLE = [path for path in PAPER if path.stem not in ("all", "thickness_full") and "\ngames:" not in path.read_text()]
+GAMES = [path for path in PAPER if "\ngames:" in path.read_text()]
 SHIPPED = PROJECT / "resources" / "architectures"
 
 
@@ -54,7 +56,32 @@ def project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
 
 
-@pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", GAMES, ids=lambda path: path.stem)
+def test_game_of_the_paper_is_planned(path: Path) -> None:
+    tables = laid_over_the_example(path)
+    assert not tables.runs and "example" not in {*tables.models, *tables.datasets}
+    table = estimate_games([game_plan(tables, game) for game in tables.games.values()], SHIPPED)
+    assert (table[["members", "jobs", "steps", "images", "hours", "bytes"]] > 0).all(axis=None)
+    sizes = table.set_index("trainer")["parameters"]
+    assert sizes["pruning"] == sizes["sparsified"] < sizes["retrain"]
+
+
+def test_published_game_is_as_large_as_published() -> None:
+    tables = laid_over_the_example(PROJECT / "config" / "paper" / "global_cifar10.yaml")
+    settings, train = tables.games["cifar10"].settings, tables.models["cifar10"].settings["train"]
+    assert tables.games["cifar10"].player_count == 50_000
+    assert train["steps"] == settings["pruning"]["steps"] == 200_000 and settings["pruning"]["ratio"] == 0.3
+    assert settings["unlearning"]["steps"] == 4_000 and settings["unlearning"]["batch_size"] == 128
+    table = estimate_games([game_plan(tables, tables.games["cifar10"])], SHIPPED).set_index("trainer")
+    assert table["parameters"].to_dict() == {
+        "pruning": 19_851_157, "retrain": 35_746_307, "sparsified": 19_851_157,
+    }  # fmt: skip
+    # Nobody and everybody beside 32 subsets with three seeds, and 1,024 that are fitted.
+    assert table["members"].to_dict() == {"pruning": 1, "retrain": 98, "sparsified": 98 + 1024}
+    assert table["steps"]["sparsified"] == (98 + 1024) * 4_000
+
+
+@pytest.mark.parametrize("path", [path for path in PAPER if path not in GAMES], ids=lambda path: path.stem)
 def test_paper_config_is_valid_and_drops_the_example(path: Path) -> None:
     tables = laid_over_the_example(path)
     assert "example" not in {*tables.runs, *tables.models, *tables.datasets}
@@ -158,7 +185,7 @@ def test_plan_starts_no_other_job_and_answers_each_time(
     assert table["v"].tolist() == ["64", "256", "full"]
     assert table["samples"].unique().tolist() == [60]
     assert sorted(path.name for path in (checkout.root / "results").iterdir()) == [
-        "benchmarks", "plan.csv", "plan_costs.csv",
+        "benchmarks", "plan.csv", "plan_costs.csv", "plan_games.csv",
     ]  # fmt: skip
     assert checkout.plan("plan") == {"plan": 1}
     # The number of jobs is that of the wiring, up to the ranked lists.

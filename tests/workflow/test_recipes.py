@@ -19,7 +19,7 @@ from PIL import Image
 
 _FILE = re.compile(r"^(Write|Add to) `([^`]+)`:\n\n```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What the tests and pages of a copy need beside what every checkout holds.
-_TEXTS = ("README.md", "CITATION.cff", "requirements.txt", "pyproject.toml")
+_TEXTS = ("README.md", "CITATION.cff", "requirements.txt", "requirements-torch.txt", "pyproject.toml")
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class Assembly(TypedDict):
     train_fraction: float
     noise: NoisedCopies
     classes: list[str] | None
+    convert_profiles: bool
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path,
     with ExitStack() as stack:
         spool = stack.enter_context(_Spool(train.parent))
         for place, (sample_id, data) in enumerate(_read_images(sources)):
-            image = decode_image(data, sample_id, size)
+            image = decode_image(data, sample_id, size, profiles=config["convert_profiles"])
             spool.add((place, False), image)
             if place in copied:
                 spool.add((place, True), add_noise(image, std, derive_generator(seed, NOISE_SUBSET, sample_id)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
-from dmin.data.images import image_to_array
+from dmin.data.images import image_to_array, open_image
+from dmin.data.outside import check_cell_bytes, check_cell_text, read_inside
 from dmin.runtime.atomic import atomic_path
 from dmin.runtime.errors import UserError
 
@@ -110,12 +109,15 @@ def iter_samples(path: Path, columns: Sequence[str] | None = None) -> Iterator[d
             raise _torn(path, error) from error
 
 
-def image_bytes(cell: object, root: Path | None = None) -> bytes:
+def image_bytes(cell: object, roots: Sequence[Path] = ()) -> bytes:
     """Return the encoded bytes of an image cell: bytes, a path, or a mapping with ``bytes`` and ``path``.
 
-    A relative path is looked up under ``root``.
+    Args:
+        roots: folders that a file must lie in; a relative path starts from the first. Without any, no file is read.
 
     Raises:
+        UserError: the file lies elsewhere, or the cell shows that its whole column holds no images.
+        UnreadableImageError: the file is no regular one, or too large.
         ValueError: the cell holds no image.
         OSError: the file it names cannot be read.
     """
@@ -126,9 +128,13 @@ def image_bytes(cell: object, root: Path | None = None) -> bytes:
     else:
         data, path = cell, None
     if isinstance(data, bytes | bytearray | memoryview):
+        check_cell_bytes(bytes(data))
         return bytes(data)
-    if isinstance(path, str) and path:
-        return (root / path if root else Path(path)).read_bytes()
+    if isinstance(path, str) and path and roots:
+        check_cell_text(path)
+        data = read_inside(roots[0] / path, roots)
+        check_cell_bytes(data)
+        return data
     raise ValueError("it holds neither image bytes nor a path")
 
 
@@ -145,8 +151,7 @@ def sample_pixels(frame: pd.DataFrame) -> np.ndarray:
     names = frame["id"] if "id" in frame.columns else frame.index
     for name, cell in zip(names, frame["image"], strict=True):
         try:
-            with Image.open(io.BytesIO(image_bytes(cell))) as image:
-                arrays.append(image_to_array(image))
+            arrays.append(image_to_array(open_image(image_bytes(cell), str(name))))
         except Exception as error:
             raise UserError(f"Image '{name}' is unreadable ({error}); make its table again.") from error
         if arrays[-1].shape != arrays[0].shape:

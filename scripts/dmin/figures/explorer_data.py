@@ -12,6 +12,7 @@ import pandas as pd
 from dmin.figures.style import relation
 from dmin.figures.thumbnails import Thumbnails
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import drawable
 
 RATE_CUTOFFS = (5, 10, 50)
 
@@ -133,5 +134,6 @@ def _ranking(
 
 
 def _text(value: object) -> str:
-    """Write an optional cell as text, ``''`` where it is missing."""
-    return "" if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)) else str(value)
+    """Write an optional cell as text that a page can hold, ``''`` where it is missing."""
+    missing = value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+    return "" if missing else drawable(str(value))

@@ -85,6 +85,8 @@ def prune_model(
     write_json(record, files.record)
     meter.write(files.metrics, steps=recipe.model["train"]["steps"])
     shutil.rmtree(start.parent)
+    if not any(start.parent.parent.iterdir()):
+        start.parent.parent.rmdir()
     log.info("%d of %d parameters left", record["parameters"]["after"], record["parameters"]["before"])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 PYTHON = "3.13"
 
 _HEAD = f"""\
-# The environment of every rule for `--sdm conda`, written from requirements.txt by `make pages`.
+# The environment of every rule for `--sdm conda`, written from the locks by `make pages`.
 name: dmin
 channels:
   - conda-forge
@@ -20,7 +20,15 @@ dependencies:
 """
 
 
-def render_environment(lock: Path) -> str:
-    """Return an environment file that installs every pin of ``lock``, and the compiler that some need."""
-    pins = [line.strip() for line in lock.read_text(encoding="utf-8").splitlines()]
-    return _HEAD + "".join(f"      - {pin}\n" for pin in pins if pin and not pin.startswith("#"))
+def render_environment(lock: Path, torch: Path) -> str:
+    """Return an environment file that installs every pin of two lock files, and the compiler that some need.
+
+    Hashes are left out: pip wants them for all or for none, and torch has none.
+    """
+    return _HEAD + "".join(f"      - {pin}\n" for pin in [*read_pins(lock), *read_pins(torch)])
+
+
+def read_pins(lock: Path) -> list[str]:
+    """Return the requirements of a lock file in its order, without hashes."""
+    lines = lock.read_text(encoding="utf-8").splitlines()
+    return [line.removesuffix("\\").strip() for line in lines if line[:1].isalnum()]

@@ -36,6 +36,7 @@ class Dataset(TypedDict):
     train_fraction: float
     noise: NoisedCopies
     classes: list[str] | None
+    convert_profiles: bool
     sources: list[Source]
 
 

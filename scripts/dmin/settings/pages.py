@@ -42,6 +42,10 @@ class Part:
     render: Callable[[Path], str]
 
 
+def _environment(root: Path) -> str:
+    return render_environment(root / "requirements.txt", root / "requirements-torch.txt")
+
+
 PARTS = (
     Part("config/README.md", "reference", lambda root: render_reference(read_schema(root / SCHEMA))),
     Part("README.md", "methods", lambda root: render_methods_by_input()),
@@ -50,7 +54,7 @@ PARTS = (
     Part("docs/methods.md", "scores", lambda root: render_methods()),
     Part("docs/contributors.md", "behaviours", lambda root: render_behaviours()),
     Part("docs/contributors.md", "estimators", lambda root: render_estimators()),
-    Part("envs/dmin.yaml", "", lambda root: render_environment(root / "requirements.txt")),
+    Part("envs/dmin.yaml", "", _environment),
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..settings.models import Dataset as DatasetSettings
 from ..settings.models import Source
-from .files import image_files
+from .files import image_files, is_plain
 from .values import leave_out
 
 
@@ -77,5 +77,5 @@ class Dataset:
         return next(source for source in self.settings["sources"] if source["name"] == name)
 
     def source_files(self, name: str) -> list[str]:
-        """The files of a source on disk; none for one on the hub."""
-        return image_files(self.source(name)["path"])
+        """The files of a source on disk that Snakemake can name; none for one on the hub."""
+        return [file for file in image_files(self.source(name)["path"]) if is_plain(file)]

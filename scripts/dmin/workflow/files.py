@@ -22,6 +22,14 @@ def image_files(path: str) -> list[str]:
     return _files(path)
 
 
+def is_plain(file: str) -> bool:
+    """Return whether Snakemake can have a file as an input.
+
+    It takes braces for wildcards and angle brackets for path variables, and cannot print what is no text.
+    """
+    return not set(file) & set("{}<>") and file.isprintable()
+
+
 def _files(path: str, suffixes: tuple[str, ...] = ()) -> list[str]:
     if Path(path).is_file():
         return [str(Path(path))]

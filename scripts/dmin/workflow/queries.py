@@ -8,10 +8,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from ..runtime.text import read_text, text_lines
 from ..settings.runs import Queries as QueriesSettings
 from ..settings.runs import QueryClassifier
 from .datasets import Dataset
-from .files import image_files
+from .files import image_files, is_plain
 
 Kind = Literal["generated", "held_out", "prompts", "images", "classified", "selected"]
 
@@ -82,9 +83,13 @@ class Queries:
 
     @property
     def prompts(self) -> list[str]:
-        """The prompts that the config lists, or the lines of the text file that it names; blank lines do not count."""
+        """The prompts that the config lists, or the lines of the text file that it names; blank lines do not count.
+
+        Raises:
+            UserError: the file is no text in UTF-8.
+        """
         given = self.settings["prompts"]
-        lines = Path(given).read_text(encoding="utf-8").splitlines() if isinstance(given, str) else given
+        lines = text_lines(read_text(Path(given), "The file of prompts")) if isinstance(given, str) else given
         return [line.strip() for line in lines or [] if line.strip()]
 
     @property
@@ -105,6 +110,6 @@ class Queries:
 
     @property
     def image_files(self) -> list[str]:
-        """The files of a user's own images; none for those on the hub."""
+        """The files of a user's own images that Snakemake can name; none for those on the hub."""
         images = self.settings["images"]
-        return image_files(images["path"]) if images else []
+        return [file for file in image_files(images["path"]) if is_plain(file)] if images else []

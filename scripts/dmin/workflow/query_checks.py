@@ -49,8 +49,8 @@ def _check_own(run: Run) -> None:
             f"{key}.queries.source is prompts, but model {run.model.name} is unconditional; set the source to "
             "generated."
         )
-    if source == "prompts" and not run.queries.prompts:
-        raise UserError(f"{key}.queries.prompts has no prompt; give at least one.")
+    if source == "prompts":
+        _check_prompts(run)
     needing = [f"influence.methods with {method}" for method in run.influence.methods if METHODS[method].learns]
     needing += [name for name in ("ablation", "lds") if name in run.settings]
     if needing:
@@ -58,6 +58,16 @@ def _check_own(run: Run) -> None:
             f"{key} has {needing[0]}, which needs the subset of each query, but queries.source is {source}; leave it "
             "out, or set the source to generated or held_out."
         )
+
+
+def _check_prompts(run: Run) -> None:
+    key = f"runs.{run.name}.queries.prompts"
+    try:
+        prompts = run.queries.prompts
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
+    if not prompts:
+        raise UserError(f"{key} has no prompt; give at least one.")
 
 
 def _check_classifier(run: Run) -> None:

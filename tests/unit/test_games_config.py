@@ -1,0 +1,168 @@
+"""Games in the config: the numbers of coalitions and members, and what is refused before any work."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from checkout import PROJECT
+from config_tables import load
+
+from dmin.workflow.games import Game
+from dmin.workflow.tables import Tables
+
+CONFIG = yaml.safe_load((PROJECT / "config" / "contributors.yaml").read_text())
+Change = Callable[[dict[str, Any]], Any]
+
+
+@pytest.fixture(autouse=True)
+def project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+
+
+def tables_with(change: Change | None = None) -> Tables:
+    config = copy.deepcopy(CONFIG)
+    del config["games"]["eight"], config["plan"]
+    # Shared by an anchor of the file.
+    config["games"]["six"]["coalitions"] = copy.deepcopy(config["games"]["six"]["coalitions"])
+    if change is not None:
+        change(config["games"]["six"])
+    return load(config)
+
+
+def game_with(change: Change | None = None) -> Game:
+    return tables_with(change).games["six"]
+
+
+def test_example_is_an_exact_game() -> None:
+    game = game_with()
+    assert game.player_count == 6 and [block.count for block in game.blocks("exact")] == [64]
+    assert game.tuning("sparsified")["train"]["steps"] * 5 <= game.tuning("retrain")["train"]["steps"]
+    assert list(game.banks("exact", "fit", "test")) == [
+        (trainer, "exact", name)
+        for trainer in ("retrain", "unlearn", "sparsified")
+        for name in ("00000000-00000032", "00000032-00000064")
+    ]
+    assert load(CONFIG).games["eight"].blocks("exact")[0].count == 256
+
+
+def draw(game: dict[str, Any]) -> None:
+    fit = {"laws": ["shapley", "leave_one_out"], "count": 40, "trainers": ["sparsified"]}
+    game["coalitions"] = {"exact": {"trainers": ["sparsified", "retrain"]}, "fit": fit, "test": {"count": 4}}
+
+
+def test_coalitions_keep_their_numbers() -> None:
+    def more(game: dict[str, Any]) -> None:
+        draw(game)
+        game["coalitions"]["fit"].update(count=72, laws=["uniform", "leave_one_out", "shapley"])
+        game["coalitions"]["test"]["alphas"] = [0.75, 0.5, 0.25, 0.6]
+
+    few, many = game_with(draw), game_with(more)
+    for part in ("exact", "fit", "test"):
+        kept = {(block.law, block.alpha, block.start) for block in few.blocks(part)}
+        assert kept <= {(block.law, block.alpha, block.start) for block in many.blocks(part)}
+    # Three seeds of a test coalition stand together; the ranges of full jobs stay.
+    assert few.seeds("test") == 3 and few.span("test", few.ranges("test")[0]) == [1_250_000, 1_250_003]
+    assert [name for name in few.ranges("fit") if name in many.ranges("fit")] == [
+        "00030000-00030032",
+        "00040000-00040006",
+    ]
+    every = [number for game in (few, many) for part in ("exact", "fit", "test") for name in game.ranges(part)
+             for number in range(*map(int, name.split("-")))]  # fmt: skip
+    assert max(every) < 10**8
+
+
+def test_behaviours_depend_on_what_they_read_alone() -> None:
+    def other(game: dict[str, Any]) -> None:
+        game.update(query=3, reference={"rows": 50, "timesteps": 7})
+        game["behaviours"] = ["mean_loss", "frechet", "entropy", "local_l2", "local_loss"]
+
+    given, changed = tables_with().measures["six"], tables_with(other).measures["six"]
+    assert given.behaviour_settings("frechet") == changed.behaviour_settings("frechet")
+    assert given.behaviour_settings("entropy") == changed.behaviour_settings("entropy")
+    assert given.behaviour_settings("mean_loss") != changed.behaviour_settings("mean_loss")
+    assert changed.behaviour_settings("local_l2")["number"] == 3
+    assert set(changed.measured("local_l2", "retrain", "exact", "r")) == {"images", "query_images"}
+    assert set(changed.measured("local_loss", "retrain", "exact", "r")) == {"models", "query", "base"}
+    assert changed.behaviour_settings("mean_loss", "repeat2")["repeat"] == 2
+
+
+def test_entropy_is_over_classes_or_clusters() -> None:
+    measures = tables_with(lambda game: game.update(clusters=5, classifier=None, behaviours=["entropy"])).measures[
+        "six"
+    ]
+    assert measures.reads("entropy") == "features" and measures.needs("entropy") == {"train"}
+    assert tables_with().measures["six"].needs("entropy") == {"classifier"}
+
+
+def set_fit(**given: Any) -> Change:
+    return lambda game: game["coalitions"]["fit"].update(given)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda game: game.update(model="other"), "games.six.model is 'other', which models does not define"),
+        (lambda game: game["players"].update(by="origin"), "of which only the data tell how many there are; set play"),
+        (lambda game: game["players"].update(count=5), "players.count is 5, but label gives 6 players"),
+        (lambda game: game["players"].update(by="sample"), "asks for every coalition of 840 players, above 12"),
+        (set_fit(laws=["datamodel"], alpha=0.1), "alpha 0.1 of 6 players makes a coalition of 0, which says nothing"),
+        (lambda game: game["coalitions"]["test"].update(alphas=[0.05]), "test.alphas 0.05 of 6 players makes a coali"),
+        (set_fit(laws=["datamodel"], stratified=True), "players.by label has groups of one player there; set it to f"),
+        (set_fit(laws=["shapley"], trainers=["retrain", "unlearn"]), None),
+        (
+            lambda game: game["coalitions"].update(exact={"trainers": ["retrain"]}, fit={"laws": ["shapley"]}),
+            "fit.trainers has sparsified, which exact.trainers lacks",
+        ),
+        (
+            lambda game: game["coalitions"].update(curve={"estimators": ["random"], "shares": [0.01]}),
+            "curve.shares has 0.01, which of 6 players removes 0",
+        ),
+        (lambda game: game.update(behaviours=["fid"]), "choose one of"),
+        (
+            lambda game: game.update(classifier=None),
+            "behaviours has entropy, which asks a classifier, but games.six.cl",
+        ),
+        (
+            lambda game: game.update(classifier="no.safetensors"),
+            "classifier is 'no.safetensors', but 'no.safetensors' ",
+        ),
+        (
+            lambda game: game.update(encoder={"kind": "inception"}),
+            "encoder.kind is inception, but encoder.path is null",
+        ),
+        (lambda game: game.update(encoder={"path": "no.pth"}), "encoder.path is 'no.pth', which does not exist"),
+        (lambda game: game.update(query=96), "query is 96, but members generate 96 images; lower it"),
+        (lambda game: game.update(reference={"rows": 361}), "reference.rows is 361, more than the test set of six"),
+        (lambda game: game.update(exclude=["sparsified/64"]), "a member that the game does not have"),
+        (lambda game: game.update(exclude=["retrain/1"]), "retrain/1, the worth of everybody, which all shares are"),
+        (lambda game: game.update(exclude=["retrain/2", "sparsified/63"]), None),
+    ],
+)
+@pytest.mark.fault("A game that cannot be played", "one sentence before any work")
+def test_what_cannot_be_played_is_refused(
+    change: Change, sentence: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if sentence is None:
+        game_with(change)
+        return
+    with pytest.raises(SystemExit) as refused:
+        game_with(change)
+    assert sentence in str(refused.value) and str(refused.value).startswith("Error: ")
+
+
+def test_adapter_keeps_a_rank_and_a_full_model_has_no_prompts() -> None:
+    path = PROJECT / "config" / "paper" / "contributors_artbench.yaml"
+    given = {key: value for key, value in yaml.safe_load(path.read_text()).items() if key != "runs"}
+    config = {key: {name: entry for name, entry in table.items() if entry is not None} for key, table in given.items()}
+    assert load(config).games["paintings"].tuning("sparsified")["lora"]["rank"] == 13
+    config["models"]["paintings"]["lora"]["rank"] = 1
+    config["games"]["paintings"]["pruning"]["ratio"] = 0.6
+    with pytest.raises(SystemExit, match=r"pruning.ratio 0.6 leaves nothing of an adapter of rank 1; lower it"):
+        load(config)
+    config["models"]["paintings"]["finetune"] = "full"
+    with pytest.raises(SystemExit, match="channels of the family stable_diffusion cannot be pruned"):
+        load(config)
