@@ -19,7 +19,7 @@ from dmin.evaluation.model_table import join_costs
 from dmin.figures.contributions import plot_contributions
 from dmin.figures.contributor_lds import plot_contributor_lds
 from dmin.figures.deletion import plot_deletion
-from dmin.figures.estimators import estimator_style, order_estimators
+from dmin.figures.estimators import estimator_style, order_estimators, shown_behaviours
 from dmin.figures.exact import plot_exact
 from dmin.figures.member_agreement import draw_member_agreement
 from dmin.figures.without_top import choose_rows, draw_without_top
@@ -182,3 +182,9 @@ def test_every_name_has_a_style_and_exact_values_come_first() -> None:
     assert estimator_style("dmin_sum").label == "DMin, sum" and estimator_style("size").label == "Number of samples"
     assert estimator_style("dmin_no_norm_mean").label.endswith(", mean")
     assert order_estimators(["size", "banzhaf", "shapley", "exact_shapley"])[0] == "exact_shapley"
+
+
+def test_of_many_behaviours_parts_come_last() -> None:
+    names = [f"class_share_{digit}" for digit in range(6)] + ["entropy", "frechet_efficientnet", "mean_loss"]
+    assert shown_behaviours(names, 4) == ["class_share_0", "entropy", "frechet_efficientnet", "mean_loss"]
+    assert shown_behaviours(names, 9) == sorted(names)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from dmin.figures.estimators import behaviour_label, estimator_style, order_estimators
+from dmin.figures.estimators import behaviour_label, estimator_style, order_estimators, shown_behaviours
 from dmin.figures.panels import Panels
 from dmin.figures.style import INK, house_style, lighten
 from dmin.figures.tables import require_table
@@ -16,6 +16,8 @@ _COLUMNS = ("estimator", "behaviour", "player", "samples", "value", "low", "high
 # Players that a panel shows, those of the largest shares.
 _SHOWN = 12
 _BAR = 0.72
+# Panels that a figure has room for; the table has all behaviours.
+_BEHAVIOURS = 6
 
 
 @house_style
@@ -41,7 +43,7 @@ def plot_contributions(contributions: pd.DataFrame) -> Figure:
     names = order_estimators(table["estimator"].unique())
     barred = next((name for name in ("exact_shapley", "shapley") if name in names), names[0])
     others = [name for name in names if name != barred]
-    behaviours = sorted(table["behaviour"].unique())
+    behaviours = shown_behaviours(table["behaviour"], _BEHAVIOURS)
     rows = min(_SHOWN, table["player"].nunique())
     panels = Panels(len(behaviours), 2, 3.6, 0.9 + 0.36 * rows, sharey=False)
     for panel, behaviour in zip(panels.axes, behaviours, strict=True):

@@ -15,6 +15,7 @@ from dmin.figures.estimators import (
     estimator_style,
     order_estimators,
     shown_baselines,
+    shown_behaviours,
     trainer_handles,
     trainer_line,
 )
@@ -25,6 +26,8 @@ from dmin.figures.tables import require_table
 _COLUMNS = (
     "estimator", "behaviour", "lds", "low", "high", "ceiling", "coalitions", "compute", "trainer", "size", "tests",
 )  # fmt: skip
+# Panels that a figure has room for; the table has all behaviours.
+_BEHAVIOURS = 6
 
 
 @house_style
@@ -46,7 +49,7 @@ def plot_contributor_lds(lds: pd.DataFrame) -> Figure:
     table = table[table["size"] == size]
     fitted = table[table["coalitions"] > 0]
     x = "compute" if fitted["compute"].notna().all() else "coalitions"
-    behaviours = sorted(table["behaviour"].unique())
+    behaviours = shown_behaviours(table["behaviour"], _BEHAVIOURS)
     panels = Panels(len(behaviours), 3, 3.0, 2.7)
     estimators = order_estimators(fitted["estimator"].unique())
     levels = shown_baselines(table[table["coalitions"] == 0], "lds")

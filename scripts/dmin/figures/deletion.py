@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dmin.figures.estimators import behaviour_label, estimator_style
+from dmin.figures.estimators import behaviour_label, estimator_style, shown_behaviours
 from dmin.figures.panels import Panels
 from dmin.figures.style import MUTED, house_style
 from dmin.figures.tables import require_table
@@ -17,6 +17,8 @@ _EVERYONE = "everyone"
 # Estimators that are shown, and of Shapley's only the first that there is; the table has all.
 _SHAPLEY = ("exact_shapley", "shapley", "permutation")
 _OTHERS = ("datamodel", "banzhaf", "leave_one_out", "random", "size")
+# Panels that a figure has room for; the table has all behaviours.
+_BEHAVIOURS = 4
 
 
 @house_style
@@ -38,7 +40,7 @@ def plot_deletion(deletion: pd.DataFrame) -> Figure:
     local = sorted(name for name in names if name.endswith("_sum"))[:1]
     shapley = [name for name in _SHAPLEY if name in names][:1]
     shown = [*shapley, *(name for name in _OTHERS if name in names), *local]
-    behaviours = sorted(table["behaviour"].unique())
+    behaviours = shown_behaviours(table["behaviour"], _BEHAVIOURS)
     panels = Panels(2 * len(behaviours), 2, 3.3, 2.3, sharey="row")
     for row, behaviour in enumerate(behaviours):
         part = table[table["behaviour"] == behaviour]

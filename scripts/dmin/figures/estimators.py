@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
@@ -69,6 +70,14 @@ def trainer_handles(trainers: Collection[str]) -> list[Line2D]:
         for name, words in TRAINER_NAMES.items()
         if name in trainers
     ]
+
+
+def shown_behaviours(names: Iterable[str], most: int) -> list[str]:
+    """Return the behaviours that a figure shows: of very many those first that are no part of another, by name."""
+    found = sorted(set(names))
+    stems = Counter(name.rpartition("_")[0] or name for name in found)
+    first = sorted(found, key=lambda name: (stems[name.rpartition("_")[0] or name] > 1, name))
+    return sorted(first[:most])
 
 
 def behaviour_label(name: str) -> str:

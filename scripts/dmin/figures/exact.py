@@ -13,6 +13,7 @@ from dmin.figures.estimators import (
     estimator_style,
     order_estimators,
     shown_baselines,
+    shown_behaviours,
     trainer_handles,
     trainer_line,
 )
@@ -23,6 +24,8 @@ from dmin.figures.tables import require_table
 _COLUMNS = ("estimator", "behaviour", "coalitions", "spearman", "error", "low", "high", "trainer", "truth")
 
 _LEAST = 1e-3
+# Panels that a figure has room for; the table has all behaviours.
+_BEHAVIOURS = 4
 
 
 @house_style
@@ -40,7 +43,7 @@ def plot_exact(exact: pd.DataFrame) -> Figure:
     """
     table = require_table(exact, _COLUMNS, "exact-values")
     fitted = table[table["coalitions"] > 0]
-    behaviours = sorted(table["behaviour"].unique())
+    behaviours = shown_behaviours(table["behaviour"], _BEHAVIOURS)
     estimators = order_estimators(fitted["estimator"].unique())
     levels = shown_baselines(table[table["coalitions"] == 0], "spearman")
     panels = Panels(2 * len(behaviours), len(behaviours), max(2.7, 5.4 / len(behaviours)), 2.4, sharey="row")

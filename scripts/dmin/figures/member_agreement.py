@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dmin.figures.estimators import TRAINER_NAMES, behaviour_label
+from dmin.figures.estimators import TRAINER_NAMES, behaviour_label, shown_behaviours
 from dmin.figures.panels import Panels
 from dmin.figures.style import MUTED, PALETTE, house_style, save_figure
 from dmin.figures.tables import require_table
@@ -17,6 +17,8 @@ from dmin.games.records import Records
 
 _COLUMNS = ("behaviour", "trainer", "pearson", "spearman", "low", "high", "members", "steps_ratio", "of")
 _MARKERS = {"sparsified": ("o", PALETTE[0]), "unlearn": ("s", PALETTE[1])}
+# Panels that a figure has room for; the table has all behaviours.
+_BEHAVIOURS = 9
 
 
 @house_style
@@ -34,7 +36,7 @@ def plot_member_agreement(agreement: pd.DataFrame, pairs: Mapping[tuple[str, str
     """
     table = require_table(agreement, _COLUMNS, "agreement")
     table = table[table["of"] == "members"]
-    behaviours = sorted(table["behaviour"].unique())
+    behaviours = shown_behaviours(table["behaviour"], _BEHAVIOURS)
     panels = Panels(len(behaviours), 3, 2.7, 2.6, sharey=False)
     for panel, behaviour in zip(panels.axes, behaviours, strict=True):
         lines = []
