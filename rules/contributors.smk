@@ -20,6 +20,26 @@ rule draw_coalitions:
         "../scripts/draw_coalitions.py"
 
 
+rule draw_members:
+    # A table of its own for every range: more coalitions change nothing for the members that are there.
+    input:
+        "<game>/players.json",
+    output:
+        "<game>/coalitions/{part}/{range}.parquet",
+    log:
+        "<logs>/draw_members/{game}/{part}/{range}.log",
+    benchmark:
+        "<benchmarks>/draw_members/{game}/{part}/{range}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        drawn=lambda w: games[w.game].drawn_at(w.part, w.range),
+        seed=lambda w: games[w.game].settings["seed"],
+        code=code("draw_coalitions"),
+    script:
+        "../scripts/draw_coalitions.py"
+
+
 rule fit_contributions:
     input:
         unpack(lambda w: contributors[w.game].records),

@@ -27,7 +27,9 @@ def blocks(fit: tuple[str, ...] = ("shapley", "datamodel"), count: int = 16) -> 
         entries.append(("fit", law, 10_000 * (place + 1), 10 if alpha else count, alpha))
     entries += [("test", "datamodel", 1_500_000, 8, 0.5), ("test", "datamodel", 1_670_000, 5, 0.67)]
     keys = ("part", "law", "start", "count", "alpha")
-    return [{**dict(zip(keys, entry, strict=True)), "stratified": False} for entry in entries]  # type: ignore[typeddict-item]
+    return [
+        {**dict(zip(keys, entry, strict=True)), "stratified": False, "avoids": entry[0] == "fit"} for entry in entries
+    ]  # type: ignore[typeddict-item]
 
 
 def write_game(folder: Path, fit: tuple[str, ...] = ("shapley", "datamodel"), seeds: int = 2) -> RecordFiles:

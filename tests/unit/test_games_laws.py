@@ -15,7 +15,15 @@ from dmin.runtime.errors import UserError
 
 
 def block(part: str, law: str, start: int, count: int, alpha: float | None = None) -> BlockSettings:
-    return {"part": part, "law": law, "start": start, "count": count, "alpha": alpha, "stratified": False}
+    return {
+        "part": part,
+        "law": law,
+        "start": start,
+        "count": count,
+        "alpha": alpha,
+        "stratified": False,
+        "avoids": part == "fit",
+    }
 
 
 @pytest.mark.parametrize("name", LAWS)

@@ -80,6 +80,11 @@ def test_local_methods_of_a_run_are_read_at_one_width() -> None:
             {"coalitions": {"fit": {"count": 18}}},
             "games.g.coalitions.fit.count is 18, but the estimator shapley, which has no ridge, needs 19 coalitions",
         ),
+        (
+            {"coalitions": {"fit": {"laws": ["datamodel"], "alpha": 0.05, "count": 30}}},
+            "fit.count is 30, but law datamodel has 20 different coalitions of 20 players beside those of the test",
+        ),
+        ({"coalitions": {"test": {"alphas": [0.05]}}}, "test.count is 32, but 20 players have 20 coalitions of 1"),
         ({"coalitions": {"curve": {"estimators": ["dmin_sum"]}}}, "curve.estimators has dmin_sum, which is none"),
     ],
 )

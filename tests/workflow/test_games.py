@@ -59,7 +59,7 @@ def plan(played: Checkout, **game: Any) -> dict[str, int]:
         planned = played.plan("games")
     finally:
         played.write_config(config_with())
-    return {rule: count for rule, count in planned.items() if rule not in ("games", "draw_coalitions")}
+    return {rule: count for rule, count in planned.items() if rule not in ("games", "draw_coalitions", "draw_members")}
 
 
 def test_every_member_is_measured(played: Checkout) -> None:
@@ -144,4 +144,4 @@ def test_another_estimator_fits_again_and_measures_nothing(played: Checkout) -> 
     finally:
         (folder / "one_less.py").unlink()
     assert "fit_contributions" in planned and "evaluate_contributor_lds" in planned
-    assert {rule.partition("_")[0] for rule in planned} == {"fit", "evaluate", "plot"}
+    assert {rule.partition("_")[0] for rule in planned} == {"fit", "evaluate", "plot", "contributor"}

@@ -57,7 +57,7 @@ def plot_exact(exact: pd.DataFrame) -> Figure:
                 _draw(below, name, str(trainer), part.sort_values("coalitions"), "error")
         plain = table[(table["behaviour"] == behaviour) & (table["coalitions"] == 0)].set_index("estimator")
         for name in levels:
-            draw_level(above, name, float(plain.loc[name, "spearman"]))
+            draw_level(above, name, float(plain["spearman"][name]))
         above.set_title(behaviour_label(behaviour))
         above.axhline(0, color=INK, linewidth=0.7)
         for panel in (above, below):

@@ -23,7 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class BlockSettings(TypedDict):
-    """Coalitions ``start`` to ``start + count``, drawn from a law; ``alpha`` is None but for ``datamodel``."""
+    """Coalitions ``start`` to ``start + count``, drawn from a law; ``alpha`` is None but for ``datamodel``.
+
+    One that ``avoids`` passes over what the test holds.
+    """
 
     part: str
     law: str
@@ -31,6 +34,7 @@ class BlockSettings(TypedDict):
     count: int
     alpha: float | None
     stratified: bool
+    avoids: bool
 
 
 def law_seed(seed: int, part: str) -> int:
@@ -43,8 +47,8 @@ def draw_coalitions(
 ) -> pd.DataFrame:
     """Return the coalitions of all blocks: ``coalition, part, law`` and a boolean column ``p0 ... p{n-1}`` per player.
 
-    The laws of the fit pass over what the test holds, so that no estimator is judged by a coalition that it was fitted
-    on.
+    The laws of a fit of few players pass over what the test holds, so that no estimator is judged by a coalition that
+    it was fitted on; of many, none would be drawn twice.
 
     Args:
         strata: numbers of players, of each of which a stratified block takes the same share.
@@ -60,7 +64,7 @@ def draw_coalitions(
         size = math.floor(Fraction(str(block["alpha"] or 0)) * players)
         parts = tuple(map(tuple, strata)) if block["stratified"] else ()
         law = Law(block["law"], players, law_seed(seed, block["part"]), size, parts)
-        member = law.draw(block["count"], held if block["part"] == "fit" else ())
+        member = law.draw(block["count"], held if block["avoids"] else ())
         held |= set(keys(member)) if block["part"] == "test" else set()
         drawn.append((block, member))
     drawn.sort(key=lambda pair: pair[0]["start"])

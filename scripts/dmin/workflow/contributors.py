@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from ..catalogue.estimators import ESTIMATORS, estimator_names
 from ..runtime.errors import UserError
-from .games import Game
+from .games import FEW_PLAYERS, ONE_PER_PLAYER, Game, coalition_size
 from .measures import Measures
 from .runs import Run
 from .values import canonical, pick
@@ -106,6 +107,36 @@ class Contributors:
         return [game.members("images", trainer, part, name) for part in parts for name in game.ranges(part)]
 
 
+def _support(law: str, players: int, size: int) -> int:
+    """Return how many coalitions a law that draws can give."""
+    return math.comb(players, size) if law == "datamodel" else 2**players - 2
+
+
+def _check_support(place: str, game: Game) -> None:
+    """Refuse more different coalitions than there are, before Snakemake removes the table that is there."""
+    players, settings = game.player_count or 0, game.settings["coalitions"]
+    if players > FEW_PLAYERS:
+        return
+    held = {coalition_size(players, alpha): 0 for alpha in settings["test"]["alphas"]}
+    for alpha in settings["test"]["alphas"]:
+        size, count = coalition_size(players, alpha), settings["test"]["count"]
+        held[size] += count
+        if count > _support("datamodel", players, size):
+            raise UserError(
+                f"{place}.coalitions.test.count is {count}, but {players} players have "
+                f"{_support('datamodel', players, size)} coalitions of {size}; lower it or make more players."
+            )
+    fit = settings["fit"]
+    for law in fit["laws"]:
+        size = coalition_size(players, fit["alpha"])
+        left = _support(law, players, size) - (held.get(size, 0) if law == "datamodel" else sum(held.values()))
+        if law not in ONE_PER_PLAYER and fit["count"] > left:
+            raise UserError(
+                f"{place}.coalitions.fit.count is {fit['count']}, but law {law} has {left} different coalitions of "
+                f"{players} players beside those of the test; lower it or make more players."
+            )
+
+
 def check_contributors(found: Contributors) -> None:
     """Refuse a game of which nothing could be said.
 
@@ -119,6 +150,7 @@ def check_contributors(found: Contributors) -> None:
             f"{place}.run is '{found.run.name}', a run of model {found.run.model.name}, but the game is on "
             f"{game.model.name}; name a run of that model or leave it out."
         )
+    _check_support(place, game)
     fit, players = game.settings["coalitions"]["fit"], game.player_count or 0
     for law in fit["laws"]:
         for name, entry in ESTIMATORS.items():
