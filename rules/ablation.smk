@@ -107,6 +107,8 @@ rule search_index:
     priority: 1
     conda:
         "../envs/dmin.yaml"
+    resources:
+        mem_mb=lambda w: dmin.index_mb(runs[w.run].gradients, w.v, int(w.M)),
     params:
         settings=lambda w: runs[w.run].ablation.search_settings,
         code=code("search_index"),

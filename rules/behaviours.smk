@@ -107,6 +107,7 @@ rule encode_asked:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
+        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base),
         batch=compute["encode_batch"],
     params:
         base=lambda w: games[w.game].model.base.settings,
@@ -130,6 +131,7 @@ rule measure_behaviour:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
+        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base),
         batch=compute["gradient_batch"],
     params:
         base=lambda w: games[w.game].model.base.settings,
@@ -156,6 +158,7 @@ rule measure_anchor:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
+        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base),
         batch=compute["gradient_batch"],
     params:
         base=lambda w: games[w.game].model.base.settings,
@@ -167,7 +170,9 @@ rule measure_anchor:
 
 rule join_members:
     input:
-        lambda w: measures[w.game].values("exact", "fit", "test"),
+        coalitions=lambda w: games[w.game].coalitions,
+        records=lambda w: games[w.game].records("exact", "fit", "test"),
+        values=lambda w: measures[w.game].values("exact", "fit", "test"),
     output:
         "<game>/tables/members.csv",
     log:
@@ -185,7 +190,9 @@ rule join_members:
 
 rule join_curve_members:
     input:
-        lambda w: measures[w.game].values("curve"),
+        coalitions="<game>/curves.parquet",
+        records=lambda w: games[w.game].records("curve"),
+        values=lambda w: measures[w.game].values("curve"),
     output:
         "<game>/tables/curve_members.csv",
     log:

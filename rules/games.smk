@@ -24,7 +24,8 @@ rule keep_samples:
         coalitions=lambda w: games[w.game].coalitions_of(w.part, w.range),
         players="<game>/players.json",
     output:
-        "<game>/sets/{part}/{range}.parquet",
+        samples="<game>/sets/{part}/{range}.parquet",
+        record="<game>/sets/{part}/{range}.json",
     log:
         "<logs>/keep_samples/{game}/{part}/{range}.log",
     benchmark:
@@ -61,6 +62,7 @@ rule prune_model:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
+        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base, copies=6),
         save_every=compute["save_every"],
     params:
         model=lambda w: games[w.game].pruned_training,
@@ -94,6 +96,7 @@ rule prune_adapter:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
+        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base, copies=6),
         save_every=compute["save_every"],
     params:
         model=lambda w: games[w.game].pruned_training,
@@ -123,6 +126,7 @@ rule unlearn:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
+        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base, copies=5),
         save_every=compute["save_every"],
     params:
         model=lambda w: games[w.game].tuning(w.trainer),
@@ -150,6 +154,7 @@ rule generate_members:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
+        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base),
         batch=compute["sample_batch"],
     params:
         base=lambda w: games[w.game].model.base.settings,
@@ -178,6 +183,7 @@ rule generate_anchor:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
+        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base),
         batch=compute["sample_batch"],
     params:
         base=lambda w: games[w.game].model.base.settings,

@@ -24,6 +24,7 @@ rule cache_gradients:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
+        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["gradient_batch"],
@@ -53,6 +54,7 @@ rule cache_lissa:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
+        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["lissa_batch"],

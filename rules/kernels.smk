@@ -20,6 +20,8 @@ rule sweep_lambda:
     conda:
         "../envs/dmin.yaml"
     threads: compute["threads"]
+    resources:
+        mem_mb=lambda w: dmin.scoring_mb(runs[w.run].gradients, w.method, w.v),
     params:
         k=lambda w: runs[w.run].evaluation["k"],
         options=lambda w: runs[w.run].influence.options,
@@ -70,6 +72,8 @@ rule score_journey_steps:
     conda:
         "../envs/dmin.yaml"
     threads: compute["threads"]
+    resources:
+        mem_mb=lambda w: dmin.scoring_mb(runs[w.run].gradients, "journey_trak", w.v),
     params:
         k=lambda w: runs[w.run].evaluation["k"],
         options=lambda w: runs[w.run].influence.options,

@@ -70,6 +70,7 @@ rule encode_samples:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
+        mem_mb=lambda w: dmin.model_mb(bases[w.base]),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["encode_batch"],
@@ -100,6 +101,7 @@ rule train_model:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
+        mem_mb=lambda w: dmin.model_mb(models[w.model].base),
         gpu=tables.gpus * compute["train_processes"],
         processes=compute["train_processes"],
         device=compute["device"],
@@ -132,6 +134,7 @@ rule train_full:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
+        mem_mb=lambda w: dmin.model_mb(models[w.model].base, copies=5),
         gpu=tables.gpus * compute["train_processes"],
         processes=compute["train_processes"],
         device=compute["device"],

@@ -19,6 +19,7 @@ rule generate_queries:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
+        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["sample_batch"],
@@ -47,6 +48,7 @@ rule generate_from_prompts:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
+        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["sample_batch"],
@@ -119,6 +121,7 @@ rule generate_candidates:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
+        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["sample_batch"],
@@ -209,6 +212,7 @@ rule encode_queries:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
+        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["encode_batch"],
@@ -234,6 +238,7 @@ rule record_trajectory:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
+        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["sample_batch"],

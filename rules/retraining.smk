@@ -34,6 +34,7 @@ rule retrain_subsets:
         "../envs/dmin.yaml"
     threads: tables.retraining_threads
     resources:
+        mem_mb=lambda w: dmin.model_mb(banks[w.bank].model.base, copies=5),
         gpu=tables.gpus,
         device=compute["device"],
         save_every=compute["save_every"],
@@ -61,6 +62,7 @@ rule measure_losses:
         "../envs/dmin.yaml"
     threads: tables.retraining_threads
     resources:
+        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["gradient_batch"],

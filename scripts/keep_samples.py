@@ -8,5 +8,6 @@ with job(snakemake):
         Path(snakemake.input.coalitions),
         Path(snakemake.input.players),
         snakemake.params.span,
-        Path(snakemake.output[0]),
+        Path(snakemake.output.samples),
+        Path(snakemake.output.record),
     )

@@ -75,6 +75,17 @@ def test_coalitions_keep_their_numbers() -> None:
     assert max(every) < 10**8
 
 
+def test_fit_hangs_on_what_it_passes_over_where_players_are_few() -> None:
+    def more(game: dict[str, Any]) -> None:
+        draw(game)
+        game["coalitions"]["test"]["count"] = 6
+
+    few, more_held = game_with(draw), game_with(more)
+    assert few.drawn_at("fit", "00030000-00030032") != more_held.drawn_at("fit", "00030000-00030032")
+    assert few.drawn_at("test", "04500000-04500012") == more_held.drawn_at("test", "04500000-04500012")
+    assert few.drawn_at("exact", "00000000-00000002") == more_held.drawn_at("exact", "00000000-00000002")
+
+
 def test_behaviours_depend_on_what_they_read_alone() -> None:
     def other(game: dict[str, Any]) -> None:
         game.update(query=3, reference={"rows": 50, "timesteps": 7})

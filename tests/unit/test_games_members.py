@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,9 +16,10 @@ from tiny_pipeline import LATENT, LORA, PROMPT_LENGTH, TEXT_WIDTH, build_base
 from tiny_training import ADAPTER, FULL, TRAIN, retrained, retraining_job, train_adapter
 
 from dmin.data.samples import write_samples
-from dmin.games.players import Players, keep_samples, read_players, take_players
+from dmin.games.feature_files import write_features
+from dmin.games.players import Players, keep_samples, read_players, require_same, take_players
 from dmin.games.prune_model import PrunedFiles, prune_model
-from dmin.games.tables import measure_cost, measure_noise
+from dmin.games.tables import compare_models, measure_cost, measure_noise
 from dmin.models.encoded import EncodedSamples
 from dmin.models.load import TrainedModel, load_trained
 from dmin.models.training.pace import TrainingPace
@@ -80,12 +82,30 @@ def test_coalitions_keep_the_samples_of_their_players(tmp_path: Path) -> None:
     take_players(tmp_path / "train.parquet", {"by": "subset", "count": 2}, tmp_path / "players.json")
     table = {"coalition": [0, 1, 7], "p0": [False, True, False], "p1": [False, True, True]}
     pd.DataFrame(table).to_parquet(tmp_path / "coalitions.parquet")
+    files = tmp_path / "coalitions.parquet", tmp_path / "players.json"
+    written = tmp_path / "sets.parquet", tmp_path / "sets.json"
     for span, expected in (((0, 1), {(1, f"s/{row}") for row in range(4)}), ((7, 7), {(7, "s/2"), (7, "s/3")})):
-        keep_samples(tmp_path / "coalitions.parquet", tmp_path / "players.json", span, tmp_path / "sets.parquet")
+        keep_samples(*files, span, *written)
         kept = pd.read_parquet(tmp_path / "sets.parquet")
         assert set(zip(kept["set"], kept["id"], strict=True)) == expected
     with pytest.raises(UserError, match="lacks coalition 8"):
-        keep_samples(tmp_path / "coalitions.parquet", tmp_path / "players.json", (7, 8), tmp_path / "sets.parquet")
+        keep_samples(*files, (7, 8), *written)
+
+
+@pytest.mark.fault("Coalitions were drawn anew after their members were trained", "refused; the record is named")
+def test_members_of_other_coalitions_are_refused(tmp_path: Path) -> None:
+    write_train(tmp_path / "train.parquet")
+    take_players(tmp_path / "train.parquet", {"by": "subset", "count": 2}, tmp_path / "players.json")
+    table = pd.DataFrame({"coalition": [2, 3], "p0": [True, False], "p1": [False, True]})
+    coalitions, record = tmp_path / "coalitions.parquet", tmp_path / "sets.json"
+    table.to_parquet(coalitions)
+    keep_samples(coalitions, tmp_path / "players.json", (2, 3), tmp_path / "sets.parquet", record)
+    require_same(coalitions, [record])
+    table.assign(p0=[False, True]).to_parquet(coalitions)
+    with pytest.raises(
+        UserError, match=r"coalition 2 were trained on other players than .* lists; delete '.*sets.json'"
+    ):
+        require_same(coalitions, [record])
 
 
 def test_nobody_trains_nothing_and_a_start_is_gone_on_with(tmp_path: Path) -> None:
@@ -183,3 +203,30 @@ def test_noise_is_set_beside_what_members_differ_by(tmp_path: Path) -> None:
     (row,) = pd.read_csv(tmp_path / "noise.csv").to_dict("records")
     assert row["mean"] == 2 and row["noise_sd"] == pytest.approx(2**0.5)
     assert row["members_sd"] == 4 and row["repeats"] == 2
+
+
+def test_models_are_compared_with_data_whole_model_and_retrained_members(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    given = {
+        "train": {"train": rows},
+        "full": {"full/0": rows + 1},
+        "retrain": {"2/0": rows + 2, "3/0": rows + 4},
+        "sparsified": {"2/0": rows + 2, "3/0": rows + 5},
+    }
+    for name, features in given.items():
+        write_features(features, tmp_path / f"{name}.safetensors")
+    table: list[Any] = [
+        {"model": name, "steps": 9, "features": [str(tmp_path / f"{name}.safetensors")]}
+        for name in ("full", "retrain", "sparsified")
+    ]
+    (tmp_path / "pruning.json").write_text(
+        json.dumps({"parameters": {"before": 9, "after": 4}, "macs": {"before": 8, "after": 3}})
+    )
+    files = [tmp_path / "retrain.safetensors"], tmp_path / "train.safetensors", tmp_path / "pruning.json"
+    compare_models(table, *files, tmp_path / "models.csv")
+    found = pd.read_csv(tmp_path / "models.csv").set_index("model")
+    # A shift by d in six features is a distance of 6 d^2.
+    assert found["to_data"].to_dict() == pytest.approx({"full": 6, "retrain": 60, "sparsified": 87}, rel=1e-4)
+    assert found["to_whole"]["retrain"] == pytest.approx(30, rel=1e-4)
+    assert found["to_retrained"]["sparsified"] == pytest.approx(3, rel=1e-4)
+    assert found["parameters"].to_dict() == {"full": 9, "retrain": 9, "sparsified": 4}

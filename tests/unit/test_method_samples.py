@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from dmin.attribution.methods import ssim
 from dmin.attribution.ranking import rank_top
 from dmin.attribution.registry import METHODS
 from dmin.data.images import encode_png
+from dmin.data.sample_rows import SampleRows
+from dmin.data.samples import write_samples
 from dmin.evaluation.detection import detection_rates
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
@@ -48,7 +51,12 @@ def draw(count: int, seed: int, side: int = 16, channels: int = 3) -> np.ndarray
 
 
 def run(method: str, queries: pd.DataFrame, train: pd.DataFrame, batch: int = 64, **changes: Any) -> np.ndarray:
-    values, _ = METHODS[method].run(queries, train, options(**changes), {}, Pace("cpu", batch))
+    with TemporaryDirectory() as folder:
+        rows = []
+        for name, frame in (("queries", queries), ("train", train)):
+            write_samples(frame, Path(folder) / f"{name}.parquet")
+            rows.append(SampleRows(Path(folder) / f"{name}.parquet"))
+        values, _ = METHODS[method].run(*rows, options(**changes), {}, Pace("cpu", batch))
     assert values.shape == (len(queries), len(train)) and values.dtype == np.float32
     return values
 

@@ -76,6 +76,7 @@ def test_every_member_is_measured(played: Checkout) -> None:
     models = pd.read_csv(played.root / TABLES / "models.csv").set_index("model")
     assert list(models.index) == ["full", "pruned", "retrain", "sparsified"]
     assert models["parameters"]["pruned"] < models["parameters"]["full"]
+    assert models["to_whole"].notna().to_dict() == {"full": False, "pruned": True, "retrain": True, "sparsified": True}
     assert models["macs"]["pruned"] < models["macs"]["full"] and models["to_retrained"].notna()["sparsified"]
 
 
@@ -105,7 +106,8 @@ def test_another_behaviour_measures_what_is_there(played: Checkout) -> None:
 
 
 def test_more_coalitions_train_themselves_alone(played: Checkout) -> None:
-    fit = {**GAME["coalitions"]["fit"], "count": 4}
+    # Two players have no more than two coalitions of a law.
+    fit = {**GAME["coalitions"]["fit"], "laws": ["uniform", "leave_one_out"]}
     added = plan(played, coalitions={**GAME["coalitions"], "fit": fit})
     assert {rule: added[rule] for rule in ("keep_samples", "unlearn", "generate_members", "embed_images")} == {
         "keep_samples": 1, "unlearn": 1, "generate_members": 1, "embed_images": 1,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,8 +19,14 @@ from dmin.data.outside import check_cell_bytes, check_cell_text, read_inside
 from dmin.runtime.atomic import atomic_path
 from dmin.runtime.errors import UserError
 
-# Small row groups bound the memory of writers and of readers that stream.
+# Small row groups bound the memory of writers and of readers that stream: at most so many rows, and a new one after so
+# many bytes of images.
 ROW_GROUP = 64
+GROUP_BYTES = 2**23
+# Pages are read through a buffer of so many bytes; Arrow's default is to hold all row groups that it will come to.
+_BUFFER = 2**18
+# Images that are given one by one, but read together.
+_AT_ONCE = 8
 
 _TYPES: dict[str, tuple[pa.DataType, dict[str, str]]] = {
     "image": (pa.struct([("bytes", pa.binary()), ("path", pa.string())]), {"_type": "Image"}),
@@ -48,11 +55,13 @@ class SampleWriter:
         self._schema = sample_schema(columns)
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._rows: list[Mapping[str, Any]] = []
+        self._bytes = 0
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one row; ``image`` is a mapping with ``bytes`` and ``path``."""
         self._rows.append(row)
-        if len(self._rows) == ROW_GROUP:
+        self._bytes += len((row.get("image") or {}).get("bytes") or b"")
+        if len(self._rows) == ROW_GROUP or self._bytes >= GROUP_BYTES:
             self._write_group()
 
     def set_metadata(self, key: str, value: str) -> None:
@@ -71,7 +80,7 @@ class SampleWriter:
 
     def _write_group(self) -> None:
         self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
-        self._rows = []
+        self._rows, self._bytes = [], 0
 
 
 def write_samples(frame: pd.DataFrame, path: Path) -> None:
@@ -81,32 +90,52 @@ def write_samples(frame: pd.DataFrame, path: Path) -> None:
             writer.append({str(column): value for column, value in row.items()})
 
 
-def read_samples(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_samples(path: Path, columns: Sequence[str] | None = None, ids: Collection[str] | None = None) -> pd.DataFrame:
     """Read a sample table, or only some of its columns; images stay encoded.
 
+    Args:
+        ids: read only the rows of these ids, in the order of the table; memory is theirs and that of one row group.
+
     Raises:
-        UserError: the file is missing, torn or lacks a column.
+        UserError: the file is missing, torn, or lacks a column or an id.
     """
-    file = _open_table(path, columns)
-    with file:
-        try:
-            return file.read(columns=None if columns is None else list(columns)).to_pandas()
-        except (pa.ArrowException, OSError) as error:
-            raise _torn(path, error) from error
+    with _open_table(path, columns) as file, _whole(path):
+        if ids is None:
+            return file.read(columns=_listed(columns)).to_pandas()
+        return _read_rows(file, path, columns, set(ids))
 
 
 def iter_samples(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a sample table in order, holding one row group in memory.
+    """Yield the rows of a sample table in order, holding a few images in memory.
 
     Raises:
         UserError: the file is missing, torn or lacks a column.
     """
     with _open_table(path, columns) as file:
-        try:
-            for batch in file.iter_batches(batch_size=ROW_GROUP, columns=None if columns is None else list(columns)):
-                yield from batch.to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise _torn(path, error) from error
+        rows = _AT_ONCE if columns is None or "image" in columns else ROW_GROUP
+        for batch in _batches(file, path, columns, rows):
+            yield from batch.to_pylist()
+
+
+def iter_blocks(path: Path, rows: int, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+    """Yield the table in frames of ``rows`` rows, the last of which may be shorter, holding about one in memory.
+
+    Raises:
+        UserError: the file is missing, torn or lacks a column.
+    """
+    with _open_table(path, columns) as file:
+        pending: list[pa.RecordBatch] = []
+        held = 0
+        for batch in _batches(file, path, columns, rows):
+            while held + len(batch) >= rows:
+                taken = rows - held
+                yield pa.Table.from_batches([*pending, batch.slice(0, taken)]).to_pandas()
+                pending, held, batch = [], 0, batch.slice(taken)
+            if len(batch):
+                pending.append(batch)
+                held += len(batch)
+        if pending:
+            yield pa.Table.from_batches(pending).to_pandas()
 
 
 def image_bytes(cell: object, roots: Sequence[Path] = ()) -> bytes:
@@ -164,11 +193,50 @@ def sample_pixels(frame: pd.DataFrame) -> np.ndarray:
     return np.stack(arrays)
 
 
+def require_columns(path: Path, columns: Sequence[str]) -> None:
+    """Check that a sample table has these columns.
+
+    Raises:
+        UserError: the file is missing, torn or lacks one.
+    """
+    _open_table(path, columns).close()
+
+
+def _read_rows(file: pq.ParquetFile, path: Path, columns: Sequence[str] | None, ids: set[str]) -> pd.DataFrame:
+    """Read the rows of some ids, row group by row group, and only groups that hold one."""
+    wanted = [name for name in file.schema_arrow.names if columns is None or name in columns]
+    parts, found = [file.schema_arrow.empty_table().select(wanted)], set[str]()
+    for group in range(file.num_row_groups):
+        names = file.read_row_group(group, columns=["id"])["id"].to_pylist()
+        places = [place for place, name in enumerate(names) if name in ids]
+        if places:
+            parts.append(file.read_row_group(group, columns=wanted).take(places))
+            found.update(names[place] for place in places)
+    missing = sorted(ids - found)
+    if missing:
+        raise UserError(
+            f"File '{path}' has no sample '{missing[0]}', which results name that were made from another data set; "
+            "make them again."
+        )
+    return pa.concat_tables(parts).to_pandas()
+
+
+def _batches(file: pq.ParquetFile, path: Path, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield a table in record batches of at most ``rows`` rows, few at a time where images are large."""
+    iterator = file.iter_batches(batch_size=max(1, min(rows, ROW_GROUP)), columns=_listed(columns))
+    while True:
+        with _whole(path):
+            batch = next(iterator, None)
+        if batch is None:
+            return
+        yield batch
+
+
 def _open_table(path: Path, columns: Sequence[str] | None) -> pq.ParquetFile:
     if not path.is_file():
         raise UserError(f"File '{path}' does not exist; run the rule that makes it.")
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER)
     except (pa.ArrowException, OSError) as error:
         raise _torn(path, error) from error
     known = file.schema_arrow.names
@@ -177,6 +245,19 @@ def _open_table(path: Path, columns: Sequence[str] | None) -> pq.ParquetFile:
         file.close()
         raise UserError(f"File '{path}' has no column '{missing[0]}'; it has {', '.join(known)}.")
     return file
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Turn an error of reading into the sentence that names the file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise _torn(path, error) from error
+
+
+def _listed(columns: Sequence[str] | None) -> list[str] | None:
+    return None if columns is None else list(columns)
 
 
 def _torn(path: Path, error: Exception) -> UserError:

@@ -58,9 +58,11 @@ def evaluate_agreement(scores: Mapping[str, Path], k: int, interval: Interval, o
     count, train = next(iter(matrices.values())).values.shape
     if k > train:
         raise UserError(f"The agreement of the top {k} needs {k} training samples, but there are {train}; lower k.")
-    rows = [np.stack([matrix.values[query] for matrix in matrices.values()]) for query in range(count)]
-    correlations = np.stack([rank_correlations(values) for values in rows])
-    overlaps = np.mean([top_overlaps(values, k) for values in rows], axis=0)
+    # A query at a time: all rows of all methods do not fit into memory.
+    rows = (np.stack([matrix.values[query] for matrix in matrices.values()]) for query in range(count))
+    measured = [(rank_correlations(values), top_overlaps(values, k)) for values in rows]
+    correlations = np.stack([correlation for correlation, _ in measured])
+    overlaps = np.mean([overlap for _, overlap in measured], axis=0)
     generator = np.random.default_rng(derive_seed(interval["seed"], "agreement"))
     draws = generator.integers(0, count, (interval["bootstrap"], count))
     names, table = list(scores), []

@@ -76,8 +76,7 @@ def collect_explorer_data(
         ]
         for row in queries.to_dict("records")
     ]
-    heads = (ranking[ranking["rank"] <= about.shown] for ranking in rankings.values())
-    used = {str(identifier) for head in heads for identifier in head["sample_id"]}
+    used = shown_samples(rankings, about.shown)
     sample_rows = [
         [
             str(row["id"]),
@@ -106,6 +105,12 @@ def collect_explorer_data(
             _ranking(label, ranking, query_rows, positions, about.shown) for label, ranking in rankings.items()
         ],
     }
+
+
+def shown_samples(rankings: Mapping[str, pd.DataFrame], shown: int) -> set[str]:
+    """Return the ids of the training samples that some ranking shows among its first ``shown`` ranks of a query."""
+    heads = (ranking[ranking["rank"] <= shown] for ranking in rankings.values())
+    return {str(identifier) for head in heads for identifier in head["sample_id"]}
 
 
 def _require(table: pd.DataFrame, kind: str, name: str, may_be_empty: bool = False) -> None:

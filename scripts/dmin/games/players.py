@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -93,10 +94,10 @@ def _is_player(column: str) -> bool:
     return column.startswith("p") and column[1:].isdigit()
 
 
-def keep_samples(coalitions: Path, players: Path, span: tuple[int, int], out: Path) -> None:
+def keep_samples(coalitions: Path, players: Path, span: tuple[int, int], out: Path, record: Path) -> None:
     """Write the samples of the coalitions ``span``, the last included; parquet with a row ``set, id`` for each.
 
-    ``set`` is the number of the coalition.
+    ``set`` is the number of the coalition. The record, JSON, holds a digest of the players of each coalition.
 
     Raises:
         UserError: the table lacks a coalition, or is of other players.
@@ -107,10 +108,34 @@ def keep_samples(coalitions: Path, players: Path, span: tuple[int, int], out: Pa
             f"'{coalitions}' is of {len(table.columns)} players, '{players}' of {len(who.names)}; delete both."
         )
     rows: list[tuple[int, str]] = []
+    digests: dict[str, str] = {}
     for number in range(span[0], span[1] + 1):
         if number not in table.index:
             raise UserError(f"'{coalitions}' lacks coalition {number}; delete it and run again.")
+        digests[str(number)] = coalition_digest(table.loc[number].to_numpy())
         rows += [(number, name) for name in who.kept(table.loc[number].to_numpy())]
     kept = pd.DataFrame(rows, columns=["set", "id"])
     write_parquet(kept.astype({"set": "int64", "id": "string"}), out)
+    write_json(digests, record)
     log.info("coalitions %d to %d", *span)
+
+
+def coalition_digest(coalition: np.ndarray) -> str:
+    """Return a digest of which players are in a coalition ``[players]``."""
+    return hashlib.sha256(np.packbits(coalition).tobytes()).hexdigest()[:16]
+
+
+def require_same(coalitions: Path, records: Sequence[Path]) -> None:
+    """Refuse members that were trained on other coalitions than the table has under their numbers.
+
+    Raises:
+        UserError: a coalition differs; its record is named.
+    """
+    table = read_coalitions(coalitions)
+    for path in records:
+        for number, digest in json.loads(path.read_text(encoding="utf-8")).items():
+            if int(number) not in table.index or coalition_digest(table.loc[int(number)].to_numpy()) != digest:
+                raise UserError(
+                    f"Members of coalition {number} were trained on other players than '{coalitions}' lists; delete "
+                    f"'{path}' and run again."
+                )

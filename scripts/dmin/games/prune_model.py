@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ class PrunedFiles:
         weights: the adapter file, or the pipeline folder, whose network has its shapes beside its weights.
         description: what they were made from, JSON.
         curve: the loss of the training after pruning, CSV.
-        record: what was pruned, JSON: ``ratio``, ``parameters`` and ``macs`` (of one row) of the pruned part, each
-            ``before`` and ``after``.
+        record: what was pruned, JSON: ``ratio``, the trained ``parameters`` and the ``macs`` of one row, each
+            ``before`` and ``after``, and the version of the library.
         metrics: what it cost, JSON.
     """
 
@@ -80,6 +81,7 @@ def prune_model(
     with Meter() as meter:
         train_model(TrainingTask(samples, replace(recipe, start=start), made), pace)
     record: dict[str, Any] = {"ratio": ratio, "pruned": "channels" if recipe.full else "ranks"}
+    record["versions"] = {"torch-pruning": version("torch-pruning")}
     for name in ("parameters", "macs"):
         record[name] = {when: count[name] for when, count in zip(("before", "after"), counts, strict=True)}
     write_json(record, files.record)

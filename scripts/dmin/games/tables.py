@@ -14,6 +14,8 @@ from dmin.games.feature_distances import frechet_distance
 from dmin.games.feature_files import read_features
 from dmin.runtime.atomic import write_csv
 
+# What the table of models calls the model that the game is about.
+WHOLE = "full"
 MEMBER_COLUMNS = ["coalition", "seed", "trainer", "behaviour", "value"]
 
 
@@ -97,10 +99,10 @@ class ModelRow(TypedDict):
 def compare_models(
     rows: Sequence[ModelRow], retrained: Sequence[Path], train: Path, record: Path | None, out: Path
 ) -> None:
-    """Write Fréchet distances; columns ``model, steps, to_data, to_retrained, parameters, macs, members``.
+    """Write Fréchet distances; columns ``model, steps, to_data, to_whole, to_retrained, parameters, macs, members``.
 
-    ``to_data`` is the distance to the training images, ``to_retrained`` that to the images of the model retrained on
-    the same coalition; both are means over members.
+    ``to_data`` is the distance to the training images, ``to_whole`` that to the images of the whole model, and
+    ``to_retrained`` that to those of the model retrained on the same coalition; they are means over members.
 
     Args:
         retrained: the features of retrained members.
@@ -110,6 +112,7 @@ def compare_models(
     """
     data = next(iter(read_features(train).values()))
     exact = {name: values for path in retrained for name, values in read_features(path).items()}
+    (whole,) = (next(iter(read_features(Path(row["features"][0])).values())) for row in rows if row["model"] == WHOLE)
     facts = json.loads(record.read_text()) if record else None
     table = []
     for row in rows:
@@ -119,6 +122,8 @@ def compare_models(
         when = "after" if row["model"] in ("pruned", "sparsified") else "before"
         sizes = [facts[name][when] if facts else np.nan for name in ("parameters", "macs")]
         other = float(np.mean(pairs)) if pairs and row["model"] != "retrain" else np.nan
-        table.append((row["model"], row["steps"], float(np.mean(to_data)), other, *sizes, len(own)))
-    columns = ["model", "steps", "to_data", "to_retrained", "parameters", "macs", "members"]
+        from_whole = [frechet_distance(values, whole) for values in own.values()] if row["model"] != WHOLE else [np.nan]
+        distances = (float(np.mean(to_data)), float(np.mean(from_whole)), other)
+        table.append((row["model"], row["steps"], *distances, *sizes, len(own)))
+    columns = ["model", "steps", "to_data", "to_whole", "to_retrained", "parameters", "macs", "members"]
     write_csv(pd.DataFrame(table, columns=columns), out)

@@ -51,7 +51,6 @@ class Classifier:
     classes: tuple[str, ...]
     size: int
 
-    @torch.no_grad()
     def classify(self, images: np.ndarray, batch: int = 500) -> tuple[np.ndarray, np.ndarray]:
         """Classify images, colour ones by their mean over channels, of another size resized (bicubic).
 
@@ -64,19 +63,27 @@ class Classifier:
         Returns:
             The class of each image as its name ``[images]``, and the probability given to it, float32 ``[images]``.
         """
-        confidence, found = self._probabilities(images, batch).max(dim=1)
-        return np.array(self.classes)[found.numpy()], confidence.numpy()
+        return self.classify_levelled(self.level(images), batch)
 
-    @torch.no_grad()
-    def probabilities(self, images: np.ndarray, batch: int = 500) -> np.ndarray:
-        """Return the probability of every class, float32 ``[images, classes]``, of images as for :meth:`classify`."""
-        found: np.ndarray = self._probabilities(images, batch).numpy()
-        return found
-
-    def _probabilities(self, images: np.ndarray, batch: int) -> torch.Tensor:
+    def level(self, images: np.ndarray) -> torch.Tensor:
+        """Return uint8 images ``[n, side, side, channels]`` as the network sees them, ``[n, 1, size, size]``."""
         pixels = level_ground(to_pixels(images))
         if pixels.shape[2:] != (self.size, self.size):
             pixels = F.interpolate(pixels, (self.size, self.size), mode="bicubic", antialias=True).clamp(-1, 1)
+        return pixels
+
+    def classify_levelled(self, pixels: torch.Tensor, batch: int = 500) -> tuple[np.ndarray, np.ndarray]:
+        """Return what :meth:`classify` does, of images ``[n, 1, size, size]`` that :meth:`level` gave."""
+        confidence, found = self._probabilities(pixels, batch).max(dim=1)
+        return np.array(self.classes)[found.numpy()], confidence.numpy()
+
+    def probabilities(self, images: np.ndarray, batch: int = 500) -> np.ndarray:
+        """Return the probability of every class, float32 ``[images, classes]``, of images as for :meth:`classify`."""
+        found: np.ndarray = self._probabilities(self.level(images), batch).numpy()
+        return found
+
+    @torch.no_grad()
+    def _probabilities(self, pixels: torch.Tensor, batch: int) -> torch.Tensor:
         return torch.cat([F.softmax(self.network(part), dim=1) for part in pixels.split(batch)])
 
 

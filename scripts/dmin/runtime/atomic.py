@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,8 +56,14 @@ def write_json(obj: Any, path: Path) -> None:
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write a table without its index; floats are the shortest text that reads back to the same value."""
-    with atomic_path(path) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+    write_csv_parts([frame], path)
+
+
+def write_csv_parts(frames: Iterable[pd.DataFrame], path: Path) -> None:
+    """Write a table as :func:`write_csv` does, from parts of its rows that are held one at a time."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        for number, frame in enumerate(frames):
+            frame.to_csv(file, index=False, header=number == 0, lineterminator="\n")
 
 
 def _flush(path: Path) -> None:

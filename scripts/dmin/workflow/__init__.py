@@ -21,6 +21,7 @@ from .game_plans import game_plan
 from .games import PARTS, TRAINERS
 from .gradients import cache_pattern
 from .job_code import JobCode, older_code
+from .memory import index_mb, model_mb, scoring_mb
 from .paper import SECTIONS, paper_runs
 from .plan_entries import plan_entry
 from .studies import ALL_CONTROLS, CONTROLS
@@ -50,7 +51,9 @@ __all__ = [
     "explorer_notes",
     "figure_files",
     "game_plan",
+    "index_mb",
     "labelled_tops",
+    "model_mb",
     "older_code",
     "one_of",
     "open_tables",
@@ -58,5 +61,6 @@ __all__ = [
     "pick",
     "plan_entry",
     "require_room",
+    "scoring_mb",
     "verify_entries",
 ]

@@ -193,6 +193,15 @@ class Game:
         """The (trainer, coalition) of every member that is excluded."""
         return [(entry.split("/")[0], int(entry.split("/")[1])) for entry in self.settings["exclude"]]
 
+    def records(self, *parts: str) -> list[str]:
+        """Return the records of the coalitions that members of some parts were trained on."""
+        return [
+            f"{self.folder}/sets/{part}/{name}.json"
+            for part in parts
+            if self.trainers(part)
+            for name in self.ranges(part)
+        ]
+
     def read_settings(self, trainer: str, part: str, name: str) -> dict[str, Any]:
         """Return which members a range has."""
         return pick(self.bank_settings(trainer, part, name), "exclude", "seeds")

@@ -130,7 +130,7 @@ def read_tables(given: Mapping[str, Any], root: Path) -> Tables:
                 f"plan.throughput names '{name}', which runs does not define; define it or correct the name."
             )
     for key in ("steps_per_second", "images_per_second"):
-        for name in config["plan"][key]:  # type: ignore[literal-required]
+        for name in config["plan"][key]:
             if name not in tables.games:
                 raise UserError(
                     f"plan.{key} names '{name}', which games does not define; define it or correct the name."

@@ -95,7 +95,9 @@ def generate_queries(
 
     Each image's initial noise comes from its own recorded seed, so it can be generated again alone.
     """
-    queries = choose_prompts(read_samples(test), subsets, config["per_subset"], config["seed"])
+    queries = choose_prompts(
+        read_samples(test, ["id", "subset", "prompt"]), subsets, config["per_subset"], config["seed"]
+    )
     write_samples(generate_images(queries, model, config, pace), out)
 
 
