@@ -16,12 +16,10 @@ with job(snakemake):
         start, stop = map(int, snakemake.wildcards.range.split("-"))
         retrainings = Retrainings(params.bank, start, stop)
         models = RetrainedModels(Path(given["models"]), params.base, params.finetune, retrainings)
-    files = {name: Path(given[name]) for name in ("images", "features") if name in given}
-    references = ("train", "classifier", "reference", "query", "query_images")
     measure_behaviour(
         snakemake.wildcards.behaviour,
-        MemberFiles(**files, models=models),
-        ReferenceFiles(**{name: Path(given[name]) for name in references if name in given}),
+        MemberFiles.of(given, models),
+        ReferenceFiles.of(given),
         params.behaviour,
         Path(snakemake.output[0]),
         Pace(snakemake.resources.device, snakemake.resources.batch),

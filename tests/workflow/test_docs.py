@@ -32,6 +32,8 @@ def written_rules() -> dict[str, str]:
 
 
 RULES = written_rules()
+# Where outputs of rules begin: folders, or names of figures.
+BELOW = ("<results>/", "<run>/", "<game>/", "gallery/", "methods/", "scores/")
 
 
 def schema_keys(entry: Mapping[str, Any], place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -138,7 +140,9 @@ def test_no_two_scripts_are_the_same() -> None:
 def test_rule_has_a_log_of_its_name_and_the_digest_of_its_script(rule: str) -> None:
     body, script = RULES[rule], SCRIPTS[rule]
     assert re.search(rf'log:\s+"<logs>/{rule}/', body), f"the log of {rule} is not in a folder of its name"
-    assert script is not None and re.search(rf'code=code\("{script[1]}"(, "(method|family|looks?)")?\),', body)
+    assert script is not None and re.search(
+        rf'code=code\("{script[1]}"(, "(method|family|behaviour|looks?)")*\),', body
+    )
     assert re.search(r'conda:\s+"\.\./envs/\w+\.yaml"', body)
     if not rule.startswith("plot_") and rule != "explorer":
         assert re.search(rf'benchmark:\s+"<benchmarks>/{rule}/', body)
@@ -148,9 +152,7 @@ def test_rule_has_a_log_of_its_name_and_the_digest_of_its_script(rule: str) -> N
 def test_rule_writes_below_the_results(rule: str) -> None:
     outputs = RULES[rule].partition("output:")[2].partition("log:")[0]
     paths = [text for text in re.findall(r'"([^"]+)"', outputs) if "/" in text and not text.startswith("../")]
-    assert [
-        path for path in paths if not path.startswith(("<results>/", "<run>/", "gallery/", "methods/", "scores/"))
-    ] == []
+    assert [path for path in paths if not path.startswith(BELOW)] == []
 
 
 @pytest.mark.parametrize("script", sorted((PROJECT / "scripts").glob("*.py")), ids=lambda path: path.stem)

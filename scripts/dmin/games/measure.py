@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import pandas as pd
 
@@ -56,6 +56,12 @@ class MemberFiles:
     images: Path | None = None
     features: Path | None = None
     models: RetrainedModels | dict[str, TrainedModel] | None = None
+
+    @classmethod
+    def of(cls, files: Mapping[str, Any], models: RetrainedModels | dict[str, TrainedModel] | None) -> MemberFiles:
+        """Return what a job was given, by name."""
+        given = {name: Path(files[name]) for name in ("images", "features") if name in files}
+        return cls(**given, models=models)
 
 
 def measure_behaviour(

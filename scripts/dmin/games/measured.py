@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +66,11 @@ class ReferenceFiles:
     reference: Path | None = None
     query: Path | None = None
     query_images: Path | None = None
+
+    @classmethod
+    def of(cls, files: Mapping[str, Any]) -> ReferenceFiles:
+        """Return what a job was given, by name."""
+        return cls(**{entry.name: Path(files[entry.name]) for entry in fields(cls) if entry.name in files})
 
 
 @dataclass(frozen=True)
