@@ -58,6 +58,8 @@ def test_tables_and_figures_are_those_that_the_coalitions_allow() -> None:
         ["shapley", "remove", 0.5],
         ["shapley", "keep", 0.1],
     ]
+    unseen = contributors(behaviours=["mean_loss"])
+    assert "model_table" not in unseen.tables and not any("without_top" in path for path in unseen.figures)
     nothing = contributors(coalitions={"fit": {"laws": []}})
     assert nothing.tables == nothing.figures == nothing.pages == []
 

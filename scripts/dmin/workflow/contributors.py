@@ -90,7 +90,9 @@ class Contributors:
             "exact": "exact", "deletion": "deletion",
         }  # fmt: skip
         names = [figure for table, figure in drawn.items() if table in self.tables]
-        names += ["without_top"] if "contributions" in self.tables else []
+        # Without a behaviour on images nobody asked for them.
+        pictured = any(self.measures.reads(behaviour) != "model" for behaviour in self.measures.behaviours)
+        names += ["without_top"] if "contributions" in self.tables and pictured else []
         return [f"{self.game.folder}/figures/{name}.{form}" for name in names for form in ("svg", "png")]
 
     @property
