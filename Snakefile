@@ -30,6 +30,7 @@ tables = dmin.open_tables(config, ROOT)
 datasets, bases, models, banks, runs = tables.datasets, tables.bases, tables.models, tables.banks, tables.runs
 base_trainings, classifier_trainings = tables.base_trainings, tables.classifier_trainings
 compute, games, measures = tables.compute, tables.games, tables.measures
+contributors = tables.contributors
 code = dmin.JobCode(tables)
 figure = partial(dmin.figure_files, report)
 if workflow.is_main_process and (notice := dmin.older_code(Path())):
@@ -80,6 +81,8 @@ include: "rules/retraining.smk"
 include: "rules/removal.smk"
 include: "rules/games.smk"
 include: "rules/behaviours.smk"
+include: "rules/contributors.smk"
+include: "rules/contributor_figures.smk"
 include: "rules/paper.smk"
 include: "rules/plan.smk"
 include: "rules/verify.smk"
@@ -110,6 +113,7 @@ localrules:
     lds,
     removal,
     thickness,
+    contributors,
     games,
     base_models,
     classifiers,

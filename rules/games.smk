@@ -21,8 +21,7 @@ rule take_players:
 
 rule keep_samples:
     input:
-        # Coalitions keep their numbers, so that more of them change nothing for those that are there.
-        coalitions=lambda w: games[w.game].coalitions_of(w.part, ancient),
+        coalitions=lambda w: games[w.game].coalitions_of(w.part, w.range),
         players="<game>/players.json",
     output:
         samples="<game>/sets/{part}/{range}.parquet",
@@ -35,7 +34,6 @@ rule keep_samples:
         "../envs/dmin.yaml"
     params:
         span=lambda w: games[w.game].span(w.part, w.range),
-        drawn=lambda w: games[w.game].drawn_at(w.part, w.range),
         code=code("keep_samples"),
     script:
         "../scripts/keep_samples.py"

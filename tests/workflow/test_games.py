@@ -43,29 +43,13 @@ def config_with(**game: Any) -> str:
     return yaml.safe_dump(config, sort_keys=False)
 
 
-def write_coalitions(root: Path) -> None:
-    """Write all coalitions of two players, and two of the fit."""
-    member = [
-        (0, "exact", False, False),
-        (1, "exact", True, True),
-        (2, "exact", True, False),
-        (3, "exact", False, True),
-    ]
-    member += [(20_000 + number, "fit", *pair) for number, pair in enumerate([(True, False), (False, True)] * 2)]
-    table = pd.DataFrame(member, columns=["coalition", "part", "p0", "p1"])
-    path = root / "results/games/pair/coalitions.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.assign(law=table["part"].map({"exact": "all", "fit": "uniform"})).to_parquet(path)
-
-
 @pytest.fixture(scope="module")
 def played(new_checkout: Callable[[str], Checkout]) -> Checkout:
     """Return a checkout in which the game has been played."""
     checkout = new_checkout("played")
     build_ddpm(checkout.root / "ddpm", weights=False)
     checkout.write_config(config_with())
-    write_coalitions(checkout.root)
-    checkout.run("games")
+    checkout.run("games", "contributors")
     return checkout
 
 
@@ -75,7 +59,7 @@ def plan(played: Checkout, **game: Any) -> dict[str, int]:
         planned = played.plan("games")
     finally:
         played.write_config(config_with())
-    return {rule: count for rule, count in planned.items() if rule not in ("games", "draw_coalitions")}
+    return {rule: count for rule, count in planned.items() if rule not in ("games", "draw_coalitions", "draw_members")}
 
 
 def test_every_member_is_measured(played: Checkout) -> None:
@@ -122,7 +106,8 @@ def test_another_behaviour_measures_what_is_there(played: Checkout) -> None:
 
 
 def test_more_coalitions_train_themselves_alone(played: Checkout) -> None:
-    fit = {**GAME["coalitions"]["fit"], "count": 4}
+    # Two players have no more than two coalitions of a law.
+    fit = {**GAME["coalitions"]["fit"], "laws": ["uniform", "leave_one_out"]}
     added = plan(played, coalitions={**GAME["coalitions"], "fit": fit})
     assert {rule: added[rule] for rule in ("keep_samples", "unlearn", "generate_members", "embed_images")} == {
         "keep_samples": 1, "unlearn": 1, "generate_members": 1, "embed_images": 1,
@@ -139,3 +124,26 @@ def test_another_trainer_leaves_the_others(played: Checkout) -> None:
 def test_left_out_member_touches_its_own_range(played: Checkout) -> None:
     added = plan(played, exclude=["sparsified/3"])
     assert added["unlearn"] == 1 and added["generate_members"] == 1
+
+
+def test_contributors_are_told(played: Checkout) -> None:
+    contributions = pd.read_csv(played.root / TABLES / "contributions.csv").set_index(["estimator", "behaviour"])
+    assert set(contributions["player"]) == {"green", "red"}
+    assert abs(contributions.loc[("exact_shapley", "mean_loss"), "share"].sum() - 1) < 1e-10
+    assert contributions.loc[("banzhaf", "mean_loss"), "law"].tolist() == ["uniform"] * 2
+    agreement = pd.read_csv(played.root / TABLES / "agreement.csv")
+    assert set(agreement["trainer"]) == {"sparsified"} and (agreement["steps_ratio"] - 2 / 3).abs().max() < 1e-9
+    figures = {path.name for path in (played.root / TABLES.parent / "figures").iterdir()}
+    assert {f"{name}.svg" for name in ("contributions", "agreement", "exact", "deletion", "without_top")} < figures
+
+
+def test_another_estimator_fits_again_and_measures_nothing(played: Checkout) -> None:
+    folder = played.root / "scripts/dmin/games/estimators"
+    text = (folder / "leave_one_out.py").read_text()
+    try:
+        (folder / "one_less.py").write_text(text)
+        planned = {rule for rule, count in played.plan("games", "contributors").items()} - {"games", "contributors"}
+    finally:
+        (folder / "one_less.py").unlink()
+    assert "fit_contributions" in planned and "evaluate_contributor_lds" in planned
+    assert {rule.partition("_")[0] for rule in planned} == {"fit", "evaluate", "plot", "contributor"}

@@ -1,9 +1,11 @@
-"""Tables of the methods and the families, in Markdown, as the project's pages show them."""
+"""Tables of methods, families, behaviours and estimators, in Markdown, as the project's pages show them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from .behaviours import BEHAVIOURS
+from .estimators import ESTIMATORS
 from .families import FAMILIES, FamilyEntry
 from .methods import METHODS, MethodEntry
 
@@ -31,6 +33,32 @@ def render_families() -> str:
     return _table(
         ("family", "what it is", "`finetune`", "prompts", "`gradients.objective`"),
         ((f"`{entry.name}`", entry.summary, *_abilities(entry)) for entry in FAMILIES.values()),
+    )
+
+
+def render_behaviours() -> str:
+    """Return a table of all behaviours: what each is, the range of its values, and what it is measured on."""
+    return _table(
+        ("behaviour", "what it is", "range", "measured on"),
+        ((f"`{entry.name}`", entry.summary, entry.range, f"the {entry.reads}") for entry in BEHAVIOURS.values()),
+    )
+
+
+def render_estimators() -> str:
+    """Return a table of all estimators: what each computes, the laws that it can be fitted on, and its source."""
+    return _table(
+        ("estimator", "what it is", "contribution", "laws", "sum", "source"),
+        (
+            (
+                f"`{entry.name}`",
+                entry.summary,
+                entry.formula,
+                ", ".join(f"`{law}`" for law in entry.laws),
+                "v(all) - v(none)" if entry.efficient else "",
+                entry.source,
+            )
+            for entry in ESTIMATORS.values()
+        ),
     )
 
 

@@ -39,11 +39,12 @@ def write_explorer(
     data = collect_explorer_data(queries, samples, rankings, about)
     source = files("dmin.figures").joinpath("explorer.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    page = environment.from_string(source).render(run=about.run, data=Markup(_script_json(data)))
+    page = environment.from_string(source).render(run=about.run, data=Markup(script_json(data)))
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
 
 
-def _script_json(data: dict[str, Any]) -> str:
+def script_json(data: dict[str, Any]) -> str:
+    """Return data as JSON that can stand in a script element, whatever its strings hold."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.translate(_ESCAPES)

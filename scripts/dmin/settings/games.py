@@ -119,6 +119,9 @@ class Game(TypedDict):
     encoder: Encoder
     classifier: str | None
     clusters: int | None
+    run: str | None
+    bootstrap: int
+    confidence: float
     query: int
     per_job: int
     seed: int

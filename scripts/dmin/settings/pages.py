@@ -11,7 +11,13 @@ from pathlib import Path
 
 import yaml
 
-from dmin.catalogue.pages import render_families, render_methods, render_methods_by_input
+from dmin.catalogue.pages import (
+    render_behaviours,
+    render_estimators,
+    render_families,
+    render_methods,
+    render_methods_by_input,
+)
 from dmin.runtime.errors import UserError
 from dmin.settings.environment import render_environment
 from dmin.settings.papers import render_papers
@@ -46,6 +52,8 @@ PARTS = (
     Part("README.md", "papers", lambda root: render_papers(_read(root, "CITATION.cff"))),
     Part("docs/methods.md", "families", lambda root: render_families()),
     Part("docs/methods.md", "scores", lambda root: render_methods()),
+    Part("docs/contributors.md", "behaviours", lambda root: render_behaviours()),
+    Part("docs/contributors.md", "estimators", lambda root: render_estimators()),
     Part("envs/dmin.yaml", "", _environment),
 )
 

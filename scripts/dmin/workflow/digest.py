@@ -17,6 +17,7 @@ PLUMBING = frozenset(
     for name in (
         "catalogue.behaviours",
         "catalogue.entries",
+        "catalogue.estimators",
         "catalogue.families",
         "catalogue.methods",
         "runtime.deadline",
@@ -31,9 +32,9 @@ PLUMBING = frozenset(
         "settings.runs",
     )
 )
-# Tables of what there is, at the top of a method's, family's or behaviour's file, and the words in them.
-_ENTRIES = ("METHOD", "FAMILY", "BEHAVIOUR")
-_WORDS = ("summary", "score", "range", "label", "look")
+# Tables of what there is, at the top of a method's, family's, behaviour's or estimator's file, and the words in them.
+_ENTRIES = ("METHOD", "FAMILY", "BEHAVIOUR", "ESTIMATOR")
+_WORDS = ("summary", "score", "formula", "source", "range", "label", "look")
 # What says nothing that the rest of a tree does not.
 _NOT_WRITTEN = frozenset(("ctx", "kind", "type_ignores"))
 

@@ -9,9 +9,13 @@ from .runs import Run
 
 
 def figure_files(report: Callable[..., str], name: str, caption: str, category: str, **labels: str) -> list[str]:
-    """Return the SVG and the PNG of a figure; ``report``, Snakemake's, has the SVG in the report."""
-    shown = report(f"<run>/figures/{name}.svg", caption=f"../report/{caption}.rst", category=category, labels=labels)
-    return [shown, f"<run>/figures/{name}.png"]
+    """Return the SVG and the PNG of a figure of a run, or of a game where the labels name one.
+
+    ``report``, Snakemake's, has the SVG in the report.
+    """
+    folder = "<game>/figures" if "game" in labels else "<run>/figures"
+    shown = report(f"{folder}/{name}.svg", caption=f"../report/{caption}.rst", category=category, labels=labels)
+    return [shown, f"{folder}/{name}.png"]
 
 
 def drawn_figures(run: Run) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -21,8 +21,8 @@ _STARTS = {"exact": 0, **{law: BLOCK * (1 + place) for place, law in enumerate(F
 # The test coalitions of a share of p percent begin at block 100 + p.
 _TEST, _CURVE = 100 * BLOCK, 300 * BLOCK
 MOST_EXACT = 12
-# Players of which two laws may well draw the same coalition.
-FEW = 16
+# Of so many, a coalition may well be drawn twice.
+FEW_PLAYERS = 24
 PARTS = ("exact", "fit", "test", "curve")
 TRAINERS = ("retrain", "unlearn", "sparsified")
 
@@ -125,6 +125,8 @@ class Game:
                     "start": block.start,
                     "count": block.count,
                     "alpha": block.alpha if block.law == "datamodel" else None,
+                    # Of few players, what the test holds may be what the fit would have drawn.
+                    "avoids": block.part == "fit" and (self.player_count or 0) <= FEW_PLAYERS,
                     "stratified": block.part == "fit"
                     and block.law == "datamodel"
                     and self.settings["coalitions"]["fit"]["stratified"],
@@ -170,25 +172,21 @@ class Game:
         suffix = {"models": "", "images": ".parquet", "features": ".safetensors"}[kind]
         return f"{self.folder}/members/{trainer}/{part}/{kind}/{name}{suffix}"
 
-    def coalitions_of(self, part: str, ancient: Callable[[str], str]) -> str:
-        """Return the table that holds the coalitions of a part; ``ancient``, Snakemake's, passes over its age."""
-        return f"{self.folder}/curves.parquet" if part == "curve" else ancient(self.coalitions)
+    def coalitions_of(self, part: str, name: str) -> str:
+        """Return the table that holds the coalitions of a range of members, which no other range changes."""
+        return f"{self.folder}/curves.parquet" if part == "curve" else f"{self.folder}/coalitions/{part}/{name}.parquet"
 
     def span(self, part: str, name: str) -> list[int]:
         """Return the first and the last coalition of a range of members."""
         numbers = repeated_in(name, self.seeds(part))
         return [numbers[0], numbers[-1]]
 
-    def drawn_at(self, part: str, name: str) -> dict[str, Any]:
-        """Return what the coalitions of a range depend on, beside their numbers."""
-        if part == "curve":
-            return {}
-        first, _ = self.span(part, name)
+    def drawn_at(self, part: str, name: str) -> list[dict[str, Any]]:
+        """Return what the coalitions of a range depend on: its block up to its last, and what that passes over."""
+        first, last = self.span(part, name)
         block = next(block for block in self.drawn if block["start"] <= first < block["start"] + block["count"])
-        drawn = {"seed": self.settings["seed"], **pick(block, "law", "alpha", "stratified")}
-        # The fit passes over what the test holds; of many players that is nothing, and a record is compared in the end.
-        few = part == "fit" and (self.player_count or 0) <= FEW
-        return {**drawn, "held_out": [block for block in self.drawn if block["part"] == "test"] if few else []}
+        held = [other for other in self.drawn if block["avoids"] and other["part"] == "test"]
+        return [{**block, "count": last - block["start"] + 1}, *held]
 
     @property
     def left_out(self) -> list[tuple[str, int]]:

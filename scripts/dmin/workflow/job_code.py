@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..catalogue.behaviours import BEHAVIOURS
+from ..catalogue.estimators import ESTIMATORS
 from ..catalogue.methods import INDEXED, METHODS
 from .digest import CodeDigests
 from .models import Base
@@ -20,7 +21,7 @@ SCHEME = "v2:"
 # How digests were recorded before they had a scheme.
 _BARE = re.compile(r"'[0-9a-f]{16}'")
 _SAMPLED = 20
-Chosen = Literal["method", "family", "behaviour", "look", "looks"]
+Chosen = Literal["method", "family", "behaviour", "estimators", "look", "looks"]
 
 
 class JobCode:
@@ -36,9 +37,9 @@ class JobCode:
         Args:
             script: the script of the rule.
             chosen: what the script finds by name beside what it always imports: the ``method`` or the ``behaviour``
-                that the job's wildcards name, the ``family`` of the base that it loads, the ``look`` of the one method
-                that a figure shows (that of the wildcards, else the indexed one), or the ``looks`` of all methods of
-                its run.
+                that the job's wildcards name, the ``family`` of the base that it loads, all ``estimators``, the
+                ``look`` of the one method that a figure shows (that of the wildcards, else the indexed one), or the
+                ``looks`` of all methods of its run, of a game those of estimators too.
         """
 
         def code(wildcards: Any) -> str:
@@ -47,16 +48,27 @@ class JobCode:
                 modules.append(METHODS[wildcards.method].module)
             if "behaviour" in chosen:
                 modules.append(BEHAVIOURS[wildcards.behaviour].module)
+            if "estimators" in chosen:
+                modules += [entry.module for entry in ESTIMATORS.values()]
             if "family" in chosen:
                 modules.append(self._base(wildcards).family.module)
             facts = ""
             if "look" in chosen:
                 facts = _looks([getattr(wildcards, "method", INDEXED)])
             if "looks" in chosen:
-                facts = _looks(self.tables.runs[wildcards.run].influence.methods)
+                facts = self._all_looks(wildcards)
             return SCHEME + self.digests.digest(script, *modules, facts=facts)
 
         return code
+
+    def _all_looks(self, wildcards: Any) -> str:
+        """Return the looks of all methods of a run; of a game, those of its run, if it has one, and of estimators."""
+        runs = self.tables.runs
+        if not hasattr(wildcards, "game"):
+            return _looks(runs[wildcards.run].influence.methods)
+        run = self.tables.games[wildcards.game].settings["run"]
+        looks = [(entry.name, entry.label, entry.look) for entry in ESTIMATORS.values()]
+        return _looks(runs[run].influence.methods if run else []) + repr(looks)
 
     def _base(self, wildcards: Any) -> Base:
         """Return the base of a job's model: from the wildcard ``base``, ``model``, ``bank``, ``game`` or ``run``."""

@@ -13,6 +13,7 @@ from ..settings.config import BaseTraining, ClassifierTraining, Compute, Config
 from ..settings.schema import fill_config, read_schema
 from .banks import Bank
 from .checks import check_dataset, check_model
+from .contributors import Contributors, check_contributors
 from .datasets import Dataset
 from .game_checks import check_game
 from .games import Game
@@ -47,6 +48,14 @@ class Tables:
     def compute(self) -> Compute:
         """Settings of speed, which no result depends on."""
         return self.config["compute"]
+
+    @property
+    def contributors(self) -> dict[str, Contributors]:
+        """What is said of the contributors of every game."""
+        return {
+            name: Contributors(game, self.runs[game.settings["run"]] if game.settings["run"] else None)
+            for name, game in self.games.items()
+        }
 
     @property
     def gpus(self) -> int:
@@ -113,6 +122,8 @@ def read_tables(given: Mapping[str, Any], root: Path) -> Tables:
         check_run(run)
     for game in tables.games.values():
         check_game(Measures(game))
+    for contributors in tables.contributors.values():
+        check_contributors(contributors)
     for name in config["plan"]["throughput"]:
         if name not in tables.runs:
             raise UserError(
@@ -170,6 +181,7 @@ def _check_references(config: Config) -> None:
         *((f"runs.{name}.model", entry["model"], "models") for name, entry in config["runs"].items()),
         *((f"banks.{name}.model", entry["model"], "models") for name, entry in config["banks"].items()),
         *((f"games.{name}.model", entry["model"], "models") for name, entry in config["games"].items()),
+        *((f"games.{name}.run", entry["run"], "runs") for name, entry in config["games"].items() if entry["run"]),
         *(
             (f"runs.{name}.lds.bank", entry["lds"]["bank"], "banks")
             for name, entry in config["runs"].items()

@@ -1,0 +1,225 @@
+"""LDS of contributions: do they foretell what models do that were retrained on coalitions held out?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dmin.catalogue.estimators import ESTIMATORS
+from dmin.evaluation.bootstrap import Interval, percentile_interval
+from dmin.evaluation.exact_games import DRAWS, draw_fits
+from dmin.evaluation.lds import lds_interval, noise_ceiling
+from dmin.evaluation.member_agreement import correlate
+from dmin.games.baselines import judged_baselines
+from dmin.games.contributions import find_fits, read_contributions
+from dmin.games.exact import complete
+from dmin.games.laws import keys
+from dmin.games.records import Records
+from dmin.runtime.atomic import write_csv
+from dmin.runtime.errors import UserError
+from dmin.runtime.seeds import derive_seed
+
+log = logging.getLogger(__name__)
+
+COLUMNS = [
+    "estimator", "behaviour", "lds", "low", "high", "ceiling", "coalitions", "compute", "trainer", "size", "tests",
+    "seeds",
+]  # fmt: skip
+FEWEST_TESTS = 3
+FEWEST_COALITIONS = 8
+# What is paid once, before the first member of a trainer.
+ONCE = {"sparsified": "pruning"}
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out coalitions of one size: who was in, and what their models did.
+
+    Attributes:
+        member: boolean ``[tests, n]``.
+        values: ``[tests, seeds]``, of coalitions that all seeds were trained of.
+    """
+
+    size: int
+    member: np.ndarray
+    values: np.ndarray
+
+    @property
+    def ceiling(self) -> float:
+        """What perfect contributions could reach with so many seeds; NaN with one."""
+        return noise_ceiling(self.values[:, :, None])[1]
+
+    def judge(self, contributions: np.ndarray, interval: Interval) -> tuple[float, float, float]:
+        """Return Spearman's correlation of sums of contributions with the values, and the ends of its interval.
+
+        The interval is over resampled coalitions.
+        """
+        predicted = self.member.astype(float) @ contributions
+        return lds_interval(predicted[None], self.values.mean(axis=1)[None], interval)
+
+
+def held_out(records: Records, behaviour: str) -> list[HeldOut]:
+    """Return the test of a game, one entry for each size of coalition; retrained where there are such members."""
+    found = []
+    for trainer in reversed(records.trainers):
+        table = records.values(behaviour, trainer, "test").dropna()
+        member = records.member(table.index)
+        sizes = member.sum(axis=1)
+        for size in sorted(set(sizes.tolist())):
+            rows = sizes == size
+            if rows.sum() >= FEWEST_TESTS:
+                found.append(HeldOut(size, member[rows], table.to_numpy()[rows]))
+        if found:
+            return found
+    return found
+
+
+def budgets(count: int) -> list[int]:
+    """Return how many of ``count`` coalitions a curve is drawn at: 8, 16, 32, ... and all."""
+    doubling = [FEWEST_COALITIONS << step for step in range(20)]
+    return sorted({*(size for size in doubling if size < count), count})
+
+
+def _fits(records: Records, behaviour: str, compute: dict[str, float]) -> Iterator[tuple[list[object], np.ndarray]]:
+    """Yield facts of every fit at every budget, and its contributions."""
+    for trainer in records.trainers:
+        for fit in find_fits(records, behaviour, trainer):
+            law = fit.outcomes.law.name
+            if law == "all":
+                continue  # it holds the test's coalitions
+            count = len(fit.outcomes.values)
+            whole = fit.estimator.entry.resamples == "seeds"
+            for budget in [count] if whole else budgets(count):
+                try:
+                    values = fit.estimator.fit(fit.outcomes.first(budget))
+                except UserError:
+                    continue  # fewer coalitions than unknowns: its curve begins later
+                paid = budget * compute.get(trainer, np.nan) + compute.get(ONCE.get(trainer, ""), 0.0)
+                yield [fit.name, budget, paid, trainer], values
+
+
+def find_lds(records: Records, contributions: pd.DataFrame, cost: pd.DataFrame, interval: Interval) -> pd.DataFrame:
+    """Return the LDS of every estimator over the number of coalitions, and of every baseline; see ``COLUMNS``.
+
+    LDS is Spearman's correlation, over held-out coalitions of one ``size``, between the sum of the contributions of
+    those in and what the models retrained on them did (means over seeds); in -1..1, 0 for chance. ``compute`` is what
+    the ``coalitions`` of the fit cost, with what is paid once, in units of one retraining; empty for baselines.
+
+    A game without a test, all of whose coalitions were trained, is cut into a fit and a test again and again: half of
+    the coalitions of the middle sizes are held out, and estimators are fitted on coalitions drawn from the others. LDS
+    is then the mean over cuts, and its interval is over them.
+
+    Args:
+        contributions: see :func:`fit_contributions`; baselines are taken from there.
+        cost: columns ``trainer, compute``.
+
+    Raises:
+        UserError: there are no held-out members, and not every coalition was trained.
+    """
+    compute = {str(trainer): float(value) for trainer, value in zip(cost["trainer"], cost["compute"], strict=True)}
+    rows: list[list[object]] = []
+    for behaviour in records.behaviours:
+        baselines = judged_baselines(contributions, behaviour, records.names, DRAWS, interval["seed"])
+        tests = held_out(records, behaviour)
+        if tests:
+            rows += _fitted_rows(records, behaviour, tests, compute, interval)
+            rows += _baseline_rows(behaviour, baselines, tests, interval)
+        elif records.exact:
+            rows += cut_game(records, behaviour, baselines, compute, interval)
+        else:
+            raise UserError(
+                f"Fewer than {FEWEST_TESTS} held-out coalitions of a size were measured by {behaviour}; raise "
+                "coalitions.test.count of the game."
+            )
+        log.info("%s: LDS of %d estimators and baselines", behaviour, len({row[0] for row in rows}))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _fitted_rows(
+    records: Records, behaviour: str, tests: list[HeldOut], compute: dict[str, float], interval: Interval
+) -> list[list[object]]:
+    rows: list[list[object]] = []
+    for (name, count, paid, trainer), values in _fits(records, behaviour, compute):
+        for test in tests:
+            found = [*test.judge(values, interval), test.ceiling, count, paid, trainer, test.size]
+            rows.append([name, behaviour, *found, *test.values.shape])
+    return rows
+
+
+def _baseline_rows(
+    behaviour: str, baselines: dict[str, np.ndarray], tests: list[HeldOut], interval: Interval
+) -> list[list[object]]:
+    """Return the rows of baselines; those of chance are means over draws, their intervals too."""
+    rows: list[list[object]] = []
+    for name, fits in baselines.items():
+        for test in tests:
+            judged = [test.judge(fit, interval) for fit in (fits if name == "random" else fits[:1])]
+            found = [*np.mean(judged, axis=0).tolist(), test.ceiling, 0, np.nan, "", test.size]
+            rows.append([name, behaviour, *found, *test.values.shape])
+    return rows
+
+
+def cut_game(
+    records: Records,
+    behaviour: str,
+    baselines: dict[str, np.ndarray],
+    compute: dict[str, float],
+    interval: Interval,
+) -> list[list[object]]:
+    """Return rows of :func:`find_lds` of a game that is cut into a fit and a test again and again."""
+    truth, players = records.exact[0], len(records.names)
+    table = records.values(behaviour, truth, "exact").dropna()
+    member = records.member(table.index)
+    sizes = member.sum(axis=1)
+    middle = [size for size in (players // 2 - 1, players // 2, players // 2 + 1) if 0 < size < players]
+    cuts = []
+    for draw in range(DRAWS):
+        generator = np.random.default_rng(derive_seed(interval["seed"], "cut", draw))
+        cuts.append({size: generator.permutation(np.flatnonzero(sizes == size))[::2] for size in middle})
+    held = tuple(frozenset(keys(member[np.concatenate(list(cut.values()))])) for cut in cuts)
+    values = table.to_numpy()
+
+    def judge(fits: np.ndarray, size: int) -> list[float]:
+        pairs = [
+            (member[cut[size]].astype(float) @ fit, values[cut[size]].mean(axis=1))
+            for fit, cut in zip(fits, cuts, strict=True)
+        ]
+        found = np.array([correlate(*pair)[1] for pair in pairs])
+        known = found[np.isfinite(found)]
+        if not len(known):
+            return [float("nan")] * 3
+        return [float(known.mean()), *percentile_interval(known, interval["confidence"]).tolist()]
+
+    rows: list[list[object]] = []
+    ceilings = {size: noise_ceiling(values[sizes == size][:, :, None])[1] for size in middle}
+    fitted = [
+        (name, count, trainer, fits)
+        for trainer in records.exact
+        for name, entry in ESTIMATORS.items()
+        if entry.laws != ("all",)
+        for count, fits in draw_fits(
+            name, complete(records.outcomes(behaviour, trainer, "all")), interval["seed"], held
+        )
+    ]
+    fitted += [(name, 0, "", fits) for name, fits in baselines.items()]
+    for name, count, trainer, fits in fitted:
+        paid = count * compute.get(trainer, np.nan) + compute.get(ONCE.get(trainer, ""), 0.0)
+        for size in middle:
+            found = [*judge(fits, size), ceilings[size], count, paid, trainer, size]
+            rows.append([name, behaviour, *found, len(cuts[0][size]), values.shape[1]])
+    return rows
+
+
+def evaluate_contributor_lds(records: Records, contributions: Path, cost: Path, interval: Interval, out: Path) -> None:
+    """Write the table of :func:`find_lds`.
+
+    Raises:
+        UserError: as :func:`find_lds`.
+    """
+    given = read_contributions(contributions)
+    write_csv(find_lds(records, given, pd.read_csv(cost), interval), out)

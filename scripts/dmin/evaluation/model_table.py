@@ -1,0 +1,35 @@
+"""What a game's models are like and what they cost: the whole model, the pruned one, and those of its members."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from dmin.runtime.atomic import write_csv
+
+COLUMNS = [
+    "model", "to_data", "to_retrained", "steps", "seconds", "compute", "parameters", "macs", "members",
+]  # fmt: skip
+# A model's name in the table of models, and in that of costs.
+_COSTS = {"pruned": "pruning"}
+
+
+def join_costs(models: pd.DataFrame, cost: pd.DataFrame) -> pd.DataFrame:
+    """Return the Fréchet distances and sizes of models with what their training cost; see ``COLUMNS``.
+
+    ``seconds`` are of one training, ``compute`` is that in units of one retraining; both are empty for the whole model,
+    whose training belongs to no game. Source: table 1 of the paper on sparsified unlearning.
+
+    Args:
+        models: columns ``model, steps, to_data, to_retrained, parameters, macs, members``.
+        cost: columns ``trainer, seconds, compute``.
+    """
+    paid = cost.set_index("trainer")[["seconds", "compute"]]
+    names = models["model"].replace(_COSTS)
+    return models.join(paid.reindex(names).reset_index(drop=True))[COLUMNS]
+
+
+def evaluate_models(models: Path, cost: Path, out: Path) -> None:
+    """Write the table of :func:`join_costs`."""
+    write_csv(join_costs(pd.read_csv(models), pd.read_csv(cost)), out)

@@ -1,0 +1,1 @@
+"""One file per estimator of contributions, with its entry ``ESTIMATOR``."""

@@ -1,0 +1,234 @@
+"""The tables of contributors: contributions, agreement, LDS and exact games."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fabricated_game import COST, INTERVAL, PLAYERS, WORTH, read_game, write_game, write_local_scores
+
+from dmin.attribution.score_matrix import ScoreMatrix
+from dmin.evaluation import exact_games
+from dmin.evaluation.contributor_lds import budgets, evaluate_contributor_lds, find_lds
+from dmin.evaluation.exact_games import compare_exact, evaluate_exact, relative_error
+from dmin.evaluation.member_agreement import evaluate_agreement, find_agreement
+from dmin.games.baselines import aggregate_scores
+from dmin.games.contributions import fit_contributions, write_contributions
+from dmin.games.records import Records
+from dmin.runtime.errors import UserError
+
+# Shapley values of the fabricated game: the worth of each, and half of what the first two add together.
+SHAPLEY = WORTH + np.array([0.5, 0.5, 0, 0, 0, 0])
+COSTS = pd.DataFrame(COST, columns=["trainer", "steps", "seconds", "compute"])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("game")
+
+
+@pytest.fixture(scope="module")
+def records(folder: Path) -> Records:
+    return read_game(folder, ("shapley", "datamodel", "uniform", "permutation"))
+
+
+@pytest.fixture(scope="module")
+def contributions(folder: Path, records: Records) -> pd.DataFrame:
+    return fit_contributions(records, {"dmin": write_local_scores(folder / "scores.npy")}, INTERVAL)
+
+
+def of(table: pd.DataFrame, estimator: str, behaviour: str = "quality") -> pd.DataFrame:
+    return table[(table["estimator"] == estimator) & (table["behaviour"] == behaviour)]
+
+
+def test_every_estimator_is_fitted_on_its_law_and_trainer(contributions: pd.DataFrame) -> None:
+    assert list(contributions.columns[:8]) == [
+        "estimator", "behaviour", "player", "samples", "value", "low", "high", "share",
+    ]  # fmt: skip
+    facts = contributions[contributions["behaviour"] == "quality"].drop_duplicates("estimator").set_index("estimator")
+    fitted = facts.loc[facts["coalitions"] > 0, ["trainer", "law", "coalitions"]]
+    assert fitted.to_dict("index") == {
+        "add_one_in": {"trainer": "sparsified", "law": "all", "coalitions": 64},
+        "banzhaf": {"trainer": "sparsified", "law": "uniform", "coalitions": 16},
+        "datamodel": {"trainer": "sparsified", "law": "datamodel", "coalitions": 10},
+        "exact_banzhaf": {"trainer": "retrain", "law": "all", "coalitions": 64},
+        "exact_shapley": {"trainer": "retrain", "law": "all", "coalitions": 64},
+        "leave_one_out": {"trainer": "sparsified", "law": "all", "coalitions": 64},
+        "permutation": {"trainer": "sparsified", "law": "permutation", "coalitions": 16},
+        "shapley": {"trainer": "sparsified", "law": "shapley", "coalitions": 16},
+    }
+    assert of(contributions, "shapley")["player"].tolist() == PLAYERS
+    assert of(contributions, "shapley")["samples"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_shares_are_of_what_everyone_adds_and_intervals_hold_the_truth(contributions: pd.DataFrame) -> None:
+    for estimator in ("shapley", "exact_shapley", "permutation"):
+        for behaviour in ("quality", "frechet"):
+            rows = of(contributions, estimator, behaviour)
+            assert abs(rows["share"].sum() - 1) < 1e-10
+            assert (rows["low"] <= rows["value"]).all() and (rows["value"] <= rows["high"]).all()
+    exact = of(contributions, "exact_shapley")
+    assert np.allclose(exact["value"], SHAPLEY, atol=0.2)
+    # Less is better there, and shares are the same all the same.
+    assert np.allclose(of(contributions, "exact_shapley", "frechet")["value"], -SHAPLEY, atol=0.3)
+
+
+def test_baselines_point_where_everyone_moves_the_behaviour(contributions: pd.DataFrame) -> None:
+    for behaviour, sign in (("quality", 1), ("frechet", -1)):
+        assert (sign * of(contributions, "size", behaviour)["value"]).tolist() == [1, 2, 3, 4, 5, 6]
+        local = of(contributions, "dmin_sum", behaviour)
+        assert np.allclose(sign * local["value"], WORTH, atol=0.1)
+        assert (local["low"] <= local["value"]).all() and (local["value"] <= local["high"]).all()
+        assert local["share"].isna().all() and (local["coalitions"] == 0).all()
+    assert {"dmin_mean", "dmin_max", "random"} <= set(contributions["estimator"])
+
+
+def test_scores_are_aggregated_by_player() -> None:
+    scores = ScoreMatrix(np.array([[1.0, 2, 5, -1], [0, 0, 3, 4]]), ["q", "r"], ["a", "b", "c", "d"])
+    found = aggregate_scores(scores, [["b", "d"], ["a", "c"]])
+    assert found["sum"].tolist() == [[1, 6], [4, 3]]
+    assert found["mean"].tolist() == [[0.5, 3], [2, 1.5]]
+    assert found["max"].tolist() == [[2, 5], [4, 3]]
+    with pytest.raises(UserError, match="Training sample 'e' of a player was not scored by the game's run"):
+        aggregate_scores(scores, [["a", "e"]])
+
+
+def test_agreement_is_member_by_member_and_of_the_contributions(folder: Path, records: Records) -> None:
+    table = find_agreement(records, COSTS, INTERVAL)
+    members = table[(table["behaviour"] == "quality") & (table["of"] == "members")].iloc[0]
+    # All 64 coalitions but the ends; those of test and fit are the same ones.
+    assert members["members"] == 62 and members["steps_ratio"] == 0.1 and members["trainer"] == "sparsified"
+    assert 0.9 < members["low"] < members["pearson"] < members["high"] <= 1
+    shapley = table[(table["behaviour"] == "quality") & (table["of"] == "exact_shapley")].iloc[0]
+    assert shapley["pearson"] > 0.97 and shapley["members"] == 6 and np.isnan(shapley["low"])
+    evaluate_agreement(records, folder / "cost.csv", INTERVAL, folder / "agreement.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "agreement.csv"), table, check_dtype=False)
+
+
+def test_agreement_is_the_correlation_of_pairs(records: Records) -> None:
+    pairs = records.shared("quality", "sparsified", "retrain")
+    found = find_agreement(records, COSTS, INTERVAL).set_index(["behaviour", "of"]).loc[("quality", "members")]
+    assert np.isclose(found["pearson"], np.corrcoef(pairs["reference"], pairs["value"])[0, 1])
+    assert pairs["players"].between(1, 5).all()
+
+
+def test_lds_is_over_held_out_coalitions_at_every_budget(
+    folder: Path, records: Records, contributions: pd.DataFrame
+) -> None:
+    table = find_lds(records, contributions, COSTS, INTERVAL)
+    rows = table[(table["estimator"] == "shapley") & (table["behaviour"] == "quality") & (table["size"] == 3)]
+    assert rows[["coalitions", "trainer", "tests", "seeds"]].values.tolist() == [
+        [8, "sparsified", 8, 2], [16, "sparsified", 8, 2],
+    ]  # fmt: skip
+    assert np.allclose(rows["compute"], [0.05 * 8 + 0.6, 0.05 * 16 + 0.6])
+    assert rows["lds"].iloc[-1] > 0.8 and (rows["ceiling"] > 0.9).all()
+    assert (rows["low"] <= rows["lds"]).all() and (rows["lds"] <= rows["high"]).all()
+    local = table[(table["estimator"] == "dmin_sum") & (table["size"] == 3)]
+    # The direction is right where less is better, too.
+    assert (local["lds"] > 0.7).all() and local["compute"].isna().all() and (local["coalitions"] == 0).all()
+    assert set(table["size"]) == {3, 4}
+    contributions.to_csv(folder / "contributions.csv", index=False)
+    evaluate_contributor_lds(records, folder / "contributions.csv", folder / "cost.csv", INTERVAL, folder / "lds.csv")
+    assert len(pd.read_csv(folder / "lds.csv")) == len(table)
+
+
+def test_lds_is_spearmans_correlation_with_the_mean_over_seeds(records: Records, contributions: pd.DataFrame) -> None:
+    table = records.values("quality", "retrain", "test")
+    member = records.member(table.index)
+    halves = member.sum(axis=1) == 3
+    size = of(contributions, "size")["value"].to_numpy()
+    ranks = pd.Series(table.mean(axis=1).to_numpy()[halves]).rank().corr(pd.Series(member[halves] @ size).rank())
+    found = find_lds(records, contributions, COSTS, INTERVAL)
+    row = found[(found["estimator"] == "size") & (found["behaviour"] == "quality") & (found["size"] == 3)]
+    assert np.isclose(row["lds"].iloc[0], ranks)
+
+
+def test_exact_game_judges_every_estimator_over_the_number_of_coalitions(
+    folder: Path, records: Records, contributions: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact_games, "DRAWS", 6)
+    exact_games.draw_members.cache_clear()
+    table = compare_exact(records, contributions, INTERVAL)
+    assert set(table["truth"]) == {"retrain"}
+    own = table[(table["behaviour"] == "quality") & (table["trainer"] == "retrain")].set_index(
+        ["estimator", "coalitions"]
+    )
+    assert own.loc[("shapley", 48), "error"] < 0.5 * own.loc[("shapley", 8), "error"]
+    assert own.loc[("shapley", 32), "spearman"] > 0.9
+    assert own.loc[("shapley", 8), "low"] <= own.loc[("shapley", 8), "spearman"]
+    assert own.loc[("banzhaf", 32), "index"] == "banzhaf" and own.loc[("leave_one_out", 6), "error"] < 1e-9
+    other = table[(table["trainer"] == "sparsified") & (table["estimator"] == "exact_shapley")]
+    assert (other["coalitions"] == 64).all() and (other["error"] < 0.3).all()
+    assert ("exact_shapley", 64) not in own.index, "the truth is not compared with itself"
+    assert table[table["estimator"] == "size"]["error"].isna().all()
+    contributions.to_csv(folder / "contributions.csv", index=False)
+    evaluate_exact(records, folder / "contributions.csv", INTERVAL, folder / "exact.csv")
+    assert pd.read_csv(folder / "exact.csv").shape == table.shape
+    assert relative_error(np.array([3.0, 0]), np.array([0.0, 4])) == 5 / 4
+
+
+def test_numbers_of_coalitions_double() -> None:
+    assert budgets(40) == [8, 16, 32, 40] and budgets(16) == [8, 16] and budgets(5) == [5]
+
+
+@pytest.mark.fault("a member's behaviour is not finite", "a sentence says which member to exclude")
+def test_a_member_without_a_value_is_named(tmp_path: Path) -> None:
+    files = write_game(tmp_path)
+    table = pd.read_csv(files.members)
+    table.loc[5, "value"] = np.nan
+    table.to_csv(files.members, index=False)
+    row = table.loc[5]
+    with pytest.raises(UserError, match=f"add {row['trainer']}/{row['coalition']} to exclude of the game"):
+        Records.read(files)
+
+
+def test_members_that_are_left_out_are_not_missed(tmp_path: Path) -> None:
+    files = write_game(tmp_path)
+    table = pd.read_csv(files.members)
+    table[table["coalition"] != 10_003].to_csv(files.members, index=False)
+    rows = of(fit_contributions(Records.read(files), {}, INTERVAL), "shapley")
+    assert (rows["coalitions"] == 15).all() and abs(rows["share"].sum() - 1) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda t: t.assign(coalition=t["coalition"].replace(10_003, 77_777)), "has coalition 77777, which"),
+        (lambda t: t[t["coalition"] > 1], r"Estimator 'shapley' needs v\(none\), but the empty coalition"),
+    ],
+)
+def test_members_that_cannot_be_used_are_refused(tmp_path: Path, change: object, sentence: str) -> None:
+    files = write_game(tmp_path, ("shapley",))
+    change(pd.read_csv(files.members)).to_csv(files.members, index=False)  # type: ignore[operator]
+    with pytest.raises(UserError, match=sentence):
+        records = Records.read(files)
+        records.coalitions.facts.loc[records.coalitions.facts["law"] == "all", "law"] = "ends"
+        write_contributions(records, {}, INTERVAL, tmp_path / "contributions.csv")
+
+
+def test_a_game_without_test_or_exact_values_says_so(tmp_path: Path) -> None:
+    files = write_game(tmp_path)
+    table = pd.read_csv(files.members)
+    # One member of each trainer was left out, and all of the test.
+    table[(table["coalition"] != 33) & (table["coalition"] < 1_000_000)].to_csv(files.members, index=False)
+    records = Records.read(files)
+    contributions = fit_contributions(records, {}, INTERVAL)
+    names = set(contributions["estimator"])
+    assert {"shapley", "datamodel", "leave_one_out"} < names and "exact_shapley" not in names
+    with pytest.raises(UserError, match=r"Fewer than 3 held-out coalitions .* raise coalitions.test.count"):
+        find_lds(records, contributions, COSTS, INTERVAL)
+    with pytest.raises(UserError, match=r"so it has no exact values; set coalitions.exact.all to true and train those"):
+        compare_exact(records, contributions, INTERVAL)
+
+
+def test_an_estimator_that_misses_a_member_is_left_out_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = write_game(tmp_path)
+    table = pd.read_csv(files.members)
+    lone = Records.read(files).coalitions
+    number = lone.facts.index[(lone.member.sum(axis=1) == 5) & (lone.facts["part"] == "exact")][0]
+    table[table["coalition"] != number].to_csv(files.members, index=False)
+    names = set(fit_contributions(Records.read(files), {}, INTERVAL)["estimator"])
+    assert "shapley" in names and "add_one_in" in names and "leave_one_out" not in names
+    assert "leave_one_out is left out: No member was trained on the coalition" in caplog.text

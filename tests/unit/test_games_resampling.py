@@ -1,0 +1,83 @@
+"""Intervals of contributions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dmin.games.laws import RANDOM, Law
+from dmin.games.outcomes import Outcomes
+from dmin.games.registry import find_estimator
+from dmin.games.resampling import bootstrap_contributions, seed_noise
+
+PLAYERS = 6
+
+
+def noisy_game(law: Law, worth: np.ndarray, seeds: int, generator: np.random.Generator) -> tuple[Outcomes, float]:
+    """Return the outcomes of an additive game whose trainings have noise of deviation 1, and that of their means."""
+    member = law.draw(min(48, law.support) if law.name in RANDOM else None)
+    values = member @ worth + generator.normal(size=(seeds, len(member)))
+    none, everyone = generator.normal(size=(2, seeds)).mean(axis=1).tolist()
+    noise = seed_noise(values.T) / np.sqrt(seeds)
+    return Outcomes(law, member, values.mean(axis=0), none, everyone + float(worth.sum())), noise
+
+
+@pytest.mark.parametrize(
+    ("name", "law", "seeds", "trials"),
+    [
+        ("shapley", "shapley", 1, 40),
+        ("banzhaf", "uniform", 1, 40),
+        ("datamodel", "datamodel", 2, 40),
+        ("permutation", "permutation", 2, 25),
+        ("leave_one_out", "leave_one_out", 3, 200),
+        ("exact_shapley", "all", 2, 40),
+    ],
+)
+def test_nominal_95_percent_cover_at_least_90(name: str, law: str, seeds: int, trials: int) -> None:
+    hits = []
+    for trial in range(trials):
+        generator = np.random.default_rng([11, trial])
+        worth = generator.normal(size=PLAYERS) * 2
+        worth[0] = 0
+        outcomes, noise = noisy_game(Law(law, PLAYERS, seed=trial, size=3), worth, seeds, generator)
+        found = bootstrap_contributions(find_estimator(name), outcomes, noise, 100, trial)
+        low, high = np.percentile(found, [2.5, 97.5], axis=0)
+        # Coalitions of one size show differences alone.
+        truth = worth - worth.mean() if law == "datamodel" else worth
+        hits.append((low <= truth) & (truth <= high))
+    assert np.mean(hits) >= 0.9
+    assert np.mean(hits, axis=0)[0] >= 0.85, "the dummy player gets 0 within its interval"
+
+
+def test_one_seed_leaves_single_coalitions_without_an_interval() -> None:
+    law = Law("leave_one_out", PLAYERS)
+    outcomes = Outcomes(law, law.draw(), np.arange(PLAYERS, dtype=float), 0.0, 9.0)
+    found = bootstrap_contributions(find_estimator("leave_one_out"), outcomes, float("nan"), 5, 0)
+    assert np.isnan(found).all()
+
+
+def test_noise_of_seeds_is_pooled_over_coalitions() -> None:
+    values = np.array([[1.0, 3.0, np.nan], [5.0, 5.0, 8.0], [2.0, np.nan, np.nan]])
+    assert np.isclose(seed_noise(values), np.sqrt((2 + 6) / (1 + 2)))
+    assert np.isnan(seed_noise(np.array([[1.0], [2.0]])))
+
+
+def test_resampled_contributions_of_shapley_stay_efficient_and_hang_on_the_seed_alone() -> None:
+    law = Law("shapley", PLAYERS, seed=2)
+    member = law.draw(30)
+    outcomes = Outcomes(law, member, np.random.default_rng(0).normal(size=30), 0.0, 6.0)
+    one, again, other = (bootstrap_contributions(find_estimator("shapley"), outcomes, 0.0, 4, s) for s in (0, 0, 1))
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+    assert np.allclose(one.sum(axis=1), 6.0, atol=1e-10)
+
+
+def test_resampled_datamodels_are_those_of_the_rows() -> None:
+    law = Law("datamodel", 40, seed=2, size=20)
+    member = law.draw(24)
+    outcomes = Outcomes(law, member, member @ np.random.default_rng(1).normal(size=40))
+    estimator, rows = find_estimator("datamodel"), np.random.default_rng(0).integers(0, 24, 24)
+    (penalty,) = estimator.choices(outcomes)
+    plain = Outcomes(law, member[rows], outcomes.values[rows])
+    assert np.allclose(
+        estimator.contributions(outcomes.resample(rows), penalty), estimator.contributions(plain, penalty), atol=1e-5
+    )
