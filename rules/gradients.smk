@@ -1,6 +1,32 @@
 # The gradient cache and its compression.
 
 
+rule pilot_scale:
+    input:
+        samples=lambda w: runs[w.run].model.samples,
+        weights=lambda w: runs[w.run].model.weights,
+        base=lambda w: runs[w.run].model.base.files,
+    output:
+        "<run>/pilot_scale/{quantity}.json",
+    log:
+        "<logs>/pilot_scale/{run}/{quantity}.log",
+    benchmark:
+        "<benchmarks>/pilot_scale/{run}/{quantity}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    threads: compute["threads"]
+    resources:
+        gpu=tables.gpus,
+        device=compute["device"],
+        batch=compute["gradient_batch"],
+    params:
+        gradients=lambda w: runs[w.run].gradients.scale_settings(w.quantity),
+        base=lambda w: runs[w.run].model.base.settings,
+        code=code("pilot_scale", "family"),
+    script:
+        "../scripts/pilot_scale.py"
+
+
 rule cache_gradients:
     input:
         samples=lambda w: runs[w.run].gradients.samples(w.split),
@@ -8,6 +34,7 @@ rule cache_gradients:
         base=lambda w: runs[w.run].model.base.files,
         trajectory=lambda w: runs[w.run].gradients.trajectory(w.cache),
         replay=lambda w: runs[w.run].gradients.replayed_log(w.cache, w.split),
+        scale=lambda w: runs[w.run].gradients.scale(w.cache),
     output:
         shard="<run>/gradients/{cache}/{split}/{range}.safetensors",
         metrics="<run>/gradients/{cache}/{split}/{range}.metrics.json",

@@ -21,8 +21,8 @@ MODEL_PACKAGES = {"diffusers", "transformers", "peft", "accelerate"}
 HEAVY = MODEL_PACKAGES | {"torch", "datasets"}
 MODEL_SCRIPTS = {
     "cache_gradients", "cache_lissa", "encode_samples", "generate_candidates", "generate_from_prompts",
-    "generate_queries", "import_adapter", "import_pipeline", "measure_losses", "plan", "record_trajectory",
-    "regenerate", "retrain_subsets", "train_base", "train_model",
+    "generate_queries", "import_adapter", "import_pipeline", "measure_losses", "pilot_scale", "plan",
+    "record_trajectory", "regenerate", "retrain_subsets", "train_base", "train_model",
 }  # fmt: skip
 # They run a network of their own, or draw from a generator of torch.
 TORCH_SCRIPTS = {

@@ -74,3 +74,19 @@ class EncodedSamples:
                 f"Encoded samples '{path}' are torn or foreign ({error}); delete the file and run again."
             ) from error
         return cls(ids[start:stop], latents, groups["conditioning"], groups["unconditional"])
+
+
+def count_encoded(path: Path) -> int:
+    """Return how many samples a file written by :meth:`EncodedSamples.save` holds.
+
+    Raises:
+        UserError: the file is torn or foreign.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            count: int = file.get_slice("latents").get_shape()[0]
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"Encoded samples '{path}' are torn or foreign ({error}); delete the file and run again."
+        ) from error
+    return count

@@ -80,6 +80,7 @@ def _shard(run: Run, cache: str, split: str, path: str) -> Entry:
     made_from["weights"] = ["weights", weights] if step is None else ["checkpoint", [weights, step]]
     made_from["samples"] = _file(gradients.samples(split))
     given = {"trajectory": gradients.trajectory(cache), "replay": gradients.replayed_log(cache, split)}
+    given["scale"] = gradients.scale(cache)
     made_from |= {role: _file(files[0]) for role, files in given.items() if files}
     # As the shards name these settings.
     config = {
