@@ -20,7 +20,7 @@ rule evaluate_agreement:
         "../envs/dmin.yaml"
     params:
         methods=lambda w: runs[w.run].influence.methods,
-        evaluation=lambda w: runs[w.run].evaluation,
+        evaluation=lambda w: dmin.pick(runs[w.run].evaluation, "k", "confidence"),
         code=code("evaluate_agreement"),
     script:
         "../scripts/evaluate_agreement.py"

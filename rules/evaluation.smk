@@ -19,7 +19,7 @@ rule evaluate_detection:
     conda:
         "../envs/dmin.yaml"
     params:
-        evaluation=lambda w: runs[w.run].evaluation,
+        evaluation=lambda w: dmin.pick(runs[w.run].evaluation, "k", "confidence"),
         code=code("evaluate_detection"),
     script:
         "../scripts/evaluate_detection.py"

@@ -14,8 +14,8 @@ from scipy.stats import ks_2samp
 
 from dmin.data.samples import read_samples, sample_pixels
 from dmin.data.thickness import digit_thicknesses
-from dmin.evaluation.bootstrap import Interval, percentile_interval
 from dmin.evaluation.classifier import load_classifier
+from dmin.evaluation.intervals import Interval, combined_interval
 from dmin.evaluation.studied_removals import StudiedRemovals
 from dmin.retraining.regenerated import read_regenerated
 from dmin.retraining.removal_names import NONE
@@ -41,10 +41,10 @@ def statistics_of(values: np.ndarray) -> dict[str, float]:
 def resampled_shifts(
     values: np.ndarray, recognised: np.ndarray, whole: np.ndarray, known: np.ndarray, resamples: int, seed: int
 ) -> pd.DataFrame:
-    """Return the shifts of every statistic in resamples, with replacement, of both training seeds and noises.
+    """Return the shifts of every statistic in resamples, with replacement, of the noises.
 
     Args:
-        values: thickness of the images after a removal ``[chosen]``.
+        values: thickness of the images after a removal ``[seeds, noises]``.
         recognised: whether the classifier is sure of their class, as many.
         whole: thickness after nothing was removed, from the same seeds and noises.
         known: as ``recognised``, of these.
@@ -52,17 +52,24 @@ def resampled_shifts(
     rows = []
     for number in range(resamples):
         generator = np.random.default_rng(derive_seed(seed, "thickness", number))
-        chosen = np.ix_(*(generator.integers(0, count, size=count) for count in values.shape))
-        after, before = statistics_of(values[chosen].ravel()), statistics_of(whole[chosen].ravel())
-        shifts = {name: after[name] - before[name] for name in after}
-        rows.append(shifts | {"recognised": recognised[chosen].mean() - known[chosen].mean()})
+        chosen = generator.integers(0, values.shape[1], size=values.shape[1])
+        rows.append(shifts_of(*(part[:, chosen] for part in (values, recognised, whole, known))))
     return pd.DataFrame(rows)
+
+
+def shifts_of(values: np.ndarray, recognised: np.ndarray, whole: np.ndarray, known: np.ndarray) -> dict[str, float]:
+    """Return the shift of every statistic; arguments as those of :func:`resampled_shifts`."""
+    after, before = statistics_of(values), statistics_of(whole)
+    shifts = {name: after[name] - before[name] for name in after}
+    return shifts | {"recognised": recognised.mean() - known.mean()}
 
 
 def thickness_rows(images: pd.DataFrame, method: str, interval: Interval) -> list[dict[str, Any]]:
     """Tabulate a removal's statistics and their shifts for every training seed and over all of them.
 
-    A shift is the difference to nothing removed with the same training seeds and noises. ``ks`` is the statistic of the
+    A shift is the difference to nothing removed with the same training seeds and noises. Its interval takes both as
+    drawn: the error by noises is that of resamples, that by training seeds the spread of the shifts of each; see
+    :func:`combined_interval`. A row of a single training seed has the first alone. ``ks`` is the statistic of the
     two-sample test of Kolmogorov and Smirnov with its ``p``; over all seeds both samples pool theirs. ``recognised`` is
     the share of images of whose class the classifier is sure.
 
@@ -88,11 +95,13 @@ def thickness_rows(images: pd.DataFrame, method: str, interval: Interval) -> lis
             rows += [{**shared, "statistic": name, "value": found[name]} for name in found]
             continue
         pairs = (after, recognised[chosen], before, known[chosen])
-        shifts = resampled_shifts(*pairs, interval["bootstrap"], interval["seed"])
+        by_noise = resampled_shifts(*pairs, interval["bootstrap"], interval["seed"]).var(ddof=1)
+        by_seed = pd.DataFrame([shifts_of(*(part[[row]] for part in pairs)) for row in range(len(after))]).var(ddof=1)
         for name in found:
-            low, high = percentile_interval(shifts[name].to_numpy(), interval["confidence"])
-            change = {"shift": found[name] - base[name], "low": low, "high": high}
-            rows.append({**shared, "statistic": name, "value": found[name], **change})
+            sources = [(float(by_noise[name]), after.shape[1] - 1), (float(by_seed[name]) / len(after), len(after) - 1)]
+            shift = found[name] - base[name]
+            low, high = combined_interval(shift, sources[: min(2, len(after))], interval["confidence"])
+            rows.append({**shared, "statistic": name, "value": found[name], "shift": shift, "low": low, "high": high})
         test = ks_2samp(after[np.isfinite(after)], before[np.isfinite(before)])
         rows.append({**shared, "statistic": "ks", "value": float(test.statistic), "p": float(test.pvalue)})
     return rows

@@ -134,7 +134,8 @@ class Study:
     @property
     def table_settings(self) -> dict[str, Any]:
         """What the tables depend on, beside images."""
-        settings = {"budget": self.settings["budget"], **pick(self.evaluation, "bootstrap", "confidence", "seed")}
+        settings = {"budget": self.settings["budget"], **pick(self.evaluation, "confidence")}
         if self.name == "removal":
             return settings | {"k": self.removed_per_query}
+        settings |= pick(self.evaluation, "bootstrap", "seed")
         return settings | {"least": self.influence.gradients.queries.classifier["confidence"]}
