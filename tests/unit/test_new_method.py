@@ -81,7 +81,7 @@ for method in ("dmin", "toy_kernel"):
     tops.append(RankedList.at(files.top))
 evaluate_detection(tops, tables.train, evaluation, Path("detection.csv"))
 evaluate_hubness(tops, tables.train, evaluation, Path("hubness.csv"))
-evaluate_agreement(scores, 2, evaluation, Path("agreement.csv"))
+evaluate_agreement(scores, 2, evaluation["confidence"], Path("agreement.csv"))
 sweep_lambda("toy_kernel", sides, tables, options, [2], Path("lambda.csv"))
 formats = {"widths": [8], "storage": ["int8"]}
 score_compressed("toy_kernel", sides, options, formats, Measures(tables, evaluation), Path("compression.csv"))
