@@ -3,7 +3,11 @@
 
 rule evaluate_detection:
     input:
-        tops=lambda w: runs[w.run].influence.tops + runs[w.run].influence.retrieved(),
+        tops=lambda w: [
+            *runs[w.run].influence.tops,
+            *runs[w.run].influence.retrieved(),
+            *runs[w.run].influence.lambda_sweeps("held_out/top.parquet"),
+        ],
         samples=lambda w: runs[w.run].model.dataset.train,
     output:
         report(

@@ -10,7 +10,8 @@ rule sweep_lambda:
         samples=lambda w: runs[w.run].model.dataset.train,
         query_samples="<run>/queries/queries.parquet",
     output:
-        "<run>/influence/{method}/v{v}/lambda.csv",
+        table="<run>/influence/{method}/v{v}/lambda.csv",
+        top="<run>/influence/{method}/v{v}/held_out/top.parquet",
     log:
         "<logs>/sweep_lambda/{run}/{method}/v{v}.log",
     benchmark:

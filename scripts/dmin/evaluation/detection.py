@@ -29,7 +29,10 @@ class Rates(TypedDict):
 
 @dataclass(frozen=True)
 class RankedList:
-    """One ranked list file and the method, width (empty where none) and backend that made it."""
+    """One ranked list file and the method, width (empty where none) and backend that made it.
+
+    The backend is ``exact``, ``hnsw``, or ``held_out``: exact, at the lambda chosen on other queries.
+    """
 
     path: Path
     method: str
@@ -39,7 +42,7 @@ class RankedList:
     @classmethod
     def at(cls, path: Path) -> Self:
         """Tell method, width and backend from ``METHOD/vWIDTH/BACKEND/top.parquet``, or ``METHOD/top.parquet``."""
-        if path.parent.name in ("exact", "hnsw"):
+        if path.parent.name in ("exact", "hnsw", "held_out"):
             method, width, backend = path.parts[-4:-1]
             return cls(path, method, width.removeprefix("v"), backend)
         return cls(path, path.parent.name, "", "exact")

@@ -164,7 +164,11 @@ def cache_lissa(
     contents = ShardContents(
         asked.ids,
         metadata,
-        {"sketch": ((count, config["cache_dim"]), np.float16), "norm": ((count,), np.float32), "cosine": ((count,), np.float32)},
+        {
+            "sketch": ((count, config["cache_dim"]), np.float16),
+            "norm": ((count,), np.float32),
+            "cosine": ((count,), np.float32),
+        },
         {"gradients": config, "lissa": lissa},
         {**digests, "samples": file_digest(train), "queries": file_digest(task.samples)},
     )
