@@ -156,6 +156,7 @@ class Thickness(TypedDict):
 
     methods: list[str]
     top_k: int
+    draws: int
     seeds: int
     budget: Literal["epochs", "steps"]
     per_job: int
