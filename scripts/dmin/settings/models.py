@@ -34,6 +34,7 @@ class Dataset(TypedDict):
     size: int
     seed: int
     train_fraction: float
+    test_sources: list[str]
     noise: NoisedCopies
     classes: list[str] | None
     convert_profiles: bool

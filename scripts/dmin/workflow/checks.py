@@ -38,12 +38,23 @@ def check_dataset(dataset: Dataset) -> None:
     for label in settings["classes"] or []:
         if label in RESERVED:
             raise UserError(f"{place}.classes has '{label}', which is reserved; choose another.")
+    _check_test_sources(dataset)
     counts = dataset.counts
     if counts.train < 1 or counts.train == counts.total:
         raise UserError(
             f"{place}.train_fraction {settings['train_fraction']} leaves the training or the test set of "
             f"{counts.total} rows empty; change it or take more rows."
         )
+
+
+def _check_test_sources(dataset: Dataset) -> None:
+    testing, key = dataset.settings["test_sources"], f"datasets.{dataset.name}.test_sources"
+    if unknown := [name for name in testing if name not in dataset.source_names]:
+        raise UserError(f"{key} has '{unknown[0]}', which the data set's sources lack; correct or leave it out.")
+    if testing and not dataset.settings["classes"]:
+        raise UserError(f"{key} is set, but the data set has no classes, so each source is a subset; list its classes.")
+    if testing and len(testing) == len(dataset.source_names):
+        raise UserError(f"{key} lists every source, which leaves nothing to train on; leave one out.")
 
 
 def check_model(model: Model, processes: int) -> None:
