@@ -72,7 +72,9 @@ class Train(TypedDict):
     batch_size: int
     learning_rate: float
     weight_decay: float
+    beta1: float
     warmup_steps: int
+    flip: bool
     prompt_dropout: float
     accumulation: int
     checkpointing: bool

@@ -76,6 +76,11 @@ def check_model(model: Model, processes: int) -> None:
         raise UserError(
             f"{place}.finetune is adapter, which the family {model.base.family.name} does not take; set it to full."
         )
+    if train.get("flip") and model.base.family.conditional:
+        raise UserError(
+            f"{place}.train.flip mirrors pixels, but the family {model.base.family.name} trains on an autoencoder's "
+            "latents; set it to false."
+        )
     if train["accumulation"] > train["batch_size"]:
         raise UserError(
             f"{place}.train.accumulation is {train['accumulation']}, above batch_size {train['batch_size']}; lower it."

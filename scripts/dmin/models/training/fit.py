@@ -58,7 +58,9 @@ def fit(
         UserError: the end was asked for (the step is named), or the last attempts got no further than the saved state.
     """
     name, parameters, tensors, processes = problem.name, problem.parameters, problem.tensors, pace.processes
-    optimizer = torch.optim.AdamW(parameters, lr=config["learning_rate"], weight_decay=config["weight_decay"])
+    # Trainings of the base have the optimiser's own.
+    betas = (config.get("beta1", 0.9), 0.999)
+    optimizer = torch.optim.AdamW(parameters, config["learning_rate"], betas, weight_decay=config["weight_decay"])
     start, (rows, losses) = state.load(optimizer, tensors, ([], []))
     steps, began = config["steps"], time.monotonic()
     if start:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class Optimisation(TypedDict):
@@ -12,6 +12,7 @@ class Optimisation(TypedDict):
     steps: int
     learning_rate: float
     weight_decay: float
+    beta1: NotRequired[float]
     warmup_steps: int
 
 
