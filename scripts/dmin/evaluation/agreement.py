@@ -53,7 +53,7 @@ def evaluate_agreement(scores: Mapping[str, Path], k: int, confidence: float, ou
         UserError: two matrices differ in their queries or training samples, or ``k`` exceeds the training set.
     """
     matrices = {path: ScoreMatrix.read(path) for path in scores.values()}
-    _require_same_ids(matrices)
+    require_same_ids(matrices)
     count, train = next(iter(matrices.values())).values.shape
     if k > train:
         raise UserError(f"The agreement of the top {k} needs {k} training samples, but there are {train}; lower k.")
@@ -78,7 +78,12 @@ def _interval(values: np.ndarray, confidence: float) -> dict[str, Any]:
     return {"spearman": mean, "low": low, "high": high, "queries": len(known)}
 
 
-def _require_same_ids(matrices: Mapping[Path, ScoreMatrix]) -> None:
+def require_same_ids(matrices: Mapping[Path, ScoreMatrix]) -> None:
+    """Refuse matrices of other queries or training samples.
+
+    Raises:
+        UserError: naming two files that differ.
+    """
     first, *others = matrices
     for path in others:
         for key in ("queries", "train"):

@@ -181,10 +181,11 @@ class Compression(TypedDict):
 
 
 class Ablation(TypedDict):
-    """Studies of the index and of compression (target ablations."""
+    """Studies of the index, of compression, of timesteps and of seeds (target ablations."""
 
     hnsw: HnswGrid
     compression: Compression
+    seeds: list[str]
 
 
 class Run(TypedDict):

@@ -82,8 +82,9 @@ class Study:
     def choice_settings(self, removal: str) -> dict[str, Any]:
         """Return what the choice of the removed samples depends on, beside scores."""
         if self.name == "thickness":
-            keys = ["top_k"] if removal not in ALL_CONTROLS else ["seed"] if removal != "random" else ["draws", "seed"]
-            return pick(self.settings, *keys)
+            if removal not in ALL_CONTROLS:
+                return pick(self.settings, "top_k")
+            return pick(self.settings, "seed", *(["draws"] if removal == "random" else []))
         if removal == "none":
             return {}
         keys = ("draws", "seed") if removal == "random" else ("queries",)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..runtime.errors import UserError
 from .banks import Lds
 from .checks import refuse_own_weights
@@ -54,6 +56,33 @@ def check_ablation(run: Run) -> None:
         raise UserError(
             f"{key}.hnsw.ef has {min(hnsw['ef'])}, below influence.top_k {top}; raise ef or lower influence.top_k."
         )
+
+
+def check_seeds(run: Run, runs: Mapping[str, Run]) -> None:
+    """Refuse to compare a run with others that differ in more than the seed of their models.
+
+    Raises:
+        UserError: a named run is unknown or itself, asks about other images or methods, or its model differs.
+    """
+    key = f"runs.{run.name}.ablation.seeds"
+    for name in run.settings["ablation"]["seeds"] if "ablation" in run.settings else []:
+        if name == run.name or name not in runs:
+            raise UserError(f"{key} has '{name}', which is no other run of the config; correct or leave it out.")
+        other = runs[name]
+        if run.queries.settings["source"] not in ("held_out", "images"):
+            raise UserError(
+                f"{key} compares scores of the same images, but runs.{run.name}.queries.source is "
+                f"{run.queries.settings['source']}, and each model generates its own; set it to held_out or images."
+            )
+        if run.queries.settings != other.queries.settings or run.settings["influence"] != other.settings["influence"]:
+            raise UserError(f"{key} has '{name}', whose queries or influence differ from this run's; make them equal.")
+        one, two = (
+            {**each.model.settings, "train": {**each.model.settings["train"], "seed": 0}} for each in (run, other)
+        )
+        if one != two or run.settings["gradients"] != other.settings["gradients"]:
+            raise UserError(
+                f"{key} has '{name}', whose model or gradients differ in more than train.seed; make all else equal."
+            )
 
 
 def check_studies(run: Run) -> None:

@@ -17,6 +17,7 @@ from .datasets import Dataset
 from .models import Base, Model
 from .run_checks import check_run
 from .runs import Run
+from .study_checks import check_seeds
 from .values import canonical, pick
 
 
@@ -98,6 +99,8 @@ def read_tables(given: Mapping[str, Any], root: Path) -> Tables:
         check_model(model, config["compute"]["train_processes"])
     for run in tables.runs.values():
         check_run(run)
+    for run in tables.runs.values():
+        check_seeds(run, tables.runs)
     for name in config["plan"]["throughput"]:
         if name not in tables.runs:
             raise UserError(

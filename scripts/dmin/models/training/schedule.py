@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 
 class Optimisation(TypedDict):
@@ -12,7 +12,6 @@ class Optimisation(TypedDict):
     steps: int
     learning_rate: float
     weight_decay: float
-    beta1: NotRequired[float]
     warmup_steps: int
 
 

@@ -99,6 +99,7 @@ def _train(task: TrainingTask, pace: TrainingPace, resume: Path) -> None:
         {**trained, **average.tensors},
         after_step,
         LOG_EVERY,
+        settings.get("beta1", 0.9),
     )
     rows = fit(problem, settings, state, pace)
     if not processes.main:
