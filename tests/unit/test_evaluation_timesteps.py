@@ -63,7 +63,7 @@ def test_fewer_timesteps_are_scored_as_a_cache_of_them(
     found = METHODS[method].scores(chosen["queries"], chosen["train"], options())
     alone = {}
     for split, read in rows.items():
-        raw = read.all()[:, [0, 2]] * read.norms[:, [0, 2], None]
+        raw = np.ascontiguousarray(read.all()[:, [0, 2]] * read.norms[:, [0, 2], None])
         shard = write_gradients(tmp_path / f"two-{split}.safetensors", read.ids, raw, timesteps=[900, 100], cache_dim=P)
         alone[split] = GradientRows([shard], None)
     expected = METHODS[method].scores(alone["queries"], alone["train"], options())
@@ -96,7 +96,7 @@ def test_influence_that_follows_the_drawn_timestep_is_told(tmp_path: Path) -> No
     generator, ids = np.random.default_rng(1), [f"t/{number}" for number in range(30)]
     lengths = generator.uniform(0.1, 10, (2, 30))
     shards = [
-        [write_gradients(tmp_path / f"{place}.safetensors", ids, each[:, None, None] * np.ones((30, 1, 8)) / 8**0.5)]
+        [write_gradients(tmp_path / f"{place}.safetensors", ids, np.repeat(each, 40).reshape(30, 1, 40) / 40**0.5)]
         for place, each in enumerate(lengths)
     ]
     weights = [2.0, 0.5]
