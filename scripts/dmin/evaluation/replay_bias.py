@@ -29,7 +29,8 @@ def replayed_norms(checkpoints: Sequence[Sequence[Path]], weights: Sequence[floa
         checkpoints: the shards of each.
         weights: of each checkpoint.
     """
-    total, ids = np.zeros(0), []
+    total = np.zeros(0)
+    ids: list[str] = []
     for shards, weight in zip(checkpoints, weights, strict=True):
         read = [Shard(path) for path in shards]
         norms = weight * np.concatenate([shard.read("norm")[:, 0] for shard in read]).astype(np.float64)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.stats import ks_2samp
 
@@ -58,9 +59,9 @@ class Digits:
         shape = tuple(images[key].nunique() for key in keys)
         return cls(*(images[name].to_numpy(np.float64).reshape(shape) for name in ("thickness", "recognised")))
 
-    def take(self, places: np.ndarray | list[int], axis: int) -> Digits:
+    def take(self, places: npt.ArrayLike, axis: int) -> Digits:
         """Return those at some places of an axis."""
-        return Digits(self.thickness.take(places, axis), self.recognised.take(places, axis))
+        return Digits(*(np.take(part, places, axis) for part in (self.thickness, self.recognised)))
 
     def statistics(self) -> dict[str, float]:
         """Return the statistics of all thicknesses, and the share that is recognised."""

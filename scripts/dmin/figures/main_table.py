@@ -61,9 +61,9 @@ def plot_main_table(table: pd.DataFrame, labels: Mapping[str, str] | None = None
         for index, k in enumerate(cutoffs):
             centre = left + (index + 0.5) * _CELL
             canvas.text(f"top {k}", (centre, 0.74), size=7, colour=MUTED, align="center")
-            for line, name in enumerate(rows):
+            for line, entry in enumerate(rows):
                 top = _HEAD + line * _ROW
-                row = cells[*name, subset, k]
+                row = cells[*entry, subset, k]
                 _draw_cell(canvas, row, (centre, top), bool(row["rate"] == best[subset, k]))
             chance = float(table[(table["subset"] == subset) & (table["k"] == k)]["chance"].iloc[0])
             canvas.text(_rate(chance), (centre, _HEAD + len(rows) * _ROW + 0.1), size=7, colour=MUTED, align="center")
