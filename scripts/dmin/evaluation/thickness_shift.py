@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.stats import ks_2samp
 
@@ -59,9 +58,9 @@ class Digits:
         shape = tuple(images[key].nunique() for key in keys)
         return cls(*(images[name].to_numpy(np.float64).reshape(shape) for name in ("thickness", "recognised")))
 
-    def take(self, places: npt.ArrayLike, axis: int) -> Digits:
+    def take(self, places: np.ndarray, axis: int) -> Digits:
         """Return those at some places of an axis."""
-        return Digits(*(np.take(part, places, axis) for part in (self.thickness, self.recognised)))
+        return Digits(self.thickness.take(places, axis), self.recognised.take(places, axis))
 
     def statistics(self) -> dict[str, float]:
         """Return the statistics of all thicknesses, and the share that is recognised."""
@@ -79,11 +78,11 @@ def shift_sources(after: Digits, before: Digits, resamples: int, seed: int) -> l
     """
     sets, seeds, noises = after.thickness.shape
     generators = [np.random.default_rng(derive_seed(seed, "thickness", draw)) for draw in range(resamples)]
-    drawn = [generator.integers(0, noises, size=noises) for generator in generators]
+    drawn = [generator.integers(0, noises, size=(noises,)) for generator in generators]
     by_noise = pd.DataFrame([shifts_of(after.take(each, 2), before.take(each, 2)) for each in drawn])
     sources = [(by_noise.var(ddof=1), noises - 1)]
-    by_seed = [shifts_of(after.take([each], 1), before.take([each], 1)) for each in range(seeds)]
-    by_set = [shifts_of(after.take([each], 0), before) for each in range(sets)]
+    by_seed = [shifts_of(after.take(np.array([each]), 1), before.take(np.array([each]), 1)) for each in range(seeds)]
+    by_set = [shifts_of(after.take(np.array([each]), 0), before) for each in range(sets)]
     spread = [pd.DataFrame(shifts) for shifts in (by_seed, by_set) if len(shifts) > 1]
     return sources + [(shifts.var(ddof=1) / len(shifts), len(shifts) - 1) for shifts in spread]
 
@@ -110,7 +109,8 @@ def thickness_rows(images: pd.DataFrame, method: str, interval: Interval) -> lis
     repeats = sorted(set(mine["repeat"]))
     after, before = Digits.of(mine), Digits.of(rest[rest["repeat"].isin(repeats)])
     rows: list[dict[str, Any]] = []
-    for label, chosen in [(ALL, list(range(len(repeats)))), *((str(name), [n]) for n, name in enumerate(repeats))]:
+    places = np.arange(len(repeats))
+    for label, chosen in [(ALL, places), *((str(name), places[n : n + 1]) for n, name in enumerate(repeats))]:
         found, base = after.take(chosen, 1), before.take(chosen, 1)
         values = found.statistics()
         count = {"images": int(np.isfinite(found.thickness).sum()), "seeds": len(chosen)}
