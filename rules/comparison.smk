@@ -59,7 +59,7 @@ rule plot_main_table:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        options=lambda w: dmin.pick(runs[w.run].influence.options, "encoder"),
+        options=lambda w: dmin.page_text(dmin.pick(runs[w.run].influence.options, "encoder")),
         code=code("plot_main_table", "looks"),
     script:
         "../scripts/plot_main_table.py"

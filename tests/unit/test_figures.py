@@ -163,7 +163,7 @@ def test_equal_input_gives_equal_files(name: str, tmp_path: Path) -> None:
     for suffix in ("svg", "png"):
         first, second = (tmp_path / folder / f"figure.{suffix}" for folder in ("first", "second"))
         assert first.read_bytes() == second.read_bytes()
-        assert {path.name for path in first.parent.iterdir()} == {"figure.svg", "figure.png"}
+        assert {path.name for path in first.parent.iterdir()} == {"figure.svg", "figure.png", ".sha256"}
     assert "<text" in first.with_suffix(".svg").read_text()
 
 

@@ -248,7 +248,7 @@ def test_full_training_writes_a_pipeline_that_loads(
     facts = json.loads((tmp_path / "model.json").read_text())
     assert facts["weights"] == weights_digest(weights) and facts["written"] == "last step"
     assert facts["parameters"] == sum(value.numel() for value in trained.denoiser.parameters())
-    made = {"checkpoints", "model.json", "pipeline", "training.csv", "training_log.parquet"}
+    made = {".sha256", "checkpoints", "model.json", "pipeline", "training.csv", "training_log.parquet"}
     assert {path.name for path in tmp_path.iterdir()} == made
 
 

@@ -216,7 +216,7 @@ def test_figures_hang_on_the_looks_of_the_methods_of_their_run(monkeypatch: pyte
         ]
 
     before = digests()
-    assert all(re.fullmatch("v2:[0-9a-f]{16}", digest) for digest in before)
+    assert all(re.fullmatch("v3:[0-9a-f]{16}", digest) for digest in before)
     monkeypatch.setitem(METHODS, "trak", replace(METHODS["trak"], label="Another"))
     assert digests() == before
     monkeypatch.setitem(METHODS, "text", replace(METHODS["text"], label="Another"))

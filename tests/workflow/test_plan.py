@@ -185,7 +185,7 @@ def test_plan_starts_no_other_job_and_answers_each_time(
     assert table["v"].tolist() == ["64", "256", "full"]
     assert table["samples"].unique().tolist() == [60]
     assert sorted(path.name for path in (checkout.root / "results").iterdir()) == [
-        "benchmarks", "plan.csv", "plan_costs.csv",
+        ".sha256", "benchmarks", "plan.csv", "plan_costs.csv",
     ]  # fmt: skip
     assert checkout.plan("plan") == {"plan": 1}
     # The number of jobs is that of the wiring, up to the ranked lists.

@@ -23,6 +23,7 @@ from dmin.data.samples import SampleWriter, iter_samples
 from dmin.data.subsets import NOISE_SUBSET
 from dmin.runtime.atomic import atomic_path, write_json
 from dmin.runtime.errors import UserError
+from dmin.runtime.parquet import parquet_digest
 from dmin.runtime.seeds import derive_generator, derive_seed
 from dmin.settings.models import NoisedCopies
 
@@ -111,7 +112,10 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path,
                     _update(fingerprint, split, row.id, row.prompt, digest)
                     writer.append(_cells(row, png))
     counts = {split: dict(Counter(row.subset for row in part)) for split, part in splits.items()}
-    write_json({"fingerprint": fingerprint.hexdigest(), "size": size, "seed": seed, "counts": counts}, summary)
+    facts = {"fingerprint": fingerprint.hexdigest(), "size": size, "seed": seed, "counts": counts}
+    made_from = {name: parquet_digest(path) for name, path in sources.items()}
+    tables = {"train": parquet_digest(train), "test": parquet_digest(test)}
+    write_json({**facts, "made_from": made_from, "tables": tables}, summary)
     log.info("%d rows: %d train, %d test, %d noised copies", len(rows), cut, len(rows) - cut, len(copied))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,13 +17,12 @@ from dmin.data.images import image_to_array, open_image
 from dmin.data.outside import check_cell_bytes, check_cell_text, read_inside
 from dmin.runtime.atomic import atomic_path
 from dmin.runtime.errors import UserError
+from dmin.runtime.parquet import SealedWriter, open_parquet, require_rows, torn_is_told
 
 # Small row groups bound the memory of writers and of readers that stream: at most so many rows, and a new one after so
 # many bytes of images.
 ROW_GROUP = 64
 GROUP_BYTES = 2**23
-# Pages are read through a buffer of so many bytes; Arrow's default is to hold all row groups that it will come to.
-_BUFFER = 2**18
 # Images that are given one by one, but read together.
 _AT_ONCE = 8
 
@@ -53,7 +51,7 @@ class SampleWriter:
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self._schema = sample_schema(columns)
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._writer = SealedWriter(path, self._schema)
         self._rows: list[Mapping[str, Any]] = []
         self._bytes = 0
 
@@ -76,7 +74,7 @@ class SampleWriter:
     ) -> None:
         if kind is None and self._rows:
             self._write_group()
-        self._writer.close()
+        self._writer.__exit__(kind, error, trace)
 
     def _write_group(self) -> None:
         self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
@@ -99,10 +97,12 @@ def read_samples(path: Path, columns: Sequence[str] | None = None, ids: Collecti
     Raises:
         UserError: the file is missing, torn, or lacks a column or an id.
     """
-    with _open_table(path, columns) as file, _whole(path):
-        if ids is None:
-            return file.read(columns=_listed(columns)).to_pandas()
-        return _read_rows(file, path, columns, set(ids))
+    with _open_table(path, columns) as file, torn_is_told(path):
+        if ids is not None:
+            return _read_rows(file, path, columns, set(ids))
+        table = file.read(columns=_listed(columns))
+        require_rows(file, table.num_rows)
+        return table.to_pandas()
 
 
 def iter_samples(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
@@ -206,12 +206,15 @@ def _read_rows(file: pq.ParquetFile, path: Path, columns: Sequence[str] | None, 
     """Read the rows of some ids, row group by row group, and only groups that hold one."""
     wanted = [name for name in file.schema_arrow.names if columns is None or name in columns]
     parts, found = [file.schema_arrow.empty_table().select(wanted)], set[str]()
+    read = 0
     for group in range(file.num_row_groups):
         names = file.read_row_group(group, columns=["id"])["id"].to_pylist()
         places = [place for place, name in enumerate(names) if name in ids]
         if places:
             parts.append(file.read_row_group(group, columns=wanted).take(places))
             found.update(names[place] for place in places)
+        read += len(names)
+    require_rows(file, read)
     missing = sorted(ids - found)
     if missing:
         raise UserError(
@@ -224,21 +227,19 @@ def _read_rows(file: pq.ParquetFile, path: Path, columns: Sequence[str] | None, 
 def _batches(file: pq.ParquetFile, path: Path, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
     """Yield a table in record batches of at most ``rows`` rows, few at a time where images are large."""
     iterator = file.iter_batches(batch_size=max(1, min(rows, ROW_GROUP)), columns=_listed(columns))
+    read = 0
     while True:
-        with _whole(path):
+        with torn_is_told(path):
             batch = next(iterator, None)
-        if batch is None:
-            return
+            if batch is None:
+                require_rows(file, read)
+                return
+        read += batch.num_rows
         yield batch
 
 
 def _open_table(path: Path, columns: Sequence[str] | None) -> pq.ParquetFile:
-    if not path.is_file():
-        raise UserError(f"File '{path}' does not exist; run the rule that makes it.")
-    try:
-        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER)
-    except (pa.ArrowException, OSError) as error:
-        raise _torn(path, error) from error
+    file = open_parquet(path)
     known = file.schema_arrow.names
     missing = [column for column in columns or () if column not in known]
     if missing:
@@ -247,19 +248,5 @@ def _open_table(path: Path, columns: Sequence[str] | None) -> pq.ParquetFile:
     return file
 
 
-@contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """Turn an error of reading into the sentence that names the file."""
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise _torn(path, error) from error
-
-
 def _listed(columns: Sequence[str] | None) -> list[str] | None:
     return None if columns is None else list(columns)
-
-
-def _torn(path: Path, error: Exception) -> UserError:
-    detail = (str(error).splitlines() or [type(error).__name__])[0]
-    return UserError(f"File '{path}' is damaged or no parquet file ({detail}); delete it and make it again.")

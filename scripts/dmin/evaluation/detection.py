@@ -14,6 +14,7 @@ import pandas as pd
 from dmin.data.subsets import read_subsets
 from dmin.evaluation.intervals import rate_interval
 from dmin.runtime.atomic import write_csv
+from dmin.runtime.parquet import read_parquet
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def evaluate_detection(lists: Sequence[RankedList], samples: Path, evaluation: R
     chance = subset_shares(samples)
     rows: list[dict[str, Any]] = []
     for entry in lists:
-        top = pd.read_parquet(entry.path)
+        top = read_parquet(entry.path)
         rates = detection_rates(top, chance, evaluation)
         rows += [{"method": entry.method, "v": entry.v, "backend": entry.backend, **row} for row in rates]
         for row in rates:

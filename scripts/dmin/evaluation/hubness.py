@@ -16,6 +16,7 @@ from dmin.evaluation.detection import RankedList
 from dmin.evaluation.intervals import shifted_interval
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
+from dmin.runtime.parquet import read_parquet
 from dmin.runtime.seeds import derive_seed
 from dmin.settings.runs import Evaluation
 
@@ -119,7 +120,7 @@ def evaluate_hubness(lists: Sequence[RankedList], samples: Path, evaluation: Eva
     rows: list[dict[str, Any]] = []
     known: dict[tuple[str, ...], np.ndarray] = {}
     for entry in lists:
-        top = pd.read_parquet(entry.path, columns=["query_id", "query_subset", "rank", "sample_id"])
+        top = read_parquet(entry.path, columns=["query_id", "query_subset", "rank", "sample_id"])
         asked = top.drop_duplicates("query_id").sort_values(["query_subset", "query_id"])
         subsets = tuple(asked["query_subset"])
         if subsets not in known:

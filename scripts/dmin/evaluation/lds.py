@@ -18,6 +18,7 @@ from dmin.retraining.sets import read_sets
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import hardware_label
+from dmin.runtime.parquet import read_parquet
 from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Retrained:
         Raises:
             UserError: fewer than 8 sets are left, or a retraining is missing.
         """
-        table = pd.concat([pd.read_parquet(part) for part in parts])
+        table = pd.concat([read_parquet(part) for part in parts])
         cube = table.pivot_table(index=["set", "repeat"], columns="query_id", values="loss", sort=True)
         sets, repeats = (sorted(set(cube.index.get_level_values(level))) for level in ("set", "repeat"))
         if len(sets) < FEWEST_SETS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from dmin.evaluation.intervals import mean_interval
 from dmin.gradients.shard import Shard
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
+from dmin.runtime.readers import read_json
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def evaluate_replay_bias(
     """
     rows = []
     for (method, v), path in scores.items():
-        weights = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["weights"]
+        weights = read_json(path.with_suffix(".json"))["weights"]
         ids, lengths = replayed_norms(checkpoints, weights)
         matrix = ScoreMatrix.read(path)
         if matrix.train != ids:

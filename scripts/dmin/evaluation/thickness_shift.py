@@ -21,6 +21,7 @@ from dmin.retraining.regenerated import read_regenerated
 from dmin.retraining.removal_names import NONE
 from dmin.runtime.atomic import write_csv, write_parquet
 from dmin.runtime.meter import hardware_label
+from dmin.runtime.parquet import read_parquet
 from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ def removed_by_subset(removed: Mapping[str, Path], samples: Path) -> pd.DataFram
     train["thickness"] = digit_thicknesses(sample_pixels(train))
     sizes, rows = train["subset"].value_counts(), []
     for method, path in removed.items():
-        taken = pd.read_parquet(path)
+        taken = read_parquet(path)
         gone = train if method == NONE else train.merge(taken[["set", "id"]], on="id")
         for subset in [*sorted(sizes.index), ALL]:
             part = gone if subset == ALL else gone[gone["subset"] == subset]

@@ -21,6 +21,7 @@ from dmin.figures.scores import plot_score_distributions
 from dmin.figures.style import save_figure
 from dmin.figures.tables import width_label
 from dmin.runtime.errors import UserError
+from dmin.runtime.parquet import read_parquet
 from dmin.settings.config import Gallery
 
 # Ids of training samples, each with its score.
@@ -98,7 +99,7 @@ def draw_method_gallery(
     query = asked.iloc[0]
     pairs: dict[str, Scores] = {}
     for method, path in tops.items():
-        top = pd.read_parquet(path, filters=[("query_id", "==", query["id"]), ("rank", "<=", most)])
+        top = read_parquet(path, filters=[("query_id", "==", query["id"]), ("rank", "<=", most)])
         top = top.sort_values("rank")
         pairs[method] = list(zip(top["sample_id"], top["score"], strict=True))
     train = _shown(tables.train, [pair for chosen in pairs.values() for pair in chosen])

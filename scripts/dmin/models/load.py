@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,8 +13,9 @@ from dmin.catalogue.families import FAMILIES
 from dmin.data.hub_errors import explain_hub_model
 from dmin.models.families.family import Family
 from dmin.models.gate.words import reason
-from dmin.runtime.digests import base_digest, weights_digest
+from dmin.runtime.digests import are_described, base_digest, weights_digest
 from dmin.runtime.errors import UserError
+from dmin.runtime.readers import read_json
 from dmin.settings.models import Base
 
 
@@ -39,7 +39,7 @@ def load_trained(model: TrainedModel, device: torch.device, parts: Sequence[str]
             ``model.json`` beside them describes.
     """
     beside = model.weights.parent / "model.json"
-    if beside.exists() and json.loads(beside.read_text()).get("weights", "") != weights_digest(model.weights):
+    if beside.exists() and not are_described(model.weights, {"weights": "", **read_json(beside)}):
         raise UserError(f"Weights '{model.weights}' are torn (not those of '{beside}'); delete both and run again.")
     if model.weights.is_dir():
         return load_family({**model.base, "path": str(model.weights), "revision": None}, device, parts)

@@ -16,7 +16,7 @@ from dmin.models.gate.words import reason
 from dmin.models.load import load_family
 from dmin.models.published_adapter import complete_adapter
 from dmin.runtime.atomic import write_json
-from dmin.runtime.digests import base_digest, weights_digest
+from dmin.runtime.digests import base_digest, describe_weights
 from dmin.runtime.errors import UserError
 from dmin.runtime.provenance import versions
 from dmin.runtime.text import shown
@@ -105,6 +105,6 @@ def find_adapter(path: str, revision: str | None) -> Path:
 
 
 def _describe(kind: str, own: OwnWeights, base: Base, weights: Path, parameters: int, description: Path) -> None:
-    facts = {"finetune": kind, "own": own, "parameters": parameters, "weights": weights_digest(weights), "base": base}
+    facts = {"finetune": kind, "own": own, "parameters": parameters, **describe_weights(weights), "base": base}
     write_json({**facts, "base_digest": base_digest(base), "versions": versions()}, description)
     log.info("%s '%s': %d parameters, digest %s", kind, own["path"], parameters, facts["weights"])

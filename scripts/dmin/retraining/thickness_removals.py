@@ -15,6 +15,7 @@ from dmin.data.subsets import read_subsets
 from dmin.data.thickness import digit_thicknesses
 from dmin.retraining.removal_names import RANDOM
 from dmin.retraining.removals import Chooser, draw_samples, top_samples, write_removals
+from dmin.runtime.parquet import read_parquet
 
 CLASS_MATCHED, THICKEST = "class_matched", "thickest"
 
@@ -43,7 +44,7 @@ def choose_thickness_removals(
     Source: the stroke-thickness study of DMin's supplement; the controls are ours.
     """
     subsets, sets = read_subsets([samples]), []
-    gone = [] if chooser.reference is None else pd.read_parquet(chooser.reference)["id"].tolist()
+    gone = [] if chooser.reference is None else read_parquet(chooser.reference)["id"].tolist()
     if chooser.scores is not None:
         depth = config["top_k"] if chooser.reference is None else len(subsets)
         union = by_rank(top_samples(chooser.scores, queries["id"].tolist(), depth), len(gone) or len(subsets))

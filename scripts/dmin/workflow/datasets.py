@@ -69,7 +69,11 @@ class Dataset:
     @property
     def fetched(self) -> list[str]:
         """The table of each source."""
-        return [f"<results>/sources/{self.name}/{source}.parquet" for source in self.source_names]
+        return [self.fetched_file(source) for source in self.source_names]
+
+    def fetched_file(self, source: str) -> str:
+        """Return the table of a source."""
+        return f"<results>/sources/{self.name}/{source}.parquet"
 
     @property
     def assembly(self) -> dict[str, Any]:

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..runtime.errors import UserError
-from .banks import Lds
+from .banks import Bank, Lds
 from .checks import refuse_own_weights
 from .runs import Run
 from .studies import ALL_CONTROLS, Study
 
 # Sets of a bank without which there is no interval.
 FEWEST_SETS = 8
+# More than Snakemake plans in a bearable time.
+MOST_MODELS = 100_000
+
+
+def check_bank(bank: Bank) -> None:
+    """Refuse a bank of more models than can be planned.
+
+    Raises:
+        UserError: it is of more.
+    """
+    models = bank.settings["subsets"] * bank.settings["seeds"]
+    if models > MOST_MODELS:
+        raise UserError(f"banks.{bank.name} trains {models} models; ask for at most {MOST_MODELS}.")
 
 
 def check_lds(run: Run, lds: Lds) -> None:
@@ -92,6 +105,9 @@ def check_studies(run: Run) -> None:
         UserError: their methods, sizes or exclusions cannot be, or they need other queries.
     """
     for study in run.studies.values():
+        models = sum(study.sets(removal) * study.settings["seeds"] for removal in study.removals)
+        if models > MOST_MODELS:
+            raise UserError(f"runs.{run.name}.{study.name} trains {models} models; ask for at most {MOST_MODELS}.")
         _check_study(run, study)
     if "removal" in run.settings and run.settings["removal"]["queries"] > run.queries.count:
         raise UserError(

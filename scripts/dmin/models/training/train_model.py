@@ -25,7 +25,7 @@ from dmin.models.training.task import Recipe, TrainingTask
 from dmin.models.training.weight_average import WeightAverage
 from dmin.runtime.atomic import atomic_path, write_csv, write_json, write_parquet
 from dmin.runtime.device import resolve_device
-from dmin.runtime.digests import base_digest, config_digest, file_digest, weights_digest
+from dmin.runtime.digests import base_digest, config_digest, describe_weights, file_digest
 from dmin.runtime.precision import autocast
 from dmin.runtime.provenance import versions
 from dmin.runtime.seeds import derive_seed
@@ -121,7 +121,7 @@ def _describe(task: TrainingTask, parameters: int) -> dict[str, Any]:
     return {
         **settings,
         "parameters": parameters,
-        "weights": weights_digest(task.files.weights),
+        **describe_weights(task.files.weights),
         "base": task.recipe.base,
         "written": "last step" if settings["train"]["ema"] is None else "moving average",
         "versions": versions(),
