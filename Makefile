@@ -5,7 +5,7 @@ PYTHON ?= $(firstword $(shell for python in 3.11 3.12 3.13; do command -v python
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet
 
-.PHONY: example check test pages lint types unit setup setup-dev lock audit benchmark benchmark-scaling
+.PHONY: example check test pages lint types unit setup setup-dev lock audit benchmark benchmark-scaling benchmark-memory
 
 example: setup
 	$(BIN)/snakemake --cores all
@@ -39,6 +39,9 @@ benchmark: setup-dev
 
 benchmark-scaling: setup-dev
 	$(BIN)/python benchmarks/scaling.py
+
+benchmark-memory: setup-dev
+	$(BIN)/python benchmarks/memory.py
 
 setup: .venv/.installed
 

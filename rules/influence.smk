@@ -25,6 +25,8 @@ rule score:
     conda:
         "../envs/dmin.yaml"
     threads: compute["threads"]
+    resources:
+        mem_mb=lambda w: dmin.scoring_mb(runs[w.run].gradients, w.method, w.v),
     params:
         top_k=lambda w: runs[w.run].influence.settings["top_k"],
         options=lambda w: runs[w.run].influence.options,
@@ -57,6 +59,8 @@ rule score_checkpoints:
     conda:
         "../envs/dmin.yaml"
     threads: compute["threads"]
+    resources:
+        mem_mb=lambda w: dmin.scoring_mb(runs[w.run].gradients, w.method, w.v),
     params:
         top_k=lambda w: runs[w.run].influence.settings["top_k"],
         train=lambda w: runs[w.run].model.settings["train"],
@@ -90,6 +94,7 @@ rule score_samples:
     params:
         top_k=lambda w: runs[w.run].influence.settings["top_k"],
         options=lambda w: runs[w.run].influence.options,
+        encoder_contents=contents.encoder,
         code=code("score_samples", "method"),
     script:
         "../scripts/score_samples.py"
@@ -112,6 +117,8 @@ rule build_index:
         efc=r"\d+",
     conda:
         "../envs/dmin.yaml"
+    resources:
+        mem_mb=lambda w: dmin.index_mb(runs[w.run].gradients, w.v, int(w.M)),
     params:
         seed=lambda w: runs[w.run].influence.settings["hnsw"]["seed"],
         code=code("build_index"),
@@ -142,6 +149,8 @@ rule retrieve:
         v=r"\d+",
     conda:
         "../envs/dmin.yaml"
+    resources:
+        mem_mb=lambda w: dmin.index_mb(runs[w.run].gradients, w.v, runs[w.run].influence.settings["hnsw"]["M"]),
     params:
         settings=lambda w: runs[w.run].influence.retrieval_settings,
         code=code("retrieve"),

@@ -5,4 +5,4 @@ from dmin.verify.verify import check_files
 
 with job(snakemake):
     table = Path(snakemake.output[0])
-    check_files(snakemake.params.entries, table.parent, table)
+    check_files(snakemake.params.entries, snakemake.params.folders, table.parent, table)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
+from dmin.data.samples import write_samples
 from dmin.gradients.compress import compress
 from dmin.gradients.shard import write_shard
 from dmin.gradients.sketches.count_sketch import CountSketch
@@ -44,3 +46,13 @@ def compress_shards(shards: Sequence[Path], width: int, out: Path) -> Path:
     """Compress shards to ``out`` (``.npy``) with its description beside it."""
     compress(shards, width, out, out.with_suffix(".json"), out.with_suffix(".metrics.json"))
     return out
+
+
+def random_table(path: Path, count: int) -> pd.DataFrame:
+    """Write a sample table of ``count`` rows ``s/0 ...`` whose images are random bytes, and return it."""
+    generator = np.random.default_rng(0)
+    images = [{"bytes": generator.bytes(50), "path": None} for _ in range(count)]
+    names = {"id": [f"s/{row}" for row in range(count)], "prompt": [f"picture {row}" for row in range(count)]}
+    frame = pd.DataFrame({**names, "image": images})
+    write_samples(frame, path)
+    return frame

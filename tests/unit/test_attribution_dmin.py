@@ -18,6 +18,7 @@ from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.methods.dmin import dmin_scores
 from dmin.gradients.shard import Shard
 from dmin.runtime.errors import UserError
+from dmin.runtime.readers import read_json
 
 P, T, N, M = 100, 3, 11, 4
 
@@ -205,7 +206,7 @@ def test_sides_of_different_widths_are_refused(files: tuple[list[Path], list[Pat
 def test_stale_and_torn_sketches_are_refused(files: tuple[list[Path], list[Path]], tmp_path: Path) -> None:
     shards, _ = files
     sketch = compress_shards(shards, 8, tmp_path / "train.npy")
-    description = json.loads(sketch.with_suffix(".json").read_text())
+    description = read_json(sketch.with_suffix(".json"))
     with pytest.raises(UserError, match=r"train\.npy' holds other samples than its shards"):
         GradientRows(shards[:1], sketch)
     sketch.with_suffix(".json").write_text(json.dumps({**description, "sketch_seed": 6}))

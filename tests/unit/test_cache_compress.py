@@ -16,6 +16,7 @@ from dmin.gradients.sketches.count_sketch import CountSketch
 from dmin.gradients.sketches.fold import fold
 from dmin.runtime.digests import sha256
 from dmin.runtime.errors import UserError
+from dmin.runtime.readers import read_json
 
 P = 100
 
@@ -39,7 +40,7 @@ def test_compressed_sketches_are_folds_of_the_cache(shards: list[Path], tmp_path
     assert array.shape == (9, 3, width) and array.dtype == np.float16
     groups = cached.reshape(9, 3, width, CACHE_DIM // width).sum(-1)
     assert np.array_equal(array, groups.astype(np.float16))
-    facts = json.loads(sketch.with_suffix(".json").read_text())
+    facts = read_json(sketch.with_suffix(".json"))
     made = facts.pop("provenance")
     assert made["config"] == {"v": width} and made["sha256"] == {"sketch": sha256(sketch)}
     assert facts == {**METADATA, "P": P, "v": width, "ids": [f"s/{n}" for n in range(9)]}

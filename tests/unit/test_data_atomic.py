@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from dmin.runtime.atomic import atomic_path, write_csv, write_json, write_parquet
+from dmin.runtime.readers import read_json
 
 
 def test_success_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_json_is_sorted_strict_and_takes_numpy_numbers(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json({"b": np.int64(2), "a": [np.float32(0.5), "é"]}, path)
     assert path.read_text(encoding="utf-8").startswith('{\n "a"') and path.read_bytes().endswith(b"}\n")
-    assert json.loads(path.read_text(encoding="utf-8")) == {"a": [0.5, "é"], "b": 2}
+    assert read_json(path) == {"a": [0.5, "é"], "b": 2}
     with pytest.raises(ValueError):
         write_json({"a": float("nan")}, path)
     assert json.loads(path.read_text(encoding="utf-8"))["b"] == 2

@@ -10,6 +10,7 @@ import datasets
 import pandas as pd
 import pytest
 from datasets.exceptions import DatasetNotFoundError
+from datasets.packaged_modules.parquet import parquet
 from hub_refusals import http, http_error
 from huggingface_hub import errors as hub_errors
 from PIL import Image
@@ -44,19 +45,31 @@ def _dataset(count: int = 2) -> datasets.Dataset:
 
 @pytest.fixture
 def fail(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
-    """Make ``load_dataset`` raise the given errors in turn, then give a data set; return the list of calls."""
+    """Make ``datasets`` raise the given errors in turn, then give a data set; return the list of calls."""
     monkeypatch.setattr(hub, "WAITS", (0.0, 0.0))
 
     def install(*errors: Exception, result: Any = None) -> list[Any]:
         calls: list[Any] = []
 
-        def load(path: str, **options: Any) -> Any:
-            calls.append((path, options))
-            if len(calls) <= len(errors):
-                raise errors[len(calls) - 1]
-            return result if result is not None else _dataset()
+        class Parquet:
+            """A builder as ``datasets`` has them."""
 
-        monkeypatch.setattr(datasets, "load_dataset", load)
+            def __init__(self, path: str, **options: Any) -> None:
+                self.asked = path, options
+
+            def download_and_prepare(self) -> None:
+                """Count the call, or fail."""
+                calls.append(self.asked)
+                if len(calls) <= len(errors):
+                    raise errors[len(calls) - 1]
+
+            def as_dataset(self, split: str) -> Any:
+                """Return the data set."""
+                self.asked[1]["split"] = split
+                return result if result is not None else _dataset()
+
+        Parquet.__module__ = parquet.__name__
+        monkeypatch.setattr(datasets, "load_dataset_builder", Parquet)
         return calls
 
     return install

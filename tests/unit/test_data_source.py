@@ -13,52 +13,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from local_sources import cells, encoded, fetched, settings, table
 from PIL import Image
 
 from dmin.data.source import SOURCE_COLUMNS, fetch_source
 from dmin.runtime.errors import UserError
-
-
-def settings(path: object, **changes: Any) -> dict[str, Any]:
-    """Return a full source section with the schema's defaults."""
-    defaults = {
-        "revision": None,
-        "split": "train",
-        "image_column": "image",
-        "caption_column": "prompt",
-        "label_column": None,
-        "labels": None,
-        "origin_column": None,
-        "rows": None,
-        "on_unreadable": "error",
-    }
-    return {"path": str(path)} | defaults | changes
-
-
-def encoded(value: int = 0, mode: str = "RGB", form: str = "PNG") -> bytes:
-    """Return an encoded 6 x 5 image."""
-    image = Image.fromarray(np.full((5, 6, 3), value, dtype=np.uint8)).convert(mode)
-    buffer = io.BytesIO()
-    image.save(buffer, form)
-    return buffer.getvalue()
-
-
-def table(path: Path, images: list[Any], **columns: Any) -> Path:
-    """Write a parquet file of images and other columns, without type hints for datasets."""
-    frame = pd.DataFrame({"image": pd.Series(images, dtype=object), "prompt": [f"p{i}" for i in range(len(images))]})
-    frame.assign(**columns).to_parquet(path)
-    return path
-
-
-def cells(*data: bytes) -> list[dict[str, Any]]:
-    """Return image cells as hub data sets store them."""
-    return [{"bytes": image, "path": f"{number}.png"} for number, image in enumerate(data)]
-
-
-def fetched(tmp_path: Path, config: dict[str, Any]) -> pd.DataFrame:
-    """Fetch a source and read the result."""
-    fetch_source("lego", config, tmp_path / "out.parquet")
-    return pd.read_parquet(tmp_path / "out.parquet")
 
 
 def counts(tmp_path: Path) -> dict[str, int]:
@@ -204,7 +163,7 @@ def test_wrong_paths(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         fetched(tmp_path, settings(tmp_path / "empty"))
     (tmp_path / "empty" / "a.png").write_bytes(encoded())
-    with pytest.raises(UserError, match=r"cannot be read \(Bad split: nope"):
+    with pytest.raises(UserError, match=r"cannot be read \(it has no folder 'nope'\)"):
         fetched(tmp_path, settings(tmp_path / "empty", split="nope"))
     with pytest.raises(UserError, match="has no column 'prompt'"):
         fetched(tmp_path, settings(tmp_path / "empty"))

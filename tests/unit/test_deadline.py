@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import os
@@ -22,6 +21,7 @@ from dmin.runtime import deadline, progress, sidecar
 from dmin.runtime.deadline import StopRequest, process_age
 from dmin.runtime.errors import UserError
 from dmin.runtime.progress import Progress
+from dmin.runtime.readers import read_json
 from dmin.runtime.sidecar import count_attempt, only_writer
 
 
@@ -184,7 +184,18 @@ def test_attempts_that_get_on_are_not_counted(tmp_path: Path) -> None:
     note = tmp_path / "attempts.json"
     for done in (0, 0, 4, 4, 5, 6, 7):
         count_attempt(note, done, "x")
-    assert json.loads(note.read_text()) == {"done": 7, "attempts": 1}
+    assert read_json(note) == {"done": 7, "attempts": 1}
+
+
+@pytest.mark.fault("a torn note of unfinished work", "left out with a warning; the work goes on")
+def test_torn_note_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    note = tmp_path / "attempts.json"
+    for _ in range(2):
+        count_attempt(note, 3, "x")
+    note.write_text(note.read_text().replace("3", "5"))
+    count_attempt(note, 3, "x")
+    assert read_json(note) == {"done": 3, "attempts": 1}
+    assert "attempts.json' is torn (it fails its checksum)" in caplog.text
 
 
 @pytest.mark.fault(

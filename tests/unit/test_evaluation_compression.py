@@ -15,19 +15,20 @@ from dmin.attribution.gradient_files import GradientFiles, GradientSides
 from dmin.attribution.outputs import Scored, ScoreFiles, write_scores
 from dmin.attribution.sample_tables import SampleTables
 from dmin.data.samples import write_samples
-from dmin.evaluation.bootstrap import Interval
 from dmin.evaluation.compressed_rows import CompressedRows
 from dmin.evaluation.compression import COLUMNS, Measures, rank_correlation, score_compressed
+from dmin.evaluation.intervals import Interval
 from dmin.evaluation.lds import JudgingBank, predict_sets
 from dmin.evaluation.storage import stored, stored_bytes
 from dmin.retraining.sets import draw_sets
-from dmin.runtime.atomic import write_parquet
+from dmin.runtime.atomic import write_json, write_parquet
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import Meter
+from dmin.runtime.readers import read_json
 from dmin.settings.runs import Compression
 
 TRAIN, QUERIES, T, P = 90, 8, 3, 200
-EVALUATION = {"k": [5, 10], "bootstrap": 200, "confidence": 0.95, "seed": 0}
+EVALUATION = {"k": [5, 10], "confidence": 0.95}
 
 
 @pytest.mark.parametrize(("storage", "relative"), [("fp32", 0), ("fp16", 2**-11), ("int8", 1 / 254)])
@@ -228,7 +229,8 @@ def test_number_formats_err_far_less_than_the_sketch(run: Run) -> None:
 def test_scores_of_other_samples_are_refused(run: Run) -> None:
     scores = run.uncompressed()
     path = scores.with_suffix(".json")
-    path.write_text(path.read_text().replace("train/7", "train/x7"))
+    facts = read_json(path)
+    write_json({**facts, "train": [name.replace("train/7", "train/x7") for name in facts["train"]]}, path)
     with pytest.raises(UserError, match=r"Scores '.*scores\.npy' are of other samples"):
         run.evaluate([8], scores)
 

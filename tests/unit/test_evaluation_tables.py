@@ -15,7 +15,7 @@ from dmin.data.images import encode_png
 from dmin.data.samples import write_samples
 from dmin.evaluation import generation
 from dmin.evaluation.cost import evaluate_cost
-from dmin.evaluation.generation import evaluate_generation, nearest_subset
+from dmin.evaluation.generation import Nearest, evaluate_generation
 from dmin.evaluation.norms import evaluate_norms
 from dmin.evaluation.retrieval_table import evaluate_retrieval
 from dmin.runtime.atomic import write_json
@@ -140,15 +140,23 @@ def _unit(degrees: list[float]) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], 1)
 
 
-def test_majority_of_the_nearest_five_wins_and_ties_go_to_the_nearest() -> None:
+def _votes(degrees: list[float], known: np.ndarray, subsets: np.ndarray, block: int) -> list[str]:
+    nearest = Nearest(_unit(degrees))
+    for start in range(0, len(known), block):
+        nearest.add(known[start : start + block], subsets[start : start + block].tolist())
+    return nearest.votes()
+
+
+@pytest.mark.parametrize("block", [1, 3, 10])
+def test_majority_of_the_nearest_five_wins_and_ties_go_to_the_nearest(block: int) -> None:
     known = _unit([1, 2, 3, 4, 5, 90, 91, 92, 93, 94])
     #                0  1  2  3  4  | far away
     majority = np.array(["b", "a", "a", "a", "b", "b", "b", "b", "b", "b"])
-    assert nearest_subset(_unit([0]), known, majority).tolist() == ["a"]
+    assert _votes([0], known, majority, block) == ["a"]
     # Two a, two b and one c: b is nearest of the tied ones, although a comes first in the alphabet.
     tied = np.array(["c", "b", "a", "a", "b", "c", "c", "c", "c", "c"])
-    assert nearest_subset(_unit([0]), known, tied).tolist() == ["b"]
-    assert nearest_subset(_unit([0, 95]), known, tied).tolist() == ["b", "c"]
+    assert _votes([0], known, tied, block) == ["b"]
+    assert _votes([0, 95], known, tied, block) == ["b", "c"]
 
 
 def test_generation_table_leaves_noised_copies_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

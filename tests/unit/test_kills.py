@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from tiny_base import base_config
-from tiny_pipeline import cache_lissa_shard, gradient_config, make_shard, random_samples
+from tiny_pipeline import SIZE, cache_lissa_shard, gradient_config, make_shard, random_samples
 from tiny_training import ADAPTER, retrained, retraining_job, train_adapter
 
 from dmin.data.samples import write_samples
@@ -64,7 +63,7 @@ def works(
     def trajectory() -> Work:
         rows = {"id": ["flags/1", "flags/2"], "subset": ["flags"] * 2, "prompt": ["a red flag", "a blue brick"]}
         write_samples(pd.DataFrame(rows), tmp_path / "test.parquet")
-        sampling = {"per_subset": 3, "seed": 1, "steps": 5, "guidance": 3.0}
+        sampling = {"per_subset": 3, "seed": 1, "steps": 5, "guidance": 3.0, "size": SIZE}
         queries = tmp_path / "queries.parquet"
         model = TrainedModel(base, adapter)
         generate_queries(tmp_path / "test.parquet", model, sampling, ["flags"], queries, Pace("cpu", 3))
@@ -129,22 +128,6 @@ def test_sigkill_at_random_moments(works: Mapping[str, Callable[[], Work]], rule
     assert killed
     work(tmp_path / "cut")
     assert _files(tmp_path / "cut") == _files(tmp_path / "whole")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a file system of one mebibyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command to make a small file system with")
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.mark.fault(

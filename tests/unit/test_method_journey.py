@@ -12,7 +12,7 @@ import pytest
 import torch
 from fabricated import write_gradients
 from schema_defaults import options
-from tiny_pipeline import CPU, LATENT, gradient_config
+from tiny_pipeline import CPU, LATENT, SIZE, gradient_config
 from torch import Tensor
 
 from dmin.attribution.gradient_files import GradientFiles, GradientSides
@@ -35,7 +35,7 @@ from dmin.models.queries.trajectory import Trajectory
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
 
-SAMPLING = {"per_subset": 3, "seed": 1, "steps": 5, "guidance": 3.0}
+SAMPLING = {"per_subset": 3, "seed": 1, "steps": 5, "guidance": 3.0, "size": SIZE}
 P = 48
 
 

@@ -140,5 +140,5 @@ def test_facts_name_what_scores_depend_on() -> None:
 
 def test_encoders_are_named_as_what_they_are() -> None:
     assert settings.encoder_name("efficientnet") == "EfficientNet-Lite0 (not CLIP)"
-    assert settings.encoder_name("openai/clip-vit-base-patch32") == "CLIP openai/clip-vit-base-patch32"
+    assert settings.encoder_name("openai/clip-vit-large-patch14") == "CLIP openai/clip-vit-large-patch14"
     assert settings.encoder_name("a/b", "c") == "CLIP a/b@c"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from schema_defaults import options
 from skimage.metrics import structural_similarity
@@ -19,6 +21,8 @@ from dmin.attribution.methods import ssim
 from dmin.attribution.ranking import rank_top
 from dmin.attribution.registry import METHODS
 from dmin.data.images import encode_png
+from dmin.data.sample_rows import SampleRows
+from dmin.data.samples import write_samples
 from dmin.evaluation.detection import detection_rates
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
@@ -48,7 +52,12 @@ def draw(count: int, seed: int, side: int = 16, channels: int = 3) -> np.ndarray
 
 
 def run(method: str, queries: pd.DataFrame, train: pd.DataFrame, batch: int = 64, **changes: Any) -> np.ndarray:
-    values, _ = METHODS[method].run(queries, train, options(**changes), {}, Pace("cpu", batch))
+    with TemporaryDirectory() as folder:
+        rows = []
+        for name, frame in (("queries", queries), ("train", train)):
+            write_samples(frame, Path(folder) / f"{name}.parquet")
+            rows.append(SampleRows(Path(folder) / f"{name}.parquet"))
+        values, _ = METHODS[method].run(*rows, options(**changes), {}, Pace("cpu", batch))
     assert values.shape == (len(queries), len(train)) and values.dtype == np.float32
     return values
 
@@ -182,7 +191,7 @@ def test_random_is_uniform_and_its_detection_rate_chance() -> None:
     assert np.abs(np.histogram(scores, 10, (0, 1))[0] / scores.size - 0.1).max() < 0.005
     known = dict(zip([*train["id"], *queries["id"]], [*train["subset"], *queries["subset"]], strict=True))
     top = rank_top(scores, queries["id"].tolist(), train["id"].tolist(), known, 10)
-    rows = detection_rates(top, {"a": 0.3, "b": 0.6}, {"k": [10], "bootstrap": 50, "confidence": 0.95, "seed": 0})
+    rows = detection_rates(top, {"a": 0.3, "b": 0.6}, {"k": [10], "confidence": 0.95})
     for row in rows:
         # Three standard errors of a hypergeometric share.
         assert row["rate"] == pytest.approx(row["chance"], abs=3 * 0.5 / np.sqrt(10 * row["queries"]))
@@ -236,3 +245,18 @@ def test_clip_that_cannot_be_loaded_is_refused(clip: Path, tmp_path: Path) -> No
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"has no weights for visual_projection\.weight"):
         run("clip", frame, frame, encoder=str(tmp_path))
+    save_file({name: value * torch.nan for name, value in load_file(clip / "model.safetensors").items()},
+              tmp_path / "model.safetensors", metadata={"format": "pt"})  # fmt: skip
+    with pytest.raises(UserError, match=r"has values in '.*' that are not finite"):
+        run("clip", frame, frame, encoder=str(tmp_path))
+
+
+@pytest.mark.attack("model", "a CLIP whose weights are a pickle", "refused, never opened")
+def test_clip_as_a_pickle_is_refused(clip: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    for file in clip.glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    torch.save(load_file(clip / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"cannot be loaded .*its weights in safetensors, or to efficientnet"):
+        run("clip", table(draw(1, 0)), table(draw(1, 0)), encoder=str(tmp_path))

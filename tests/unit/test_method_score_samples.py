@@ -25,6 +25,7 @@ from dmin.data.samples import write_samples
 from dmin.runtime.digests import file_digest, sha256
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
+from dmin.runtime.readers import read_json
 
 TRAIN = ["a/1", "b/1", "a/1+noise"]
 SUBSETS = {"a/1": "a", "b/1": "b", "a/1+noise": "noise", "query/a/0": "a", "query/b/0": "b"}
@@ -68,7 +69,7 @@ def test_matrix_ids_lists_and_cost_are_written(job: dict[str, Any], method: str)
     tables, files = job["tables"], job["files"]
     matrix = np.load(files.scores)
     assert matrix.shape == (2, 3) and matrix.dtype == np.float32
-    facts = json.loads(files.description.read_text())
+    facts = read_json(files.description)
     extra = {"clip": {"encoder": "EfficientNet-Lite0 (not CLIP)"}, "random": {"seed": 5}}.get(method, {})
     made = facts.pop("provenance")
     assert made["made_from"] == {"train": file_digest(tables.train), "queries": file_digest(tables.queries)}

@@ -42,7 +42,7 @@ def test_torn_file_is_named(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "a.safetensors"
     random_samples(5).save(path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"Encoded samples '.*a\.safetensors' are torn or foreign"):
+    with pytest.raises(UserError, match=r"File of encoded samples '.*a\.safetensors' is torn or foreign"):
         EncodedSamples.load(path)
 
 
@@ -52,7 +52,7 @@ def test_foreign_and_missing_files_are_named(tmp_path: Path) -> None:
         EncodedSamples.load(path)
     for metadata in (None, {"format": "pt"}):
         save_file({"latents": torch.zeros(1)}, path, metadata=metadata)
-        with pytest.raises(UserError, match=r"a\.safetensors' are torn or foreign"):
+        with pytest.raises(UserError, match=r"a\.safetensors' is torn or foreign"):
             EncodedSamples.load(path)
 
 

@@ -73,7 +73,7 @@ def test_images_are_encoded_to_the_scaled_mode(family: Any) -> None:
     latents = family.encode_images(pixels)
     torch.manual_seed(2)
     assert torch.equal(family.encode_images(pixels), latents)
-    assert latents.shape == (3, *LATENT) == (3, *family.latent_shape)
+    assert latents.shape == (3, *LATENT) == (3, *family.latent_shape(SIZE))
     assert torch.equal(latents[0], latents[2]) and not torch.equal(latents[0], latents[1])
     mean = family.vae.encode(pixels).latent_dist.mean
     assert torch.allclose(latents, 0.7 * mean)

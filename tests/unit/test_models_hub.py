@@ -74,7 +74,7 @@ def test_adapter_of_either_format_keeps_its_scale(
     (peft / "adapter_config.json").write_text(f'{{"r": {LORA["rank"]}, "lora_alpha": {LORA["alpha"]}}}')
     bare = tmp_path / "bare.safetensors"
     save_file({f"unet.{name}": value for name, value in tensors.items()}, bare)
-    with pytest.raises(UserError, match="says no whole alpha; give the one it was trained with"):
+    with pytest.raises(UserError, match="says no alpha; give the one it was trained with"):
         imported(bare, tiny_base, tmp_path / "refused")
     files = [
         imported(tiny_adapter, tiny_base, tmp_path / "file"),

@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from icc import turned_profile
+from PIL import Image
 from tiny_pipeline import SIZE
 
 from dmin.data.samples import read_samples, sample_pixels, write_samples
 from dmin.models.load import TrainedModel
 from dmin.models.queries.generate import choose_prompts, generate_queries
+from dmin.models.queries.images import import_queries
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
+from dmin.settings.runs import OwnImages
 
 TEST = pd.DataFrame(
     {
@@ -51,7 +55,7 @@ def test_subset_without_test_rows_is_named() -> None:
 
 def test_images_are_the_same_in_any_batch(tiny_base: Mapping[str, Any], tiny_adapter: Path, tmp_path: Path) -> None:
     write_samples(TEST, tmp_path / "test.parquet")
-    config = {"per_subset": 2, "seed": 1, "steps": 2, "guidance": 3.0}
+    config = {"per_subset": 2, "seed": 1, "steps": 2, "guidance": 3.0, "size": SIZE}
     tables = []
     for batch in (1, 3):
         out = tmp_path / f"{batch}.parquet"
@@ -65,3 +69,26 @@ def test_images_are_the_same_in_any_batch(tiny_base: Mapping[str, Any], tiny_ada
     assert left.shape == (4, SIZE, SIZE, 3)
     assert np.abs(left - right).max() <= 1
     assert np.abs(left[2] - left[3]).max() > 1
+
+
+def test_own_images_pass_the_same_door_and_colours_as_sources(tmp_path: Path) -> None:
+    folder = tmp_path / "own[1]"
+    folder.mkdir()
+    Image.new("RGB", (SIZE, SIZE), (255, 0, 0)).save(folder / "a.png", icc_profile=turned_profile())
+    images: OwnImages = {
+        "path": str(folder),
+        "revision": None,
+        "split": "train",
+        "image_column": "image",
+        "caption_column": None,
+        "rows": 1,
+    }
+    for profiles, colour in ((True, [0, 255, 0]), (False, [255, 0, 0])):
+        import_queries(images, SIZE, tmp_path / "queries.parquet", profiles)
+        queries = read_samples(tmp_path / "queries.parquet")
+        assert np.abs(sample_pixels(queries)[0, 4, 4].astype(int) - colour).max() <= 3
+    (tmp_path / "secret.png").write_bytes((folder / "a.png").read_bytes())
+    (folder / "b.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(UserError, match=r"^Source 'queries': .*b\.png' lies outside the folder of its source"):
+        import_queries(images | {"rows": 2}, SIZE, tmp_path / "queries.parquet")  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["own[1]", "queries.parquet", "secret.png"]

@@ -33,6 +33,7 @@ def test_files_are_written_and_nothing_else(tiny_base: Mapping[str, Any], tiny_s
     train_adapter(tiny_base, tiny_samples, folder)
     adapter = folder / "pytorch_lora_weights.safetensors"
     assert sorted(path.name for path in folder.iterdir()) == [
+        ".sha256",
         "checkpoints",
         "model.json",
         "pytorch_lora_weights.safetensors",

@@ -97,12 +97,12 @@ def test_attributed_parameters(base: Any, lora: Any, selection: str, parameters:
 
 
 def test_plan_of_a_local_base_counts_what_the_loaded_model_holds(tiny_base: Any, tmp_path: Path) -> None:
-    family = load_family(tiny_base, CPU, ["denoiser"])
+    family = load_family(tiny_base, CPU, ["encoders", "denoiser"])
     family.load_adapter(build_adapter(tiny_base, tmp_path).parent)
     expected = sum(value.numel() for value in select_parameters(family.denoiser, "adapter").values())
     architecture = read_architecture("tiny", tiny_base, SHIPPED)
     assert MetaDenoiser(architecture, LORA, "adapter").attributed == expected
-    assert architecture.latent_shape(16) == family.latent_shape
+    assert architecture.latent_shape(16) == family.latent_shape(16)
 
 
 def test_saved_bytes_are_those_of_a_real_forward_pass() -> None:

@@ -155,7 +155,7 @@ def retrained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         train = folder / "train.safetensors"
         retrain_subsets(train, lists, Recipe(base, MODEL), retrainings, models, TrainingPace("cpu", 10))
         files[removal] = folder / f"{removal}-images.parquet"
-        sampling = {"steps": 2, "guidance": 1.0, "queries": 3}
+        sampling = {"steps": 2, "guidance": 1.0, "queries": 3, "size": SIZE}
         images = tables["queries"]
         trained = RetrainedModels(models, base, "full", retrainings)
         regenerate(trained, lists, images, sampling, files[removal], Pace("cpu", 8))
@@ -176,7 +176,7 @@ def test_image_comes_from_the_recorded_noise_alone(retrained: dict[str, Any]) ->
     weights = retrained["models"] / "dmin" / "set0001-1" / "pipeline"
     query = read_samples(retrained["queries"]).query("id == 'query/b/0000'").reset_index(drop=True)
     model = TrainedModel(retrained["base"], weights)
-    again = generate_images(query, model, {"steps": 2, "guidance": 1.0}, Pace("cpu", 1))
+    again = generate_images(query, model, {"steps": 2, "guidance": 1.0, "size": SIZE}, Pace("cpu", 1))
     table = read_samples(retrained["files"]["dmin"]).query("set == '1' and repeat == '1'")
     assert table["id"].tolist() == ["query/b/0000"]
     assert (sample_pixels(table) == sample_pixels(again)).all()
@@ -184,7 +184,7 @@ def test_image_comes_from_the_recorded_noise_alone(retrained: dict[str, Any]) ->
 
 def test_tables_of_distances(retrained: dict[str, Any]) -> None:
     folder = retrained["folder"]
-    config = {"k": 3, "budget": "epochs", "bootstrap": 100, "confidence": 0.9, "seed": 1}
+    config = {"k": 3, "budget": "epochs", "confidence": 0.9}
     names, files = list(retrained["files"]), list(retrained["files"].values())
     parts, out = group_parts(names, files), (folder / "removal.csv", folder / "summary.csv")
     removals = StudiedRemovals(parts, {"dmin": "64"})

@@ -135,3 +135,16 @@ def test_recall_by_hand() -> None:
     assert recall_at(found, exact, 2) == pytest.approx(2 / 4)
     assert recall_at(found, exact, 3) == pytest.approx(3 / 6)
     assert recall_at(exact, exact, 3) == 1.0
+
+
+@pytest.mark.fault("an index whose links are too few to reach top_k samples", "one sentence that names hnsw.M")
+def test_unconnected_index_is_told(tmp_path: Path) -> None:
+    train, queries = _write(tmp_path / "train.npy", "t", N, 0), _write(tmp_path / "queries.npy", "q", M, 1)
+    rows = np.load(train)
+    # Many equal vectors take all links of each other.
+    rows[:100] = rows[0]
+    np.save(train, rows)
+    index = tmp_path / "index.hnsw"
+    build_index(train, Construction(2, 5, 1), IndexFiles(index, index.with_suffix(".json"), tmp_path / "m.json"))
+    with pytest.raises(UserError, match=r"leads to fewer than 50 of its 120 samples.*hnsw\.M is 2\); raise hnsw\.M"):
+        _retrieve(index, train, queries, 5000, 50)

@@ -47,7 +47,7 @@ def test_family_goes_from_images_to_the_detection_rate(
     facts = json.loads((folder / "model.json").read_text())
     assert facts["finetune"] == finetune and facts["written"] == "moving average"
     written = {"adapter": "pytorch_lora_weights.safetensors", "full": "pipeline"}[finetune]
-    made = {written, "checkpoints", "model.json", "training.csv", "training_log.parquet"}
+    made = {written, ".sha256", "checkpoints", "model.json", "training.csv", "training_log.parquet"}
     assert {path.name for path in folder.iterdir()} == made
     assert "Nothing to be done" in checkout.snakemake("--dry-run", DETECTION).stdout
 

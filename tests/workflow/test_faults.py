@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from checkout import MICRO, Checkout
@@ -17,6 +19,9 @@ from checkout import MICRO, Checkout
 SKETCH = "runs/micro/sketch/loss/v64/train.npy"
 SHARD = "runs/micro/gradients/loss/train/00000000-00000040.safetensors"
 WEIGHTS = "models/micro/pytorch_lora_weights.safetensors"
+
+
+KINDS = ("imported", "dataset", "weights", "checkpoints", "shard", "sketch", "index", "scores", "retrieved")
 
 
 @pytest.fixture
@@ -32,6 +37,51 @@ def verified(checkout: Checkout) -> tuple[subprocess.CompletedProcess[str], pd.D
     return result, table.set_index("file")
 
 
+def result_files(checkout: Checkout) -> set[str]:
+    """Return every file of the results that a later step or a person reads."""
+    results = checkout.root / "results"
+    files = (path.relative_to(results) for path in results.rglob("*") if path.is_file())
+    # Benchmarks are written by Snakemake.
+    return {str(path) for path in files if not any(part.startswith((".", "benchmarks")) for part in path.parts)}
+
+
+def others_of_entries(checkout: Checkout) -> set[str]:
+    """Return the files that share the row of another: tables of a data set, exact lists, what holds checkpoints."""
+    named = ("datasets/", "verify.csv", "models/micro/checkpoints/")
+    return {file for file in result_files(checkout) if file.startswith(named) or file.endswith("top.parquet")}
+
+
+def flip_somewhere(path: Path, generator: np.random.Generator) -> None:
+    """Flip a bit of a file, so that it says something else."""
+    data = path.read_bytes()
+    while True:
+        copy = bytearray(data)
+        copy[generator.integers(len(copy))] ^= 1 << int(generator.integers(8))
+        if path.suffix != ".json" or not says_the_same(data, bytes(copy)):
+            path.write_bytes(copy)
+            return
+
+
+def says_the_same(data: bytes, other: bytes) -> bool:
+    """Say whether two texts are the same JSON."""
+    try:
+        return json.loads(data) == json.loads(other)
+    except ValueError:
+        return False
+
+
+@pytest.mark.fault("a bit flipped in every file of the results", "`verify` names each of them")
+def test_flips_of_every_file_are_found(copied: Checkout) -> None:
+    results, generator = copied.root / "results", np.random.default_rng(3)
+    files = sorted(result_files(copied))
+    for file in files:
+        flip_somewhere(results / file, generator)
+    result, table = verified(copied)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert len(files) > 100
+    assert [file for file in files if file in table.index and table.loc[file, "status"] == "ok"] == []
+
+
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -44,11 +94,16 @@ def test_copied_results_are_whole_and_up_to_date(copied: Checkout) -> None:
     result, table = verified(copied)
     assert result.returncode == 0, result.stderr
     assert set(table["status"]) == {"ok"}
-    assert set(table["kind"]) == {"weights", "checkpoints", "shard", "sketch", "index", "scores"}
+    assert set(table["detail"]) == {""}
     # Three shards; two splits at two widths; dmin and dmin_no_norm at three widths, and text.
-    assert table["kind"].value_counts().to_dict() == {
-        "scores": 7, "sketch": 4, "shard": 3, "index": 2, "weights": 1, "checkpoints": 1,
+    kinds = table["kind"].value_counts().to_dict()
+    assert {kind: kinds.pop(kind) for kind in KINDS} == {
+        "imported": 3,
+        "dataset": 1, "weights": 1, "checkpoints": 1, "shard": 3, "sketch": 4, "index": 2, "scores": 7, "retrieved": 2,
     }  # fmt: skip
+    # Everything else that stands there has a row by its suffix.
+    assert set(kinds) == {"csv", "html", "json", "parquet", "png", "safetensors", "svg"}
+    assert sorted(result_files(copied) - set(table.index) - others_of_entries(copied)) == []
 
 
 @pytest.mark.fault("files of every kind truncated, flipped, foreign or deleted", "`verify` names each and exits with 1")
@@ -81,7 +136,9 @@ def test_damage_of_every_kind_is_named(copied: Checkout) -> None:
     for file, status in expected.items():
         assert f"{status}: {file} (" in result.stderr
     others = table.drop(list(expected))
-    assert set(others["status"]) <= {"ok", "stale"}
+    # Descriptions are checked with what they describe.
+    assert set(others.index[others["status"] == "torn"]) == {"models/micro/model.json"}
+    assert set(others["status"]) == {"ok", "stale", "torn"}
 
 
 @pytest.mark.fault("results of another config", "`verify` names the setting that differs")
@@ -99,7 +156,15 @@ def test_swapped_ancestor_makes_its_followers_stale(copied: Checkout) -> None:
     results = copied.root / "results"
     encoded = results / "encoded/micro/tiny/train.safetensors"
     encoded.write_bytes((results / "runs/micro/queries/queries.safetensors").read_bytes())
+    shutil.copy(results / "sources/micro/red.parquet", results / "sources/micro/green.parquet")
+    small, large = (f"runs/micro/influence/dmin/v{v}/hnsw/top.parquet" for v in ("64", "256"))
+    shutil.copy(results / small, results / large)
     _, table = verified(copied)
+    assert table.loc["datasets/micro/dataset.json", ["status", "detail"]].tolist() == [
+        "stale", "its green changed since it was made",
+    ]  # fmt: skip
+    assert table.loc[large, ["status", "detail"]].tolist() == ["stale", "its index changed since it was made"]
+    assert table.loc[small, "status"] == "ok"
     assert table.loc[WEIGHTS, ["status", "detail"]].tolist() == ["stale", "its samples changed since it was made"]
     assert table.loc[SHARD, "status"] == "stale"
 

@@ -20,6 +20,7 @@ def own(queries: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]
     """Return the micro config with an own adapter and changed queries; ``run`` and ``model`` change the rest."""
     config = micro_config()
     Path("own.safetensors").touch()
+    Path("utf16.txt").write_text("a red fox\n", encoding="utf-16")
     config["models"]["micro"] = {"dataset": "micro", "base": "tiny", "weights": {"path": "./own.safetensors"}}
     config["models"]["micro"] |= changes.get("model", {})
     config["runs"]["micro"] |= changes.get("run", {})
@@ -47,6 +48,8 @@ IMAGES = {"source": "images", "images": {"path": "./data", "rows": 3}}
         ({"queries": {"source": "images"}}, ["source is images", "queries.images is not set"]),
         ({"queries": {**IMAGES, "source": "held_out"}}, ["has images, but the source is held_out"]),
         ({"queries": {"source": "prompts", "prompts": "gone.txt"}}, ["names 'gone.txt', which does not exist"]),
+        ({"queries": {"source": "prompts", "prompts": "data"}}, ["queries.prompts: The file", "'data' is a folder"]),
+        ({"queries": {"source": "prompts", "prompts": "utf16.txt"}}, ["it seems, in UTF-16; save it as UTF-8"]),
         ({"queries": {"source": "prompts", "prompts": [" "]}}, ["queries.prompts has no prompt"]),
         ({"queries": {"source": "images", "images": {"path": "./gone", "rows": 3}}}, ["names './gone'"]),
         ({"model": {"weights": {"path": "./gone"}}}, ["models.micro.weights.path is './gone'", "does not exist"]),

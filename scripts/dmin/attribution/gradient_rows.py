@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from dmin.gradients.shard import open_shards, require_equal_metadata, shards_dig
 from dmin.gradients.stream import stream_products
 from dmin.runtime.errors import UserError
 from dmin.runtime.provenance import PROVENANCE, load_array
+from dmin.runtime.readers import read_json
 
 BLOCK_BYTES = 2**27
 
@@ -40,7 +40,7 @@ class GradientRows:
         self._sketch: np.ndarray | None = None
         self.width: int = self.metadata["P"]
         if sketch is not None:
-            description = json.loads(sketch.with_suffix(".json").read_text())
+            description = read_json(sketch.with_suffix(".json"))
             made = description.pop(PROVENANCE, {})
             self.width = description.pop("v")
             if description.pop("ids") != self.ids:

@@ -5,28 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
 
-from dmin.data.samples import sample_pixels
+from dmin.data.sample_rows import SampleRows
 from dmin.runtime.errors import UserError
 
 BLOCK_BYTES = 2**27
 
 
-def pixel_blocks(train: pd.DataFrame, shape: tuple[int, ...]) -> Iterator[tuple[slice, np.ndarray]]:
+def pixel_blocks(train: SampleRows, shape: tuple[int, ...], value_bytes: int = 4) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield uint8 blocks ``[n, height, width, channels]`` of the training images with the rows that they are.
 
     Args:
         shape: ``(height, width, channels)`` of the queries' images.
+        value_bytes: what the caller holds for each value of a block, which bounds the block.
 
     Raises:
         UserError: an image is unreadable or has another shape.
     """
-    rows = max(1, BLOCK_BYTES // (4 * int(np.prod(shape))))
-    for start in range(0, len(train), rows):
-        block = sample_pixels(train.iloc[start : start + rows])
+    for places, block in train.pixel_blocks(max(1, BLOCK_BYTES // (value_bytes * int(np.prod(shape))))):
         if block.shape[1:] != shape:
             raise UserError(
                 f"Training images have shape {block.shape[1:]}, the queries {shape}; make both with one size and mode."
             )
-        yield slice(start, start + len(block)), block
+        yield places, block

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dmin.attribution.ranking import rank_top
-from dmin.runtime.atomic import atomic_path, write_json, write_parquet
+from dmin.runtime.atomic import write_array, write_json, write_parquet
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import Meter
 from dmin.runtime.provenance import PROVENANCE, provenance
@@ -81,8 +81,7 @@ def write_scores(scored: Scored, subsets: Mapping[str, str], top_k: int, files: 
     if not np.isfinite(values).all():
         cause = "the gradient cache's log" if "timesteps" in scored.facts else "its inputs"
         raise UserError(f"Method {scored.method} gave scores that are not finite; check {cause}.")
-    with atomic_path(files.scores) as temporary:
-        np.save(temporary, values)
+    write_array(values, files.scores)
     write_parquet(rank_top(values, scored.queries, scored.train, subsets, top_k), files.top)
     made = provenance(config, scored.made_from, {"scores": files.scores, "top": files.top})
     ids = {"queries": scored.queries, "train": scored.train}

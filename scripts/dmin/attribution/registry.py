@@ -27,9 +27,10 @@ class Method:
     """An attribution method: its entry in the catalogue, and what its file defines.
 
     ``scores(queries, train, options)`` gives float32 ``[queries, train]``, larger for more influence. Both sides are
-    :class:`GradientRows` where it reads gradients, else sample tables; where it reads checkpoints, ``scores`` takes a
-    sequence of :class:`Checkpoint` alone. A method that computes on a device takes a :class:`Pace` as its fourth
-    argument. A method that learns takes the subset of every id, and returns facts of what it learned after the scores.
+    :class:`GradientRows` where it reads gradients, else :class:`SampleRows`; where it reads checkpoints, ``scores``
+    takes a sequence of :class:`Checkpoint` alone. A method that computes on a device takes a :class:`Pace` as its
+    fourth argument. A method that learns takes the subset of every id, and returns facts of what it learned after the
+    scores.
     A kernel method defines ``ridge(queries, train)`` instead, whose solution at ``relative_lambda`` its scores are.
 
     ``facts(options)`` of a file says what is recorded beside the scores; without it, the options of the entry are.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from dmin.attribution.gradient_files import GradientSides
 from dmin.attribution.outputs import Scored, ScoreFiles, check_top_k, write_scores
 from dmin.attribution.registry import find_method
 from dmin.attribution.sample_tables import SampleTables
+from dmin.models.training.checkpoints import read_checkpoints
 from dmin.runtime.digests import config_digest
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import Meter
@@ -46,7 +46,7 @@ def score_checkpoints(
     chosen = find_method(method)
     if chosen.inputs != "checkpoints":
         raise UserError(f"Method {method} sums over no checkpoints; score it from its own inputs.")
-    facts = json.loads((training.checkpoints / "checkpoints.json").read_text())
+    facts = read_checkpoints(training.checkpoints)
     with Meter() as meter:
         read = [side.read() for side in sides]
         first_queries, first_train = read[0]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dmin.runtime.provenance import load_array
+from dmin.runtime.readers import read_json
 
 
 @dataclass(frozen=True)
@@ -26,5 +26,5 @@ class ScoreMatrix:
         Raises:
             UserError: the matrix is torn.
         """
-        facts = json.loads(scores.with_suffix(".json").read_text(encoding="utf-8"))
+        facts = read_json(scores.with_suffix(".json"))
         return cls(load_array(scores, "scores", "Scores"), facts["queries"], facts["train"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dmin.attribution.outputs import Scored, ScoreFiles, check_top_k, write_scores
 from dmin.attribution.registry import find_method
 from dmin.attribution.sample_tables import SampleTables
-from dmin.data.samples import read_samples
+from dmin.data.sample_rows import SampleRows
 from dmin.runtime.digests import file_digest
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import Meter
@@ -18,7 +18,7 @@ def score_samples(
 ) -> None:
     """Write the scores ``[queries, train]`` fp32 of ``method``, their ids, and the ranked lists of length ``top_k``.
 
-    Only the columns that the method needs are read.
+    Only the columns that the method needs are read, images in blocks.
 
     Raises:
         UserError: the method is unknown or reads gradients, a table or image is unreadable, an option is out of
@@ -28,14 +28,10 @@ def score_samples(
     if chosen.inputs not in ("nothing", "samples"):
         raise UserError(f"Method {method} reads gradients; score it from the gradient cache.")
     with Meter() as meter:
-        columns = ["id", "subset", *chosen.entry.columns]
-        train, asked = (read_samples(path, columns) for path in (tables.train, tables.queries))
+        train, asked = (SampleRows(path, chosen.entry.columns) for path in (tables.train, tables.queries))
         check_top_k(top_k, len(train))
-        subsets = {
-            name: subset for frame in (train, asked) for name, subset in zip(frame["id"], frame["subset"], strict=True)
-        }
+        subsets = tables.subsets()
         values, found = chosen.run(asked, train, options, subsets, pace)
-    ids = asked["id"].tolist(), train["id"].tolist()
     made_from = {"train": file_digest(tables.train), "queries": file_digest(tables.queries)}
-    scored = Scored(method, values, *ids, {"method": method, **found}, {"options": options}, made_from)
+    scored = Scored(method, values, asked.ids, train.ids, {"method": method, **found}, {"options": options}, made_from)
     write_scores(scored, subsets, top_k, files, meter)

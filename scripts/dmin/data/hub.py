@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetNotFoundError, DatasetsError
+from datasets.packaged_modules.webdataset.webdataset import WebDataset
+from huggingface_hub import constants
 from huggingface_hub import errors as hub_errors
 
 from dmin.data.hub_errors import error_chain, is_network
+from dmin.data.opened import Opened, Row, UnreadableSourceError
 from dmin.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -20,7 +24,40 @@ log = logging.getLogger(__name__)
 # Seconds before the second and third attempt; the hub client itself already repeats single requests.
 WAITS = (2.0, 8.0)
 
+# The readers of datasets whose formats hold data and nothing else; one of them reads pickles, others run queries.
+READERS = ("arrow", "cache", "csv", "imagefolder", "json", "parquet", "text", "webdataset")
+# What is decoded of the files in a tar; the others, among them .pth and arrays, stay bytes.
+_DECODED = ("txt", "text", "transcript", "cls", "cls2", "index", "inx", "id", "json", "jsn")
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def open_hub(name: str, path: str, split: str, revision: str | None) -> Opened:
+    """Open one split of a hub data set; arguments and errors as of :func:`load_hub_dataset`."""
+    dataset = load_hub_dataset(name, path, split, revision)
+    features = dataset.features
+    schema = features.arrow_schema
+
+    def read(columns: Sequence[str]) -> Iterator[Row]:
+        rows = dataset.select_columns(list(columns))
+        for column in columns:
+            if isinstance(features[column], datasets.Image):
+                rows = rows.cast_column(column, datasets.Image(decode=False))
+        try:
+            yield from rows
+        except DatasetsError as error:
+            raise UnreadableSourceError(str(error)) from error
+
+    # Where the hub's files lie on this machine: a cell must not name any other.
+    caches = [
+        Path(constants.HF_HUB_CACHE, f"datasets--{path.replace('/', '--')}"),
+        Path(datasets.config.DOWNLOADED_DATASETS_PATH),
+        Path(datasets.config.EXTRACTED_DATASETS_PATH),
+    ]
+    classes = {
+        column: feature.names for column, feature in features.items() if isinstance(feature, datasets.ClassLabel)
+    }
+    return Opened(dict(zip(schema.names, schema.types, strict=True)), read, caches, classes)
 
 
 def load_hub_dataset(name: str, path: str, split: str, revision: str | None) -> Any:
@@ -41,8 +78,13 @@ def load_hub_dataset(name: str, path: str, split: str, revision: str | None) -> 
     """
     for wait in (*WAITS, None):
         try:
-            dataset = datasets.load_dataset(path, split=split, revision=revision)
+            builder = datasets.load_dataset_builder(path, revision=revision)
+            _check_reader(name, path, builder)
+            builder.download_and_prepare()
+            dataset = builder.as_dataset(split=split)
             break
+        except UserError:
+            raise
         except Exception as error:
             if wait is None or not _is_transient(error):
                 raise _explain(name, path, split, revision, error) from error
@@ -50,6 +92,17 @@ def load_hub_dataset(name: str, path: str, split: str, revision: str | None) -> 
             time.sleep(wait)
     _check_commit(name, path, revision, dataset)
     return dataset
+
+
+def _check_reader(name: str, path: str, builder: Any) -> None:
+    """Refuse a data set whose files could do more than hold data, and keep those in tars from being more than bytes."""
+    reader = type(builder).__module__.rpartition(".")[2]
+    if reader not in READERS:
+        raise UserError(
+            f"Source '{name}': the files of '{path}' are in the format {reader}, which is not read; take another data "
+            "set, or store its images in a parquet file."
+        )
+    WebDataset.DECODERS = {kind: decode for kind, decode in WebDataset.DECODERS.items() if kind in _DECODED}
 
 
 def _check_commit(name: str, path: str, revision: str | None, dataset: Any) -> None:

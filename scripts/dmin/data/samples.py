@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,14 +12,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
-from dmin.data.images import image_to_array
+from dmin.data.images import image_to_array, open_image
+from dmin.data.outside import check_cell_bytes, check_cell_text, read_inside
 from dmin.runtime.atomic import atomic_path
 from dmin.runtime.errors import UserError
+from dmin.runtime.parquet import SealedWriter, open_parquet, require_rows, torn_is_told
 
-# Small row groups bound the memory of writers and of readers that stream.
+# Small row groups bound the memory of writers and of readers that stream: at most so many rows, and a new one after so
+# many bytes of images.
 ROW_GROUP = 64
+GROUP_BYTES = 2**23
+# Images that are given one by one, but read together.
+_AT_ONCE = 8
 
 _TYPES: dict[str, tuple[pa.DataType, dict[str, str]]] = {
     "image": (pa.struct([("bytes", pa.binary()), ("path", pa.string())]), {"_type": "Image"}),
@@ -47,13 +51,15 @@ class SampleWriter:
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self._schema = sample_schema(columns)
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._writer = SealedWriter(path, self._schema)
         self._rows: list[Mapping[str, Any]] = []
+        self._bytes = 0
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one row; ``image`` is a mapping with ``bytes`` and ``path``."""
         self._rows.append(row)
-        if len(self._rows) == ROW_GROUP:
+        self._bytes += len((row.get("image") or {}).get("bytes") or b"")
+        if len(self._rows) == ROW_GROUP or self._bytes >= GROUP_BYTES:
             self._write_group()
 
     def set_metadata(self, key: str, value: str) -> None:
@@ -68,11 +74,11 @@ class SampleWriter:
     ) -> None:
         if kind is None and self._rows:
             self._write_group()
-        self._writer.close()
+        self._writer.__exit__(kind, error, trace)
 
     def _write_group(self) -> None:
         self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
-        self._rows = []
+        self._rows, self._bytes = [], 0
 
 
 def write_samples(frame: pd.DataFrame, path: Path) -> None:
@@ -82,40 +88,65 @@ def write_samples(frame: pd.DataFrame, path: Path) -> None:
             writer.append({str(column): value for column, value in row.items()})
 
 
-def read_samples(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_samples(path: Path, columns: Sequence[str] | None = None, ids: Collection[str] | None = None) -> pd.DataFrame:
     """Read a sample table, or only some of its columns; images stay encoded.
 
+    Args:
+        ids: read only the rows of these ids, in the order of the table; memory is theirs and that of one row group.
+
     Raises:
-        UserError: the file is missing, torn or lacks a column.
+        UserError: the file is missing, torn, or lacks a column or an id.
     """
-    file = _open_table(path, columns)
-    with file:
-        try:
-            return file.read(columns=None if columns is None else list(columns)).to_pandas()
-        except (pa.ArrowException, OSError) as error:
-            raise _torn(path, error) from error
+    with _open_table(path, columns) as file, torn_is_told(path):
+        if ids is not None:
+            return _read_rows(file, path, columns, set(ids))
+        table = file.read(columns=_listed(columns))
+        require_rows(file, table.num_rows)
+        return table.to_pandas()
 
 
 def iter_samples(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a sample table in order, holding one row group in memory.
+    """Yield the rows of a sample table in order, holding a few images in memory.
 
     Raises:
         UserError: the file is missing, torn or lacks a column.
     """
     with _open_table(path, columns) as file:
-        try:
-            for batch in file.iter_batches(batch_size=ROW_GROUP, columns=None if columns is None else list(columns)):
-                yield from batch.to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise _torn(path, error) from error
+        rows = _AT_ONCE if columns is None or "image" in columns else ROW_GROUP
+        for batch in _batches(file, path, columns, rows):
+            yield from batch.to_pylist()
 
 
-def image_bytes(cell: object, root: Path | None = None) -> bytes:
-    """Return the encoded bytes of an image cell: bytes, a path, or a mapping with ``bytes`` and ``path``.
-
-    A relative path is looked up under ``root``.
+def iter_blocks(path: Path, rows: int, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+    """Yield the table in frames of ``rows`` rows, the last of which may be shorter, holding about one in memory.
 
     Raises:
+        UserError: the file is missing, torn or lacks a column.
+    """
+    with _open_table(path, columns) as file:
+        pending: list[pa.RecordBatch] = []
+        held = 0
+        for batch in _batches(file, path, columns, rows):
+            while held + len(batch) >= rows:
+                taken = rows - held
+                yield pa.Table.from_batches([*pending, batch.slice(0, taken)]).to_pandas()
+                pending, held, batch = [], 0, batch.slice(taken)
+            if len(batch):
+                pending.append(batch)
+                held += len(batch)
+        if pending:
+            yield pa.Table.from_batches(pending).to_pandas()
+
+
+def image_bytes(cell: object, roots: Sequence[Path] = ()) -> bytes:
+    """Return the encoded bytes of an image cell: bytes, a path, or a mapping with ``bytes`` and ``path``.
+
+    Args:
+        roots: folders that a file must lie in; a relative path starts from the first. Without any, no file is read.
+
+    Raises:
+        UserError: the file lies elsewhere, or the cell shows that its whole column holds no images.
+        UnreadableImageError: the file is no regular one, or too large.
         ValueError: the cell holds no image.
         OSError: the file it names cannot be read.
     """
@@ -126,9 +157,13 @@ def image_bytes(cell: object, root: Path | None = None) -> bytes:
     else:
         data, path = cell, None
     if isinstance(data, bytes | bytearray | memoryview):
+        check_cell_bytes(bytes(data))
         return bytes(data)
-    if isinstance(path, str) and path:
-        return (root / path if root else Path(path)).read_bytes()
+    if isinstance(path, str) and path and roots:
+        check_cell_text(path)
+        data = read_inside(roots[0] / path, roots)
+        check_cell_bytes(data)
+        return data
     raise ValueError("it holds neither image bytes nor a path")
 
 
@@ -145,8 +180,7 @@ def sample_pixels(frame: pd.DataFrame) -> np.ndarray:
     names = frame["id"] if "id" in frame.columns else frame.index
     for name, cell in zip(names, frame["image"], strict=True):
         try:
-            with Image.open(io.BytesIO(image_bytes(cell))) as image:
-                arrays.append(image_to_array(image))
+            arrays.append(image_to_array(open_image(image_bytes(cell), str(name))))
         except Exception as error:
             raise UserError(f"Image '{name}' is unreadable ({error}); make its table again.") from error
         if arrays[-1].shape != arrays[0].shape:
@@ -159,13 +193,53 @@ def sample_pixels(frame: pd.DataFrame) -> np.ndarray:
     return np.stack(arrays)
 
 
+def require_columns(path: Path, columns: Sequence[str]) -> None:
+    """Check that a sample table has these columns.
+
+    Raises:
+        UserError: the file is missing, torn or lacks one.
+    """
+    _open_table(path, columns).close()
+
+
+def _read_rows(file: pq.ParquetFile, path: Path, columns: Sequence[str] | None, ids: set[str]) -> pd.DataFrame:
+    """Read the rows of some ids, row group by row group, and only groups that hold one."""
+    wanted = [name for name in file.schema_arrow.names if columns is None or name in columns]
+    parts, found = [file.schema_arrow.empty_table().select(wanted)], set[str]()
+    read = 0
+    for group in range(file.num_row_groups):
+        names = file.read_row_group(group, columns=["id"])["id"].to_pylist()
+        places = [place for place, name in enumerate(names) if name in ids]
+        if places:
+            parts.append(file.read_row_group(group, columns=wanted).take(places))
+            found.update(names[place] for place in places)
+        read += len(names)
+    require_rows(file, read)
+    missing = sorted(ids - found)
+    if missing:
+        raise UserError(
+            f"File '{path}' has no sample '{missing[0]}', which results name that were made from another data set; "
+            "make them again."
+        )
+    return pa.concat_tables(parts).to_pandas()
+
+
+def _batches(file: pq.ParquetFile, path: Path, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield a table in record batches of at most ``rows`` rows, few at a time where images are large."""
+    iterator = file.iter_batches(batch_size=max(1, min(rows, ROW_GROUP)), columns=_listed(columns))
+    read = 0
+    while True:
+        with torn_is_told(path):
+            batch = next(iterator, None)
+            if batch is None:
+                require_rows(file, read)
+                return
+        read += batch.num_rows
+        yield batch
+
+
 def _open_table(path: Path, columns: Sequence[str] | None) -> pq.ParquetFile:
-    if not path.is_file():
-        raise UserError(f"File '{path}' does not exist; run the rule that makes it.")
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise _torn(path, error) from error
+    file = open_parquet(path)
     known = file.schema_arrow.names
     missing = [column for column in columns or () if column not in known]
     if missing:
@@ -174,6 +248,5 @@ def _open_table(path: Path, columns: Sequence[str] | None) -> pq.ParquetFile:
     return file
 
 
-def _torn(path: Path, error: Exception) -> UserError:
-    detail = (str(error).splitlines() or [type(error).__name__])[0]
-    return UserError(f"File '{path}' is damaged or no parquet file ({detail}); delete it and make it again.")
+def _listed(columns: Sequence[str] | None) -> list[str] | None:
+    return None if columns is None else list(columns)

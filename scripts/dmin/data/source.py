@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-import datasets
 import pyarrow as pa
-from datasets.exceptions import DatasetsError
 
-from dmin.data.hub import load_hub_dataset
+from dmin.data.folder import open_folder
+from dmin.data.hub import open_hub
 from dmin.data.images import decode_image
+from dmin.data.opened import Opened, check_image_type, open_parquet
+from dmin.data.outside import UnreadableImageError
 from dmin.data.samples import SampleWriter, image_bytes
 from dmin.runtime.atomic import atomic_path
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 from dmin.settings.models import Source
 
 log = logging.getLogger(__name__)
@@ -29,21 +31,13 @@ _NAMED = 5  # offending rows that a message names before it only counts
 
 
 @dataclass
-class _Table:
-    """A source opened for reading: rows in order, and the folder that relative image paths start from."""
-
-    rows: Any
-    features: Mapping[str, Any]
-    root: Path | None
-
-
-@dataclass
 class _Tally:
     """What was found while reading."""
 
     taken: int = 0
     list_captions: int = 0
     unreadable: list[str] = field(default_factory=list)
+    reason: str = ""
     uncaptioned: list[str] = field(default_factory=list)
 
 
@@ -65,7 +59,7 @@ def fetch_source(name: str, config: Source, out: Path) -> None:
     """
     start = time.monotonic()
     table = _open_source(name, config)
-    _check_columns(name, config, list(table.features))
+    _check_columns(name, config, table)
     wanted: int | None = config["rows"]
     tally = _Tally()
     with atomic_path(out) as temporary, SampleWriter(temporary, SOURCE_COLUMNS) as writer:
@@ -93,49 +87,54 @@ def is_local(path: str) -> bool:
     return path.startswith((".", "/")) or path.endswith(".parquet") or Path(path).exists()
 
 
-def _open_source(name: str, config: Source) -> _Table:
+def _open_source(name: str, config: Source) -> Opened:
     path, split = str(config["path"]), str(config["split"])
     if not is_local(path):
-        rows = load_hub_dataset(name, path, split, config["revision"])
-        return _Table(rows, rows.features, None)
+        return open_hub(name, path, split, config["revision"])
     local = Path(path)
     if not local.exists():
         raise UserError(
-            f"Source '{name}': file '{path}' does not exist; correct path, which is relative to the working directory."
+            f"Source '{name}': file '{shown(path)}' does not exist; correct path, which is relative to the working "
+            "directory."
         )
-    if local.is_file() and local.suffix != ".parquet":
-        raise UserError(f"Source '{name}': file '{path}' is no parquet file; set path to a .parquet file or a folder.")
+    if not local.is_dir() and (local.suffix != ".parquet" or not local.is_file()):
+        raise UserError(
+            f"Source '{name}': file '{shown(path)}' is no parquet file; set path to a .parquet file or a folder."
+        )
     try:
-        # Streaming reads the files in place; otherwise datasets copies everything into its cache first.
-        if local.is_file():
-            rows = datasets.load_dataset("parquet", data_files=str(local), split="train", streaming=True)
-            return _Table(rows, rows.features, local.parent)
-        rows = datasets.load_dataset(str(local), split=split, streaming=True)
-        return _Table(rows, rows.features or dict.fromkeys(next(iter(rows), {})), local)
-    except (pa.ArrowException, DatasetsError, OSError, ValueError) as error:
+        if local.is_dir():
+            return open_folder(local.absolute(), split)
+        return open_parquet([local], local.absolute().parent)
+    except UserError as error:
+        raise UserError(f"Source '{name}': {error}") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable_source(name, path, error) from error
 
 
 def _unreadable_source(name: str, path: str, error: Exception) -> UserError:
-    detail = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-    return UserError(
-        f"Source '{name}': '{path}' cannot be read ({detail}); set path to an intact parquet file or image folder, and "
-        "split to one it has."
-    )
+    detail = shown((str(error).splitlines() or [type(error).__name__])[0].rstrip("."))
+    fix = getattr(error, "fix", "") or "set path to an intact parquet file or image folder, and split to one it has"
+    return UserError(f"Source '{name}': '{shown(path)}' cannot be read ({detail}); {fix}.")
 
 
-def _check_columns(name: str, config: Source, known: list[str]) -> None:
+def _check_columns(name: str, config: Source, table: Opened) -> None:
+    known = [shown(str(column)) for column in table.columns]
     for key in ("image_column", "caption_column", "label_column", "origin_column"):
         column = config[key]
-        if column is not None and column not in known:
+        if column is not None and column not in table.columns:
             hint = "" if key == "image_column" else ", or to null for none"
             raise UserError(
                 f"Source '{name}': '{config['path']}' has no column '{column}'; set {key} to one of "
                 f"{', '.join(known)}{hint}."
             )
+    column = config["image_column"]
+    try:
+        check_image_type(column, table.columns[column])
+    except UserError as error:
+        raise UserError(f"Source '{name}': {error}") from error
 
 
-def _read_rows(name: str, config: Source, table: _Table, tally: _Tally) -> Iterator[dict[str, Any]]:
+def _read_rows(name: str, config: Source, table: Opened, tally: _Tally) -> Iterator[dict[str, Any]]:
     """Yield the rows taken and count the rest in ``tally``.
 
     Faulty rows do not stop the reading, so that one message counts all of them.
@@ -146,65 +145,66 @@ def _read_rows(name: str, config: Source, table: _Table, tally: _Tally) -> Itera
         examined = tally.taken + len(tally.uncaptioned) + (0 if skip else len(tally.unreadable))
         if examined == config["rows"]:
             return
-        label = _text(config["label_column"], row, table.features)
-        if config["labels"] is not None and label not in config["labels"]:
-            continue
         try:
-            data, path = _read_image(row[image_column], table.root)
-        except (UserError, OSError, ValueError) as error:
-            log.warning("source %s: row %d: %s", name, number, error)
+            label = _text(config["label_column"], row, table.classes)
+            if config["labels"] is not None and label not in config["labels"]:
+                continue
+            data, path = _read_image(row[image_column], table.roots)
+        except (UnreadableImageError, OSError, ValueError) as error:
+            log.warning("source %s: row %d: %s", name, number, shown(str(error)))
             tally.unreadable.append(_row_name(number, row[image_column]))
+            tally.reason = tally.reason or getattr(error, "reason", "")
             continue
+        except UserError as error:
+            raise UserError(f"Source '{name}', row {number}: {error}") from error
         prompt = ""
         if caption_column is not None:
-            cell = _class_name(table.features[caption_column], row[caption_column])
+            cell = _class_name(table.classes.get(caption_column), row[caption_column])
             prompt = _caption(name, caption_column, number, cell)
             if not prompt:
                 tally.uncaptioned.append(_row_name(number, row[image_column]))
                 continue
             tally.list_captions += isinstance(cell, list | tuple)
         tally.taken += 1
-        yield {
-            "image": {"bytes": data, "path": path},
-            "prompt": prompt,
-            "label": label,
-            "origin": _text(config["origin_column"], row, table.features) or str(number),
-        }
+        origin = _text(config["origin_column"], row, table.classes) or str(number)
+        for text in (prompt, label or "", origin):
+            _check_unicode(name, number, text)
+        yield {"image": {"bytes": data, "path": path}, "prompt": prompt, "label": label, "origin": origin}
 
 
-def _raw_rows(name: str, config: Source, table: _Table) -> Iterator[dict[str, Any]]:
+def _raw_rows(name: str, config: Source, table: Opened) -> Iterator[dict[str, Any]]:
     named = (config[key] for key in ("image_column", "caption_column", "label_column", "origin_column"))
-    rows = table.rows.select_columns(sorted({column for column in named if column is not None}))
-    if isinstance(table.features[config["image_column"]], datasets.Image):
-        rows = rows.cast_column(config["image_column"], datasets.Image(decode=False))
-    iterator = iter(rows)
+    iterator = iter(table.read(sorted({column for column in named if column is not None})))
     while True:
         try:
             row = next(iterator)
         except StopIteration:
             return
-        except (pa.ArrowException, DatasetsError, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             raise _unreadable_source(name, config["path"], error) from error
         yield row
 
 
-def _read_image(cell: object, root: Path | None) -> tuple[bytes, str | None]:
+def _read_image(cell: object, roots: Sequence[Path]) -> tuple[bytes, str | None]:
     """Return the encoded image and its file name after decoding it once, as the assembly will."""
-    data = image_bytes(cell, root)
+    data = image_bytes(cell, roots)
     file = _file_name(cell)
-    decode_image(data, file or "", 1)
+    decode_image(data, shown(file or ""), 1)
     return data, file
 
 
 def _file_name(cell: object) -> str | None:
     """Return the last part of an image's path: the folders before it differ between machines."""
     path = cell.get("path") if isinstance(cell, Mapping) else cell
-    return PurePath(path).name or None if isinstance(path, str) else None
+    if not isinstance(path, str):
+        return None
+    # A name that is no text in the encoding of file systems keeps what of it is.
+    return PurePath(path).name.encode("utf-8", "backslashreplace").decode() or None
 
 
 def _row_name(number: int, cell: object) -> str:
     file = _file_name(cell)
-    return f"row {number} ({file})" if file else f"row {number}"
+    return f"row {number} ({shown(file)})" if file else f"row {number}"
 
 
 def _caption(name: str, column: str, number: int, cell: object) -> str:
@@ -221,23 +221,36 @@ def _caption(name: str, column: str, number: int, cell: object) -> str:
     return ""
 
 
-def _class_name(feature: Any, value: Any) -> Any:
-    if isinstance(feature, datasets.ClassLabel) and isinstance(value, int):
-        return feature.int2str(value) if value >= 0 else None
-    return value
+def _check_unicode(name: str, number: int, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"Source '{name}': row {number} has the text '{shown(text)}', which holds half a character; correct it."
+        ) from error
 
 
-def _text(column: str | None, row: Mapping[str, Any], features: Mapping[str, Any]) -> str | None:
-    value = None if column is None else _class_name(features[column], row[column])
+def _class_name(classes: Sequence[str] | None, value: Any) -> Any:
+    """Return the name of a class for its number; None for a number below 0, which means none."""
+    if classes is None or not isinstance(value, int):
+        return value
+    if value >= len(classes):
+        raise UserError(f"a column names {len(classes)} classes, but holds the number {value}; correct the file.")
+    return classes[value] if value >= 0 else None
+
+
+def _text(column: str | None, row: Mapping[str, Any], classes: Mapping[str, Sequence[str]]) -> str | None:
+    value = None if column is None else _class_name(classes.get(column), row[column])
     return None if value is None else str(value)
 
 
 def _check_tally(name: str, config: Source, tally: _Tally) -> None:
     wanted = config["rows"]
     if tally.unreadable and config["on_unreadable"] != "skip":
+        reason = f" ({tally.reason})" if tally.reason else ""
         raise UserError(
-            f"Source '{name}': {len(tally.unreadable)} unreadable image(s), {_enumerate(tally.unreadable)}; replace "
-            "them, or set on_unreadable: skip to leave them out."
+            f"Source '{name}': {len(tally.unreadable)} unreadable image(s), {_enumerate(tally.unreadable)}{reason}; "
+            "replace them, or set on_unreadable: skip to leave them out."
         )
     if tally.uncaptioned:
         raise UserError(

@@ -51,7 +51,6 @@ class Classifier:
     classes: tuple[str, ...]
     size: int
 
-    @torch.no_grad()
     def classify(self, images: np.ndarray, batch: int = 500) -> tuple[np.ndarray, np.ndarray]:
         """Classify images, colour ones by their mean over channels, of another size resized (bicubic).
 
@@ -64,9 +63,18 @@ class Classifier:
         Returns:
             The class of each image as its name ``[images]``, and the probability given to it, float32 ``[images]``.
         """
+        return self.classify_levelled(self.level(images), batch)
+
+    def level(self, images: np.ndarray) -> torch.Tensor:
+        """Return uint8 images ``[n, side, side, channels]`` as the network sees them, ``[n, 1, size, size]``."""
         pixels = level_ground(to_pixels(images))
         if pixels.shape[2:] != (self.size, self.size):
             pixels = F.interpolate(pixels, (self.size, self.size), mode="bicubic", antialias=True).clamp(-1, 1)
+        return pixels
+
+    @torch.no_grad()
+    def classify_levelled(self, pixels: torch.Tensor, batch: int = 500) -> tuple[np.ndarray, np.ndarray]:
+        """Return what :meth:`classify` does, of images ``[n, 1, size, size]`` that :meth:`level` gave."""
         parts = [F.softmax(self.network(part), dim=1) for part in pixels.split(batch)]
         confidence, found = torch.cat(parts).max(dim=1)
         return np.array(self.classes)[found.numpy()], confidence.numpy()

@@ -68,7 +68,7 @@ def read_labelled(path: str, config: ClassifierTraining) -> tuple[np.ndarray, li
     """Return the grey images ``[n, size, size, 1]``, uint8, and the labels as text of a parquet file."""
     pixels, labels = [], []
     for number, row in enumerate(iter_samples(Path(path), (config["image_column"], config["label_column"]))):
-        data = image_bytes(row[config["image_column"]])
+        data = image_bytes(row[config["image_column"]], [Path(path).absolute().parent])
         pixels.append(image_to_array(decode_image(data, f"{path} {number}", config["size"], "L")))
         labels.append(str(row[config["label_column"]]))
     return np.stack(pixels), labels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pandas as pd
 
 from dmin.catalogue.methods import INDEXED
 from dmin.runtime.atomic import write_csv
+from dmin.runtime.readers import read_json
 
 COLUMNS = ["method", "stage", "seconds", "bytes_per_sample", "total_bytes", "peak_memory_bytes", "hardware"]
 
@@ -23,7 +23,7 @@ Read = Mapping[str, Mapping[str, Sequence[str]]]
 
 def read_stages(stages: Mapping[str, Sequence[Path]]) -> Stages:
     """Return the contents of the metrics files of each stage, beside their paths."""
-    return {stage: [(path, json.loads(path.read_text())) for path in paths] for stage, paths in stages.items()}
+    return {stage: [(path, read_json(path)) for path in paths] for stage, paths in stages.items()}
 
 
 def evaluate_cost(stages: Mapping[str, Sequence[Path]], read_caches: Read, out: Path) -> None:

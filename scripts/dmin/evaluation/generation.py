@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from dmin.data.samples import read_samples, sample_pixels
-from dmin.models.image_embedding import efficientnet_embeddings
+from dmin.data.sample_rows import SampleRows
+from dmin.data.samples import iter_blocks, read_samples, sample_pixels
+from dmin.data.subsets import NOISE_SUBSET
+from dmin.models.image_embedding import DECODED, efficientnet_embeddings
 from dmin.runtime.atomic import write_csv
 
 log = logging.getLogger(__name__)
@@ -17,21 +21,33 @@ log = logging.getLogger(__name__)
 NEIGHBOURS = 5
 
 
-def nearest_subset(embeddings: np.ndarray, known: np.ndarray, subsets: np.ndarray) -> np.ndarray:
-    """Return the majority subset among each row's nearest known rows by cosine; a tie goes to the nearest tied one.
+class Nearest:
+    """The subsets of the known images nearest to each of some embeddings by cosine, as known ones are added.
 
     Args:
         embeddings: unit rows ``[n, d]``.
-        known: unit rows ``[m, d]``.
-        subsets: their subsets ``[m]``.
     """
-    order = np.argsort(-(embeddings @ known.T), axis=1, kind="stable")[:, :NEIGHBOURS]
-    chosen = []
-    for row in subsets[order]:
-        counts = pd.Series(row).value_counts()
-        tied = set(counts.index[counts == counts.max()])
-        chosen.append(next(name for name in row if name in tied))
-    return np.asarray(chosen)
+
+    def __init__(self, embeddings: np.ndarray) -> None:
+        self._embeddings = embeddings
+        self._similarities = np.empty((len(embeddings), 0), dtype=embeddings.dtype)
+        self._subsets = np.empty((len(embeddings), 0), dtype=object)
+
+    def add(self, known: np.ndarray, subsets: Sequence[str]) -> None:
+        """Add known unit rows ``[m, d]`` and their subsets; of equally near ones the first added counts as nearer."""
+        beside = np.broadcast_to(np.asarray(subsets, dtype=object), (len(self._embeddings), len(known)))
+        similarities = np.concatenate([self._similarities, self._embeddings @ known.T], axis=1)
+        order = np.argsort(-similarities, axis=1, kind="stable")[:, :NEIGHBOURS]
+        self._similarities = np.take_along_axis(similarities, order, axis=1)
+        self._subsets = np.take_along_axis(np.concatenate([self._subsets, beside], axis=1), order, axis=1)
+
+    def votes(self) -> list[str]:
+        """Return the majority subset among the nearest 5 of each row; a tie goes to the nearest tied one."""
+        chosen = []
+        for row in self._subsets:
+            counts = Counter(row)
+            chosen.append(next(name for name in row if counts[name] == max(counts.values())))
+        return chosen
 
 
 def evaluate_generation(samples: Path, queries: Path, out: Path, batch: int) -> None:
@@ -40,12 +56,16 @@ def evaluate_generation(samples: Path, queries: Path, out: Path, batch: int) -> 
     The vote is of the 5 nearest training images (noised copies left out) on EfficientNet-Lite0 embeddings; columns
     ``subset,images,in_subset,rate``.
     """
-    train = read_samples(samples)
-    train = train[train["subset"] != "noise"]
-    asked = read_samples(queries)
-    pixels = np.concatenate([sample_pixels(train), sample_pixels(asked)])
-    embeddings = efficientnet_embeddings(pixels, batch)
-    voted = nearest_subset(embeddings[len(train) :], embeddings[: len(train)], train["subset"].to_numpy())
+    asked = read_samples(queries, ["id", "subset"])
+    embedded = [
+        efficientnet_embeddings(pixels, batch) for _, pixels in SampleRows(queries, ["image"]).pixel_blocks(DECODED)
+    ]
+    nearest = Nearest(np.concatenate(embedded))
+    for block in iter_blocks(samples, DECODED, ["id", "subset", "image"]):
+        known = block[block["subset"] != NOISE_SUBSET]
+        if len(known):
+            nearest.add(efficientnet_embeddings(sample_pixels(known), batch), known["subset"].tolist())
+    voted = np.asarray(nearest.votes())
     right = pd.Series(voted == asked["subset"].to_numpy())
     rows = [
         {"subset": subset, "images": len(group), "in_subset": int(group.sum())}

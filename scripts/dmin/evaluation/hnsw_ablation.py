@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ from dmin.evaluation.retrieval_table import recall_at
 from dmin.retrieval.hnsw import IndexFiles
 from dmin.retrieval.search import IndexSearch
 from dmin.runtime.atomic import write_csv
+from dmin.runtime.parquet import read_parquet
+from dmin.runtime.readers import read_json
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,8 @@ def search_index(
     Raises:
         UserError: the index is torn or was made under other settings than the queries.
     """
-    cost, described = (json.loads(path.read_text()) for path in (files.metrics, files.description))
-    truth = pd.read_parquet(exact)
+    cost, described = (read_json(path) for path in (files.metrics, files.description))
+    truth = read_parquet(exact)
     subsets = tables.subsets()
     search = IndexSearch(files.index, queries)
     rows: list[dict[str, Any]] = []

@@ -15,7 +15,8 @@ from dmin.attribution.ranking import rank_top
 from dmin.attribution.sample_tables import SampleTables
 from dmin.attribution.settings import relative_lambda
 from dmin.evaluation.detection import hits_at, subset_shares
-from dmin.runtime.atomic import atomic_path, write_csv
+from dmin.runtime.atomic import write_array, write_csv
+from dmin.runtime.checksums import write_record
 from dmin.settings.runs import Options
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,8 @@ def score_journey_steps(
     queries, train = sides.read()
     subsets, shares = tables.subsets(), subset_shares(tables.train)
     values = step_scores(step_problem(queries, train), queries, relative_lambda(options)).astype(np.float32)
-    with atomic_path(scores) as temporary:
-        np.save(temporary, values)
+    write_array(values, scores)
+    write_record(scores)
     chance = float(np.mean([shares.get(subset, 0.0) for subset in sorted({subsets[query] for query in queries.ids})]))
     rows = []
     for timestep, step in zip(queries.metadata["timesteps"], values, strict=True):

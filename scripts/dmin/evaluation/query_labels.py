@@ -10,13 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
-from dmin.data.samples import read_samples, sample_pixels, write_samples
+from dmin.data.sample_rows import SampleRows
+from dmin.data.samples import read_samples, write_samples
 from dmin.evaluation.classifier import load_classifier
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
+
+# Candidates decoded at once.
+DECODED = 64
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,9 @@ class QueryFiles:
 
 @dataclass(frozen=True)
 class Told:
-    """The candidates with the class of each ``[images]``, and the probability given to it ``[images]``."""
+    """The table of candidates with the class of each ``[images]``, and the probability given to it ``[images]``."""
 
-    candidates: pd.DataFrame
+    candidates: SampleRows
     found: np.ndarray
     sure: np.ndarray
 
@@ -63,7 +68,7 @@ def label_queries(candidates: Path, screening: Screening, per_subset: int, files
 
 
 def classify_candidates(candidates: Path, screening: Screening) -> Told:
-    """Read the candidates and tell the class of each.
+    """Read the candidates, some at a time, and tell the class of each.
 
     Raises:
         UserError: the classifier lacks a class.
@@ -75,8 +80,10 @@ def classify_candidates(candidates: Path, screening: Screening) -> Told:
             f"The classifier '{screening.classifier}' does not tell the class '{missing[0]}' of the data set; it tells "
             f"{', '.join(known.classes)}: correct the data set's classes or queries.classifier.path."
         )
-    table = read_samples(candidates)
-    return Told(table, *known.classify(sample_pixels(table)))
+    rows = SampleRows(candidates, ["prompt", "seed", "image"])
+    # As the network sees them they are small, and they pass through it in the same batches as all at once.
+    levelled = torch.cat([known.level(pixels) for _, pixels in rows.pixel_blocks(DECODED)])
+    return Told(rows, *known.classify_levelled(levelled))
 
 
 def write_queries(told: Told, confidence: float, chosen: Mapping[str, Sequence[int]], files: QueryFiles) -> None:
@@ -96,7 +103,8 @@ def write_queries(told: Told, confidence: float, chosen: Mapping[str, Sequence[i
         for name, places in chosen.items()
         for number, place in enumerate(places)
     ]
-    kept = told.candidates.iloc[[place for _, _, place in rows]].reset_index(drop=True)
+    taken = [told.candidates.ids[place] for _, _, place in rows]
+    kept = read_samples(told.candidates.path, ["id", "prompt", "seed", "image"], taken).set_index("id").loc[taken]
     kept["id"], kept["subset"] = [name for name, _, _ in rows], [subset for _, subset, _ in rows]
     write_csv(counts, files.labels)
     write_samples(kept[["id", "subset", "prompt", "seed", "image"]], files.queries)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dmin.data.samples import sample_pixels
 from dmin.data.thickness import digit_thicknesses
-from dmin.evaluation.query_labels import QueryFiles, Screening, classify_candidates, write_queries
+from dmin.evaluation.query_labels import DECODED, QueryFiles, Screening, classify_candidates, write_queries
 from dmin.runtime.errors import UserError
 
 
@@ -21,7 +20,7 @@ def select_queries(candidates: Path, screening: Screening, keep: int, files: Que
         UserError: the classifier lacks a class, or too few candidates pass it.
     """
     told = classify_candidates(candidates, screening)
-    thickness = digit_thicknesses(sample_pixels(told.candidates))
+    thickness = np.concatenate([digit_thicknesses(pixels) for _, pixels in told.candidates.pixel_blocks(DECODED)])
     passed = np.isin(told.found, list(screening.subsets)) & (told.sure >= screening.confidence)
     chosen = thickest_places(thickness, passed & np.isfinite(thickness), keep)
     by_class = {name: [place for place in chosen if told.found[place] == name] for name in screening.subsets}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import pandas as pd
 
 from dmin.catalogue.methods import INDEXED
 from dmin.runtime.atomic import write_csv
+from dmin.runtime.parquet import read_parquet
+from dmin.runtime.readers import read_json
 
 COLUMNS = ["method", "v", "backend", "k", "recall", "p50_ms", "p95_ms", "build_seconds", "index_bytes"]
 
@@ -41,11 +42,11 @@ def evaluate_retrieval(
         indexes: metrics of each index, which name theirs.
         depths: the values of k.
     """
-    built = {facts["v"]: facts for facts in (json.loads(path.read_text()) for path in indexes)}
+    built = {facts["v"]: facts for facts in (read_json(path) for path in indexes)}
     rows: list[dict[str, Any]] = []
     for answer, truth, metrics in zip(found, exact, retrievals, strict=True):
-        facts = json.loads(metrics.read_text())
-        got, wanted = (pd.read_parquet(path, columns=["query_id", "rank", "sample_id"]) for path in (answer, truth))
+        facts = read_json(metrics)
+        got, wanted = (read_parquet(path, columns=["query_id", "rank", "sample_id"]) for path in (answer, truth))
         for k in sorted(depths):
             rows.append(
                 {

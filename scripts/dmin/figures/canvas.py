@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from dmin.figures.style import INK
+from dmin.runtime.text import drawable
 
 _SHARP_BELOW = 96
 _LARGEST = 256
@@ -77,10 +78,13 @@ class Canvas:
         bold: bool = False,
         align: Literal["left", "center", "right"] = "left",
     ) -> None:
-        """Write text whose upper edge is at the place; characters special to matplotlib are taken literally."""
+        """Write text whose upper edge is at the place; characters special to matplotlib are taken literally.
+
+        Control characters, which no figure can hold, are marked.
+        """
         x, y = at
         # Lines are placed by their baselines: aligned by their upper edges, lines without tall letters would rise.
-        for index, line in enumerate(text.split("\n")):
+        for index, line in enumerate(drawable(text).split("\n")):
             self._axes.text(
                 x,
                 y + size / 72 * (0.8 + 1.17 * index),

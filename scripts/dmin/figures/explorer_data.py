@@ -12,6 +12,7 @@ import pandas as pd
 from dmin.figures.style import relation
 from dmin.figures.thumbnails import Thumbnails
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import drawable
 
 RATE_CUTOFFS = (5, 10, 50)
 
@@ -75,8 +76,7 @@ def collect_explorer_data(
         ]
         for row in queries.to_dict("records")
     ]
-    heads = (ranking[ranking["rank"] <= about.shown] for ranking in rankings.values())
-    used = {str(identifier) for head in heads for identifier in head["sample_id"]}
+    used = shown_samples(rankings, about.shown)
     sample_rows = [
         [
             str(row["id"]),
@@ -107,6 +107,12 @@ def collect_explorer_data(
     }
 
 
+def shown_samples(rankings: Mapping[str, pd.DataFrame], shown: int) -> set[str]:
+    """Return the ids of the training samples that some ranking shows among its first ``shown`` ranks of a query."""
+    heads = (ranking[ranking["rank"] <= shown] for ranking in rankings.values())
+    return {str(identifier) for head in heads for identifier in head["sample_id"]}
+
+
 def _require(table: pd.DataFrame, kind: str, name: str, may_be_empty: bool = False) -> None:
     missing = [column for column in _COLUMNS[kind] if column not in table.columns]
     if missing:
@@ -133,5 +139,6 @@ def _ranking(
 
 
 def _text(value: object) -> str:
-    """Write an optional cell as text, ``''`` where it is missing."""
-    return "" if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)) else str(value)
+    """Write an optional cell as text that a page can hold, ``''`` where it is missing."""
+    missing = value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+    return "" if missing else drawable(str(value))

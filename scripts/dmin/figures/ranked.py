@@ -21,7 +21,11 @@ from dmin.figures.scores import plot_score_distributions
 from dmin.figures.style import save_figure
 from dmin.figures.tables import width_label
 from dmin.runtime.errors import UserError
+from dmin.runtime.parquet import read_parquet
 from dmin.settings.config import Gallery
+
+# Ids of training samples, each with its score.
+Scores = Sequence[tuple[str, float]]
 
 
 @dataclass(frozen=True)
@@ -57,22 +61,23 @@ def draw_gallery(
 ) -> None:
     """Draw the first queries of a subset beside their most and least influential training images."""
     matrix = ScoreMatrix.read(scores.path)
-    train = read_samples(tables.train).set_index("id").loc[matrix.train]
     asked = read_samples(tables.queries).set_index("id").loc[matrix.queries]
-    entries = []
-    for row in np.flatnonzero(asked["subset"].to_numpy() == subset)[: gallery["queries"]]:
-        values = matrix.values[row]
-        order = np.argsort(-values, kind="stable")
-        least = order[::-1][: gallery["least"]]
-        entries.append(
-            GalleryEntry(
-                image=sample_pixels(asked.iloc[[row]])[0],
-                prompt=asked["prompt"].iloc[row],
-                most=_items(train, values, order[: gallery["most"]]),
-                least=_items(train, values, least),
-                subset=subset,
-            )
+    shown = []
+    for row in np.flatnonzero(asked["subset"].to_numpy() == subset)[: gallery["queries"]].tolist():
+        order = np.argsort(-matrix.values[row], kind="stable")
+        ends = order[: gallery["most"]], order[::-1][: gallery["least"]]
+        shown.append((row, [[(matrix.train[place], matrix.values[row, place]) for place in end] for end in ends]))
+    train = _shown(tables.train, [pair for _, ends in shown for end in ends for pair in end])
+    entries = [
+        GalleryEntry(
+            image=sample_pixels(asked.iloc[[row]])[0],
+            prompt=asked["prompt"].iloc[row],
+            most=_items(train, most),
+            least=_items(train, least),
+            subset=subset,
         )
+        for row, (most, least) in shown
+    ]
     save_figure(plot_gallery(entries, f"{subset}: {scores.title}"), outputs, dpi)
 
 
@@ -92,26 +97,30 @@ def draw_method_gallery(
     if asked.empty:
         raise UserError(f"Subset '{subset}' has no query to show; generate at least one.")
     query = asked.iloc[0]
-    train = read_samples(tables.train).set_index("id")
-    ranked = {}
+    pairs: dict[str, Scores] = {}
     for method, path in tops.items():
-        top = pd.read_parquet(path, filters=[("query_id", "==", query["id"]), ("rank", "<=", most)])
+        top = read_parquet(path, filters=[("query_id", "==", query["id"]), ("rank", "<=", most)])
         top = top.sort_values("rank")
-        scores = pd.Series(top["score"].to_numpy(), index=top["sample_id"])
-        rows = train.loc[top["sample_id"]]
-        ranked[method] = _items(rows, scores.to_numpy(), np.arange(len(rows)))
+        pairs[method] = list(zip(top["sample_id"], top["score"], strict=True))
+    train = _shown(tables.train, [pair for chosen in pairs.values() for pair in chosen])
+    ranked = {method: _items(train, chosen) for method, chosen in pairs.items()}
     title = f"{subset}: what each method ranks first"
     figure = plot_method_gallery(sample_pixels(asked.iloc[:1])[0], query["prompt"], subset, ranked, title)
     save_figure(figure, outputs, dpi)
 
 
-def _items(train: pd.DataFrame, scores: np.ndarray, chosen: np.ndarray) -> list[GalleryItem]:
-    if not len(chosen):
+def _shown(samples: Path, pairs: Scores) -> pd.DataFrame:
+    """Read the training images that a figure shows, by id, and no others."""
+    return read_samples(samples, ["id", "subset", "prompt", "image"], {name for name, _ in pairs}).set_index("id")
+
+
+def _items(train: pd.DataFrame, pairs: Scores) -> list[GalleryItem]:
+    if not pairs:
         return []
-    rows = train.iloc[chosen]
+    rows = train.loc[[name for name, _ in pairs]].reset_index()
     return [
         GalleryItem(image=pixels, caption=prompt, subset=subset, score=float(score))
-        for pixels, prompt, subset, score in zip(
-            sample_pixels(rows), rows["prompt"], rows["subset"], scores[chosen], strict=True
+        for pixels, prompt, subset, (_, score) in zip(
+            sample_pixels(rows), rows["prompt"], rows["subset"], pairs, strict=True
         )
     ]

@@ -14,6 +14,8 @@ from dmin.figures.panels import Panels
 from dmin.figures.style import INK, house_style, save_figure
 from dmin.figures.tables import require_table
 from dmin.retraining.removal_names import NONE
+from dmin.runtime.parquet import read_parquet
+from dmin.runtime.readers import read_csv
 
 _COLUMNS = ("method", "seed", "statistic", "value", "shift", "low", "high")
 _STATISTICS = {"mean": "mean", "q10": "10 %", "q25": "25 %", "q50": "median", "q75": "75 %", "q90": "90 %"}
@@ -68,4 +70,4 @@ def plot_thickness(table: pd.DataFrame, values: pd.DataFrame) -> Figure:
 
 def draw_thickness(table: Path, values: Path, outputs: Sequence[Path], dpi: int) -> None:
     """Read both tables, plot them and write the figure to every output."""
-    save_figure(plot_thickness(pd.read_csv(table), pd.read_parquet(values)), outputs, dpi)
+    save_figure(plot_thickness(read_csv(table), read_parquet(values)), outputs, dpi)

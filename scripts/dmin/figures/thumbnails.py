@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from dmin.data.images import open_image
 from dmin.runtime.errors import UserError
 
 # Above this size a photograph is much smaller as WebP, while small drawings stay exact as PNG.
@@ -52,8 +53,7 @@ class Thumbnails:
 
 def _encode(data: bytes, name: str, largest: int) -> tuple[int, str]:
     try:
-        image: Image.Image = Image.open(io.BytesIO(data))
-        image.load()
+        image = open_image(data, name)
     except Exception as error:
         raise UserError(f"Image '{name}' is unreadable ({type(error).__name__}); make its table again.") from error
     transparent = "A" in image.mode or "transparency" in image.info

@@ -37,7 +37,8 @@ def cache_gradients(
     """
     encoded = EncodedSamples.load(task.samples, task.start, task.stop)
     family = load_trained(model, resolve_device(pace.device), ["denoiser"])
-    inputs = CacheInputs.load(kind, encoded.ids, task.start, task.stop)
+    family.require_latents(encoded.latents.shape[1:])
+    inputs = CacheInputs.load(kind, encoded, task.start, task.stop)
     gradient_pass = GradientPass(family, encoded, config, kind.settings, inputs)
     for line in gradient_pass.engine.coverage:
         share = 100 * line.share
@@ -78,7 +79,7 @@ def _metadata(
     config = gradient_pass.config
     objective = "trajectory" if kind.trajectory else "replay" if kind.replay else config["objective"]
     metadata = {
-        **shared_metadata(config, digests),
+        **shared_metadata(config, digests, gradient_pass.encoded.latents),
         "cache": kind.name,
         "quantity": kind.settings["quantity"],
         "draws": kind.settings["draws"],

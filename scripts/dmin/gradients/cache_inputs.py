@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dmin.gradients.cache_kind import CacheKind
 from dmin.gradients.replay import Replay
 from dmin.gradients.scale import TensorScale
+from dmin.models.encoded import EncodedSamples, require_one_shape
 from dmin.models.queries.trajectory import Trajectory
 from dmin.runtime.digests import file_digest
 
@@ -22,17 +22,18 @@ class CacheInputs:
     scale: TensorScale | None = None
 
     @classmethod
-    def load(cls, kind: CacheKind, ids: Sequence[str], start: int, stop: int) -> CacheInputs:
-        """Read them for the samples ``ids``, which are those from ``start`` to ``stop``.
+    def load(cls, kind: CacheKind, samples: EncodedSamples, start: int, stop: int) -> CacheInputs:
+        """Read them for encoded samples, which are those from ``start`` to ``stop``.
 
         Raises:
-            UserError: a file is torn, or does not hold these samples.
+            UserError: a file is torn, does not hold these samples, or holds latents of another shape.
         """
         trajectory = replay = scale = None
         if kind.trajectory is not None:
-            trajectory = Trajectory.load(kind.trajectory, ids, start, stop).thinned(kind.settings["steps"])
+            trajectory = Trajectory.load(kind.trajectory, samples.ids, start, stop).thinned(kind.settings["steps"])
+            require_one_shape(trajectory.clean[:, 0], samples.latents, "recorded trajectories", "encoded queries")
         if kind.replay is not None:
-            replay = Replay.load(kind.replay, ids, kind.settings["checkpoint"])
+            replay = Replay.load(kind.replay, samples.ids, kind.settings["checkpoint"])
         if kind.scale is not None:
             scale = TensorScale.load(kind.scale, kind.settings["power"])
         return cls(trajectory, replay, scale)

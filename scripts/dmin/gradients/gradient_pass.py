@@ -21,6 +21,7 @@ from dmin.gradients.sketches.blocks import BlockSketch
 from dmin.gradients.sketches.count_sketch import CountSketch
 from dmin.models.encoded import EncodedSamples
 from dmin.models.families.family import Family
+from dmin.models.training.batch import flip_rows
 from dmin.runtime.errors import UserError
 from dmin.runtime.precision import LOSS_SCALE, autocast, deterministic_attention
 
@@ -87,14 +88,16 @@ class GradientPass:
         if replay is None:
             names = [(self.encoded.ids[sample], timestep) for sample, timestep in rows]
             noise = draw_noise(self.config["noise"], names, clean.shape[1:], draws)
+            latents = clean[place]
         else:
             noise = replay.noise(index.tolist(), clean.shape[1:])
+            latents = flip_rows(clean[place], replay.flipped(index.tolist()))
         conditioning = self._conditioning(index)
         averaged = sink if draws == 1 else MeanSink(sink, draws)
         with deterministic_attention(self.family.device), self.engine.capture(len(index), averaged):
             with autocast(self.config["precision"], self.family.device):
                 losses = self.quantity(
-                    clean[place].to(self.family.device),
+                    latents.to(self.family.device),
                     noise.to(self.family.device),
                     timesteps.to(self.family.device),
                     conditioning,

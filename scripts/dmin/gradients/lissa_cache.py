@@ -19,7 +19,7 @@ from dmin.gradients.raw_sink import RawSink
 from dmin.gradients.selection import select_parameters
 from dmin.gradients.sketches.count_sketch import CountSketch
 from dmin.gradients.timesteps import timestep_grid
-from dmin.models.encoded import EncodedSamples
+from dmin.models.encoded import EncodedSamples, require_one_shape
 from dmin.models.families.family import Family
 from dmin.models.load import TrainedModel, load_trained
 from dmin.runtime.device import resolve_device
@@ -81,7 +81,9 @@ class LissaPass:
         log.info("largest eigenvalue %.3g, damping %.3g, scale %.3g", largest, self.damping, self.scale)
 
     def compute(self, queries: EncodedSamples) -> dict[str, torch.Tensor]:
-        """Return ``sketch [m, cache_dim]`` fp16 of ``h / |h|`` and ``norm [m]`` fp32, ``|h|``.
+        """Return ``sketch [m, cache_dim]`` fp16 of ``h / |h|``, ``norm [m]`` fp32, ``|h|``, and ``cosine [m]`` fp32.
+
+        The cosine is that of the answer and the gradient, in -1..1; near 1 the curvature changed nothing.
 
         Raises:
             UserError: a gradient is not finite or zero, or the recursion diverges; the query is named.
@@ -99,7 +101,9 @@ class LissaPass:
             self._require(within, queries, f"diverges at product {draw + 1}")
         answer = answer / self.scale
         norm = torch.linalg.vector_norm(answer, dim=1, keepdim=True)
-        return {"sketch": self.sketch.apply(answer / norm).half(), "norm": norm[:, 0]}
+        cosine = torch.cosine_similarity(answer, gradient, dim=1)
+        log.info("cosine of answer and gradient: %.4f on average, %.4f at most", cosine.mean(), cosine.max())
+        return {"sketch": self.sketch.apply(answer / norm).half(), "norm": norm[:, 0], "cosine": cosine}
 
     def _gradients(self, queries: EncodedSamples) -> torch.Tensor:
         """Return each query's gradient averaged over the timesteps, ``[m, P]``."""
@@ -141,10 +145,13 @@ def cache_lissa(
     asked = EncodedSamples.load(task.samples, task.start, task.stop)
     family = load_trained(model, resolve_device(pace.device), ["denoiser"])
     timesteps = timestep_grid(config["timesteps"], model.base["family"])
-    solver = LissaPass(family, EncodedSamples.load(train), config, lissa, timesteps)
+    samples = EncodedSamples.load(train)
+    family.require_latents(asked.latents.shape[1:])
+    require_one_shape(asked.latents, samples.latents, "queries", "training samples")
+    solver = LissaPass(family, samples, config, lissa, timesteps)
     count, digests = len(asked.ids), model.digests()
     metadata = {
-        **shared_metadata(config, digests),
+        **shared_metadata(config, digests, asked.latents),
         "cache": "lissa",
         "quantity": "loss",
         "draws": 1,
@@ -157,7 +164,11 @@ def cache_lissa(
     contents = ShardContents(
         asked.ids,
         metadata,
-        {"sketch": ((count, config["cache_dim"]), np.float16), "norm": ((count,), np.float32)},
+        {
+            "sketch": ((count, config["cache_dim"]), np.float16),
+            "norm": ((count,), np.float32),
+            "cosine": ((count,), np.float32),
+        },
         {"gradients": config, "lissa": lissa},
         {**digests, "samples": file_digest(train), "queries": file_digest(task.samples)},
     )

@@ -57,15 +57,16 @@ class ShardContents:
         return {**self.config["gradients"], **self.metadata, **self.made_from, **rows}
 
 
-def shared_metadata(config: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
+def shared_metadata(config: Mapping[str, Any], digests: Mapping[str, str], latents: torch.Tensor) -> dict[str, Any]:
     """Return what the metadata of every kind of cache hold.
 
     Args:
         config: the section ``gradients`` of a run, as it holds for the cache.
         digests: of the ``weights`` and the ``base``.
+        latents: the samples' ``[N, c, h, w]``, whose shape is that of the noise too.
     """
     settings = {key: config[key] for key in ("parameters", "noise", "cache_dim", "sketch_kind", "sketch_seed")}
-    return {**settings, "model": digests["weights"], "base": digests["base"]}
+    return {**settings, "latent": list(latents.shape[1:]), "model": digests["weights"], "base": digests["base"]}
 
 
 def make_shard(

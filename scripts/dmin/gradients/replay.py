@@ -11,6 +11,7 @@ import torch
 
 from dmin.models.training.batch import logged_noise
 from dmin.runtime.errors import UserError
+from dmin.runtime.parquet import read_parquet
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Replay:
         Raises:
             UserError: a sample was not seen by then.
         """
-        seen = pd.read_parquet(path, filters=[("step", "<=", step)])
+        seen = read_parquet(path, filters=[("step", "<=", step)])
         last = seen.drop_duplicates("sample_id", keep="last").set_index("sample_id")
         missing = [sample for sample in ids if sample not in last.index]
         if missing:
@@ -49,3 +50,9 @@ class Replay:
     def dropped(self, places: Sequence[int]) -> torch.Tensor:
         """Say which of the samples at ``places`` were trained with the empty prompt, bool ``[len(places)]``."""
         return torch.tensor(self.entries["dropped"].to_numpy()[list(places)])
+
+    def flipped(self, places: Sequence[int]) -> torch.Tensor:
+        """Say which of the samples at ``places`` were mirrored left to right, bool ``[len(places)]``."""
+        if "flipped" not in self.entries:
+            return torch.zeros(len(places), dtype=torch.bool)
+        return torch.tensor(self.entries["flipped"].to_numpy()[list(places)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor
 from dmin.gradients.capture import GradientSink
 from dmin.runtime.digests import config_digest
 from dmin.runtime.errors import UserError
+from dmin.runtime.readers import read_json
 from dmin.settings.runs import Scale
 
 
@@ -32,8 +32,8 @@ class TensorScale:
         Raises:
             UserError: the file is torn, or a factor is no positive finite number.
         """
+        content = read_json(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
             factors = {str(row["tensor"]): float(row["factor"]) for row in content["tensors"]}
             settings: Scale = content["scale"]
         except (ValueError, KeyError, TypeError) as error:

@@ -57,8 +57,11 @@ class Shard:
         """
         if name not in self.names:
             raise UserError(f"Gradient shard '{self.path}' holds no '{name}'; set gradients.keep_raw and run again.")
-        with safe_open(self.path, framework="np") as file:
-            values: np.ndarray = file.get_tensor(name)
+        try:
+            with safe_open(self.path, framework="np") as file:
+                values: np.ndarray = file.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"Gradient shard '{self.path}' is torn ({error}); delete it and run again.") from error
         if _checksum(values) != self._checksums[name]:
             raise UserError(f"Gradient shard '{self.path}' fails the checksum of '{name}'; delete it and run again.")
         return values

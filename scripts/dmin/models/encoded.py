@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from dmin.runtime.atomic import atomic_path
+from dmin.models.sealed_tensors import SealedTensors, write_tensors
 from dmin.runtime.errors import UserError
+
+WHAT = "File of encoded samples"
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,7 @@ class EncodedSamples:
         tensors = {"latents": self.latents, "truncated": torch.tensor(truncated)}
         tensors |= {f"conditioning/{name}": value for name, value in self.conditioning.items()}
         tensors |= {f"unconditional/{name}": value for name, value in self.unconditional.items()}
-        with atomic_path(path) as temporary:
-            save_file(
-                {name: value.contiguous() for name, value in tensors.items()},
-                temporary,
-                metadata={"ids": json.dumps(list(self.ids))},
-            )
+        write_tensors(path, {"ids": list(self.ids)}, tensors)
 
     @classmethod
     def load(cls, path: Path, start: int = 0, stop: int | None = None) -> EncodedSamples:
@@ -58,21 +52,16 @@ class EncodedSamples:
         Raises:
             UserError: the file is torn or foreign.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                ids = json.loads(file.metadata()["ids"])
-                groups: dict[str, dict[str, torch.Tensor]] = {"conditioning": {}, "unconditional": {}}
-                for key in file.keys():  # noqa: SIM118 (safe_open is not a mapping)
-                    group, _, name = key.partition("/")
-                    if group == "conditioning":
-                        groups[group][name] = file.get_slice(key)[start:stop]
-                    elif group == "unconditional":
-                        groups[group][name] = file.get_tensor(key)
-                latents = file.get_slice("latents")[start:stop]
-        except (SafetensorError, KeyError, TypeError, OSError) as error:
-            raise UserError(
-                f"Encoded samples '{path}' are torn or foreign ({error}); delete the file and run again."
-            ) from error
+        with SealedTensors(path, WHAT) as file:
+            ids = file.facts["ids"]
+            groups: dict[str, dict[str, torch.Tensor]] = {"conditioning": {}, "unconditional": {}}
+            for key in file.names:
+                group, _, name = key.partition("/")
+                if group == "conditioning":
+                    groups[group][name] = file.rows(key, start, stop)
+                elif group == "unconditional":
+                    groups[group][name] = file.tensor(key)
+            latents = file.rows("latents", start, stop)
         return cls(ids[start:stop], latents, groups["conditioning"], groups["unconditional"])
 
 
@@ -82,11 +71,18 @@ def count_encoded(path: Path) -> int:
     Raises:
         UserError: the file is torn or foreign.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            count: int = file.get_slice("latents").get_shape()[0]
-    except (SafetensorError, OSError) as error:
+    with SealedTensors(path, WHAT) as file:
+        return len(file.facts["ids"])
+
+
+def require_one_shape(left: torch.Tensor, right: torch.Tensor, one: str, other: str) -> None:
+    """Refuse to pair latents ``[N, c, h, w]`` of two shapes, whose noises have nothing to do with each other.
+
+    Raises:
+        UserError: naming both shapes.
+    """
+    if left.shape[1:] != right.shape[1:]:
         raise UserError(
-            f"Encoded samples '{path}' are torn or foreign ({error}); delete the file and run again."
-        ) from error
-    return count
+            f"The {one} have latents of {tuple(left.shape[1:])} and the {other} of {tuple(right.shape[1:])}; make both "
+            "at the data set's size."
+        )

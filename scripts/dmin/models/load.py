@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,8 +12,10 @@ import torch
 from dmin.catalogue.families import FAMILIES
 from dmin.data.hub_errors import explain_hub_model
 from dmin.models.families.family import Family
-from dmin.runtime.digests import base_digest, weights_digest
+from dmin.models.gate.words import reason
+from dmin.runtime.digests import are_described, base_digest, weights_digest
 from dmin.runtime.errors import UserError
+from dmin.runtime.readers import read_json
 from dmin.settings.models import Base
 
 
@@ -38,7 +39,7 @@ def load_trained(model: TrainedModel, device: torch.device, parts: Sequence[str]
             ``model.json`` beside them describes.
     """
     beside = model.weights.parent / "model.json"
-    if beside.exists() and json.loads(beside.read_text()).get("weights", "") != weights_digest(model.weights):
+    if beside.exists() and not are_described(model.weights, {"weights": "", **read_json(beside)}):
         raise UserError(f"Weights '{model.weights}' are torn (not those of '{beside}'); delete both and run again.")
     if model.weights.is_dir():
         return load_family({**model.base, "path": str(model.weights), "revision": None}, device, parts)
@@ -48,7 +49,7 @@ def load_trained(model: TrainedModel, device: torch.device, parts: Sequence[str]
 
 
 def load_family(base: Base, device: torch.device, parts: Sequence[str]) -> Family:
-    """Load the ``parts`` (``encoders``, ``denoiser``) of a base pipeline.
+    """Load the ``parts`` of a base pipeline, as :class:`Family` has them.
 
     Raises:
         UserError: no such family, or the pipeline cannot be loaded.
@@ -59,12 +60,14 @@ def load_family(base: Base, device: torch.device, parts: Sequence[str]) -> Famil
     family: type[Family] = getattr(import_module(entry.module), entry.kind)
     try:
         return family(base["path"], base["revision"], device, parts)
-    except OSError as error:
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        # Libraries raise whatever they like over a stranger's files; all of it means that these cannot be loaded.
         told = explain_hub_model("Base", base["path"], base["revision"], error)
         if told is not None:
             raise told from error
-        detail = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(
-            f"Base '{base['path']}' cannot be loaded ({detail}); set path to a folder in the diffusers format or "
-            "a model on the hub."
+            f"Base '{base['path']}' cannot be loaded ({reason(error)}); set path to a folder in the diffusers format, "
+            "its weights in safetensors, or to such a model on the hub."
         ) from error

@@ -11,12 +11,15 @@ from huggingface_hub import snapshot_download
 
 from dmin.data.hub_errors import explain_hub_model
 from dmin.models.adapter_file import ADAPTER_FILE
+from dmin.models.gate.files import require_plain
+from dmin.models.gate.words import reason
 from dmin.models.load import load_family
 from dmin.models.published_adapter import complete_adapter
 from dmin.runtime.atomic import write_json
-from dmin.runtime.digests import base_digest, weights_digest
+from dmin.runtime.digests import base_digest, describe_weights
 from dmin.runtime.errors import UserError
 from dmin.runtime.provenance import versions
+from dmin.runtime.text import shown
 from dmin.settings.models import Base, OwnWeights
 
 log = logging.getLogger(__name__)
@@ -34,7 +37,8 @@ def import_adapter(own: OwnWeights, base: Base, weights: Path, description: Path
             own.
 
     Raises:
-        UserError: there is no adapter, it says no alpha, it is for another base, or the hub does not give it.
+        UserError: as :func:`complete_adapter`; or there is no adapter, it is for another base, or the hub does not give
+            it.
     """
     complete_adapter(find_adapter(own["path"], own["revision"]), own["alpha"], weights)
     family = load_family(base, CPU, ["denoiser"])
@@ -55,11 +59,10 @@ def import_pipeline(own: OwnWeights, base: Base, weights: Path, description: Pat
         own: ``path`` (a folder in the diffusers format, or a model on the hub) and ``revision``.
 
     Raises:
-        UserError: it cannot be loaded, or its denoiser has no weights.
+        UserError: it cannot be loaded, or a part of it has no weights.
     """
     family = load_family({**base, "path": own["path"], "revision": own["revision"]}, CPU, ["denoiser"])
-    if family.untrained:
-        raise UserError(f"Model '{own['path']}' has no denoiser weights; add them, or have it trained (weights: null).")
+    family.require_parts()
     folder = weights.with_name(f".{weights.name}")
     shutil.rmtree(folder, ignore_errors=True)
     family.save_pipeline(folder)
@@ -75,22 +78,33 @@ def find_adapter(path: str, revision: str | None) -> Path:
     Raises:
         UserError: there is none, or the hub does not give it.
     """
-    if Path(path).is_file():
-        return Path(path)
     folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        # The user named this very file, wherever it leads.
+        require_plain(folder.resolve(), folder.resolve().parent)
+        return folder
     if not folder.is_dir():
         try:
             folder = Path(snapshot_download(path, revision=revision, allow_patterns=[*NAMES, "adapter_config.json"]))
         except (OSError, ValueError) as error:
             told = explain_hub_model("Adapter", path, revision, error)
-            raise told or UserError(f"Adapter '{path}' cannot be downloaded ({error}); correct its path.") from error
-    for name in NAMES:
-        if (folder / name).is_file():
-            return folder / name
-    raise UserError(f"Adapter '{path}' has no file {' or '.join(NAMES)}; set weights.path to the file itself.")
+            raise told or UserError(
+                f"Adapter '{path}' cannot be downloaded ({reason(error)}); correct its path."
+            ) from error
+    present = [folder / name for name in NAMES if (folder / name).exists() or (folder / name).is_symlink()]
+    if len(present) > 1:
+        raise UserError(f"Adapter '{path}' has both {' and '.join(NAMES)}; set weights.path to the file that is meant.")
+    if not present:
+        pickles = sorted(file.name for file in folder.iterdir() if file.suffix in (".bin", ".pt", ".ckpt"))
+        hint = f" ('{shown(pickles[0])}' can run code and is never read; convert it)" if pickles else ""
+        raise UserError(
+            f"Adapter '{path}' has no file {' or '.join(NAMES)}{hint}; set weights.path to the file itself."
+        )
+    require_plain(present[0], folder)
+    return present[0]
 
 
 def _describe(kind: str, own: OwnWeights, base: Base, weights: Path, parameters: int, description: Path) -> None:
-    facts = {"finetune": kind, "own": own, "parameters": parameters, "weights": weights_digest(weights), "base": base}
+    facts = {"finetune": kind, "own": own, "parameters": parameters, **describe_weights(weights), "base": base}
     write_json({**facts, "base_digest": base_digest(base), "versions": versions()}, description)
     log.info("%s '%s': %d parameters, digest %s", kind, own["path"], parameters, facts["weights"])

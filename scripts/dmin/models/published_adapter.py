@@ -8,90 +8,125 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import torch
 from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.torch import save_file
 
 from dmin.models.adapter_file import SETTINGS, canonicalise_adapter
+from dmin.models.adapter_names import PARTS, name_layers
+from dmin.models.adapter_settings import AdapterSettings, read_settings, require_alpha
+from dmin.models.gate.finite import first_not_finite
+from dmin.models.gate.header import FLOATS, Header, read_header
+from dmin.models.gate.words import reason
 from dmin.runtime.atomic import atomic_path
 from dmin.runtime.errors import UserError
-
-_PREFIXES = ("transformer.", "unet.", "base_model.model.")
-_PARTS = (".lora_A.weight", ".lora_B.weight")
+from dmin.runtime.text import shown
 
 
 def complete_adapter(source: Path, alpha: int | None, out: Path) -> None:
-    """Write the adapter ``source`` to ``out`` with its rank and alpha, named as the denoiser names its layers.
+    """Write the adapter ``source`` to ``out`` with its ranks and alphas, named as the denoiser names its layers.
 
-    ``alpha`` None takes what the file says, or the ``adapter_config.json`` of PEFT beside it.
+    ``alpha`` None takes what the file says, or the ``adapter_config.json`` of PEFT beside it. Layers may differ in rank
+    and alpha, and the scale may be that of rslora; the numbers are kept in the precision that they have.
 
     diffusers used to save adapters without alpha and then loads them as if it were the rank: an adapter of rank 4 and
     alpha 8 acts with scale 1 in place of 2. Pipelines also put ``transformer.`` or ``unet.`` before every name.
 
     Raises:
-        UserError: the file is torn, is no adapter in the diffusers or PEFT format or has several ranks, it says another
-            alpha, or nothing says any.
+        UserError: the file is torn, not finite or no adapter in the diffusers or PEFT format, its tensors do not have
+            the ranks that it says, it says another alpha or something that is not supported, or nothing says an alpha.
     """
-    tensors, header = _read(source)
-    prefix = next((prefix for prefix in _PREFIXES if all(name.startswith(prefix) for name in tensors)), "")
-    tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    rank = _rank(source, tensors)
-    alpha = _alpha(source, alpha, _said(source, header))
-    layers = sorted({name.removesuffix(part) for name in tensors for part in _PARTS if name.endswith(part)})
-    settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers).to_dict()
-    settings["target_modules"] = layers
+    header = read_header(source, "Adapter")
+    names = name_layers(str(source), header.tensors)
+    said = read_settings(source, header.metadata)
+    ranks = _ranks(source, {names[name]: shape for name, shape in _shapes(source, header).items()}, said)
+    alphas = _alphas(source, sorted(ranks), alpha, said)
+    tensors = {names[name]: value for name, value in _read(source).items()}
+    settings = _settings(ranks, alphas, said.rslora)
     with atomic_path(out) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt", SETTINGS: json.dumps(settings, default=str)})
         canonicalise_adapter(temporary)
 
 
-def _read(source: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _shapes(source: Path, header: Header) -> dict[str, tuple[int, ...]]:
+    for name, (kind, _) in sorted(header.tensors.items()):
+        if kind not in FLOATS:
+            raise UserError(f"Adapter '{source}' stores '{shown(name)}' as {kind}; convert it to float16 or float32.")
+    return {name: shape for name, (_, shape) in header.tensors.items()}
+
+
+def _ranks(source: Path, shapes: Mapping[str, tuple[int, ...]], said: AdapterSettings) -> dict[str, int]:
+    """Return the rank of every layer, which both of its tensors must have."""
+    ranks = {}
+    for layer in sorted({name.removesuffix(part) for name in shapes for part in PARTS if name.endswith(part)}):
+        down, up = (shapes[layer + part] for part in PARTS)
+        fits = len(down) == len(up) in (2, 4) and down[0] == up[1] and set(up[2:]) <= {1}
+        if not fits or not all(down) or not all(up):
+            raise UserError(
+                f"Adapter '{source}' has shapes {list(down)} and {list(up)} in '{shown(layer)}', which are not those "
+                "of one rank; download it again."
+            )
+        ranks[layer] = down[0]
+        if said.rank_of(layer) not in (None, down[0]):
+            raise UserError(
+                f"Adapter '{source}' says rank {said.rank_of(layer)} and has {down[0]} in '{shown(layer)}'; download "
+                "it again."
+            )
+    return ranks
+
+
+def _alphas(source: Path, layers: Sequence[str], given: int | None, said: AdapterSettings) -> dict[str, float]:
+    """Return the alpha of every layer."""
+    if given is not None:
+        given_alpha = require_alpha(source, "weights.alpha", given)
+        if said.alpha not in (None, given_alpha):
+            raise UserError(
+                f"Adapter '{source}' says alpha {said.alpha} and not {given}; use the alpha it was trained with."
+            )
+    alphas = {}
+    for layer in layers:
+        alpha = said.alpha_of(layer)
+        alpha = given if alpha is None else alpha
+        if alpha is None:
+            raise UserError(f"Adapter '{source}' says no alpha; give the one it was trained with (weights.alpha).")
+        alphas[layer] = alpha
+    return alphas
+
+
+def _read(source: Path) -> dict[str, torch.Tensor]:
     try:
-        with safe_open(source, framework="np") as file:
-            return {name: file.get_tensor(name) for name in sorted(file.keys())}, file.metadata() or {}
-    except (SafetensorError, OSError, TypeError) as error:
-        raise UserError(f"Adapter '{source}' cannot be read ({error}); download it again.") from error
+        with safe_open(source, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    except (SafetensorError, OSError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"Adapter '{source}' cannot be read ({reason(error)}); download it again.") from error
+    # As they will be used.
+    bad = first_not_finite((name, value.float()) for name, value in tensors.items())
+    if bad is not None:
+        raise UserError(f"Adapter '{source}' has values in '{shown(bad)}' that are not finite; download it again.")
+    return tensors
 
 
-def _said(source: Path, header: Mapping[str, str]) -> dict[str, object]:
-    """Return what the adapter says of its own training, in its header or in PEFT's file beside it."""
-    if SETTINGS in header:
-        return {key.rpartition(".")[2]: value for key, value in json.loads(header[SETTINGS]).items()}
-    beside = source.with_name("adapter_config.json")
-    try:
-        return dict(json.loads(beside.read_text())) if beside.is_file() else {}
-    except ValueError as error:
-        raise UserError(f"File '{beside}' cannot be read ({error}); download it again.") from error
-
-
-def _alpha(source: Path, given: int | None, said: Mapping[str, object]) -> int:
-    if said.get("use_rslora") or said.get("use_dora"):
-        raise UserError(f"Adapter '{source}' uses rslora or DoRA, which are not supported; merge it into a full model.")
-    found = said.get("lora_alpha")
-    if found is not None and given not in (None, found):
-        raise UserError(f"Adapter '{source}' says alpha {found} and not {given}; use the alpha it was trained with.")
-    alpha = given if found is None else found
-    if not isinstance(alpha, int | float) or alpha != int(alpha):
-        raise UserError(f"Adapter '{source}' says no whole alpha; give the one it was trained with (weights.alpha).")
-    return int(alpha)
-
-
-def _rank(source: Path, tensors: Mapping[str, np.ndarray]) -> int:
-    foreign = [name for name in tensors if not name.endswith(_PARTS)]
-    if foreign or not tensors:
-        raise UserError(
-            f"Adapter '{source}' has {foreign[0] if foreign else 'no tensor'!r} and is no LoRA in the diffusers format "
-            "(*.lora_A.weight, *.lora_B.weight); convert it."
-        )
-    ranks = {value.shape[0] if name.endswith(_PARTS[0]) else value.shape[1] for name, value in tensors.items()}
-    if len(ranks) > 1:
-        raise UserError(f"Adapter '{source}' has the ranks {sorted(ranks)}; one rank for all layers is supported.")
-    return ranks.pop()
+def _settings(ranks: Mapping[str, int], alphas: Mapping[str, float], rslora: bool) -> dict[str, Any]:
+    """Return PEFT's config: the most frequent rank and alpha, and the layers that differ, each by its full name."""
+    rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
+    settings: dict[str, Any] = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=sorted(ranks),
+        rank_pattern={f"^{re.escape(layer)}": value for layer, value in ranks.items() if value != rank},
+        alpha_pattern={f"^{re.escape(layer)}": value for layer, value in alphas.items() if value != alpha},
+        use_rslora=rslora,
+    ).to_dict()
+    settings["target_modules"] = sorted(ranks)
+    return settings
 
 
 def main(arguments: Sequence[str]) -> int:

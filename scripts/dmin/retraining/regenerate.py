@@ -8,18 +8,18 @@ from pathlib import Path
 import pandas as pd
 
 from dmin.data.samples import read_samples, write_samples
-from dmin.models.families.sampling import Sampling
-from dmin.models.queries.generate import generate_images
+from dmin.models.queries.generate import SizedSampling, generate_images
 from dmin.retraining.members import RetrainedModels
 from dmin.retraining.removals import choose_in_turn
 from dmin.runtime.pace import Pace
+from dmin.runtime.parquet import read_parquet
 
 log = logging.getLogger(__name__)
 
 COLUMNS = ["id", "set", "repeat", "image"]
 
 
-class RegenerationSettings(Sampling):
+class RegenerationSettings(SizedSampling):
     """How images are generated again, and how many: the first ``queries`` of each subset in turn, or None for all."""
 
     queries: int | None
@@ -41,7 +41,7 @@ def regenerate(
     asked = read_samples(images, ["id", "prompt", "seed", *subset])
     if config["queries"] is not None:
         asked = asked.iloc[choose_in_turn(asked["subset"].tolist(), config["queries"])]
-    whose = pd.read_parquet(removed).groupby("set")["query_id"].first().to_dict()
+    whose = read_parquet(removed).groupby("set")["query_id"].first().to_dict()
     wanted, parts = list(models.retrainings), []
     for place, member in enumerate(wanted):
         query = whose.get(member.set, "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from dmin.retraining.removal_names import RANDOM
 from dmin.runtime.atomic import write_parquet
 from dmin.runtime.errors import UserError
 from dmin.runtime.provenance import load_array
+from dmin.runtime.readers import read_json
 from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def choose_in_turn(subsets: Sequence[str], count: int) -> list[int]:
 
 def top_samples(scores: Path, queries: Sequence[str], k: int) -> list[list[str]]:
     """Return the ``k`` highest-scored training samples of each query, best first; ties go to the earlier sample."""
-    facts = json.loads(scores.with_suffix(".json").read_text(encoding="utf-8"))
+    facts = read_json(scores.with_suffix(".json"))
     values = load_array(scores, "scores", "Scores")
     places = {name: place for place, name in enumerate(facts["queries"])}
     tops = []

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
 from dmin.models.encoded import EncodedSamples
 from dmin.models.training.pace import TrainingPace
 from dmin.models.training.task import Recipe, TrainingFiles, TrainingTask
@@ -19,6 +17,7 @@ from dmin.retraining.members import Retrainings, weights_name
 from dmin.runtime.atomic import write_json
 from dmin.runtime.digests import base_digest, config_digest, file_digest
 from dmin.runtime.errors import DivergedError, UserError
+from dmin.runtime.parquet import read_parquet
 from dmin.runtime.seeds import derive_seed
 from dmin.runtime.sidecar import only_writer
 from dmin.settings.models import Train
@@ -70,7 +69,7 @@ def retrain_subsets(
         DivergedError: a training diverged; the message names it, and how to leave its set out.
         UserError: another process trains the same ones, or the end was asked for.
     """
-    encoded, table, bank = EncodedSamples.load(samples), pd.read_parquet(sets), retrainings.bank
+    encoded, table, bank = EncodedSamples.load(samples), read_parquet(sets), retrainings.bank
     key = config_digest(
         dict(recipe.model), dict(bank), base_digest(recipe.base), file_digest(samples), file_digest(sets)
     )
@@ -81,6 +80,8 @@ def retrain_subsets(
         work.mkdir(parents=True, exist_ok=True)
         for place, member in enumerate(wanted):
             if (work / member.name / "model.json").exists():
+                # A kill may have come between the end of a retraining and the removal of what only it needed.
+                shutil.rmtree(work / member.name / "rest", ignore_errors=True)
                 continue
             rows = trained_rows(encoded.ids, table.loc[table["set"] == member.set, "id"], bank.get("removes", False))
             share = 1.0 if bank.get("budget") == "steps" else len(rows) / len(encoded.ids)

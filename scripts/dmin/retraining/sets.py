@@ -15,6 +15,7 @@ import pandas as pd
 from dmin.data.subsets import NOISE_SUBSET, read_subsets
 from dmin.runtime.atomic import write_parquet
 from dmin.runtime.errors import UserError
+from dmin.runtime.parquet import read_parquet
 from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def read_sets(paths: Sequence[Path], ids: Sequence[str]) -> np.ndarray:
     Raises:
         UserError: a set has a sample that is not among ``ids``.
     """
-    table = pd.concat([pd.read_parquet(path) for path in paths])
+    table = pd.concat([read_parquet(path) for path in paths])
     places = {name: place for place, name in enumerate(ids)}
     unknown = sorted(set(table["id"]) - set(places))
     if unknown:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import logging
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from dmin.runtime.atomic import atomic_path, write_json, write_parquet
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import Meter
 from dmin.runtime.provenance import PROVENANCE, load_array, provenance
+from dmin.runtime.readers import read_json
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +74,10 @@ def build_index(sketch: Path, construction: Construction, files: IndexFiles) -> 
             graph.add_items(block, np.arange(start, start + len(block)), num_threads=1)
     with atomic_path(files.index) as temporary:
         graph.save_index(str(temporary))
-    facts = json.loads(sketch.with_suffix(".json").read_text())
+        # hnswlib does not look whether its bytes were taken.
+        if temporary.stat().st_size != graph.index_file_size():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(files.index))
+    facts = read_json(sketch.with_suffix(".json"))
     config = {
         "M": construction.links,
         "ef_construction": construction.ef_construction,
@@ -116,7 +121,7 @@ def retrieve(index: Path, queries: Path, tables: SampleTables, settings: Search,
     with Meter() as meter:
         found = search.run(settings["ef"], settings["top_k"])
     frame = ranked_frame(found.labels, found.scores, search.asked, search.train, tables.subsets())
-    write_parquet(frame, top)
+    write_parquet(frame, top, provenance(settings, search.made_from))
     meter.write(
         metrics,
         v=search.v,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from dmin.gradients.shard import require_equal_metadata
 from dmin.runtime.errors import UserError
 from dmin.runtime.provenance import PROVENANCE, load_array, require_whole
+from dmin.runtime.readers import read_json
 
 SAMPLE_KEYS = ("ids", "M", "ef_construction", "seed", PROVENANCE)
 
@@ -29,6 +29,8 @@ class Found:
 class IndexSearch:
     """An index with the queries it is searched for; ``train`` and ``asked`` are the ids of its rows and of the queries.
 
+    ``made_from`` are the checksums of the ``index`` and of the ``queries``.
+
     Args:
         index: made by ``build_index``, its description beside it.
         queries: sketch ``[Q, T, v]``, its description beside it.
@@ -38,12 +40,15 @@ class IndexSearch:
     """
 
     def __init__(self, index: Path, queries: Path) -> None:
-        facts, asked = (json.loads(path.with_suffix(".json").read_text()) for path in (index, queries))
+        facts, asked = (read_json(path.with_suffix(".json")) for path in (index, queries))
         left, right = ({key: value for key, value in side.items() if key not in SAMPLE_KEYS} for side in (facts, asked))
         require_equal_metadata(left, right, str(index), str(queries))
+        self._index, self._links = index, facts["M"]
         self.v: int = facts["v"]
         self.train: list[str] = facts["ids"]
         self.asked: list[str] = asked["ids"]
+        sides = (("index", facts, "index"), ("queries", asked, "sketch"))
+        self.made_from = {side: made[PROVENANCE]["sha256"][role] for side, made, role in sides if PROVENANCE in made}
         require_whole(index, "index", "Index", facts)
         sketches = load_array(queries, "sketch", "Sketch")
         self._vectors = sketches.reshape(len(sketches), -1)
@@ -62,7 +67,7 @@ class IndexSearch:
         Queries are searched one at a time by one thread; the time is that of the search alone, given the sketch.
 
         Raises:
-            UserError: ``top_k`` exceeds the training set.
+            UserError: ``top_k`` exceeds the training set, or the samples that can be reached from the entry.
         """
         if top_k > len(self.train):
             raise UserError(
@@ -73,7 +78,14 @@ class IndexSearch:
         for row in self._vectors:
             vector = row.astype(np.float32)
             start = time.perf_counter()
-            found, distances = self._graph.knn_query(vector, k=top_k)
+            try:
+                found, distances = self._graph.knn_query(vector, k=top_k)
+            except RuntimeError as error:
+                raise UserError(
+                    f"Index '{self._index}' leads to fewer than {top_k} of its {len(self.train)} samples, because its "
+                    f"links are too few (hnsw.M is {self._links}); raise hnsw.M or hnsw.ef_construction, or lower "
+                    "influence.top_k."
+                ) from error
             seconds.append(time.perf_counter() - start)
             labels.append(found[0])
             scores.append(1.0 - distances[0])

@@ -1,19 +1,28 @@
-"""Files that appear complete or not at all."""
+"""Files that appear complete or not at all, and carry a checksum."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmin.runtime.checksums import RECORDED, drop_record, seal_json, write_record
+from dmin.runtime.errors import UserError
+from dmin.runtime.temporaries import sweep, temporary_name
+
 if TYPE_CHECKING:
     import pandas as pd
+
+# With less than this left, a write that failed has failed for want of space.
+_FULL = 2**16
 
 
 @contextmanager
@@ -21,43 +30,86 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of ``path`` that replaces ``path`` when the block succeeds.
 
     The sibling keeps the extension, because some writers add or act on it. The block must write one file there; it is
-    flushed to disk before the rename, and removed when the block fails. Missing parent folders are made.
+    flushed to disk before the rename, and removed when the block fails. Missing parent folders are made. What killed
+    writers of this file left is removed. A file that cannot hold its own checksum gets one beside it: see
+    :mod:`dmin.runtime.checksums`.
+
+    Raises:
+        OSError: the disk is full, in whatever words the block's library tells of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp{path.suffix}")
+    sweep(path)
+    temporary = path.with_name(temporary_name(path, secrets.token_hex(4)))
     try:
         yield temporary
         _flush(temporary)
+        drop_record(path)
         temporary.replace(path)
+        if path.suffix in RECORDED:
+            write_record(path)
         _flush(path.parent)
-    except BaseException:
+    except BaseException as error:
+        # Asked before the space is given back.
+        full = isinstance(error, Exception) and shutil.disk_usage(path.parent).free < _FULL
         temporary.unlink(missing_ok=True)
+        if full and not isinstance(error, UserError):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
 
 
-def write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table without its index as zstd parquet; equal frames give equal bytes."""
-    with atomic_path(path) as temporary:
-        frame.to_parquet(temporary, engine="pyarrow", compression="zstd", index=False)
+def write_parquet(frame: pd.DataFrame, path: Path, made: Mapping[str, Any] | None = None) -> None:
+    """Write a table without its index as zstd parquet with a checksum; equal frames give equal bytes.
+
+    Args:
+        made: its provenance.
+    """
+    import pyarrow as pa  # here, so that this module is light
+
+    from dmin.runtime.parquet import SealedWriter
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    with atomic_path(path) as temporary, SealedWriter(temporary, table.schema) as writer:
+        writer.write_table(table)
+        if made is not None:
+            writer.set_provenance(made)
 
 
 def write_json(obj: Any, path: Path) -> None:
-    """Write strict JSON with sorted keys.
+    """Write strict JSON with sorted keys; an object gets a checksum over all else it holds.
 
-    NumPy scalars become numbers.
+    NumPy scalars become numbers. :func:`dmin.runtime.readers.read_json` reads it.
 
     Raises:
         ValueError: a number is NaN or infinite, which JSON cannot hold.
     """
-    text = json.dumps(obj, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
+    plain = json.loads(json.dumps(obj, allow_nan=False, default=_plain))
+    sealed = seal_json(plain) if isinstance(plain, dict) else plain
+    text = json.dumps(sealed, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write a table without its index; floats are the shortest text that reads back to the same value."""
-    with atomic_path(path) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+    write_csv_parts([frame], path)
+
+
+def write_csv_parts(frames: Iterable[pd.DataFrame], path: Path) -> None:
+    """Write a table as :func:`write_csv` does, from parts of its rows that are held one at a time."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        for number, frame in enumerate(frames):
+            frame.to_csv(file, index=False, header=number == 0, lineterminator="\n")
+
+
+def write_array(values: np.ndarray, path: Path) -> None:
+    """Write an array as ``.npy``, the bytes of ``np.save``.
+
+    NumPy's own writer does not say why a write fell short.
+    """
+    header = np.lib.format.header_data_from_array_1_0(values)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(values.T if header["fortran_order"] else values).data)
 
 
 def _flush(path: Path) -> None:

@@ -20,6 +20,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def text_digest(text: str) -> str:
+    """Return the SHA-256 of a text, 64 hex digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def base_digest(base: Mapping[str, Any]) -> str:
     """Return a digest of a base pipeline: of the files of a folder, or of name and revision on the hub."""
     folder = Path(base["path"])
@@ -31,6 +36,18 @@ def base_digest(base: Mapping[str, Any]) -> str:
 def weights_digest(weights: Path) -> str:
     """Return a digest of trained weights: of an adapter file, or of the weights in a pipeline folder."""
     return config_digest(_folder_digests(weights, (".safetensors",))) if weights.is_dir() else file_digest(weights)
+
+
+def describe_weights(weights: Path) -> dict[str, str]:
+    """Return what a description says of weights: their digest, and that of a pipeline folder's other files."""
+    rest = {"pipeline": config_digest(_folder_digests(weights, (".json", ".txt")))} if weights.is_dir() else {}
+    return {"weights": weights_digest(weights), **rest}
+
+
+def are_described(weights: Path, facts: Mapping[str, Any]) -> bool:
+    """Say whether weights are those that a description was made of; it may be silent on the other files."""
+    found = describe_weights(weights)
+    return found == {**{key: facts.get(key, value) for key, value in found.items()}, "weights": facts["weights"]}
 
 
 def _folder_digests(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:

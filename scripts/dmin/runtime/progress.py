@@ -19,7 +19,7 @@ from dmin.runtime.deadline import StopRequest
 from dmin.runtime.digests import config_digest
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
-from dmin.runtime.sidecar import count_attempt
+from dmin.runtime.sidecar import count_attempt, read_note
 
 if TYPE_CHECKING:
     import torch
@@ -61,9 +61,8 @@ class Progress:
         write_json(dict(settings), folder / "settings.json")
         self.done: int = 0
         self._checksums: dict[str, int] = dict.fromkeys(shapes, 0)
-        if self._state.exists():
-            before = json.loads(self._state.read_text())
-            self.done, self._checksums = before["rows"], before.get("checksums", {})
+        before = read_note(self._state, {"rows": 0})
+        self.done, self._checksums = before["rows"], before.get("checksums", self._checksums)
         self._total = next(iter(shapes.values()))[0][0]
         if self.done and not self._whole(shapes):
             log.warning("starting afresh: rows of the unfinished job in '%s' are torn", folder)
@@ -144,8 +143,7 @@ class Progress:
         for stale in sorted(root.glob(f"{name}-*")):
             if stale == self.folder:
                 continue
-            file = stale / "settings.json"
-            before = json.loads(file.read_text()) if file.exists() else {}
+            before = read_note(stale / "settings.json", {})
             changed = [key for key in sorted(settings) if before.get(key) != json.loads(json.dumps(settings[key]))]
             log.info("starting afresh: %s changed since an earlier, unfinished job", ", ".join(changed) or "the format")
             shutil.rmtree(stale)

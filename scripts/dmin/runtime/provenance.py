@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -11,11 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from dmin.runtime.atomic import write_json
 from dmin.runtime.digests import sha256
 from dmin.runtime.errors import UserError
+from dmin.runtime.readers import read_json
 
 # The key of a description, or of a shard's header, that holds its provenance.
 PROVENANCE = "provenance"
+# The file beside a result that notes the contents of the user's files that it was made from.
+CONTENTS = ".contents.json"
 PACKAGES = ("dmin", "torch", "diffusers", "peft", "transformers", "numpy", "hnswlib")
 
 
@@ -44,6 +47,11 @@ def provenance(
     return {"config": dict(config), "made_from": dict(made_from), "versions": versions(), "sha256": checksums}
 
 
+def write_contents(contents: str, path: Path) -> None:
+    """Note beside the result ``path`` the digest of the user's files that it was made from."""
+    write_json({"contents": contents}, path.with_suffix(CONTENTS))
+
+
 def require_whole(path: Path, role: str, what: str, given: Mapping[str, Any] | None = None) -> None:
     """Compare a file with the checksum that its description, the JSON file beside it, holds for ``role``.
 
@@ -58,7 +66,7 @@ def require_whole(path: Path, role: str, what: str, given: Mapping[str, Any] | N
     """
     beside = path.with_suffix(".json")
     if given is None:
-        given = json.loads(beside.read_text()) if beside.exists() else {}
+        given = read_json(beside) if beside.exists() else {}
     expected = given.get(PROVENANCE, {}).get("sha256", {}).get(role)
     if expected is not None and sha256(path) != expected:
         raise UserError(f"{what} '{path}' is torn (it fails its checksum); delete it and run again.")

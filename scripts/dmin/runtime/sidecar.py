@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import logging
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from dmin.runtime.atomic import write_json
 from dmin.runtime.errors import UserError
+from dmin.runtime.readers import read_json
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,15 @@ def _acquire(path: Path) -> int:
         os.close(handle)
 
 
+def read_note(file: Path, otherwise: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Read a note of unfinished work; ``otherwise`` where there is none, or, with a warning, none that is whole."""
+    try:
+        return dict(read_json(file)) if file.exists() else otherwise
+    except UserError as error:
+        log.warning("left out: %s", error)
+        return otherwise
+
+
 def count_attempt(file: Path, done: int, what: str) -> None:
     """Note in ``file`` that an attempt begins after ``done`` steps, and refuse one that would get no further.
 
@@ -77,7 +87,7 @@ def count_attempt(file: Path, done: int, what: str) -> None:
     Raises:
         UserError: the last attempts began here too, and all of them ended before anything more was saved.
     """
-    before = json.loads(file.read_text()) if file.exists() else {"done": done, "attempts": 0}
+    before = read_note(file, {"done": done, "attempts": 0})
     attempts = before["attempts"] if before["done"] == done else 0
     if attempts >= ATTEMPTS:
         file.unlink()

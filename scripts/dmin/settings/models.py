@@ -34,8 +34,10 @@ class Dataset(TypedDict):
     size: int
     seed: int
     train_fraction: float
+    test_sources: list[str]
     noise: NoisedCopies
     classes: list[str] | None
+    convert_profiles: bool
     sources: list[Source]
 
 
@@ -70,7 +72,9 @@ class Train(TypedDict):
     batch_size: int
     learning_rate: float
     weight_decay: float
+    beta1: float
     warmup_steps: int
+    flip: bool
     prompt_dropout: float
     accumulation: int
     checkpointing: bool

@@ -166,6 +166,7 @@ class Thickness(TypedDict):
 
     methods: list[str]
     top_k: int
+    draws: int
     seeds: int
     budget: Literal["epochs", "steps"]
     per_job: int
@@ -190,10 +191,11 @@ class Compression(TypedDict):
 
 
 class Ablation(TypedDict):
-    """Studies of the index and of compression (target ablations."""
+    """Studies of the index, of compression, of timesteps and of seeds (target ablations."""
 
     hnsw: HnswGrid
     compression: Compression
+    seeds: list[str]
 
 
 class Run(TypedDict):

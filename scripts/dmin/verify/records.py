@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dmin.gradients.shard import Shard
-from dmin.models.training.checkpoints import checkpoint_weights
-from dmin.runtime.digests import weights_digest
+from dmin.models.training.checkpoints import checkpoint_weights, read_checkpoints
+from dmin.runtime.digests import are_described
 from dmin.runtime.errors import UserError
-from dmin.runtime.provenance import PROVENANCE, require_whole
+from dmin.runtime.parquet import check_parquet, parquet_digest, parquet_provenance
+from dmin.runtime.provenance import CONTENTS, PROVENANCE, require_whole
+from dmin.runtime.readers import read_json
 
 
 class FaultError(Exception):
@@ -25,11 +26,12 @@ class FaultError(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """The config, the digests and the versions that a whole result was made from."""
+    """The config, the digests and the versions that a whole result was made from; ``silent`` where it does not say."""
 
     config: Mapping[str, Any]
     made_from: Mapping[str, str]
     versions: Mapping[str, str] = field(default_factory=dict)
+    silent: bool = False
 
 
 def read_record(kind: str, files: Mapping[str, Path]) -> Record:
@@ -78,28 +80,64 @@ def _weights(files: Mapping[str, Path]) -> Record:
     facts = _json(path.parent / "model.json")
     try:
         config = {key: facts[key] for key in ("finetune", "train", "lora", "own") if key in facts}
-        made_from, recorded = {"base": facts["base_digest"]}, facts["weights"]
+        made_from = {"base": facts["base_digest"]}
+        whole = are_described(path, facts)
         if "own" not in facts:
             made_from["samples"] = facts["samples"]
     except KeyError as error:
         raise FaultError("foreign", f"model.json lacks {error}") from error
-    if weights_digest(path) != recorded:
+    if not whole:
         raise FaultError("torn", "the weights are not those that model.json describes")
     return Record(config, made_from, facts.get("versions", {}))
 
 
 def _checkpoints(files: Mapping[str, Path]) -> Record:
     folder = files["checkpoints"]
-    facts = _json(folder / "checkpoints.json")
+    _json(folder / "checkpoints.json")
+    facts = read_checkpoints(folder)
     for fact in facts:
         weights = checkpoint_weights(folder, fact["step"])
         if not weights.exists():
             raise FaultError("missing", f"the weights of checkpoint {fact['step']} do not exist")
-        if weights_digest(weights) != fact["weights"]:
+        if not are_described(weights, fact):
             raise FaultError(
                 "torn", f"the weights of checkpoint {fact['step']} are not those that checkpoints.json describes"
             )
     return Record({"steps": [fact["step"] for fact in facts]}, {})
+
+
+def _dataset(files: Mapping[str, Path]) -> Record:
+    facts = _json(files["summary"])
+    for split in ("train", "test"):
+        _whole_table(files[split])
+        if "tables" in facts and parquet_digest(files[split]) != facts["tables"].get(split):
+            raise FaultError(
+                "foreign", f"'{files[split].name}' is not the table that '{files['summary'].name}' describes"
+            )
+    if "made_from" not in facts:
+        return Record({}, {}, silent=True)
+    return Record({"size": facts["size"], "seed": facts["seed"]}, facts["made_from"])
+
+
+def _retrieved(files: Mapping[str, Path]) -> Record:
+    _whole_table(files["top"])
+    made = parquet_provenance(files["top"])
+    return _provenance(made) if made else Record({}, {}, silent=True)
+
+
+def _whole_table(path: Path) -> None:
+    try:
+        check_parquet(path, whole=True)
+    except UserError as error:
+        raise FaultError("torn", str(error)) from error
+
+
+def _imported(files: Mapping[str, Path]) -> Record:
+    note = files["imported"].with_suffix(CONTENTS)
+    facts = _json(note) if note.exists() else None
+    if not isinstance(facts, dict) or not isinstance(facts.get("contents"), str):
+        raise FaultError("foreign", "it does not say what it was made from")
+    return Record({}, {"files": facts["contents"]})
 
 
 def _provenance(made: Mapping[str, Any], roles: set[str] | None = None) -> Record:
@@ -112,9 +150,9 @@ def _json(path: Path) -> Any:
     if not path.exists():
         raise FaultError("missing", f"its description '{path.name}' does not exist")
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise FaultError("torn", f"its description '{path.name}' is torn ({error})") from error
+        return read_json(path)
+    except UserError as error:
+        raise FaultError("torn", f"its description is torn: {error}") from error
 
 
 _READERS: Mapping[str, Callable[[Mapping[str, Path]], Record]] = {
@@ -124,4 +162,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Path]], Record]] = {
     "scores": _described("Scores"),
     "weights": _weights,
     "checkpoints": _checkpoints,
+    "dataset": _dataset,
+    "retrieved": _retrieved,
+    "imported": _imported,
 }

@@ -13,7 +13,9 @@ import pandas as pd
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 from dmin.runtime.provenance import versions
+from dmin.runtime.readers import read_csv
 from dmin.verify.digests import Ancestors
+from dmin.verify.folders import check_folder
 from dmin.verify.records import FaultError, Record, read_record
 
 log = logging.getLogger(__name__)
@@ -36,21 +38,27 @@ class Entry(TypedDict):
     made_from: dict[str, Sequence[Any]]
 
 
-def check_files(entries: Sequence[Entry], root: Path, table: Path) -> None:
-    """Write a table with one row per entry: ``run, kind, file, status, detail``.
+def check_files(entries: Sequence[Entry], folders: Mapping[str, str], root: Path, table: Path) -> None:
+    """Write a table with one row per entry, then per other file of ``folders``: ``run, kind, file, status, detail``.
 
     ``status`` is ``ok``; ``missing``; ``torn`` (bytes are not those that were written); ``foreign`` (it does not say
     what it was made from, or holds something else); or ``stale`` (made under another config, or from other files than
     those that stand there). Every file is read to its end once.
 
     Args:
-        root: what the paths of the entries are relative to.
+        folders: the run of each folder, empty for one that several runs share; the kind of its files is their suffix.
+        root: what the paths of the entries and the folders are relative to.
     """
-    ancestors, rows = Ancestors(root), []
+    ancestors, rows, seen = Ancestors(root), list[dict[str, str]](), set[str]()
     for entry in entries:
         status, detail = check_entry(entry, ancestors)
         file = next(iter(entry["files"].values()))
         rows.append(dict(zip(COLUMNS, (entry["run"], entry["kind"], file, status, detail), strict=True)))
+        seen.update(entry["files"].values())
+    for folder, run in folders.items():
+        for file, status, detail in check_folder(root, folder, seen):
+            kind = Path(file).suffix.removeprefix(".")
+            rows.append(dict(zip(COLUMNS, (run, kind, file, status, detail), strict=True)))
     frame = pd.DataFrame(rows, columns=COLUMNS)
     write_csv(frame, table)
     log.info("%d files checked, %d of them not ok", len(frame), int((frame["status"] != OK).sum()))
@@ -61,6 +69,8 @@ def check_entry(entry: Entry, ancestors: Ancestors) -> tuple[str, str]:
     try:
         files = {role: ancestors.root / path for role, path in entry["files"].items()}
         record = read_record(entry["kind"], files)
+        if record.silent:
+            return OK, "it does not say what it was made from"
         _require_config(record, entry["config"])
         for role, ancestor in entry["made_from"].items():
             _require_ancestor(record, role, ancestor, ancestors)
@@ -77,7 +87,7 @@ def require_ok(table: Path) -> None:
     Raises:
         UserError: one line for each such file.
     """
-    frame = pd.read_csv(table, keep_default_na=False)
+    frame = read_csv(table, keep_default_na=False)
     bad = frame[frame["status"] != OK]
     if len(bad):
         lines = [f"{row.status}: {row.file} ({row.detail})" for row in bad.itertuples()]

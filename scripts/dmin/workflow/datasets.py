@@ -9,7 +9,7 @@ from typing import Any
 
 from ..settings.models import Dataset as DatasetSettings
 from ..settings.models import Source
-from .files import image_files
+from .files import image_files, is_plain
 from .values import leave_out
 
 
@@ -47,9 +47,13 @@ class Dataset:
     @property
     def counts(self) -> SplitCounts:
         """The rows of each part, in exact arithmetic."""
-        rows = sum(source["rows"] for source in self.settings["sources"])
-        copies = math.floor(rows * Fraction(str(self.settings["noise"]["fraction"])))
+        sources, testing = self.settings["sources"], self.settings["test_sources"]
+        rows = sum(source["rows"] for source in sources)
+        test = sum(source["rows"] for source in sources if source["name"] in testing)
+        copies = math.floor((rows - test) * Fraction(str(self.settings["noise"]["fraction"])))
         total = rows + copies
+        if test:
+            return SplitCounts(copies, total, total - test)
         return SplitCounts(copies, total, math.floor(total * Fraction(str(self.settings["train_fraction"]))))
 
     @property
@@ -65,7 +69,11 @@ class Dataset:
     @property
     def fetched(self) -> list[str]:
         """The table of each source."""
-        return [f"<results>/sources/{self.name}/{source}.parquet" for source in self.source_names]
+        return [self.fetched_file(source) for source in self.source_names]
+
+    def fetched_file(self, source: str) -> str:
+        """Return the table of a source."""
+        return f"<results>/sources/{self.name}/{source}.parquet"
 
     @property
     def assembly(self) -> dict[str, Any]:
@@ -77,5 +85,5 @@ class Dataset:
         return next(source for source in self.settings["sources"] if source["name"] == name)
 
     def source_files(self, name: str) -> list[str]:
-        """The files of a source on disk; none for one on the hub."""
-        return image_files(self.source(name)["path"])
+        """The files of a source on disk that Snakemake can name; none for one on the hub."""
+        return [file for file in image_files(self.source(name)["path"]) if is_plain(file)]

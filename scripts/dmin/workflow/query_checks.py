@@ -7,7 +7,7 @@ from pathlib import Path
 from ..catalogue.methods import METHODS
 from ..runtime.errors import UserError
 from .checks import CORRECT_PATH
-from .files import is_local
+from .files import exists, is_file, is_missing
 from .runs import Run
 
 
@@ -42,15 +42,15 @@ def _check_own(run: Run) -> None:
             "about."
         )
     path = images["path"] if images else prompts
-    if isinstance(path, str) and (source == "prompts" or is_local(path)) and not Path(path).exists():
+    if isinstance(path, str) and (not exists(path) if source == "prompts" else is_missing(path)):
         raise UserError(f"{key}.queries.{source} names '{path}', which does not exist; {CORRECT_PATH}.")
     if source == "prompts" and not run.model.base.family.conditional:
         raise UserError(
             f"{key}.queries.source is prompts, but model {run.model.name} is unconditional; set the source to "
             "generated."
         )
-    if source == "prompts" and not run.queries.prompts:
-        raise UserError(f"{key}.queries.prompts has no prompt; give at least one.")
+    if source == "prompts":
+        _check_prompts(run)
     needing = [f"influence.methods with {method}" for method in run.influence.methods if METHODS[method].learns]
     needing += [name for name in ("ablation", "lds") if name in run.settings]
     if needing:
@@ -58,6 +58,16 @@ def _check_own(run: Run) -> None:
             f"{key} has {needing[0]}, which needs the subset of each query, but queries.source is {source}; leave it "
             "out, or set the source to generated or held_out."
         )
+
+
+def _check_prompts(run: Run) -> None:
+    key = f"runs.{run.name}.queries.prompts"
+    try:
+        prompts = run.queries.prompts
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
+    if not prompts:
+        raise UserError(f"{key} has no prompt; give at least one.")
 
 
 def _check_classifier(run: Run) -> None:
@@ -76,7 +86,7 @@ def _check_classifier(run: Run) -> None:
             "or set the classifier to null."
         )
     for file in (str(Path(classifier["path"])), run.queries.classifier_description):
-        if not Path(file).is_file():
+        if not is_file(file):
             raise UserError(
                 f"{key}.path is '{classifier['path']}', but the file '{file}' does not exist; {CORRECT_PATH}."
             )

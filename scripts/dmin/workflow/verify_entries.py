@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 from ..catalogue.methods import CHECKPOINT_METHODS, LISSA_CACHE, SAMPLE_METHODS, read_cache
 from .gradients import SPLITS, checkpoint_step
+from .job_contents import JobContents
 from .runs import Run
 from .values import canonical, pick
 
@@ -14,14 +16,52 @@ Entry = dict[str, Any]
 Ancestor = list[Any]
 
 
-def verify_entries(runs: Iterable[Run]) -> list[Entry]:
-    """Return every weights file, cache shard, sketch, index and score matrix of all runs, ancestors first."""
-    return [canonical(entry) for run in runs for entry in _run_entries(run)]
+def verify_entries(runs: Iterable[Run], contents: JobContents) -> list[Entry]:
+    """Return every source, data set, weights file, cache shard, sketch, index, score matrix and ranked list of
+    all runs, ancestors first.
+    """
+    found = [canonical(entry) for run in runs for entry in [*_own_files(run, contents), *_run_entries(run)]]
+    # Runs that share a data set share its sources.
+    once = {(str(entry["files"]), entry["run"] * (entry["kind"] != "imported")): entry for entry in found}
+    return list(once.values())
+
+
+def _own_files(run: Run, contents: JobContents) -> list[Entry]:
+    """Return what was made from a user's own files: sources, own weights and own images."""
+    model, dataset = run.model, run.model.dataset
+    found = [
+        _imported(
+            run, dataset.fetched_file(source), contents.source(SimpleNamespace(dataset=dataset.name, source=source))
+        )
+        for source in dataset.source_names
+    ]
+    if model.settings["weights"]:
+        found.append(_imported(run, model.weights, contents.own(SimpleNamespace(model=model.name))))
+    if run.queries.kind == "images":
+        found.append(_imported(run, run.queries.table, contents.queries(SimpleNamespace(run=run.name))))
+    return found
+
+
+def _imported(run: Run, path: str, digest: str) -> Entry:
+    return _entry(run, "imported", {"imported": path}, {}, {"files": ["contents", digest]})
+
+
+def verify_folders(runs: Iterable[Run]) -> dict[str, str]:
+    """Return the folders that hold all files of the runs, each with the run that it is of, empty for shared ones."""
+    shared: dict[str, str] = {}
+    own: dict[str, str] = {}
+    for run in runs:
+        dataset = run.model.dataset.name
+        parts = (f"sources/{dataset}", f"datasets/{dataset}", f"encoded/{dataset}", _place(run.model.folder))
+        banks = [f"banks/{run.bank.name}"] if run.bank else []
+        shared |= dict.fromkeys([*parts, *banks], "")
+        own[f"runs/{run.name}"] = run.name
+    return shared | own
 
 
 def _run_entries(run: Run) -> list[Entry]:
     influence = run.influence
-    entries = [_weights(run)]
+    entries = [_dataset(run), _weights(run)]
     if not run.model.settings["weights"]:
         entries.append(_checkpoints(run))
     entries += [
@@ -33,7 +73,9 @@ def _run_entries(run: Run) -> list[Entry]:
     entries += [_sketch(run, *sketch) for sketch in influence.sketches(influence.methods)]
     if influence.retrieved():
         entries += [_index(run, v) for v in influence.compressed_widths]
-    return entries + [_scores(run, method, v) for method, v in influence.scored]
+    entries += [_scores(run, method, v) for method, v in influence.scored]
+    retrieved = zip(influence.compressed_widths, influence.retrieved(), strict=False)
+    return entries + [_retrieved(run, v, top) for v, top in retrieved]
 
 
 def _entry(run: Run, kind: str, files: dict[str, str], config: Any, made_from: dict[str, Ancestor]) -> Entry:
@@ -53,6 +95,23 @@ def _file(path: str) -> Ancestor:
 def _caches(run: Run, split: str) -> list[str]:
     checkpoints = run.gradients.checkpoint_caches if run.influence.checkpoint_methods else []
     return run.influence.caches(split) + checkpoints
+
+
+def _dataset(run: Run) -> Entry:
+    dataset = run.model.dataset
+    files = {"train": dataset.train, "test": dataset.test, "summary": dataset.summary}
+    sources = zip(dataset.source_names, dataset.fetched, strict=True)
+    made_from = {name: ["parquet", _place(path)] for name, path in sources}
+    return _entry(run, "dataset", files, pick(dataset.settings, "size", "seed"), made_from)
+
+
+def _retrieved(run: Run, v: str, top: str) -> Entry:
+    influence = run.influence
+    made_from: dict[str, Ancestor] = {
+        "index": ["sha256", _place(influence.index(v))],
+        "queries": ["sha256", _place(run.gradients.sketch("loss", v, "queries"))],
+    }
+    return _entry(run, "retrieved", {"top": top}, influence.retrieval_settings, made_from)
 
 
 def _weights(run: Run) -> Entry:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 
 from dmin.attribution.settings import EFFICIENTNET, encoder_name
-from dmin.data.samples import sample_pixels
-from dmin.models.image_embedding import efficientnet_embeddings
+from dmin.data.sample_rows import SampleRows
+from dmin.models.gate.finite import first_not_finite
+from dmin.models.gate.words import reason
+from dmin.models.image_embedding import DECODED, efficientnet_embeddings
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
 from dmin.settings.runs import Options
+
+log = logging.getLogger(__name__)
 
 METHOD = {
     "inputs": "samples",
@@ -29,8 +35,11 @@ METHOD = {
     "device": True,
 }
 
+# Embeddings held at once: products of narrow blocks round otherwise than those of all.
+EMBEDDED = 4096
 
-def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, pace: Pace) -> np.ndarray:
+
+def scores(queries: SampleRows, train: SampleRows, options: Options, pace: Pace) -> np.ndarray:
     """Return the cosine of the images' embeddings, float32 ``[queries, train]`` in [-1, 1].
 
     Args:
@@ -42,12 +51,22 @@ def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, pace: P
 
     Source: CLIP.
     """
+    embed: Callable[[np.ndarray], np.ndarray]
     if options["encoder"] == EFFICIENTNET:
-        left, right = (efficientnet_embeddings(_rgb(sample_pixels(frame)), pace.batch) for frame in (queries, train))
-        return left @ right.T
-    embedder = _Clip(options["encoder"], options["revision"], pace.device)
-    left, right = (embedder.embed(frame, pace.batch) for frame in (queries, train))
-    return left @ right.T
+        log.warning("clip embeds with EfficientNet-Lite0, which is no CLIP; name one in influence.options.encoder.")
+        rows, embed = DECODED, partial(efficientnet_embeddings, batch=pace.batch)
+    else:
+        rows, embed = pace.batch, _Clip(options["encoder"], options["revision"], pace.device).embed
+    left = np.concatenate([embed(_rgb(block)) for _, block in queries.pixel_blocks(rows)])
+    out = np.empty((len(queries), len(train)), dtype=np.float32)
+    held: list[np.ndarray] = []
+    done = 0
+    for places, block in train.pixel_blocks(rows):
+        held.append(embed(_rgb(block)))
+        if places.stop - done >= EMBEDDED or places.stop == len(train):
+            out[:, done : places.stop] = left @ np.concatenate(held).T
+            held, done = [], places.stop
+    return out
 
 
 class _Clip:
@@ -58,12 +77,17 @@ class _Clip:
         try:
             self._processor = CLIPImageProcessorPil.from_pretrained(name, revision=revision)
             model, report = _load(CLIPModel, name, revision)
-        except (OSError, ValueError) as error:
-            detail = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            # transformers raises whatever it likes over a foreign folder.
             raise UserError(
-                f"CLIP model '{name}' cannot be loaded ({detail}); set encoder to a folder or a CLIP model on the "
-                f"hub, or to {EFFICIENTNET}."
+                f"CLIP model '{name}' cannot be loaded ({reason(error)}); set encoder to a folder or a CLIP model on "
+                f"the hub, its weights in safetensors, or to {EFFICIENTNET}."
             ) from error
+        bad = first_not_finite(model.named_parameters())
+        if bad is not None:
+            raise UserError(f"CLIP model '{name}' has values in '{bad}' that are not finite; download it again.")
         if report["missing_keys"]:
             # transformers would go on with random weights.
             raise UserError(
@@ -73,21 +97,19 @@ class _Clip:
         self._model = model.to(self._device).eval()
 
     @torch.no_grad()
-    def embed(self, frame: pd.DataFrame, batch: int) -> np.ndarray:
-        """Return unit embeddings, float32 ``[N, d]``."""
-        embeddings = []
-        for start in range(0, len(frame), batch):
-            pixels = _rgb(sample_pixels(frame.iloc[start : start + batch]))
-            inputs = self._processor(images=list(pixels), return_tensors="pt", input_data_format="channels_last")
-            output = self._model.get_image_features(inputs["pixel_values"].to(self._device))
-            # transformers 4 returns the embedding itself.
-            embedding = output if isinstance(output, torch.Tensor) else output.pooler_output
-            embeddings.append(F.normalize(embedding.float(), dim=1).cpu().numpy())
-        return np.concatenate(embeddings)
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        """Return unit embeddings, float32 ``[n, d]``, of uint8 images ``[n, height, width, 3]``."""
+        inputs = self._processor(images=list(pixels), return_tensors="pt", input_data_format="channels_last")
+        output = self._model.get_image_features(inputs["pixel_values"].to(self._device))
+        # transformers 4 returns the embedding itself.
+        embedding = output if isinstance(output, torch.Tensor) else output.pooler_output
+        return F.normalize(embedding.float(), dim=1).cpu().numpy()
 
 
 def _load(kind: Any, name: str, revision: str | None) -> tuple[Any, dict[str, Any]]:
-    return kind.from_pretrained(name, revision=revision, dtype=torch.float32, output_loading_info=True)
+    return kind.from_pretrained(
+        name, revision=revision, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
 
 
 def _rgb(pixels: np.ndarray) -> np.ndarray:

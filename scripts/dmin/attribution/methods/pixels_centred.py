@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from dmin.attribution.image_blocks import pixel_blocks
-from dmin.data.samples import sample_pixels
+from dmin.data.sample_rows import SampleRows
 from dmin.settings.runs import Options
 
 METHOD = {
@@ -20,7 +19,7 @@ METHOD = {
 }
 
 
-def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options) -> np.ndarray:
+def scores(queries: SampleRows, train: SampleRows, options: Options) -> np.ndarray:
     """Return ``<x_q - xbar, x_i - xbar> / P``, float32 ``[queries, train]``, ``xbar`` the mean training image.
 
     A baseline of ours: where a network learned the velocity, its loss at high noise is the distance to the mean image,
@@ -29,7 +28,7 @@ def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options) -> np.n
     Raises:
         UserError: an image is unreadable, or the shapes differ.
     """
-    images = sample_pixels(queries)
+    images = queries.pixels()
     total = np.zeros(images[0].size)
     for _, block in pixel_blocks(train, images.shape[1:]):
         total += _flat(block).sum(axis=0, dtype=np.float64)
@@ -37,9 +36,14 @@ def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options) -> np.n
     left = (_flat(images) - mean) / np.float32(images[0].size)
     out = np.empty((len(queries), len(train)), dtype=np.float32)
     for rows, block in pixel_blocks(train, images.shape[1:]):
-        out[:, rows] = left @ (_flat(block) - mean).T
+        values = _flat(block)
+        values -= mean
+        out[:, rows] = left @ values.T
     return out
 
 
 def _flat(pixels: np.ndarray) -> np.ndarray:
-    return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(127.5) - 1
+    values = pixels.reshape(len(pixels), -1).astype(np.float32)
+    values /= np.float32(127.5)
+    values -= 1
+    return values

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 
 from dmin.attribution import image_blocks
-from dmin.data.samples import sample_pixels
+from dmin.data.sample_rows import SampleRows
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
@@ -33,9 +32,11 @@ C2 = 0.03**2
 SIDE = 256
 # Values of one map in a batch of pairs; a batch that stays in the processor's cache is fastest.
 PAIR_VALUES = 2**16
+# Bytes that are held for each value of a block: the image, its moments and what they are made from, in float64.
+VALUE_BYTES = 64
 
 
-def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, pace: Pace) -> np.ndarray:
+def scores(queries: SampleRows, train: SampleRows, options: Options, pace: Pace) -> np.ndarray:
     """Return the mean SSIM of every pair of images, float32 ``[queries, train]`` in [-1, 1].
 
     Gaussian window of 11 x 11 with sigma 1.5, population covariances, data range 1, averaged over the windows that
@@ -47,7 +48,7 @@ def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, pace: P
     Source: SSIM, Wang et al. 2004.
     """
     device = resolve_device(pace.device)
-    pixels = sample_pixels(queries)
+    pixels = queries.pixels()
     height, width = pixels.shape[1:3]
     if min(height, width) < WINDOW:
         raise UserError(
@@ -55,7 +56,7 @@ def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options, pace: P
         )
     left = _Moments(pixels, device)
     out = np.empty((len(queries), len(train)), dtype=np.float32)
-    for rows, block in image_blocks.pixel_blocks(train, pixels.shape[1:]):
+    for rows, block in image_blocks.pixel_blocks(train, pixels.shape[1:], VALUE_BYTES):
         right = _Moments(block, device)
         pairs = max(1, PAIR_VALUES // left.images[0].numel())
         for row in range(len(left.images)):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 
+from dmin.data.sample_rows import SampleRows
 from dmin.runtime.errors import UserError
 from dmin.settings.runs import Options
 
@@ -22,10 +22,12 @@ METHOD = {
     "columns": ("prompt",),
 }
 
+# Captions whose words are held at once.
+BLOCK = 4096
 WORD = re.compile(r"\w+")
 
 
-def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options) -> np.ndarray:
+def scores(queries: SampleRows, train: SampleRows, options: Options) -> np.ndarray:
     """Return the TF-IDF cosine of every prompt with every caption, float32 ``[queries, train]`` in [0, 1].
 
     Words are runs of letters, digits and underscores in lower case. A word counts as often as it occurs, times
@@ -35,14 +37,14 @@ def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options) -> np.n
     Raises:
         UserError: no prompt, or no caption, has a word.
     """
-    asked, captions = (_counts(frame["prompt"].tolist()) for frame in (queries, train))
-    for counts, side in ((asked, "query"), (captions, "training sample")):
-        if not any(counts):
+    asked = [count for _, counts in _counts(queries) for count in counts]
+    documents = Counter(word for _, captions in _counts(train) for count in captions for word in count)
+    for known, side in ((any(asked), "query"), (documents, "training sample")):
+        if not known:
             raise UserError(f"Method text needs prompts, but no {side} has one; leave it out of influence.methods.")
-    documents = Counter(word for count in captions for word in count)
 
     def weigh(count: Counter[str]) -> dict[str, float]:
-        values = {word: n * (np.log((1 + len(captions)) / (1 + documents[word])) + 1) for word, n in count.items()}
+        values = {word: n * (np.log((1 + len(train)) / (1 + documents[word])) + 1) for word, n in count.items()}
         length = float(np.sqrt(sum(value**2 for value in values.values())))
         return {word: value / length for word, value in values.items()}
 
@@ -57,9 +59,16 @@ def scores(queries: pd.DataFrame, train: pd.DataFrame, options: Options) -> np.n
                     row[columns[word]] = value
         return rows
 
-    return matrix(asked) @ matrix(captions).T
+    left = matrix(asked)
+    out = np.empty((len(queries), len(train)), dtype=np.float32)
+    for places, captions in _counts(train):
+        out[:, places] = left @ matrix(captions).T
+    return out
 
 
-def _counts(texts: Sequence[object]) -> list[Counter[str]]:
-    # A table without prompts holds None or NaN.
-    return [Counter(WORD.findall(text.lower()) if isinstance(text, str) else []) for text in texts]
+def _counts(rows: SampleRows) -> Iterator[tuple[slice, list[Counter[str]]]]:
+    """Yield the words of a block of texts, counted, with the places of the texts."""
+    for places, block in rows.blocks(BLOCK, ["prompt"]):
+        # A table without prompts holds None or NaN.
+        texts = [text.lower() if isinstance(text, str) else "" for text in block["prompt"]]
+        yield places, [Counter(WORD.findall(text)) for text in texts]

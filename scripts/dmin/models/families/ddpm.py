@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel
 
 from dmin.data.pixels import tensor_to_pixels
 from dmin.models.families.family import Family
-from dmin.models.families.sampling import Conditioning, Recorder, Sampling, sample_ddim
+from dmin.models.families.sampling import Conditioning, Recorder, Sampling, require_finite, sample_ddim
 from dmin.models.targets.diffusion import diffusion_target
 from dmin.models.targets.target import Target
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 
 FAMILY = {
     "kind": "Ddpm",
@@ -28,26 +28,26 @@ FAMILY = {
 class Ddpm(Family):
     """An unconditional pipeline of a UNet2DModel and a scheduler; latents are pixels in [-1, 1], prompts are unused.
 
-    A UNet of one channel takes grey images and generates them.
+    A UNet of one channel takes grey images and generates them. Its files may stand at the top of the pipeline.
     """
 
     network = UNet2DModel
     part: ClassVar[str] = "unet"
+    pipeline = DDPMPipeline
+    flat: ClassVar[bool] = True
 
     def load_target(self) -> Target:
-        return diffusion_target(self.base, self.revision)
+        return diffusion_target(self.stored)
 
-    @cached_property
-    def latent_shape(self) -> tuple[int, ...]:
-        config = UNet2DModel.load_config(self.base, subfolder=self.part, revision=self.revision)
-        return (config["in_channels"], config["sample_size"], config["sample_size"])
+    def latent_shape(self, size: int) -> tuple[int, ...]:
+        config = self.stored.config(UNet2DModel, self.part)
+        side = config["sample_size"]
+        if side not in (size, [size, size]):
+            raise UserError(f"Images of {size} px do not fit this UNet; set the data set's size to {shown(side)}.")
+        return (config["in_channels"], size, size)
 
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
-        channels, *size = self.latent_shape
-        if list(pixels.shape[2:]) != size:
-            raise UserError(
-                f"Images of {pixels.shape[-1]} px do not fit this UNet; set the data set's size to {size[0]}."
-            )
+        channels, *_ = self.latent_shape(pixels.shape[-1])
         if channels == pixels.shape[1]:
             return pixels
         grey = pixels[:, :1]
@@ -78,4 +78,5 @@ class Ddpm(Family):
         images = sample_ddim(
             scheduler, noise.to(self.device), lambda images, time: self.denoise(images, time, {}), record
         )
+        require_finite(images, "the pixels")
         return tensor_to_pixels(images.expand(-1, 3, -1, -1))

@@ -3,48 +3,58 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
 
 from dmin.models.families.sampling import Conditioning, Recorder, Sampling
+from dmin.models.gate.pipeline import StoredPipeline, is_tokenizer
+from dmin.models.gate.tokens import require_length, require_vocabulary
 from dmin.models.targets.target import Target
 from dmin.runtime.errors import UserError
 from dmin.settings.models import Lora
+
+# Parts that pipelines hold and nothing here uses.
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 
 
 class Family(ABC):
     """A loaded diffusion model: what encodes samples, what is differentiated, and what generates.
 
     ``denoiser`` is the network whose parameters are trained and attributed, of the class ``network``, ``part`` the
-    name of its folder in the pipeline; everything else is frozen. A pipeline may lack the parts ``optional``.
-    ``untrained`` says that the pipeline holds no weights of the denoiser.
+    name of its folder in the pipeline; everything else is frozen. ``frozen`` are the classes of the other parts,
+    networks and tokenizers, of which a pipeline may lack those in ``optional``. ``untrained`` says that the pipeline
+    holds no weights of the denoiser.
 
     Args:
         base: a pipeline folder, or a model's name on the hub.
         revision: of the model on the hub.
         device: where everything is put, in float32 and eval mode.
-        parts: what is loaded: ``encoders``, ``denoiser``.
+        parts: what is loaded: ``encoders``, ``denoiser``; with ``untrained``, a denoiser may have no weights.
     """
 
     network: ClassVar[Any]
     part: ClassVar[str]
+    pipeline: ClassVar[Any]
+    frozen: ClassVar[Mapping[str, Any]] = {}
     optional: ClassVar[tuple[str, ...]] = ()
+    flat: ClassVar[bool] = False
     denoiser: Any
     target: Target
     untrained: bool = False
 
     def __init__(self, base: str, revision: str | None, device: torch.device, parts: Sequence[str]) -> None:
         self.base, self.revision, self.device = base, revision, device
+        self.stored = StoredPipeline(base, revision, self.flat)
         self.target = self.load_target()
+        self.stored.require_parts({self.part, "scheduler", *self.frozen}, UNUSED, self.name)
         if "encoders" in parts:
             self.load_encoders()
         if "denoiser" in parts:
-            self.denoiser = self._frozen(self._load_denoiser())
+            self.denoiser = self._frozen(self._load_denoiser("untrained" in parts))
 
     @property
     def name(self) -> str:
@@ -58,11 +68,27 @@ class Family(ABC):
     def load_encoders(self) -> None:  # noqa: B027 (a family on pixels has none)
         """Load what turns images and prompts into latents and conditioning."""
 
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """Shape ``(c, h, w)`` of one latent."""
+    @abstractmethod
+    def latent_shape(self, size: int) -> tuple[int, ...]:
+        """Return the shape ``(c, h, w)`` of the latent of a ``size`` x ``size`` image; needs the encoders.
+
+        Raises:
+            UserError: the encoders or the denoiser do not take images of that size.
+        """
+
+    def require_latents(self, shape: Sequence[int]) -> None:
+        """Check that the denoiser takes latents of ``shape``, ``(c, h, w)``, and answers with such.
+
+        Raises:
+            UserError: it has other channels.
+        """
         config = self.denoiser.config
-        return (config.in_channels, config.sample_size, config.sample_size)
+        taken, given = config.in_channels, config.out_channels or config.in_channels
+        if {taken, given} != {shape[0]}:
+            raise UserError(
+                f"The denoiser of '{self.base}' takes {taken} channels and gives {given}, and its latents have "
+                f"{shape[0]}; use a base of one kind, without inputs beside the image."
+            )
 
     @abstractmethod
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -149,21 +175,32 @@ class Family(ABC):
         """Add the adapter written by :meth:`save_adapter`, with the scale it was trained with."""
         raise UserError(f"The family {self.name} takes no adapter; set finetune to full.")
 
-    def load_frozen(self, kind: Any, part: str) -> Any:
-        """Return a part of the pipeline, of the class ``kind``, that nothing trains."""
-        return self._frozen(self._load(kind, part))
+    def load_part(self, part: str) -> Any:
+        """Return a network of the pipeline that nothing trains, of the class in ``frozen``."""
+        return self._frozen(self.stored.network(self.frozen[part], part))
 
-    def _load(self, kind: Any, part: str) -> Any:
-        return kind.from_pretrained(self.base, subfolder=part, revision=self.revision, torch_dtype=torch.float32)
+    def load_tokenizer(self, part: str, encoder: Any, positions: int | None) -> Any:
+        """Return a tokenizer of the pipeline for a text ``encoder`` that takes ``positions`` tokens, None for any.
 
-    def _load_denoiser(self) -> Any:
-        """Return the denoiser; untrained where a local folder holds its config alone."""
-        folder = Path(self.base, self.part)
-        self.untrained = (folder / "config.json").is_file() and not any(folder.glob("*.safetensors*"))
+        Raises:
+            UserError: its files are not whole, or it does not belong to the encoder.
+        """
+        tokenizer, where = self.stored.tokenizer(self.frozen[part], part), f"{self.base}/{part}"
+        require_vocabulary(tokenizer, where, encoder.config.vocab_size)
+        if positions is not None:
+            require_length(tokenizer, where, positions)
+        return tokenizer
+
+    def _load_denoiser(self, may_be_untrained: bool) -> Any:
+        """Return the denoiser; untrained where that is allowed and a local folder holds its config alone."""
+        self.untrained = self.stored.untrained(self.network, self.part)
         if not self.untrained:
-            return self._load(self.network, self.part)
+            return self.stored.network(self.network, self.part)
+        if not (self.flat and may_be_untrained):
+            remedy = ", or have it trained (finetune: full)" if self.flat else ""
+            raise UserError(f"Base '{self.base}' has no weights of its {self.part}; add them{remedy}.")
         with torch.random.fork_rng():
-            return self.network.from_config(self.network.load_config(self.base, subfolder=self.part))
+            return self.network.from_config(self.stored.config(self.network, self.part))
 
     def initialise_denoiser(self, seed: int) -> None:
         """Draw fresh weights for the denoiser from ``seed``, as its class initialises them."""
@@ -172,13 +209,37 @@ class Family(ABC):
             fresh = type(self.denoiser).from_config(self.denoiser.config)
         self.denoiser.load_state_dict(fresh.state_dict())
 
+    def load_beside(self) -> dict[str, Any]:
+        """Return every part but denoiser and scheduler, None for those that are absent.
+
+        What samples need of it is in memory once the encoders are loaded; a whole pipeline is written with all of it.
+        """
+        index = self.stored.index()
+        beside: dict[str, Any] = {name: None for name in UNUSED if name in index}
+        for part, kind in self.frozen.items():
+            absent = part in self.optional and not (index.get(part) or [None])[0]
+            load = self.stored.tokenizer if is_tokenizer(kind) else self.stored.network
+            beside[part] = None if absent else load(kind, part)
+        return beside
+
+    def require_parts(self) -> None:
+        """Check, before a training of hours, that every part that a whole pipeline is written with can be read.
+
+        Raises:
+            UserError: as :meth:`StoredPipeline.check`.
+        """
+        index = self.stored.index()
+        for part, kind in self.frozen.items():
+            if part not in self.optional or (index.get(part) or [None])[0]:
+                self.stored.check(kind, part)
+
     def save_pipeline(self, folder: Path) -> None:
-        """Write the whole pipeline with this denoiser to ``folder`` in the diffusers format."""
-        index = DiffusionPipeline.load_config(self.base, revision=self.revision)
-        given = {name: None for name in self.optional if not index.get(name, [None])[0]}
-        pipeline = DiffusionPipeline.from_pretrained(
-            self.base, revision=self.revision, dtype=torch.float32, **given, **{self.part: self.denoiser}
-        )
+        """Write the whole pipeline with this denoiser to ``folder`` in the diffusers format.
+
+        Parts that nothing here uses, as a safety checker, are left out.
+        """
+        given = {**self.load_beside(), self.part: self.denoiser}
+        pipeline = self.pipeline.from_pretrained(self.base, revision=self.revision, dtype=torch.float32, **given)
         # One file for each network, whatever its size.
         pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size="1TB")
 

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 
 from dmin.data.pixels import tensor_to_pixels
+from dmin.models.families.sampling import require_finite
 from dmin.runtime.errors import UserError
 
 
-def encode_latents(vae: Any, pixels: torch.Tensor, patch: int) -> torch.Tensor:
-    """Return the scaled modes of the posteriors of pixels ``[batch, 3, size, size]``, on the autoencoder's device.
+def require_scale(vae: Any, base: str) -> None:
+    """Check that an autoencoder's latents have a scale.
+
+    Raises:
+        UserError: its ``scaling_factor`` is no number above 0, or its ``shift_factor`` no number.
+    """
+    scale, shift = vae.config.scaling_factor, vae.config.shift_factor or 0.0
+    if not (_is_number(scale) and scale > 0 and _is_number(shift)):
+        raise UserError(
+            f"The vae of '{base}' has scaling_factor {scale!r:.40} and shift_factor {shift!r:.40}; they must be finite "
+            "and the first above 0."
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def latent_side(vae: Any, size: int, patch: int) -> int:
+    """Return the side of the latent of a ``size`` x ``size`` image.
 
     Args:
         patch: side of the squares of latents that the denoiser takes as one.
@@ -20,16 +40,36 @@ def encode_latents(vae: Any, pixels: torch.Tensor, patch: int) -> torch.Tensor:
     Raises:
         UserError: the size is no multiple of what the autoencoder and the denoiser together divide it by.
     """
-    unit = patch * 2 ** (len(vae.config.block_out_channels) - 1)
-    if pixels.shape[-1] % unit or pixels.shape[-2] % unit:
+    shrink = 2 ** (len(vae.config.block_out_channels) - 1)
+    if size % (patch * shrink):
         raise UserError(
-            f"Images of {pixels.shape[-1]} px do not fit this autoencoder; set the data set's size to a multiple of "
-            f"{unit}."
+            f"Images of {size} px do not fit this autoencoder; set the data set's size to a multiple of "
+            f"{patch * shrink}."
         )
+    return int(size // shrink)
+
+
+def encode_latents(vae: Any, pixels: torch.Tensor, patch: int) -> torch.Tensor:
+    """Return the scaled modes of the posteriors of pixels ``[batch, 3, size, size]``, on the autoencoder's device.
+
+    Raises:
+        UserError: as :func:`latent_side`.
+        NotFiniteError: a latent is NaN or infinite.
+    """
+    for side in pixels.shape[2:]:
+        latent_side(vae, side, patch)
     mode: torch.Tensor = vae.encode(pixels.to(vae.device)).latent_dist.mode()
-    return (mode - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    latents = (mode - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    require_finite(latents, "the autoencoder's latents")
+    return latents
 
 
 def decode_latents(vae: Any, latents: torch.Tensor) -> np.ndarray:
-    """Return the images of scaled latents, uint8 ``[batch, size, size, 3]``."""
-    return tensor_to_pixels(vae.decode(latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)).sample)
+    """Return the images of scaled latents, uint8 ``[batch, size, size, 3]``.
+
+    Raises:
+        NotFiniteError: a pixel is NaN or infinite.
+    """
+    pixels = vae.decode(latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)).sample
+    require_finite(pixels, "the autoencoder's pixels")
+    return tensor_to_pixels(pixels)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from dmin.models.adapter_file import ADAPTER_FILE, canonicalise_adapter
 from dmin.models.families.family import Family
+from dmin.models.gate.finite import first_not_finite
+from dmin.models.gate.words import reason
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 from dmin.settings.models import Lora
 
 
@@ -40,12 +44,21 @@ class LoraFamily(Family):
         try:
             with safe_open(file, framework="pt") as stored:
                 keys = set(stored.keys())
-            self.denoiser.load_lora_adapter(str(folder), prefix=None, weight_name=ADAPTER_FILE, adapter_name=name)
-        except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-            detail = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")
-            raise UserError(f"Adapter '{file}' cannot be loaded ({detail}); train it on this base.") from error
+            self.denoiser.load_lora_adapter(
+                str(folder), prefix=None, weight_name=ADAPTER_FILE, adapter_name=name, use_safetensors=True
+            )
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            # diffusers and PEFT raise whatever they like over a foreign file.
+            raise UserError(f"Adapter '{file}' cannot be loaded ({reason(error)}); train it on this base.") from error
         # diffusers only warns about weights without a place, and leaves places without weights at random.
         unmatched = sorted(keys ^ set(get_peft_model_state_dict(self.denoiser, adapter_name=name)))
         if unmatched:
-            raise UserError(f"Adapter '{file}' and the denoiser differ in '{unmatched[0]}'; train it on this base.")
+            raise UserError(
+                f"Adapter '{file}' and the denoiser differ in '{shown(unmatched[0])}'; train it on this base."
+            )
+        bad = first_not_finite((key, value) for key, value in self.denoiser.named_parameters() if "lora_" in key)
+        if bad is not None:
+            raise UserError(f"Adapter '{file}' has values in '{bad}' that are not finite; train it again.")
         self.denoiser.eval().requires_grad_(False)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+
+log = logging.getLogger(__name__)
 
 
 def tokenise(tokenizer: Any, prompts: Sequence[str], length: int) -> torch.Tensor:
@@ -21,3 +24,11 @@ def beyond(tokenizer: Any, prompts: Sequence[str], limit: int) -> list[int]:
     # verbose would warn of every long prompt by itself.
     tokens = tokenizer(list(prompts), truncation=False, verbose=False).input_ids
     return [place for place, row in enumerate(tokens) if len(row) > limit]
+
+
+def tell_long_prompts(long: Sequence[int], ids: Sequence[str]) -> None:
+    """Log how many of the prompts of the samples ``ids`` are cut: those at the places ``long``."""
+    if long:
+        log.warning(
+            "%d of %d prompts are longer than the text encoder takes, and cut (%s)", len(long), len(ids), ids[long[0]]
+        )

@@ -1,11 +1,14 @@
-"""What samplers share: guidance, and the steps of DDIM."""
+"""What samplers share: guidance, the steps of DDIM, and what is refused on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import torch
+
+from dmin.models.gate.finite import finite_rows
+from dmin.runtime.errors import UserError
 
 Conditioning = dict[str, torch.Tensor]
 Recorder = Callable[[int, torch.Tensor], None]
@@ -18,6 +21,32 @@ class Sampling(TypedDict):
 
     steps: int
     guidance: float
+
+
+class NotFiniteError(UserError):
+    """A row of a batch, ``row``, is NaN or infinite in what ``where`` names."""
+
+    def __init__(self, row: int, where: str) -> None:
+        super().__init__(f"Row {row} of the batch: {where} are not finite; check the base and the adapter.")
+        self.row, self.where = row, where
+
+    def of(self, names: Sequence[object]) -> UserError:
+        """Return the sentence that names the row, ``names`` being those of the batch."""
+        return UserError(
+            f"{names[self.row]}: {self.where} are not finite; check the base's scheduler and weights, the adapter, and "
+            "queries.guidance."
+        )
+
+
+def require_finite(values: torch.Tensor, where: str) -> None:
+    """Check that every row of ``values [batch, ...]`` is finite.
+
+    Raises:
+        NotFiniteError: naming the first row that is not.
+    """
+    good = finite_rows(values)
+    if not good.all():
+        raise NotFiniteError(int((~good).nonzero()[0, 0]), where)
 
 
 def with_guidance(
@@ -41,10 +70,24 @@ def with_guidance(
 
 
 def sample_ddim(scheduler: Any, latents: torch.Tensor, predict: Predict, record: Recorder | None) -> torch.Tensor:
-    """Return what DDIM makes of the noise ``latents``, over the timesteps that ``scheduler`` is set to."""
-    for timestep in scheduler.timesteps:
-        stepped = scheduler.step(predict(latents, timestep), timestep, latents)
+    """Return what DDIM makes of the noise ``latents``, over the timesteps that ``scheduler`` is set to.
+
+    Raises:
+        UserError: a timestep lies beyond the schedule's.
+        NotFiniteError: latents become NaN or infinite; row and step are named.
+    """
+    last = len(scheduler.alphas_cumprod) - 1
+    if int(scheduler.timesteps.max()) > last:
+        raise UserError(
+            f"{len(scheduler.timesteps)} sampling steps begin at timestep {int(scheduler.timesteps.max())}, beyond the "
+            f"last of the schedule, {last}; lower queries.steps."
+        )
+    for number, timestep in enumerate(scheduler.timesteps, 1):
+        prediction = predict(latents, timestep)
+        require_finite(prediction, f"the denoiser's values at step {number} (timestep {int(timestep)})")
+        stepped = scheduler.step(prediction, timestep, latents)
         latents = stepped.prev_sample
+        require_finite(latents, f"the latents after step {number} (timestep {int(timestep)})")
         if record is not None:
             record(int(timestep), stepped.pred_original_sample)
     return latents

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from dmin.models.families.latents import decode_latents, encode_latents
+from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_scale
 from dmin.models.families.lora import LoraFamily
 from dmin.models.families.prompts import beyond, tokenise
 from dmin.models.families.sampling import Conditioning, Recorder, Sampling, sample_ddim, with_guidance
@@ -32,14 +32,26 @@ class StableDiffusion(LoraFamily):
 
     network = UNet2DConditionModel
     part: ClassVar[str] = "unet"
+    pipeline = StableDiffusionPipeline
+    frozen: ClassVar[Mapping[str, Any]] = {
+        "vae": AutoencoderKL,
+        "text_encoder": CLIPTextModel,
+        "tokenizer": CLIPTokenizer,
+    }
 
     def load_target(self) -> Target:
-        return diffusion_target(self.base, self.revision)
+        return diffusion_target(self.stored)
 
     def load_encoders(self) -> None:
-        self.vae = self.load_frozen(AutoencoderKL, "vae")
-        self.text_encoder = self.load_frozen(CLIPTextModel, "text_encoder")
-        self.tokenizer = CLIPTokenizer.from_pretrained(self.base, subfolder="tokenizer", revision=self.revision)
+        self.vae = self.load_part("vae")
+        require_scale(self.vae, self.base)
+        self.text_encoder = self.load_part("text_encoder")
+        positions = self.text_encoder.config.max_position_embeddings
+        self.tokenizer = self.load_tokenizer("tokenizer", self.text_encoder, positions)
+
+    def latent_shape(self, size: int) -> tuple[int, ...]:
+        side = latent_side(self.vae, size, patch=1)
+        return (self.vae.config.latent_channels, side, side)
 
     @torch.no_grad()
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
-from dmin.models.families.latents import decode_latents, encode_latents
+from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_scale
 from dmin.models.families.lora import LoraFamily
 from dmin.models.families.prompts import beyond, tokenise
-from dmin.models.families.sampling import Conditioning, Recorder, Sampling, with_guidance
+from dmin.models.families.sampling import Conditioning, Recorder, Sampling, require_finite, with_guidance
 from dmin.models.targets.flow import Flow, flow_target
+from dmin.runtime.errors import UserError
 
 FAMILY = {
     "kind": "StableDiffusion3",
@@ -33,22 +39,45 @@ class StableDiffusion3(LoraFamily):
 
     network = SD3Transformer2DModel
     part: ClassVar[str] = "transformer"
+    pipeline = StableDiffusion3Pipeline
+    frozen: ClassVar[Mapping[str, Any]] = {
+        "vae": AutoencoderKL,
+        "text_encoder": CLIPTextModelWithProjection,
+        "tokenizer": CLIPTokenizer,
+        "text_encoder_2": CLIPTextModelWithProjection,
+        "tokenizer_2": CLIPTokenizer,
+        "text_encoder_3": T5EncoderModel,
+        "tokenizer_3": T5TokenizerFast,
+    }
     optional: ClassVar[tuple[str, ...]] = ("text_encoder_3", "tokenizer_3")
     target: Flow
 
     def load_target(self) -> Flow:
-        return flow_target(self.base, self.revision)
+        return flow_target(self.stored)
 
     def load_encoders(self) -> None:
-        self.vae = self.load_frozen(AutoencoderKL, "vae")
-        self.clips = [self._text_encoder(CLIPTextModelWithProjection, CLIPTokenizer, suffix) for suffix in ("", "_2")]
+        self.vae = self.load_part("vae")
+        require_scale(self.vae, self.base)
+        self.clips = [self._clip(suffix) for suffix in ("", "_2")]
         self.t5 = None
-        if DiffusionPipeline.load_config(self.base, revision=self.revision).get("text_encoder_3", [None])[0]:
-            self.t5 = self._text_encoder(T5EncoderModel, T5TokenizerFast, "_3")
+        if (self.stored.index().get("text_encoder_3") or [None])[0]:
+            encoder = self.load_part("text_encoder_3")
+            self.t5 = self.load_tokenizer("tokenizer_3", encoder, None), encoder
 
-    def _text_encoder(self, encoder: Any, tokenizer: Any, suffix: str) -> tuple[Any, Any]:
-        tokens = tokenizer.from_pretrained(self.base, subfolder=f"tokenizer{suffix}", revision=self.revision)
-        return tokens, self.load_frozen(encoder, f"text_encoder{suffix}")
+    def _clip(self, suffix: str) -> tuple[Any, Any]:
+        encoder = self.load_part(f"text_encoder{suffix}")
+        positions = encoder.config.max_position_embeddings
+        return self.load_tokenizer(f"tokenizer{suffix}", encoder, positions), encoder
+
+    def latent_shape(self, size: int) -> tuple[int, ...]:
+        config = self.stored.config(self.network, self.part)
+        side, largest = latent_side(self.vae, size, patch=2), config["pos_embed_max_size"]
+        if side // 2 > largest:
+            raise UserError(
+                f"Images of {size} px do not fit this transformer; set the data set's size to at most "
+                f"{size // (side // 2) * largest}."
+            )
+        return (self.vae.config.latent_channels, side, side)
 
     @torch.no_grad()
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -100,9 +129,11 @@ class StableDiffusion3(LoraFamily):
         scheduler.set_timesteps(settings["steps"], device=self.device)
         predict = with_guidance(self.denoise, conditioning, unconditional, settings["guidance"])
         latents = noise.to(self.device)
-        for time, sigma in zip(scheduler.timesteps, scheduler.sigmas[:-1], strict=True):
+        for number, (time, sigma) in enumerate(zip(scheduler.timesteps, scheduler.sigmas[:-1], strict=True), 1):
             velocity = predict(latents, time)
+            require_finite(velocity, f"the denoiser's values at step {number} (time {float(time):.1f})")
             if record is not None:
                 record(self.target.nearest(sigma), latents - sigma * velocity)
             latents = scheduler.step(velocity, time, latents).prev_sample
+            require_finite(latents, f"the latents after step {number} (time {float(time):.1f})")
         return decode_latents(self.vae, latents)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -13,18 +14,27 @@ from PIL import Image
 
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, write_samples
-from dmin.models.families.sampling import Sampling
+from dmin.models.families.family import Family
+from dmin.models.families.prompts import tell_long_prompts
+from dmin.models.families.sampling import NotFiniteError, Sampling
 from dmin.models.load import TrainedModel, load_trained
 from dmin.models.queries.names import query_names, query_seed
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
 from dmin.runtime.seeds import derive_seed
+from dmin.runtime.text import shown
 
 log = logging.getLogger(__name__)
 
 
-class SeededSampling(Sampling):
+class SizedSampling(Sampling):
+    """How images are generated, ``size`` pixels wide and high, as those of the data set are."""
+
+    size: int
+
+
+class SeededSampling(SizedSampling):
     """How images are generated, and the ``seed`` of their own seeds."""
 
     seed: int
@@ -95,7 +105,9 @@ def generate_queries(
 
     Each image's initial noise comes from its own recorded seed, so it can be generated again alone.
     """
-    queries = choose_prompts(read_samples(test), subsets, config["per_subset"], config["seed"])
+    queries = choose_prompts(
+        read_samples(test, ["id", "subset", "prompt"]), subsets, config["per_subset"], config["seed"]
+    )
     write_samples(generate_images(queries, model, config, pace), out)
 
 
@@ -107,19 +119,43 @@ def generate_candidates(
     write_samples(generate_images(candidates, model, config, pace), out)
 
 
-def generate_images(queries: pd.DataFrame, model: TrainedModel, config: Sampling, pace: Pace) -> pd.DataFrame:
-    """Return a table with the columns ``prompt, seed`` and the image generated from each row in ``image``.
+def load_sampler(model: TrainedModel, size: int, pace: Pace) -> tuple[Family, tuple[int, ...]]:
+    """Load a model that generates, and return it with the shape ``(c, h, w)`` of its noise for images of ``size``.
+
+    Raises:
+        UserError: as :func:`load_trained`, or the model generates no images of that size.
+    """
+    family = load_trained(model, resolve_device(pace.device), ["encoders", "denoiser"])
+    shape = family.latent_shape(size)
+    family.require_latents(shape)
+    return family, shape
+
+
+def generate_images(queries: pd.DataFrame, model: TrainedModel, config: SizedSampling, pace: Pace) -> pd.DataFrame:
+    """Return a table with the columns ``id, prompt, seed`` and the image generated from each row in ``image``.
 
     Images that are sampled together have noises of their own.
+
+    Raises:
+        UserError: as :func:`load_sampler`, or what is sampled is not finite; the query and the step are named.
     """
     start = time.monotonic()
-    family = load_trained(model, resolve_device(pace.device), ["encoders", "denoiser"])
+    family, shape = load_sampler(model, config["size"], pace)
+    tell_long_prompts(family.long_prompts(queries["prompt"].tolist()), queries["id"].tolist())
     unconditional = family.encode_prompts([""])
     images = []
     for first in range(0, len(queries), pace.batch):
         part = queries.iloc[first : first + pace.batch]
-        noise = initial_noise(part["seed"].tolist(), family.latent_shape)
-        pixels = family.sample(family.encode_prompts(part["prompt"].tolist()), unconditional, noise, config)
+        noise = initial_noise(part["seed"].tolist(), shape)
+        try:
+            pixels = family.sample(family.encode_prompts(part["prompt"].tolist()), unconditional, noise, config)
+        except NotFiniteError as error:
+            raise error.of([describe_query(row) for row in part.to_dict("records")]) from error
         images += [{"bytes": encode_png(Image.fromarray(image)), "path": None} for image in pixels]
         log.info("%d of %d images, %.1f s", len(images), len(queries), time.monotonic() - start)
     return queries.assign(image=pd.Series(images, index=queries.index))
+
+
+def describe_query(row: Mapping[Hashable, Any]) -> str:
+    """Return a query's id and the beginning of its prompt, for a message."""
+    return f"Query '{row['id']}' ('{shown(row['prompt'])}')"

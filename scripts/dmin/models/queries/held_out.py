@@ -23,7 +23,9 @@ def take_queries(test: Path, subsets: Sequence[str], per_subset: int, seed: int,
     Raises:
         UserError: a subset has too few test images.
     """
-    table, parts = read_samples(test), []
+    table = read_samples(test, ["id", "subset", "prompt"])
+    parts: list[pd.DataFrame] = []
+    taken: list[str] = []
     for subset in subsets:
         rows = table.loc[table["subset"] == subset].sort_values("id")
         if len(rows) < per_subset:
@@ -35,8 +37,7 @@ def take_queries(test: Path, subsets: Sequence[str], per_subset: int, seed: int,
         chosen = rows.iloc[torch.randperm(len(rows), generator=generator)[:per_subset].tolist()]
         names = query_names(subset, per_subset)
         seeds = [query_seed(seed, name) for name in names]
-        prompts, images = chosen["prompt"].tolist(), chosen["image"].tolist()
-        parts.append(
-            pd.DataFrame({"id": names, "subset": subset, "prompt": prompts, "seed": seeds, "image": pd.Series(images)})
-        )
-    write_samples(pd.concat(parts, ignore_index=True), out)
+        parts.append(pd.DataFrame({"id": names, "subset": subset, "prompt": chosen["prompt"].tolist(), "seed": seeds}))
+        taken += chosen["id"].tolist()
+    images = read_samples(test, ["id", "image"], taken).set_index("id")["image"]
+    write_samples(pd.concat(parts, ignore_index=True).assign(image=images.loc[taken].tolist()), out)

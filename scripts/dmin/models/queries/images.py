@@ -14,10 +14,11 @@ from dmin.settings.models import Source
 from dmin.settings.runs import OwnImages
 
 
-def import_queries(config: OwnImages, size: int, out: Path) -> None:
+def import_queries(config: OwnImages, size: int, out: Path, profiles: bool = True) -> None:
     """Write images as queries, square and ``size`` wide; columns ``id, subset, prompt, seed, image``.
 
     The subset is always ``query``; the seed, which generated nothing, is 0; the prompt is empty where none is known.
+    With ``profiles``, images that have an ICC profile are converted to sRGB, as the training images are.
 
     Raises:
         UserError: as :func:`fetch_source`.
@@ -38,7 +39,7 @@ def import_queries(config: OwnImages, size: int, out: Path) -> None:
         fetched.unlink(missing_ok=True)
     names = query_names(OWN, len(rows))
     images = [
-        {"bytes": encode_png(decode_image(cell["bytes"], name, size)), "path": None}
+        {"bytes": encode_png(decode_image(cell["bytes"], name, size, profiles=profiles)), "path": None}
         for name, cell in zip(names, rows["image"], strict=True)
     ]
     table = {"id": names, "subset": OWN, "prompt": rows["prompt"].tolist(), "seed": 0, "image": pd.Series(images)}

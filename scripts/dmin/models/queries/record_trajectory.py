@@ -10,11 +10,10 @@ import torch
 
 from dmin.data.samples import read_samples, sample_pixels
 from dmin.models.families.family import Family
-from dmin.models.families.sampling import Sampling
-from dmin.models.load import TrainedModel, load_trained
-from dmin.models.queries.generate import initial_noise
+from dmin.models.families.sampling import NotFiniteError, Sampling
+from dmin.models.load import TrainedModel
+from dmin.models.queries.generate import SizedSampling, describe_query, initial_noise, load_sampler
 from dmin.models.queries.trajectory import Trajectory
-from dmin.runtime.device import resolve_device
 from dmin.runtime.digests import file_digest
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
@@ -25,7 +24,7 @@ from dmin.runtime.sidecar import only_writer
 TOLERANCE = 4.0
 
 
-def record_trajectory(queries: Path, model: TrainedModel, config: Sampling, out: Path, pace: Pace) -> None:
+def record_trajectory(queries: Path, model: TrainedModel, config: SizedSampling, out: Path, pace: Pace) -> None:
     """Write the trajectories of generated queries: clean latents ``[queries, steps, c, h, w]`` fp32.
 
     Each query is sampled from its recorded prompt and seed, and must give the image that stands in the table, so the
@@ -46,24 +45,24 @@ def record_trajectory(queries: Path, model: TrainedModel, config: Sampling, out:
                 f"Queries '{queries}' have no {column} to sample them again with, so no trajectory; leave journey_trak "
                 "out for images that were not generated here."
             )
-    family = load_trained(model, resolve_device(pace.device), ["encoders", "denoiser"])
+    family, latent = load_sampler(model, config["size"], pace)
     count, steps = len(table), config["steps"]
     made_from = {"queries": file_digest(queries), **model.digests()}
-    settings = {**made_from, "steps": steps, "guidance": config["guidance"]}
+    settings = {**made_from, "steps": steps, "guidance": config["guidance"], "size": config["size"]}
     shapes: Shapes = {
-        "clean": ((count, steps, *family.latent_shape), np.float32),
+        "clean": ((count, steps, *latent), np.float32),
         "timesteps": ((count, steps), np.int64),
     }
     resume = out.parent / ".resume"
     with only_writer(resume, out.stem):
         progress = Progress(resume, out.stem, settings, shapes)
-        progress.fill(lambda rows: _sample(family, table.iloc[rows], config), pace, "trajectories")
+        progress.fill(lambda rows: _sample(family, table.iloc[rows], latent, config), pace, "trajectories")
         timesteps = progress.arrays["timesteps"][0].tolist()
         Trajectory(table["id"].tolist(), timesteps, torch.from_numpy(np.array(progress.arrays["clean"]))).save(out)
         progress.discard()
 
 
-def _sample(family: Family, part: pd.DataFrame, config: Sampling) -> dict[str, torch.Tensor]:
+def _sample(family: Family, part: pd.DataFrame, latent: tuple[int, ...], config: Sampling) -> dict[str, torch.Tensor]:
     timesteps: list[int] = []
     clean: list[torch.Tensor] = []
 
@@ -71,14 +70,23 @@ def _sample(family: Family, part: pd.DataFrame, config: Sampling) -> dict[str, t
         timesteps.append(timestep)
         clean.append(predicted.float().cpu())
 
-    pixels = family.sample(
-        family.encode_prompts(part["prompt"].tolist()),
-        family.encode_prompts([""]),
-        initial_noise(part["seed"].tolist(), family.latent_shape),
-        config,
-        keep,
-    )
-    difference = np.abs(pixels.astype(float) - sample_pixels(part)).mean((1, 2, 3))
+    try:
+        pixels = family.sample(
+            family.encode_prompts(part["prompt"].tolist()),
+            family.encode_prompts([""]),
+            initial_noise(part["seed"].tolist(), latent),
+            config,
+            keep,
+        )
+    except NotFiniteError as error:
+        raise error.of([describe_query(row) for row in part.to_dict("records")]) from error
+    images = sample_pixels(part)
+    if images.shape != pixels.shape:
+        raise UserError(
+            f"Query '{part['id'].iloc[0]}' is an image of {images.shape[2]} x {images.shape[1]} px and not of "
+            f"{pixels.shape[2]}, the data set's size; generate the queries again with this model."
+        )
+    difference = np.abs(pixels.astype(float) - images).mean((1, 2, 3))
     if difference.max() > TOLERANCE:
         name = part["id"].iloc[int(difference.argmax())]
         raise UserError(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from dmin.runtime.atomic import atomic_path
+from dmin.models.sealed_tensors import SealedTensors, write_tensors
 from dmin.runtime.errors import UserError
 
 
@@ -27,9 +24,7 @@ class Trajectory:
     def save(self, path: Path) -> None:
         """Write everything to one safetensors file."""
         facts = {"ids": list(self.ids), "timesteps": self.timesteps}
-        with atomic_path(path) as temporary:
-            # One key, because safetensors writes several in random order.
-            save_file({"clean": self.clean.contiguous()}, temporary, metadata={"dmin": json.dumps(facts)})
+        write_tensors(path, facts, {"clean": self.clean})
 
     @classmethod
     def load(cls, path: Path, ids: Sequence[str], start: int = 0, stop: int | None = None) -> Trajectory:
@@ -38,13 +33,9 @@ class Trajectory:
         Raises:
             UserError: the file is torn or foreign, or holds other samples.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                facts = json.loads(file.metadata()["dmin"])
-                clean = file.get_slice("clean")[start:stop]
-            stored, timesteps = facts["ids"][start:stop], facts["timesteps"]
-        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-            raise UserError(f"Trajectory '{path}' is torn or foreign ({error}); delete it and run again.") from error
+        with SealedTensors(path, "Trajectory") as file:
+            clean = file.rows("clean", start, stop)
+            stored, timesteps = file.facts["ids"][start:stop], file.facts["timesteps"]
         if stored != list(ids):
             raise UserError(f"Trajectory '{path}' is not that of the encoded queries; delete it and run again.")
         return cls(stored, timesteps, clean)

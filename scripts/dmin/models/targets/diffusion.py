@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from diffusers import DDPMScheduler
 
+from dmin.models.gate.pipeline import StoredPipeline
 from dmin.models.targets.scheduler import load_scheduler
 from dmin.models.targets.target import Target
+from dmin.runtime.errors import UserError
 
 
 class Epsilon(Target):
@@ -39,11 +41,22 @@ class Velocity(Epsilon):
 DIFFUSION = {"epsilon": Epsilon, "v_prediction": Velocity}
 
 
-def diffusion_target(base: str, revision: str | None) -> Target:
+def diffusion_target(stored: StoredPipeline) -> Target:
     """Return the target that the scheduler of a pipeline names.
 
     Raises:
-        UserError: as :func:`load_scheduler`.
+        UserError: as :func:`load_scheduler`, or the noise is to be predicted where nothing but noise is left: with zero
+            terminal SNR, sampling that begins there divides by zero.
+
+    Source: Lin et al. 2023, common diffusion noise schedules are flawed.
     """
-    scheduler = load_scheduler(DDPMScheduler, base, revision, tuple(DIFFUSION))
-    return DIFFUSION[scheduler.config.prediction_type](scheduler)
+    scheduler = load_scheduler(DDPMScheduler, stored, tuple(DIFFUSION))
+    kind, config = DIFFUSION[scheduler.config.prediction_type], scheduler.config
+    blind = kind is Epsilon and float(scheduler.alphas_cumprod[-1]) == 0
+    if blind and config.timestep_spacing != "leading":
+        raise UserError(
+            f"The scheduler of '{stored.path}' predicts epsilon with zero terminal SNR (rescale_betas_zero_snr) and "
+            f"timestep_spacing '{config.timestep_spacing}', so that sampling begins with 0 / 0; set "
+            "rescale_betas_zero_snr to false, or take a base of v_prediction."
+        )
+    return kind(scheduler)

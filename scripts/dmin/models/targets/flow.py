@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
+from dmin.models.gate.pipeline import StoredPipeline
 from dmin.models.targets.scheduler import load_scheduler
 from dmin.models.targets.target import Target
 from dmin.runtime.errors import UserError
@@ -44,13 +45,15 @@ class Flow(Target):
         return 999 - int((self.scheduler.sigmas[:1000] - sigma.cpu()).abs().argmin())
 
 
-def flow_target(base: str, revision: str | None) -> Flow:
+def flow_target(stored: StoredPipeline) -> Flow:
     """Return the target of a flow-matching pipeline.
 
     Raises:
         UserError: as :func:`load_scheduler`, or the scheduler shifts its sigmas by image size.
     """
-    scheduler = load_scheduler(FlowMatchEulerDiscreteScheduler, base, revision, ())
+    scheduler = load_scheduler(FlowMatchEulerDiscreteScheduler, stored, ())
     if scheduler.config.use_dynamic_shifting:
-        raise UserError(f"The scheduler of '{base}' shifts its sigmas by image size; use one with a fixed shift.")
+        raise UserError(
+            f"The scheduler of '{stored.path}' shifts its sigmas by image size; use one with a fixed shift."
+        )
     return Flow(scheduler)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from dmin.models.gate.pipeline import StoredPipeline
+from dmin.models.gate.words import reason
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 
 
-def load_scheduler(kind: Any, base: str, revision: str | None, predictions: Sequence[str]) -> Any:
+def load_scheduler(kind: Any, stored: StoredPipeline, predictions: Sequence[str]) -> Any:
     """Return the scheduler of a pipeline as the class ``kind``.
 
     ``predictions`` are the prediction types that the family's objective has a target for; none for flow matching.
@@ -19,16 +21,17 @@ def load_scheduler(kind: Any, base: str, revision: str | None, predictions: Sequ
         UserError: the pipeline has no scheduler, one of the other sort (flow matching or not), of an unknown
             prediction type, or not of 1,000 training timesteps.
     """
+    base = stored.path
     try:
-        config = kind.load_config(base, subfolder="scheduler", revision=revision)
+        config = stored.config(kind, "scheduler")
     except OSError as error:
-        if not Path(base).is_dir():
+        if stored.folder is None:
             raise
         raise UserError(
-            f"Base '{base}' has no readable scheduler ({str(error).splitlines()[0].rstrip('.')}); add the folder "
-            "scheduler of a pipeline in the diffusers format."
+            f"Base '{base}' has no readable scheduler ({reason(error)}); add the folder scheduler of a pipeline in the "
+            "diffusers format."
         ) from error
-    name = config.get("_class_name", "unnamed")
+    name = shown(config.get("_class_name", "unnamed"))
     if ("FlowMatch" in name) != (not predictions):
         raise UserError(
             f"The scheduler of '{base}' is {name}, which does not belong to this family; set family to match the base."
@@ -36,9 +39,10 @@ def load_scheduler(kind: Any, base: str, revision: str | None, predictions: Sequ
     prediction = config.get("prediction_type", "epsilon")
     if predictions and prediction not in predictions:
         raise UserError(
-            f"The scheduler of '{base}' has prediction_type '{prediction}'; {' and '.join(predictions)} are supported."
+            f"The scheduler of '{base}' has prediction_type '{shown(prediction)}'; {' and '.join(predictions)} are "
+            "supported."
         )
     steps = config.get("num_train_timesteps", 1000)
     if steps != 1000:
-        raise UserError(f"The scheduler of '{base}' has {steps} training timesteps; only 1000 are supported.")
+        raise UserError(f"The scheduler of '{base}' has {shown(steps)} training timesteps; only 1000 are supported.")
     return kind.from_config(config)

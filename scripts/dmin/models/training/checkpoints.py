@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dmin.models.adapter_file import ADAPTER_FILE
 from dmin.models.training.schedule import cosine_rate
 from dmin.runtime.atomic import write_json
-from dmin.runtime.digests import weights_digest
+from dmin.runtime.digests import describe_weights
+from dmin.runtime.readers import read_json
 from dmin.settings.models import Train
 
 
@@ -35,18 +37,29 @@ def holds_checkpoints(kept: Path, steps: Sequence[int], done: int, full: bool) -
 def publish_checkpoints(kept: Path, folder: Path, settings: Train, full: bool) -> None:
     """Move the checkpoints ``kept`` to ``folder``, with their facts in ``checkpoints.json``.
 
-    The file lists ``step``, ``learning_rate`` (of that step's update) and ``weights`` (a digest) by step.
+    The file lists, as ``checkpoints``, ``step``, ``learning_rate`` (of that step's update) and digests of the weights.
     """
     kept.mkdir(parents=True, exist_ok=True)
     facts = [
         {
             "step": step,
             "learning_rate": cosine_rate(settings, step - 1),
-            "weights": weights_digest(checkpoint_weights(kept, step, full)),
+            **describe_weights(checkpoint_weights(kept, step, full)),
         }
         for step in sorted(settings["checkpoints"])
     ]
-    write_json(facts, kept / "checkpoints.json")
+    write_json({"checkpoints": facts}, kept / "checkpoints.json")
     if folder.exists():
         shutil.rmtree(folder)
     kept.replace(folder)
+
+
+def read_checkpoints(folder: Path) -> list[dict[str, Any]]:
+    """Return the facts of the checkpoints in a folder, as :func:`publish_checkpoints` wrote them.
+
+    Raises:
+        UserError: their file is missing or torn.
+    """
+    facts = read_json(folder / "checkpoints.json")
+    # A bare list is what was written before the file had a checksum.
+    return list(facts["checkpoints"] if isinstance(facts, dict) else facts)

@@ -15,7 +15,7 @@ import torch
 from dmin.models.encoded import EncodedSamples
 from dmin.models.families.family import Family
 from dmin.models.load import load_family
-from dmin.models.training.batch import draw_batch, training_log
+from dmin.models.training.batch import draw_batch, flip_rows, training_log
 from dmin.models.training.checkpoints import checkpoint_weights, holds_checkpoints, publish_checkpoints
 from dmin.models.training.fit import Minimisation, fit
 from dmin.models.training.pace import TrainingPace
@@ -25,8 +25,7 @@ from dmin.models.training.task import Recipe, TrainingTask
 from dmin.models.training.weight_average import WeightAverage
 from dmin.runtime.atomic import atomic_path, write_csv, write_json, write_parquet
 from dmin.runtime.device import resolve_device
-from dmin.runtime.digests import base_digest, config_digest, file_digest, weights_digest
-from dmin.runtime.errors import UserError
+from dmin.runtime.digests import base_digest, config_digest, describe_weights, file_digest
 from dmin.runtime.precision import autocast
 from dmin.runtime.provenance import versions
 from dmin.runtime.seeds import derive_seed
@@ -42,15 +41,16 @@ def train_model(task: TrainingTask, pace: TrainingPace) -> None:
     """Train a model and write its weights, a description and the loss curve.
 
     ``finetune: adapter`` trains a LoRA adapter and writes its file; ``full`` trains every parameter of the denoiser,
-    from random ones where the base has none, and writes a pipeline folder. The loss is the family's training objective;
-    batches run through seeded permutations of the samples, so every sample is seen equally often. With ``ema`` the
-    written weights are the moving average, and the description says so. A killed run resumes from its last state.
+    from random ones where the base is a DDPM without any, and writes a pipeline folder. The loss is the family's
+    training objective; batches run through seeded permutations of the samples, so every sample is seen equally often.
+    With ``ema`` the written weights are the moving average, and the description says so. A killed run resumes from its
+    last state.
 
     ``train["checkpoints"]`` lists updates after which the weights, not their average, are kept: see
     :func:`publish_checkpoints`. The training log names what every row of training saw: see :func:`training_log`.
 
     Raises:
-        UserError: the base has no denoiser weights for an adapter, the adapter does not fit the family, another process
+        UserError: the base has no weights to adapt, the adapter does not fit the family, another process
             trains this model, or the end was asked for.
     """
     resume = task.files.weights.parent / ".resume"
@@ -62,7 +62,12 @@ def _train(task: TrainingTask, pace: TrainingPace, resume: Path) -> None:
     recipe, files, processes = task.recipe, task.files, pace.processes
     settings, full = recipe.model["train"], recipe.full
     encoded = EncodedSamples.load(task.samples)
-    family = load_family(recipe.base, processes.device or resolve_device(pace.device), ["denoiser"])
+    # A whole training may begin with random weights.
+    parts = ["denoiser", "untrained"] if full else ["denoiser"]
+    family = load_family(recipe.base, processes.device or resolve_device(pace.device), parts)
+    family.require_latents(encoded.latents.shape[1:])
+    if full:
+        family.require_parts()
     trained = prepare_parameters(family, recipe)
     parameters = sum(value.numel() for value in trained.values())
     count, size = len(encoded.ids), settings["batch_size"]
@@ -94,6 +99,7 @@ def _train(task: TrainingTask, pace: TrainingPace, resume: Path) -> None:
         {**trained, **average.tensors},
         after_step,
         LOG_EVERY,
+        settings.get("beta1", 0.9),
     )
     rows = fit(problem, settings, state, pace)
     if not processes.main:
@@ -115,7 +121,7 @@ def _describe(task: TrainingTask, parameters: int) -> dict[str, Any]:
     return {
         **settings,
         "parameters": parameters,
-        "weights": weights_digest(task.files.weights),
+        **describe_weights(task.files.weights),
         "base": task.recipe.base,
         "written": "last step" if settings["train"]["ema"] is None else "moving average",
         "versions": versions(),
@@ -133,8 +139,6 @@ def prepare_parameters(family: Family, recipe: Recipe) -> dict[str, torch.Tensor
             family.initialise_denoiser(derive_seed(seed, "denoiser"))
         family.denoiser.requires_grad_(True)
     else:
-        if family.untrained:
-            raise UserError(f"Base '{family.base}' has no denoiser weights to adapt; add them or set finetune to full.")
         torch.manual_seed(derive_seed(seed, "adapter"))
         family.add_adapter(recipe.model["lora"])
     return {name: value for name, value in family.denoiser.named_parameters() if value.requires_grad}
@@ -156,7 +160,7 @@ def batch_losses(
             rows = value[batch.index[piece]].clone()
             rows[batch.dropped[piece]] = encoded.unconditional[name]
             conditioning[name] = rows.to(device)
-        latents = encoded.latents[batch.index[piece]].to(device)
+        latents = flip_rows(encoded.latents[batch.index[piece]], batch.flipped[piece]).to(device)
         with autocast(settings["precision"], device):
             noise, timesteps = batch.noise[piece].to(device), batch.timesteps[piece].to(device)
             losses = family.objective(latents, noise, timesteps, conditioning)

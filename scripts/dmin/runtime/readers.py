@@ -1,0 +1,54 @@
+"""Results read back: what is torn is one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dmin.runtime.checksums import TornError, check_record, open_json
+from dmin.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of ``write_json``, checked against its checksum, which is taken out.
+
+    A file without a checksum passes.
+
+    Raises:
+        UserError: the file is missing or torn.
+    """
+    return load_json(path)[0]
+
+
+def load_json(path: Path) -> tuple[Any, bool]:
+    """Read a JSON file as :func:`read_json`, and say whether it had a checksum."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return open_json(content) if isinstance(content, dict) else (content, False)
+    except FileNotFoundError as error:
+        raise UserError(f"File '{path}' does not exist; run the rule that makes it.") from error
+    except (ValueError, RecursionError, TornError) as error:
+        raise UserError(f"File '{path}' is torn ({error}); delete it and run again.") from error
+
+
+def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """Read a table of ``write_csv``, checked against the checksum beside it; ``options`` are those of pandas.
+
+    A file without a checksum passes.
+
+    Raises:
+        UserError: the file is missing or torn.
+    """
+    import pandas as pd  # here, so that this module is light
+
+    try:
+        check_record(path)
+        return pd.read_csv(path, **options)
+    except FileNotFoundError as error:
+        raise UserError(f"File '{path}' does not exist; run the rule that makes it.") from error
+    except (ValueError, TornError) as error:
+        raise UserError(f"File '{path}' is torn ({error}); delete it and run again.") from error

@@ -1,0 +1,46 @@
+"""The memory that jobs ask for, in MB: what they hold beyond blocks of images, by the sizes that the config names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..catalogue.methods import METHODS
+from .gradients import Gradients
+from .models import Base
+
+# What any job may take: its imports, and at most 1 GB of what it reads. profiles/default has it for all other rules.
+LEAST = 2000
+# A base on the hub is of unknown size before it is loaded; as many MB as a Stable Diffusion in single precision.
+HUB = 5000
+# Methods that go through the training gradients block by block; others hold one vector for each sample or more.
+STREAMED = ("dmin", "dmin_no_norm", "dmin_renorm")
+_MB = 10**6
+
+
+def model_mb(base: Base, copies: int = 2) -> int:
+    """Return what a job takes that loads a model.
+
+    Args:
+        copies: of its weights: 2 while they are loaded, 5 where all of them are trained (gradients, two moments and
+            the average).
+    """
+    size = sum(Path(file).stat().st_size for file in base.files) // _MB if base.files else HUB
+    return LEAST + copies * size
+
+
+def index_mb(gradients: Gradients, v: str, links: int) -> int:
+    """Return what an HNSW index at width ``v`` takes: every vector in single precision, and its links."""
+    values = gradients.timestep_count * int(v) + 2 * links + 4
+    return LEAST + gradients.count("train") * values * 4 // _MB
+
+
+def scoring_mb(gradients: Gradients, method: str, v: str) -> int:
+    """Return what scoring by a method takes, where ``v`` is a width or ``full``.
+
+    A kernel, its eigenvectors and a copy of both are ``32 N^2`` bytes; other methods that do not stream hold the
+    samples' vectors twice.
+    """
+    count, width = gradients.count("train"), 0 if v == "full" else int(v)
+    if METHODS[method].kernel:
+        return LEAST + (32 * count * count + 8 * count * gradients.timestep_count * width) // _MB
+    return LEAST if method in STREAMED else LEAST + 8 * count * gradients.timestep_count * width // _MB
