@@ -168,7 +168,13 @@ def test_objective_of_a_family_reruns_what_loads_it(edited: Edit) -> None:
 def test_named_grids_rerun_what_takes_gradients(edited: Edit) -> None:
     # Imported through a relative import of settings.
     rerun = edited("settings/timesteps", r"\*\* 3 \* 1000", "** 2 * 1000")
-    assert {script for script, _ in rerun} == {"cache_gradients", "cache_lissa", "measure_losses", "pilot_scale", "plan"}
+    assert {script for script, _ in rerun} == {
+        "cache_gradients",
+        "cache_lissa",
+        "measure_losses",
+        "pilot_scale",
+        "plan",
+    }
 
 
 def test_package_counts_with_its_modules(edited: Edit) -> None:

@@ -47,6 +47,7 @@ class Base(TypedDict):
     family: str
     path: str
     revision: str | None
+    preconditioned: bool
 
 
 class OwnWeights(TypedDict):

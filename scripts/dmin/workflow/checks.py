@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..catalogue.families import FAMILIES
 from ..runtime.errors import UserError
 from .datasets import Dataset
 from .files import is_missing
@@ -63,8 +64,13 @@ def check_base(base: Base) -> None:
     """Refuse a base that is not there.
 
     Raises:
-        UserError: its path can only stand for files here, and there are none.
+        UserError: its path can only stand for files here, and there are none, or its family has no preconditioned loss.
     """
+    if base.settings["preconditioned"] and not base.family.preconditions:
+        having = [name for name, entry in FAMILIES.items() if entry.preconditions]
+        raise UserError(
+            f"bases.{base.name}.preconditioned is true, which only {' and '.join(having)} can be; leave it out."
+        )
     if is_missing(base.settings["path"]):
         raise UserError(f"bases.{base.name}.path is '{base.settings['path']}', which does not exist; {CORRECT_PATH}.")
 
