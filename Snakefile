@@ -7,6 +7,20 @@ from snakemake.utils import min_version
 
 min_version("9.19")
 
+if not hasattr(workflow.current_basedir, "__fspath__"):
+    raise SystemExit(
+        "Error: as a module this workflow must be a checkout on disk, for its scripts import the library beside them; "
+        "clone it and set the module's snakefile to the path of its Snakefile."
+    )
+ROOT = Path(workflow.current_basedir)
+
+# The library beside this file, also where another checkout or an installed one is loaded too.
+dmin = run_path(str(ROOT / "scripts" / "dmin" / "workflow" / "checkout.py"))["load_library"](ROOT)
+
+# Snakemake lets the last of two equal keys win, so its config files are read again, strictly; a module's config is of
+# the workflow that uses it.
+if not workflow.modifier.skip_configfile:
+    dmin.check_config_files(workflow.overwrite_configfiles, None if "datasets" in config else "config/config.yaml")
 
 # A config that defines data sets stands alone; any other is laid over the embedded example.
 if "datasets" not in config:
@@ -17,24 +31,18 @@ if "datasets" not in config:
 report: "report/workflow.rst"
 
 
-if not hasattr(workflow.current_basedir, "__fspath__"):
-    raise SystemExit(
-        "Error: as a module this workflow must be a checkout on disk, for its scripts import the library beside them; "
-        "clone it and set the module's snakefile to the path of its Snakefile."
-    )
-ROOT = Path(workflow.current_basedir)
-
-# The library beside this file, also where another checkout or an installed one is loaded too.
-dmin = run_path(str(ROOT / "scripts" / "dmin" / "workflow" / "checkout.py"))["load_library"](ROOT)
 tables = dmin.open_tables(config, ROOT)
 datasets, bases, models, banks, runs = tables.datasets, tables.bases, tables.models, tables.banks, tables.runs
 base_trainings, classifier_trainings = tables.base_trainings, tables.classifier_trainings
 compute, games, measures = tables.compute, tables.games, tables.measures
 contributors = tables.contributors
-code = dmin.JobCode(tables)
+code, contents = dmin.JobCode(tables), dmin.JobContents(tables, logger.info)
 figure = partial(dmin.figure_files, report)
 if workflow.is_main_process and (notice := dmin.older_code(Path())):
     logger.warning(notice)
+if workflow.is_main_process:
+    for notice in tables.notices:
+        logger.info(notice)
 
 
 pathvars:
@@ -74,6 +82,7 @@ include: "rules/gradients.smk"
 include: "rules/influence.smk"
 include: "rules/kernels.smk"
 include: "rules/evaluation.smk"
+include: "rules/timesteps.smk"
 include: "rules/ablation.smk"
 include: "rules/report.smk"
 include: "rules/comparison.smk"

@@ -180,7 +180,7 @@ rule score_compressed:
         widths=lambda w: runs[w.run].ablation.widths,
         storage=lambda w: runs[w.run].ablation.storage,
         options=lambda w: runs[w.run].influence.options,
-        evaluation=lambda w: runs[w.run].evaluation,
+        evaluation=lambda w: dmin.pick(runs[w.run].evaluation, "k", "confidence"),
         judging=lambda w: runs[w.run].lds.interval if runs[w.run].lds else {},
         code=code("score_compressed", "method"),
     script:
@@ -262,3 +262,4 @@ rule ablations:
     input:
         [run.figures("hubness") + [run.table("cost_summary")] for run in runs.values()],
         [run.figures("hnsw", "compression", "budget") for run in runs.values() if "ablation" in run.settings],
+        [run.table(name) for run in runs.values() if "ablation" in run.settings for name in run.ablation.tables],

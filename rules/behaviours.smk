@@ -92,7 +92,7 @@ rule take_query:
 rule encode_asked:
     input:
         samples="<game>/asked/{asked}.parquet",
-        base=lambda w: games[w.game].model.base.files,
+        base=ancient(lambda w: games[w.game].model.base.files),
     output:
         "<game>/asked/{asked}.safetensors",
     log:
@@ -111,6 +111,7 @@ rule encode_asked:
         batch=compute["encode_batch"],
     params:
         base=lambda w: games[w.game].model.base.settings,
+        base_contents=contents.base,
         code=code("encode_samples", "family"),
     script:
         "../scripts/encode_samples.py"

@@ -20,7 +20,7 @@ rule evaluate_agreement:
         "../envs/dmin.yaml"
     params:
         methods=lambda w: runs[w.run].influence.methods,
-        evaluation=lambda w: runs[w.run].evaluation,
+        evaluation=lambda w: dmin.pick(runs[w.run].evaluation, "k", "confidence"),
         code=code("evaluate_agreement"),
     script:
         "../scripts/evaluate_agreement.py"
@@ -59,7 +59,7 @@ rule plot_main_table:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        options=lambda w: dmin.pick(runs[w.run].influence.options, "encoder"),
+        options=lambda w: dmin.page_text(dmin.pick(runs[w.run].influence.options, "encoder")),
         code=code("plot_main_table", "looks"),
     script:
         "../scripts/plot_main_table.py"

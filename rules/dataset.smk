@@ -3,7 +3,7 @@
 
 rule fetch_source:
     input:
-        lambda w: datasets[w.dataset].source_files(w.source),
+        ancient(lambda w: datasets[w.dataset].source_files(w.source)),
     output:
         "<results>/sources/{dataset}/{source}.parquet",
     log:
@@ -14,6 +14,7 @@ rule fetch_source:
         "../envs/dmin.yaml"
     params:
         source=lambda w: datasets[w.dataset].source(w.source),
+        source_contents=contents.source,
         code=code("fetch_source"),
     script:
         "../scripts/fetch_source.py"

@@ -3,7 +3,11 @@
 
 rule evaluate_detection:
     input:
-        tops=lambda w: runs[w.run].influence.tops + runs[w.run].influence.retrieved(),
+        tops=lambda w: [
+            *runs[w.run].influence.tops,
+            *runs[w.run].influence.retrieved(),
+            *runs[w.run].influence.lambda_sweeps("held_out/top.parquet"),
+        ],
         samples=lambda w: runs[w.run].model.dataset.train,
     output:
         report(
@@ -19,7 +23,7 @@ rule evaluate_detection:
     conda:
         "../envs/dmin.yaml"
     params:
-        evaluation=lambda w: runs[w.run].evaluation,
+        evaluation=lambda w: dmin.pick(runs[w.run].evaluation, "k", "confidence"),
         code=code("evaluate_detection"),
     script:
         "../scripts/evaluate_detection.py"

@@ -43,7 +43,7 @@ rule prune_model:
     input:
         samples=lambda w: games[w.game].model.samples,
         weights=lambda w: games[w.game].model.weights,
-        base=lambda w: games[w.game].model.base.files,
+        base=ancient(lambda w: games[w.game].model.base.files),
     output:
         weights=directory("<results>/games/{game}/pruned/pipeline"),
         description="<results>/games/{game}/pruned/model.json",
@@ -68,6 +68,7 @@ rule prune_model:
         model=lambda w: games[w.game].pruned_training,
         base=lambda w: games[w.game].model.base.settings,
         ratio=lambda w: games[w.game].settings["pruning"]["ratio"],
+        base_contents=contents.base,
         code=code("prune_model", "family"),
     script:
         "../scripts/prune_model.py"
@@ -77,7 +78,7 @@ rule prune_adapter:
     input:
         samples=lambda w: games[w.game].model.samples,
         weights=lambda w: games[w.game].model.weights,
-        base=lambda w: games[w.game].model.base.files,
+        base=ancient(lambda w: games[w.game].model.base.files),
     output:
         weights="<results>/games/{game}/pruned/pytorch_lora_weights.safetensors",
         description="<results>/games/{game}/pruned/model.json",
@@ -102,6 +103,7 @@ rule prune_adapter:
         model=lambda w: games[w.game].pruned_training,
         base=lambda w: games[w.game].model.base.settings,
         ratio=lambda w: games[w.game].settings["pruning"]["ratio"],
+        base_contents=contents.base,
         code=code("prune_model", "family"),
     script:
         "../scripts/prune_model.py"
@@ -112,7 +114,7 @@ rule unlearn:
         unpack(lambda w: games[w.game].start(w.trainer)),
         samples=lambda w: games[w.game].model.samples,
         sets="<game>/sets/{part}/{range}.parquet",
-        base=lambda w: games[w.game].model.base.files,
+        base=ancient(lambda w: games[w.game].model.base.files),
     output:
         models=directory("<game>/members/{trainer}/{part}/models/{range}"),
         metrics="<game>/members/{trainer}/{part}/models/{range}.metrics.json",
@@ -132,6 +134,7 @@ rule unlearn:
         model=lambda w: games[w.game].tuning(w.trainer),
         base=lambda w: games[w.game].model.base.settings,
         bank=lambda w: games[w.game].bank_settings(w.trainer, w.part, w.range),
+        base_contents=contents.base,
         code=code("unlearn", "family"),
     script:
         "../scripts/unlearn.py"
@@ -141,7 +144,7 @@ rule generate_members:
     input:
         models="<game>/members/{trainer}/{part}/models/{range}",
         test=lambda w: games[w.game].model.dataset.test,
-        base=lambda w: games[w.game].model.base.files,
+        base=ancient(lambda w: games[w.game].model.base.files),
     output:
         "<game>/members/{trainer}/{part}/images/{range}.parquet",
     log:
@@ -161,6 +164,7 @@ rule generate_members:
         finetune=lambda w: games[w.game].model.settings["finetune"],
         bank=lambda w: games[w.game].read_settings(w.trainer, w.part, w.range),
         images=lambda w: measures[w.game].image_settings,
+        base_contents=contents.base,
         code=code("generate_members", "family"),
     script:
         "../scripts/generate_members.py"
@@ -170,7 +174,7 @@ rule generate_anchor:
     input:
         weights=lambda w: measures[w.game].anchor_weights(w.anchor),
         test=lambda w: games[w.game].model.dataset.test,
-        base=lambda w: games[w.game].model.base.files,
+        base=ancient(lambda w: games[w.game].model.base.files),
     output:
         "<game>/anchors/images/{anchor}.parquet",
     log:
@@ -189,6 +193,7 @@ rule generate_anchor:
         base=lambda w: games[w.game].model.base.settings,
         repeat=lambda w: measures[w.game].repeat(w.anchor),
         images=lambda w: measures[w.game].image_settings,
+        base_contents=contents.base,
         code=code("generate_anchor", "family"),
     script:
         "../scripts/generate_anchor.py"

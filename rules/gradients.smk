@@ -1,13 +1,63 @@
 # The gradient cache and its compression.
 
 
+# Before any shard is made again, and so removed. Where files on disk tell, the config's check has done it.
+rule check_width:
+    input:
+        lambda w: runs[w.run].model.weights,
+    output:
+        "<run>/gradients/width.json",
+    log:
+        "<logs>/check_width/{run}.log",
+    benchmark:
+        "<benchmarks>/check_width/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        gradients=lambda w: dmin.pick(runs[w.run].gradients.settings, "cache_dim", "parameters"),
+        code=code("check_width"),
+    script:
+        "../scripts/check_width.py"
+
+
+rule pilot_scale:
+    input:
+        samples=lambda w: runs[w.run].model.samples,
+        weights=lambda w: runs[w.run].model.weights,
+        base=ancient(lambda w: runs[w.run].model.base.files),
+        width=ancient(lambda w: runs[w.run].width_check),
+    output:
+        "<run>/pilot_scale/{quantity}.json",
+    log:
+        "<logs>/pilot_scale/{run}/{quantity}.log",
+    benchmark:
+        "<benchmarks>/pilot_scale/{run}/{quantity}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    threads: compute["threads"]
+    resources:
+        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
+        gpu=tables.gpus,
+        device=compute["device"],
+        batch=compute["gradient_batch"],
+    params:
+        gradients=lambda w: runs[w.run].gradients.scale_settings(w.quantity),
+        base=lambda w: runs[w.run].model.base.settings,
+        base_contents=contents.base,
+        code=code("pilot_scale", "family"),
+    script:
+        "../scripts/pilot_scale.py"
+
+
 rule cache_gradients:
     input:
         samples=lambda w: runs[w.run].gradients.samples(w.split),
         weights=lambda w: runs[w.run].gradients.weights(w.cache),
-        base=lambda w: runs[w.run].model.base.files,
+        base=ancient(lambda w: runs[w.run].model.base.files),
+        width=ancient(lambda w: runs[w.run].width_check),
         trajectory=lambda w: runs[w.run].gradients.trajectory(w.cache),
         replay=lambda w: runs[w.run].gradients.replayed_log(w.cache, w.split),
+        scale=lambda w: runs[w.run].gradients.scale(w.cache),
     output:
         shard="<run>/gradients/{cache}/{split}/{range}.safetensors",
         metrics="<run>/gradients/{cache}/{split}/{range}.metrics.json",
@@ -32,6 +82,7 @@ rule cache_gradients:
         gradients=lambda w: runs[w.run].gradients.gradient_settings(w.cache, w.split),
         cache=lambda w: runs[w.run].gradients.cache_settings(w.cache, w.split),
         base=lambda w: runs[w.run].model.base.settings,
+        base_contents=contents.base,
         code=code("cache_gradients", "family"),
     script:
         "../scripts/cache_gradients.py"
@@ -42,7 +93,8 @@ rule cache_lissa:
         samples=lambda w: runs[w.run].model.samples,
         queries="<run>/queries/queries.safetensors",
         weights=lambda w: runs[w.run].model.weights,
-        base=lambda w: runs[w.run].model.base.files,
+        base=ancient(lambda w: runs[w.run].model.base.files),
+        width=ancient(lambda w: runs[w.run].width_check),
     output:
         shard="<run>/gradients/lissa/queries/{range}.safetensors",
         metrics="<run>/gradients/lissa/queries/{range}.metrics.json",
@@ -62,6 +114,7 @@ rule cache_lissa:
         gradients=lambda w: runs[w.run].gradients.lissa_gradients,
         lissa=lambda w: runs[w.run].gradients.lissa_settings,
         base=lambda w: runs[w.run].model.base.settings,
+        base_contents=contents.base,
         code=code("cache_lissa", "family"),
     script:
         "../scripts/cache_lissa.py"

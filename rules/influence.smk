@@ -94,6 +94,7 @@ rule score_samples:
     params:
         top_k=lambda w: runs[w.run].influence.settings["top_k"],
         options=lambda w: runs[w.run].influence.options,
+        encoder_contents=contents.encoder,
         code=code("score_samples", "method"),
     script:
         "../scripts/score_samples.py"

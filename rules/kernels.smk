@@ -1,4 +1,4 @@
-# What the methods built on a ridge kernel show beside their scores: the choice of lambda, and the steps of a journey.
+# What single methods show beside their scores: the choice of lambda, the steps of a journey, what LiSSA's curvature changed.
 
 
 rule sweep_lambda:
@@ -10,7 +10,8 @@ rule sweep_lambda:
         samples=lambda w: runs[w.run].model.dataset.train,
         query_samples="<run>/queries/queries.parquet",
     output:
-        "<run>/influence/{method}/v{v}/lambda.csv",
+        table="<run>/influence/{method}/v{v}/lambda.csv",
+        top="<run>/influence/{method}/v{v}/held_out/top.parquet",
     log:
         "<logs>/sweep_lambda/{run}/{method}/v{v}.log",
     benchmark:
@@ -104,7 +105,31 @@ rule evaluate_journey_steps:
         "../scripts/join_tables.py"
 
 
+rule evaluate_lissa:
+    input:
+        shards=lambda w: runs[w.run].gradients.shards("lissa", "queries"),
+        queries="<run>/queries/queries.parquet",
+    output:
+        report(
+            "<run>/tables/lissa.csv",
+            caption="../report/lissa.rst",
+            category="Tables",
+            labels={"run": "{run}", "table": "LiSSA's answers"},
+        ),
+    log:
+        "<logs>/evaluate_lissa/{run}.log",
+    benchmark:
+        "<benchmarks>/evaluate_lissa/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        code=code("evaluate_lissa"),
+    script:
+        "../scripts/evaluate_lissa.py"
+
+
 rule kernels:
     input:
         [run.table("lambda") for run in runs.values() if run.influence.lambda_sweeps()],
         [run.table("journey_steps") for run in runs.values() if run.influence.journey_steps()],
+        [run.table("lissa") for run in runs.values() if "lissa" in run.influence.methods],

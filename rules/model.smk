@@ -3,7 +3,7 @@
 
 rule train_base:
     input:
-        lambda w: [source[key] for source in base_trainings[w.base]["sources"] for key in ("path", "excerpt")],
+        ancient(lambda w: [source[key] for source in base_trainings[w.base]["sources"] for key in ("path", "excerpt")]),
     output:
         directory("<results>/bases/{base}"),
     log:
@@ -19,6 +19,7 @@ rule train_base:
         save_every=compute["save_every"],
     params:
         settings=lambda w: base_trainings[w.base],
+        source_contents=contents.base_training,
         code=code("train_base"),
     script:
         "../scripts/train_base.py"
@@ -31,7 +32,7 @@ rule base_models:
 
 rule train_classifier:
     input:
-        lambda w: [classifier_trainings[w.classifier][split] for split in ("train", "test")],
+        ancient(lambda w: [classifier_trainings[w.classifier][split] for split in ("train", "test")]),
     output:
         weights="<results>/classifiers/{classifier}/classifier.safetensors",
         description="<results>/classifiers/{classifier}/classifier.json",
@@ -46,6 +47,7 @@ rule train_classifier:
     threads: compute["threads"]
     params:
         settings=lambda w: classifier_trainings[w.classifier],
+        source_contents=contents.classifier_training,
         code=code("train_classifier"),
     script:
         "../scripts/train_classifier.py"
@@ -59,7 +61,7 @@ rule classifiers:
 rule encode_samples:
     input:
         samples=lambda w: datasets[w.dataset].train,
-        base=lambda w: bases[w.base].files,
+        base=ancient(lambda w: bases[w.base].files),
     output:
         "<results>/encoded/{dataset}/{base}/train.safetensors",
     log:
@@ -76,6 +78,7 @@ rule encode_samples:
         batch=compute["encode_batch"],
     params:
         base=lambda w: bases[w.base].settings,
+        base_contents=contents.base,
         code=code("encode_samples", "family"),
     script:
         "../scripts/encode_samples.py"
@@ -84,7 +87,7 @@ rule encode_samples:
 rule train_model:
     input:
         samples=lambda w: models[w.model].samples,
-        base=lambda w: models[w.model].base.files,
+        base=ancient(lambda w: models[w.model].base.files),
     output:
         weights="<results>/models/{model}/pytorch_lora_weights.safetensors",
         description="<results>/models/{model}/model.json",
@@ -109,6 +112,7 @@ rule train_model:
     params:
         model=lambda w: models[w.model].training,
         base=lambda w: models[w.model].base.settings,
+        base_contents=contents.base,
         code=code("train_model", "family"),
     script:
         "../scripts/train_model.py"
@@ -117,7 +121,7 @@ rule train_model:
 rule train_full:
     input:
         samples=lambda w: models[w.model].samples,
-        base=lambda w: models[w.model].base.files,
+        base=ancient(lambda w: models[w.model].base.files),
     output:
         weights=directory("<results>/models/{model}/pipeline"),
         description="<results>/models/{model}/model.json",
@@ -142,6 +146,7 @@ rule train_full:
     params:
         model=lambda w: models[w.model].training,
         base=lambda w: models[w.model].base.settings,
+        base_contents=contents.base,
         code=code("train_model", "family"),
     script:
         "../scripts/train_model.py"
@@ -149,8 +154,8 @@ rule train_full:
 
 rule import_adapter:
     input:
-        lambda w: models[w.model].own_files,
-        base=lambda w: models[w.model].base.files,
+        ancient(lambda w: models[w.model].own_files),
+        base=ancient(lambda w: models[w.model].base.files),
     output:
         weights="<results>/models/{model}/pytorch_lora_weights.safetensors",
         description="<results>/models/{model}/model.json",
@@ -164,7 +169,9 @@ rule import_adapter:
         "../envs/dmin.yaml"
     params:
         own=lambda w: models[w.model].settings["weights"],
+        own_contents=contents.own,
         base=lambda w: models[w.model].base.settings,
+        base_contents=contents.base,
         code=code("import_adapter", "family"),
     script:
         "../scripts/import_adapter.py"
@@ -172,7 +179,7 @@ rule import_adapter:
 
 rule import_pipeline:
     input:
-        lambda w: models[w.model].own_files,
+        ancient(lambda w: models[w.model].own_files),
     output:
         weights=directory("<results>/models/{model}/pipeline"),
         description="<results>/models/{model}/model.json",
@@ -186,7 +193,9 @@ rule import_pipeline:
         "../envs/dmin.yaml"
     params:
         own=lambda w: models[w.model].settings["weights"],
+        own_contents=contents.own,
         base=lambda w: models[w.model].base.settings,
+        base_contents=contents.base,
         code=code("import_pipeline", "family"),
     script:
         "../scripts/import_pipeline.py"

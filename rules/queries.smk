@@ -5,7 +5,7 @@ rule generate_queries:
     input:
         test=lambda w: runs[w.run].model.dataset.test,
         weights=lambda w: runs[w.run].model.weights,
-        base=lambda w: runs[w.run].model.base.files,
+        base=ancient(lambda w: runs[w.run].model.base.files),
     output:
         # Spelled out: a constraint does not reach a wildcard inside a path variable.
         "<results>/runs/{run}/queries/queries.parquet",
@@ -26,6 +26,7 @@ rule generate_queries:
     params:
         queries=lambda w: runs[w.run].queries.sampling("per_subset", "seed"),
         base=lambda w: runs[w.run].model.base.settings,
+        base_contents=contents.base,
         subsets=lambda w: runs[w.run].model.dataset.subsets,
         code=code("generate_queries", "family"),
     script:
@@ -35,7 +36,7 @@ rule generate_queries:
 rule generate_from_prompts:
     input:
         weights=lambda w: runs[w.run].model.weights,
-        base=lambda w: runs[w.run].model.base.files,
+        base=ancient(lambda w: runs[w.run].model.base.files),
     output:
         "<results>/runs/{run}/queries/queries.parquet",
     log:
@@ -56,6 +57,7 @@ rule generate_from_prompts:
         prompts=lambda w: runs[w.run].queries.prompts,
         queries=lambda w: runs[w.run].queries.sampling("seed"),
         base=lambda w: runs[w.run].model.base.settings,
+        base_contents=contents.base,
         code=code("generate_from_prompts", "family"),
     script:
         "../scripts/generate_from_prompts.py"
@@ -63,7 +65,7 @@ rule generate_from_prompts:
 
 rule import_queries:
     input:
-        lambda w: runs[w.run].queries.image_files,
+        ancient(lambda w: runs[w.run].queries.image_files),
     output:
         "<results>/runs/{run}/queries/queries.parquet",
     log:
@@ -76,6 +78,7 @@ rule import_queries:
         "../envs/dmin.yaml"
     params:
         images=lambda w: runs[w.run].queries.settings["images"],
+        image_contents=contents.queries,
         size=lambda w: runs[w.run].model.dataset.settings["size"],
         profiles=lambda w: runs[w.run].model.dataset.settings["convert_profiles"],
         code=code("import_queries"),
@@ -108,7 +111,7 @@ rule generate_candidates:
     input:
         test=lambda w: runs[w.run].model.dataset.test,
         weights=lambda w: runs[w.run].model.weights,
-        base=lambda w: runs[w.run].model.base.files,
+        base=ancient(lambda w: runs[w.run].model.base.files),
     output:
         "<run>/queries/candidates.parquet",
     log:
@@ -129,6 +132,7 @@ rule generate_candidates:
         queries=lambda w: runs[w.run].queries.sampling("seed"),
         candidates=lambda w: runs[w.run].queries.candidate_count,
         base=lambda w: runs[w.run].model.base.settings,
+        base_contents=contents.base,
         code=code("generate_candidates", "family"),
     script:
         "../scripts/generate_candidates.py"
@@ -137,8 +141,8 @@ rule generate_candidates:
 rule label_queries:
     input:
         candidates="<run>/queries/candidates.parquet",
-        classifier=lambda w: runs[w.run].queries.classifier["path"],
-        description=lambda w: runs[w.run].queries.classifier_description,
+        classifier=ancient(lambda w: runs[w.run].queries.classifier["path"]),
+        description=ancient(lambda w: runs[w.run].queries.classifier_description),
     output:
         queries="<results>/runs/{run}/queries/queries.parquet",
         labels=report(
@@ -160,6 +164,7 @@ rule label_queries:
         confidence=lambda w: runs[w.run].queries.classifier["confidence"],
         per_subset=lambda w: runs[w.run].queries.settings["per_subset"],
         subsets=lambda w: runs[w.run].model.dataset.subsets,
+        classifier_contents=contents.classifier,
         code=code("label_queries"),
     script:
         "../scripts/label_queries.py"
@@ -168,8 +173,8 @@ rule label_queries:
 rule select_queries:
     input:
         candidates="<run>/queries/candidates.parquet",
-        classifier=lambda w: runs[w.run].queries.classifier["path"],
-        description=lambda w: runs[w.run].queries.classifier_description,
+        classifier=ancient(lambda w: runs[w.run].queries.classifier["path"]),
+        description=ancient(lambda w: runs[w.run].queries.classifier_description),
     output:
         queries="<results>/runs/{run}/queries/queries.parquet",
         labels=report(
@@ -191,6 +196,7 @@ rule select_queries:
         confidence=lambda w: runs[w.run].queries.classifier["confidence"],
         keep=lambda w: runs[w.run].queries.settings["select"]["keep"],
         subsets=lambda w: runs[w.run].model.dataset.subsets,
+        classifier_contents=contents.classifier,
         code=code("select_queries"),
     script:
         "../scripts/select_queries.py"
@@ -199,7 +205,7 @@ rule select_queries:
 rule encode_queries:
     input:
         samples="<run>/queries/queries.parquet",
-        base=lambda w: runs[w.run].model.base.files,
+        base=ancient(lambda w: runs[w.run].model.base.files),
     output:
         "<run>/queries/queries.safetensors",
     log:
@@ -218,6 +224,7 @@ rule encode_queries:
         batch=compute["encode_batch"],
     params:
         base=lambda w: runs[w.run].model.base.settings,
+        base_contents=contents.base,
         code=code("encode_samples", "family"),
     script:
         "../scripts/encode_samples.py"
@@ -227,7 +234,7 @@ rule record_trajectory:
     input:
         queries="<run>/queries/queries.parquet",
         weights=lambda w: runs[w.run].model.weights,
-        base=lambda w: runs[w.run].model.base.files,
+        base=ancient(lambda w: runs[w.run].model.base.files),
     output:
         "<run>/queries/trajectory.safetensors",
     log:
@@ -245,6 +252,7 @@ rule record_trajectory:
     params:
         queries=lambda w: runs[w.run].queries.sampling(),
         base=lambda w: runs[w.run].model.base.settings,
+        base_contents=contents.base,
         code=code("record_trajectory", "family"),
     script:
         "../scripts/record_trajectory.py"

@@ -48,7 +48,7 @@ rule retrain_without:
     input:
         samples=lambda w: runs[w.run].model.samples,
         sets="<run>/{study}/{removal}/removed.parquet",
-        base=lambda w: runs[w.run].model.base.files,
+        base=ancient(lambda w: runs[w.run].model.base.files),
     output:
         directory("<run>/{study}/{removal}/models/{range}"),
     log:
@@ -66,6 +66,7 @@ rule retrain_without:
     params:
         model=lambda w: runs[w.run].model.settings,
         base=lambda w: runs[w.run].model.base.settings,
+        base_contents=contents.base,
         bank=lambda w: runs[w.run].studies[w.study].training_settings(w.removal, w.range),
         code=code("retrain_subsets", "family"),
     script:
@@ -77,7 +78,7 @@ rule regenerate:
         models="<run>/{study}/{removal}/models/{range}",
         removed="<run>/{study}/{removal}/removed.parquet",
         images=lambda w: runs[w.run].studies[w.study].originals,
-        base=lambda w: runs[w.run].model.base.files,
+        base=ancient(lambda w: runs[w.run].model.base.files),
     output:
         "<run>/{study}/{removal}/images/{range}.parquet",
     log:
@@ -94,6 +95,7 @@ rule regenerate:
         batch=compute["sample_batch"],
     params:
         base=lambda w: runs[w.run].model.base.settings,
+        base_contents=contents.base,
         finetune=lambda w: runs[w.run].model.settings["finetune"],
         bank=lambda w: runs[w.run].studies[w.study].range_settings(w.removal, w.range),
         sampling=lambda w: runs[w.run].studies[w.study].sampling_settings,
@@ -188,7 +190,7 @@ rule evaluate_thickness:
         images=lambda w: runs[w.run].studies["thickness"].images,
         removed=lambda w: runs[w.run].studies["thickness"].removed,
         samples=lambda w: runs[w.run].model.dataset.train,
-        classifier=lambda w: runs[w.run].queries.classifier["path"],
+        classifier=ancient(lambda w: runs[w.run].queries.classifier["path"]),
     output:
         table=report(
             "<run>/tables/thickness.csv",
@@ -214,6 +216,7 @@ rule evaluate_thickness:
         removed=lambda w: runs[w.run].studies["thickness"].removals,
         widths=lambda w: runs[w.run].studies["thickness"].widths,
         settings=lambda w: runs[w.run].studies["thickness"].table_settings,
+        classifier_contents=contents.classifier,
         code=code("evaluate_thickness"),
     script:
         "../scripts/evaluate_thickness.py"

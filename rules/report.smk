@@ -182,7 +182,7 @@ rule explorer:
         "../envs/dmin.yaml"
     params:
         labels=lambda w: list(dmin.labelled_tops(runs[w.run])),
-        notes=lambda w: dmin.explorer_notes(runs[w.run]),
+        notes=lambda w: dmin.page_text(dmin.explorer_notes(runs[w.run])),
         top=tables.config["figures"]["explorer_top"],
         code=code("explorer"),
     script:

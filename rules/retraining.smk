@@ -23,7 +23,7 @@ rule retrain_subsets:
     input:
         samples=lambda w: banks[w.bank].model.samples,
         sets="<results>/banks/{bank}/sets/{range}.parquet",
-        base=lambda w: banks[w.bank].model.base.files,
+        base=ancient(lambda w: banks[w.bank].model.base.files),
     output:
         directory("<results>/banks/{bank}/models/{range}"),
     log:
@@ -41,6 +41,7 @@ rule retrain_subsets:
     params:
         model=lambda w: banks[w.bank].model.settings,
         base=lambda w: banks[w.bank].model.base.settings,
+        base_contents=contents.base,
         bank=lambda w: banks[w.bank].range_settings(w.range, "seed"),
         code=code("retrain_subsets", "family"),
     script:
@@ -51,7 +52,7 @@ rule measure_losses:
     input:
         models=lambda w: runs[w.run].lds.bank.models(w.range),
         queries="<run>/queries/queries.safetensors",
-        base=lambda w: runs[w.run].model.base.files,
+        base=ancient(lambda w: runs[w.run].model.base.files),
     output:
         "<run>/lds/losses/{range}.parquet",
     log:
@@ -68,6 +69,7 @@ rule measure_losses:
         batch=compute["gradient_batch"],
     params:
         base=lambda w: runs[w.run].model.base.settings,
+        base_contents=contents.base,
         finetune=lambda w: runs[w.run].model.settings["finetune"],
         bank=lambda w: runs[w.run].lds.bank.range_settings(w.range),
         lds=lambda w: runs[w.run].lds.loss_settings,

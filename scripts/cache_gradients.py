@@ -15,7 +15,8 @@ with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
         weights = checkpoint_weights(weights, checkpoint)
     start, stop = map(int, snakemake.wildcards.range.split("-"))
     shard, metrics = Path(snakemake.output.shard), Path(snakemake.output.metrics)
-    followed = [Path(files[0]) if files else None for files in (snakemake.input.trajectory, snakemake.input.replay)]
+    inputs = snakemake.input
+    followed = [Path(files[0]) if files else None for files in (inputs.trajectory, inputs.replay, inputs.scale)]
     cache_gradients(
         ShardTask(Path(snakemake.input.samples), start, stop, shard, metrics),
         TrainedModel(snakemake.params.base, weights),

@@ -8,6 +8,6 @@ with job(snakemake):
     evaluate_agreement(
         dict(zip(snakemake.params.methods, map(Path, snakemake.input.scores), strict=True)),
         max(evaluation["k"]),
-        evaluation,
+        evaluation["confidence"],
         Path(snakemake.output[0]),
     )

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 from dmin.data.samples import read_samples
@@ -15,5 +16,5 @@ with job(snakemake):
         read_samples(Path(snakemake.input.queries)),
         read_samples(Path(snakemake.input.samples), ids=shown),
         rankings,
-        About(snakemake.wildcards.run, snakemake.params.notes, snakemake.params.top),
+        About(snakemake.wildcards.run, json.loads(snakemake.params.notes), snakemake.params.top),
     )

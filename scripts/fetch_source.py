@@ -2,6 +2,8 @@ from pathlib import Path
 
 from dmin.data.source import fetch_source
 from dmin.runtime.job import job
+from dmin.runtime.provenance import write_contents
 
 with job(snakemake):
     fetch_source(snakemake.wildcards.source, snakemake.params.source, Path(snakemake.output[0]))
+    write_contents(snakemake.params.source_contents, Path(snakemake.output[0]))

@@ -2,6 +2,7 @@ from pathlib import Path
 
 from dmin.models.own_weights import import_adapter
 from dmin.runtime.job import job
+from dmin.runtime.provenance import write_contents
 
 with job(snakemake):
     import_adapter(
@@ -10,3 +11,4 @@ with job(snakemake):
         Path(snakemake.output.weights),
         Path(snakemake.output.description),
     )
+    write_contents(snakemake.params.own_contents, Path(snakemake.output[0]))

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from dmin.attribution.gradient_files import GradientFiles, GradientSides
 from dmin.attribution.sample_tables import SampleTables
-from dmin.evaluation.lambda_choice import sweep_lambda
+from dmin.evaluation.lambda_choice import SweepFiles, sweep_lambda
 from dmin.runtime.job import job
 
 with job(snakemake):
@@ -15,5 +15,5 @@ with job(snakemake):
         SampleTables(Path(inputs.query_samples), Path(inputs.samples)),
         snakemake.params.options,
         snakemake.params.k,
-        Path(snakemake.output[0]),
+        SweepFiles(Path(snakemake.output.table), Path(snakemake.output.top)),
     )

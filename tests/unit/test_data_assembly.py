@@ -17,11 +17,13 @@ from dmin.data.assembly import assemble_dataset, split_counts
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, sample_pixels, write_samples
 from dmin.runtime.errors import UserError
+from dmin.workflow.datasets import Dataset, SplitCounts
 
 CONFIG: dict[str, Any] = {
     "size": 8,
     "noise": {"fraction": 0.1, "std": 0.1},
     "train_fraction": 0.8,
+    "test_sources": [],
     "classes": None,
     "convert_profiles": True,
     "seed": 0,
@@ -100,6 +102,24 @@ def test_tables_hold_every_row_once_and_the_copies(sources: dict[str, Path], tmp
     assert summary["counts"] == counts
     assert {key: summary[key] for key in ("size", "seed")} == {"size": 8, "seed": 0}
     assert train["id"].tolist() != sorted(train["id"])
+
+
+def test_named_sources_are_the_test_set_and_copies_are_of_the_others(tmp_path: Path) -> None:
+    sources = {}
+    for number, (name, rows) in enumerate({"train": 30, "test": 10}.items()):
+        sources[name] = _source(tmp_path / f"{name}.parquet", rows, number)
+        table = read_samples(sources[name])
+        write_samples(table.assign(label=["x", "y"] * (rows // 2)), sources[name])
+    changes = {"test_sources": ["test"], "classes": ["x", "y"], "noise": {"fraction": 0.2, "std": 0.1}}
+    train, test, summary = _assemble(sources, tmp_path / "out", **changes)
+    assert set(test["id"]) == {f"test/{n}" for n in range(10)} and len(train) == 36
+    assert not train["id"].str.startswith("test").any() and summary["counts"]["train"]["noise"] == 6
+    settings = {
+        **CONFIG,
+        **changes,
+        "sources": [{"name": name, "rows": rows} for name, rows in (("train", 30), ("test", 10))],
+    }
+    assert Dataset("d", settings).counts == SplitCounts(6, 46, 36)  # type: ignore[arg-type]
 
 
 def test_same_input_gives_the_same_bytes(sources: dict[str, Path], tmp_path: Path) -> None:

@@ -11,10 +11,9 @@ import pytest
 from scipy.stats import spearmanr
 
 from dmin.evaluation.agreement import evaluate_agreement, rank_correlations, top_overlaps
-from dmin.evaluation.bootstrap import Interval
 from dmin.runtime.errors import UserError
 
-INTERVAL: Interval = {"bootstrap": 10, "confidence": 0.95, "seed": 1}
+CONFIDENCE = 0.95
 
 
 def write_matrix(folder: Path, values: np.ndarray, train: list[str] | None = None) -> Path:
@@ -30,7 +29,7 @@ def write_matrix(folder: Path, values: np.ndarray, train: list[str] | None = Non
 
 def agreement(tmp_path: Path, matrices: dict[str, np.ndarray], k: int = 5) -> pd.DataFrame:
     paths = {name: write_matrix(tmp_path / name, values) for name, values in matrices.items()}
-    evaluate_agreement(paths, k, {**INTERVAL, "bootstrap": 200}, tmp_path / "table.csv")
+    evaluate_agreement(paths, k, CONFIDENCE, tmp_path / "table.csv")
     return pd.read_csv(tmp_path / "table.csv").set_index(["method", "other"])
 
 
@@ -72,6 +71,6 @@ def test_other_samples_are_refused(tmp_path: Path) -> None:
         "b": write_matrix(tmp_path / "b", values, ["a/0", "a/2", "a/1"]),
     }
     with pytest.raises(UserError, match=r"name other train; delete both and run again\.$"):
-        evaluate_agreement(paths, 2, INTERVAL, tmp_path / "table.csv")
+        evaluate_agreement(paths, 2, CONFIDENCE, tmp_path / "table.csv")
     with pytest.raises(UserError, match=r"needs 4 training samples, but there are 3; lower k\.$"):
-        evaluate_agreement({"a": paths["a"]}, 4, INTERVAL, tmp_path / "table.csv")
+        evaluate_agreement({"a": paths["a"]}, 4, CONFIDENCE, tmp_path / "table.csv")

@@ -15,9 +15,9 @@ from dmin.attribution.gradient_files import GradientFiles, GradientSides
 from dmin.attribution.outputs import Scored, ScoreFiles, write_scores
 from dmin.attribution.sample_tables import SampleTables
 from dmin.data.samples import write_samples
-from dmin.evaluation.bootstrap import Interval
 from dmin.evaluation.compressed_rows import CompressedRows
 from dmin.evaluation.compression import COLUMNS, Measures, rank_correlation, score_compressed
+from dmin.evaluation.intervals import Interval
 from dmin.evaluation.lds import JudgingBank, predict_sets
 from dmin.evaluation.storage import stored, stored_bytes
 from dmin.retraining.sets import draw_sets
@@ -28,7 +28,7 @@ from dmin.runtime.readers import read_json
 from dmin.settings.runs import Compression
 
 TRAIN, QUERIES, T, P = 90, 8, 3, 200
-EVALUATION = {"k": [5, 10], "bootstrap": 200, "confidence": 0.95, "seed": 0}
+EVALUATION = {"k": [5, 10], "confidence": 0.95}
 
 
 @pytest.mark.parametrize(("storage", "relative"), [("fp32", 0), ("fp16", 2**-11), ("int8", 1 / 254)])

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
 from dmin.data.samples import write_samples
-from dmin.evaluation.bootstrap import bootstrap_means
 from dmin.evaluation.detection import (
     COLUMNS,
     RankedList,
+    Rates,
     detection_rates,
     evaluate_detection,
     hits_at,
 )
-from dmin.settings.runs import Evaluation
 
 # Of the query's own subset, of another, or a noised copy of the query's own subset.
 LISTS = {
@@ -54,8 +54,8 @@ def _random_top(queries: int, hit_rate: float, k: int = 10, seed: int = 0) -> pd
     return _top(lists)
 
 
-def _rates(top: pd.DataFrame, k: int, seed: int = 1, confidence: float = 0.95) -> pd.DataFrame:
-    evaluation: Evaluation = {"k": [k], "bootstrap": 500, "confidence": confidence, "seed": seed}
+def _rates(top: pd.DataFrame, k: int, confidence: float = 0.95) -> pd.DataFrame:
+    evaluation: Rates = {"k": [k], "confidence": confidence}
     return pd.DataFrame(detection_rates(top, CHANCE, evaluation)).set_index("subset")
 
 
@@ -124,23 +124,16 @@ def test_interval_has_the_width_of_theory() -> None:
         assert table.loc[subset, "high"] - table.loc[subset, "low"] == pytest.approx(2 * 1.96 * spread, rel=0.15)
 
 
-def test_equal_lists_have_no_interval() -> None:
-    table = _rates(_top({(f"q/a/{n}", "a"): ["a", "b"] for n in range(5)}), 2)
-    assert table[["low", "rate", "high"]].to_numpy() == pytest.approx(0.5)
+def test_lists_without_a_miss_are_not_told_as_certain() -> None:
+    table = _rates(_top({(f"q/a/{n}", "a"): ["a"] * 5 for n in range(20)}), 5)
+    assert (table["rate"] == 1).all() and (table["high"] == 1).all()
+    assert table["low"].to_numpy() == pytest.approx(binomtest(20, 20).proportion_ci(method="wilson").low)
 
 
-def test_seed_decides_the_interval() -> None:
-    top = _random_top(20, 0.5)
-    pd.testing.assert_frame_equal(_rates(top, 10), _rates(top, 10))
-    assert not _rates(top, 10)["low"].equals(_rates(top, 10, seed=2)["low"])
-
-
-def test_bootstrap_means() -> None:
-    values = np.array([0.0, 1.0])
-    means = bootstrap_means(values, 4000, 1)
-    assert means.shape == (4000,) and set(means) == {0.0, 0.5, 1.0}
-    assert means.mean() == pytest.approx(0.5, abs=0.02)
-    assert (means == 0.5).mean() == pytest.approx(0.5, abs=0.03)
+def test_first_hits_have_the_interval_of_wilson() -> None:
+    table = _rates(_top(LISTS), 1, confidence=0.9)
+    wilson = binomtest(1, 3).proportion_ci(0.9, method="wilson")
+    assert table.loc["b", ["low", "high"]].tolist() == pytest.approx([wilson.low, wilson.high])
 
 
 def test_table_of_several_lists(tmp_path: Path) -> None:
@@ -152,7 +145,7 @@ def test_table_of_several_lists(tmp_path: Path) -> None:
         path = tmp_path / f"{backend}.parquet"
         _top(lists).to_parquet(path)
         entries.append(RankedList(path, method, width, backend))
-    config = {"k": [1, 4], "bootstrap": 100, "confidence": 0.9, "seed": 1}
+    config = {"k": [1, 4], "confidence": 0.9}
     evaluate_detection(entries, tmp_path / "train.parquet", config, tmp_path / "detection.csv")
     table = pd.read_csv(tmp_path / "detection.csv")
     assert list(table.columns) == COLUMNS
@@ -165,7 +158,7 @@ def test_table_of_several_lists(tmp_path: Path) -> None:
     chance = table.drop_duplicates("subset").set_index("subset")["chance"]
     assert chance.to_dict() == pytest.approx({"a": 0.3, "b": 0.5, "mean": 0.4})
     deep = table[table["k"] == 4]
-    # The whole list is the same set, in whatever order, and all lists share their resamples.
+    # The whole list is the same set, in whatever order.
     for column in ("rate", "low", "high"):
         assert (
             deep.loc[deep["backend"] == "hnsw", column].tolist()

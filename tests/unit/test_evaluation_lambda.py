@@ -20,7 +20,14 @@ from dmin.attribution.ridge_problem import RidgeProblem
 from dmin.attribution.sample_tables import SampleTables
 from dmin.data.samples import write_samples
 from dmin.evaluation.joined_table import join_runs, join_tables
-from dmin.evaluation.lambda_choice import compare_choices, detection_yardsticks, sweep_lambda
+from dmin.evaluation.lambda_choice import (
+    SweepFiles,
+    compare_choices,
+    crossed_choices,
+    detection_yardsticks,
+    judge_grid,
+    sweep_lambda,
+)
 from dmin.runtime.errors import UserError
 
 GRID = [0.01, 0.1, 1.0, 10.0]
@@ -72,7 +79,8 @@ def test_choices_are_made_on_one_half_and_measured_on_the_other() -> None:
         10.0: [0.0, 0.8] * 3,
         0.5: [0.5, 0.6] * 3,
     }
-    rows = compare_choices(_problem()[0], GRID, 0.5, first, _of_lambda(values))
+    judged = judge_grid(_problem()[0], GRID, 0.5, _of_lambda(values))
+    rows = compare_choices(judged, GRID, 0.5, first)
     found = {row["choice"]: (row["relative_lambda"], row["value"], row["queries"], row["yardstick"]) for row in rows}
     # Of equal values the largest lambda is taken: 1 over 0.01, and 10 over 0.1.
     assert found == {
@@ -80,6 +88,8 @@ def test_choices_are_made_on_one_half_and_measured_on_the_other() -> None:
         "oracle": (10.0, pytest.approx(0.8), 3, "LDS"),
         "default": (0.5, pytest.approx(0.6), 3, "LDS"),
     }
+    # What ranks a half was chosen on the other.
+    assert crossed_choices(judged, GRID, first) == (10.0, 1.0)
 
 
 def test_detection_yardstick_counts_the_first_k() -> None:
@@ -95,13 +105,13 @@ def test_singular_values_of_the_grid_are_left_out(caplog: pytest.LogCaptureFixtu
     problem = RidgeProblem(np.ones((4, 4)), np.ones((2, 4)))
     judge, first = detection_yardsticks(np.ones((2, 4), bool), [1]), np.array([True, False])
     with caplog.at_level(logging.WARNING):
-        rows = compare_choices(problem, [1e-17, 0.1], 0.1, first, judge)
+        rows = compare_choices(judge_grid(problem, [1e-17, 0.1], 0.1, judge), [1e-17, 0.1], 0.1, first)
     assert {row["relative_lambda"] for row in rows} == {0.1}
     assert "left out of the grid" in caplog.text and "singular at relative_lambda 1e-17" in caplog.text
     with pytest.raises(UserError, match=r"lambda_grid ends at 1e-17, where the kernel is singular; raise it"):
-        compare_choices(problem, [1e-17], 0.1, first, judge)
+        judge_grid(problem, [1e-17], 0.1, judge)
     with pytest.raises(UserError, match=r"singular at relative_lambda 1e-17"):
-        compare_choices(problem, [0.1], 1e-17, first, judge)
+        judge_grid(problem, [0.1], 1e-17, judge)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +140,7 @@ def test_the_sweep_measures_what_scores_of_that_lambda_do(
     sides = GradientSides(*(GradientFiles([files[name]], sketches[name]) for name in ("queries", "train")))
     tables = SampleTables(*(files[name].with_suffix(".parquet") for name in ("queries", "train")))
     given = options(lambda_grid=GRID, relative_lambda=0.5)
-    sweep_lambda(method, sides, tables, given, [2, 5], tmp_path / "lambda.csv")
+    sweep_lambda(method, sides, tables, given, [2, 5], SweepFiles(tmp_path / "lambda.csv", tmp_path / "top.parquet"))
     table = pd.read_csv(tmp_path / "lambda.csv", dtype={"v": str})
     assert list(table.columns) == ["method", "v", "relative_lambda", "choice", "yardstick", "value", "queries"]
     assert table["yardstick"].value_counts().to_dict() == {"DR@2": 3, "DR@5": 3}
@@ -143,12 +153,29 @@ def test_the_sweep_measures_what_scores_of_that_lambda_do(
     for value in GRID:
         scores = METHODS[method].scores(queries, train, options(relative_lambda=value))
         np.testing.assert_allclose(whole(queries, train).solve(value), scores, atol=1e-5 * np.abs(scores).max())
+    top = pd.read_parquet(tmp_path / "top.parquet")
+    assert (top.groupby("query_id").size() == 5).all() and top["query_id"].nunique() == 8
+    best = {query: set(found) for query, found in top[top["rank"] == 1].groupby("query_id")["sample_id"]}
+    firsts = [
+        dict(
+            zip(queries.ids, (train.ids[place] for place in whole(queries, train).solve(value).argmax(1)), strict=True)
+        )
+        for value in GRID
+    ]
+    assert all(best[query] <= {known[query] for known in firsts} for query in queries.ids)
 
 
 def test_methods_without_a_kernel_are_refused(tmp_path: Path) -> None:
     nothing, tables = GradientFiles([]), SampleTables(tmp_path / "q.parquet", tmp_path / "t.parquet")
     with pytest.raises(UserError, match="Method dmin has no kernel, so no lambda to choose"):
-        sweep_lambda("dmin", GradientSides(nothing, nothing), tables, options(), [1], tmp_path / "lambda.csv")
+        sweep_lambda(
+            "dmin",
+            GradientSides(nothing, nothing),
+            tables,
+            options(),
+            [1],
+            SweepFiles(tmp_path / "lambda.csv", tmp_path / "top"),
+        )
 
 
 def test_joined_parts_keep_their_text(tmp_path: Path) -> None:

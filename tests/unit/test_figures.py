@@ -148,6 +148,14 @@ def test_main_table_names_an_encoder_that_is_not_clip(encoder: str, label: str, 
     assert label in (tmp_path / "a.svg").read_text()
 
 
+def test_main_table_has_a_kernel_method_at_the_lambda_chosen_beside_the_default(tmp_path: Path) -> None:
+    table = detection_table([("trak", "64"), ("dmin", "64")])
+    chosen = table[table["method"] == "trak"].assign(backend="held_out")
+    save_figure(plot_main_table(pd.concat([table, chosen])), [tmp_path / "a.svg"], 72)
+    text = (tmp_path / "a.svg").read_text()
+    assert "TRAK, lambda chosen" in text and "DMin, lambda chosen" not in text
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_equal_input_gives_equal_files(name: str, tmp_path: Path) -> None:
     for folder in ("first", "second"):

@@ -57,7 +57,7 @@ def draw(game: dict[str, Any]) -> None:
 def test_coalitions_keep_their_numbers() -> None:
     def more(game: dict[str, Any]) -> None:
         draw(game)
-        game["coalitions"]["fit"].update(count=72, laws=["uniform", "leave_one_out", "shapley"])
+        game["coalitions"]["fit"].update(count=44, laws=["uniform", "leave_one_out", "shapley"])
         game["coalitions"]["test"]["alphas"] = [0.75, 0.5, 0.25, 0.6]
 
     few, many = game_with(draw), game_with(more)
@@ -123,9 +123,11 @@ def set_fit(**given: Any) -> Change:
         (set_fit(laws=["datamodel"], alpha=0.1), "alpha 0.1 of 6 players makes a coalition of 0, which says nothing"),
         (lambda game: game["coalitions"]["test"].update(alphas=[0.05]), "test.alphas 0.05 of 6 players makes a coali"),
         (set_fit(laws=["datamodel"], stratified=True), "players.by label has groups of one player there; set it to f"),
-        (set_fit(laws=["shapley"], trainers=["retrain", "unlearn"]), None),
+        (set_fit(laws=["shapley"], count=32, trainers=["retrain", "unlearn"]), None),
         (
-            lambda game: game["coalitions"].update(exact={"trainers": ["retrain"]}, fit={"laws": ["shapley"]}),
+            lambda game: game["coalitions"].update(
+                exact={"trainers": ["retrain"]}, fit={"laws": ["shapley"], "count": 32}
+            ),
             "fit.trainers has sparsified, which exact.trainers lacks",
         ),
         (
@@ -145,7 +147,7 @@ def set_fit(**given: Any) -> Change:
             lambda game: game.update(encoder={"kind": "inception"}),
             "encoder.kind is inception, but encoder.path is null",
         ),
-        (lambda game: game.update(encoder={"path": "no.pth"}), "encoder.path is 'no.pth', which does not exist"),
+        (lambda game: game.update(encoder={"path": "no"}), "encoder.path is 'no', which does not exist"),
         (lambda game: game.update(query=96), "query is 96, but members generate 96 images; lower it"),
         (lambda game: game.update(reference={"rows": 361}), "reference.rows is 361, more than the test set of six"),
         (lambda game: game.update(exclude=["sparsified/64"]), "a member that the game does not have"),

@@ -22,7 +22,7 @@ HEAVY = MODEL_PACKAGES | {"torch", "datasets"}
 MODEL_SCRIPTS = {
     "cache_gradients", "cache_lissa", "encode_samples", "generate_anchor", "generate_candidates",
     "generate_from_prompts", "generate_members", "generate_queries", "import_adapter", "import_pipeline",
-    "measure_behaviour", "measure_losses", "plan", "prune_model", "record_trajectory", "regenerate",
+    "measure_behaviour", "measure_losses", "pilot_scale", "plan", "prune_model", "record_trajectory", "regenerate",
     "retrain_subsets", "train_base", "train_model", "unlearn",
 }  # fmt: skip
 # They run a network of their own, or draw from a generator of torch.

@@ -22,7 +22,7 @@ from dmin.gradients.make_shard import ShardTask
 from dmin.gradients.replay import Replay
 from dmin.gradients.shard import Shard
 from dmin.models.load import TrainedModel, load_family
-from dmin.models.training.batch import draw_batch, training_log
+from dmin.models.training.batch import draw_batch, flip_rows, training_log
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
 
@@ -101,11 +101,25 @@ def test_sides_of_different_models_are_refused(tmp_path: Path) -> None:
         METHODS["tracin"].scores([])
 
 
+def test_flips_change_no_other_draw() -> None:
+    shape, flipping = (1, 2, 4), {**TRAIN, "flip": True}
+    plain, flipped = (draw_batch(5, shape, settings, 2, uniform) for settings in (TRAIN, flipping))
+    for name in ("index", "noise", "timesteps", "dropped"):
+        assert torch.equal(getattr(plain, name), getattr(flipped, name))
+    assert not plain.flipped.any()
+    share = np.mean([draw_batch(5, shape, flipping, step, uniform).flipped.float().mean() for step in range(200)])
+    assert 0.4 < share < 0.6
+    latents = torch.arange(16.0).view(2, 1, 2, 4)
+    assert torch.equal(flip_rows(latents, torch.tensor([False, True]))[1], latents[1].flip(-1))
+    assert torch.equal(flip_rows(latents, torch.tensor([False, True]))[0], latents[0])
+
+
+@pytest.mark.parametrize("flip", [False, True])
 def test_replayed_gradients_are_those_of_the_training_step(
-    tiny_base: Mapping[str, Any], tiny_adapter: Path, tiny_samples: Path, tmp_path: Path
+    flip: bool, tiny_base: Mapping[str, Any], tiny_adapter: Path, tiny_samples: Path, tmp_path: Path
 ) -> None:
-    samples, step = random_samples(5), 3
-    log = training_log(samples.ids, samples.latents.shape[1:], TRAIN, uniform)
+    samples, step, train = random_samples(5), 3, {**TRAIN, "flip": flip}
+    log = training_log(samples.ids, samples.latents.shape[1:], train, uniform)
     log.to_parquet(tmp_path / "log.parquet")
     shard = tmp_path / "00000000-00000005.safetensors"
     settings = {"quantity": "loss", "draws": 1, "checkpoint": step}
@@ -127,11 +141,14 @@ def test_replayed_gradients_are_those_of_the_training_step(
     last: dict[int, np.ndarray] = {}
     dropped: set[bool] = set()
     for number in range(step):
-        batch = draw_batch(5, samples.latents.shape[1:], TRAIN, number, uniform)
+        batch = draw_batch(5, samples.latents.shape[1:], train, number, uniform)
         prompts = samples.conditioning["prompt_embeds"][batch.index].clone()
         prompts[batch.dropped] = samples.unconditional["prompt_embeds"]
         losses = family.objective(
-            samples.latents[batch.index], batch.noise, batch.timesteps, {"prompt_embeds": prompts}
+            flip_rows(samples.latents[batch.index], batch.flipped),
+            batch.noise,
+            batch.timesteps,
+            {"prompt_embeds": prompts},
         )
         for row, place in enumerate(batch.index.tolist()):
             gradients = torch.autograd.grad(losses[row], chosen, retain_graph=True)

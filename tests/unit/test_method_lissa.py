@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from schema_defaults import options
@@ -15,6 +16,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS
+from dmin.data.samples import write_samples
+from dmin.evaluation.lissa_answers import evaluate_lissa
 from dmin.gradients import gauss_newton
 from dmin.gradients.compress import compress
 from dmin.gradients.gauss_newton import GaussNewton
@@ -93,9 +96,40 @@ def test_long_recursion_solves_the_damped_system(family: Family, monkeypatch: py
     inner = torch.linalg.solve(dense @ dense.T + solver.damping * torch.eye(len(dense)), dense @ gradient.T)
     exact = (gradient - inner.T @ dense) / solver.damping
     np.testing.assert_allclose(answer["norm"], exact.norm(dim=1), rtol=1e-2)
+    np.testing.assert_allclose(answer["cosine"], torch.cosine_similarity(exact, gradient, dim=1), atol=1e-3)
     sketch = CountSketch(solver.parameter_count, solver.sketch.width, gradient_config()["sketch_seed"])
     expected = sketch.apply((exact / exact.norm(dim=1, keepdim=True)).float())
     assert float((answer["sketch"].float() - expected).norm(dim=1).max()) < 0.02
+
+
+@pytest.mark.usefixtures("rough_scale")
+@pytest.mark.fault("LiSSA damped until it is the plain gradient", "table `lissa` has the cosine, and the job warns")
+def test_heavy_damping_is_told_as_the_plain_gradient(
+    tiny_base: Mapping[str, Any],
+    tiny_adapter: Path,
+    tiny_samples: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    queries, means = tmp_path / "queries.safetensors", {}
+    random_samples(3, seed=9, prefix="q").save(queries)
+    write_samples(pd.DataFrame({"id": [f"q/{n}" for n in range(3)], "subset": list("aab")}), tmp_path / "q.parquet")
+    for damping in (50.0, 0.01):
+        caplog.clear()
+        monkeypatch.setitem(LISSA, "damping", damping)
+        shard = cache_lissa_shard(tmp_path / f"{damping}", tiny_base, tiny_adapter, tiny_samples, queries, 3)
+        evaluate_lissa([shard], tmp_path / "q.parquet", tmp_path / "lissa.csv")
+        table = pd.read_csv(tmp_path / "lissa.csv")
+        assert table["query_id"].tolist() == ["q/0", "q/1", "q/2"] and table["subset"].tolist() == list("aab")
+        means[damping] = table["cosine"].mean()
+        assert ("all but the plain gradients" in caplog.text) == (damping > 1)
+    assert means[0.01] < means[50.0] and means[50.0] > 0.9999
+
+
+def test_defaults_solve_for_curvature() -> None:
+    found = options()
+    assert found["lissa_damping"] <= 0.01 and found["lissa_products"] >= 100 and found["lissa_batch"] >= 64
 
 
 @pytest.mark.usefixtures("rough_scale")

@@ -26,7 +26,8 @@ AGREEMENT = {
     "trak": 0.95, "dtrak": 0.95, "journey_trak": 0.95, "lissa": 0.95, "lissa_gram": 0.9, "datainf": 0.6,
     "relative_if": 0.8, "renormalised_if": 0.8, "dmin_kernel": 0.7, "dtrak_unit": 0.7, "dmin": 0.5, "dmin_no_norm": 0.5,
     "dmin_renorm": 0.5, "dmin_centred": 0.5, "dmin_weighted": 0.5, "grad_dot": 0.5, "grad_cos": 0.5, "tracin": 0.5,
-    "retrac": 0.5, "tracin_final": 0.5, "retrac_final": 0.5,
+    "retrac": 0.5, "tracin_final": 0.5, "retrac_final": 0.5, "dmin_scaled": 0.5, "dmin_query_scaled": 0.5,
+    "trak_scaled": 0.95, "dmin_kernel_scaled": 0.7, "dtrak_unit_scaled": 0.7,
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from dmin.attribution import settings
 from dmin.attribution.checkpoints import Checkpoint
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS, Method, find_method
-from dmin.catalogue.methods import CACHES, INDEXED
+from dmin.catalogue.methods import CACHES, INDEXED, SCALED_CACHES
 from dmin.data.images import encode_png
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
@@ -63,7 +63,7 @@ def test_an_entry_says_what_tables_and_figures_need(name: str) -> None:
 
 
 def test_caches_are_those_that_some_pass_makes() -> None:
-    made = {"loss", "output_norm", "loss_blocks", "journey", "lissa"}
+    made = {"loss", "output_norm", "loss_blocks", "journey", "lissa", *SCALED_CACHES}
     assert set(CACHES) <= made
     assert METHODS[INDEXED].entry.caches == ("loss", "loss")
 
@@ -116,7 +116,7 @@ def test_an_entry_names_the_options_that_scores_depend_on(name: str, tmp_path: P
 
 
 def test_unknown_method_is_refused() -> None:
-    with pytest.raises(UserError, match=r"Method 'dmin2' is unknown; choose one of clip, datainf, .*, trak\."):
+    with pytest.raises(UserError, match=r"Method 'dmin2' is unknown; choose one of clip, datainf, .*, trak_scaled\."):
         find_method("dmin2")
 
 
@@ -140,5 +140,5 @@ def test_facts_name_what_scores_depend_on() -> None:
 
 def test_encoders_are_named_as_what_they_are() -> None:
     assert settings.encoder_name("efficientnet") == "EfficientNet-Lite0 (not CLIP)"
-    assert settings.encoder_name("openai/clip-vit-large-patch14") == "CLIP openai/clip-vit-base-patch32"
+    assert settings.encoder_name("openai/clip-vit-large-patch14") == "CLIP openai/clip-vit-large-patch14"
     assert settings.encoder_name("a/b", "c") == "CLIP a/b@c"

@@ -191,7 +191,7 @@ def test_random_is_uniform_and_its_detection_rate_chance() -> None:
     assert np.abs(np.histogram(scores, 10, (0, 1))[0] / scores.size - 0.1).max() < 0.005
     known = dict(zip([*train["id"], *queries["id"]], [*train["subset"], *queries["subset"]], strict=True))
     top = rank_top(scores, queries["id"].tolist(), train["id"].tolist(), known, 10)
-    rows = detection_rates(top, {"a": 0.3, "b": 0.6}, {"k": [10], "bootstrap": 50, "confidence": 0.95, "seed": 0})
+    rows = detection_rates(top, {"a": 0.3, "b": 0.6}, {"k": [10], "confidence": 0.95})
     for row in rows:
         # Three standard errors of a hypergeometric share.
         assert row["rate"] == pytest.approx(row["chance"], abs=3 * 0.5 / np.sqrt(10 * row["queries"]))

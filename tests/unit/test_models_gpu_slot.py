@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import torch
 
 from dmin.runtime import gpu_slot
 from dmin.runtime.device import resolve_device
+from dmin.runtime.errors import UserError
 
 TAKE = """
 import sys
@@ -49,7 +52,7 @@ def unheld(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.setattr(gpu_slot, "lock_folder", lambda: tmp_path / "locks")
     yield tmp_path / "locks"
     if gpu_slot._held:
-        gpu_slot._held[0].release()
+        os.close(gpu_slot._held[0])
 
 
 def test_jobs_at_a_time_share_no_gpu_until_there_are_more_of_them(tmp_path: Path) -> None:
@@ -78,9 +81,46 @@ def test_second_job_gets_the_other_gpu_and_a_killed_job_frees_its_own(tmp_path: 
             second.end()
 
 
-def test_lock_files_are_open_to_other_users(unheld: Path) -> None:
-    gpu_slot.take_gpu(["0", "1"])
-    assert (unheld.stat().st_mode & 0o777, (unheld / "0.0.lock").stat().st_mode & 0o777) == (0o777, 0o666)
+def test_lock_files_are_this_users_alone(unheld: Path) -> None:
+    gpu_slot.take_gpu(["GPU-1/2", "1"])
+    assert stat.S_IMODE(unheld.stat().st_mode) == 0o700
+    assert stat.S_IMODE((unheld / "GPU-1_2.0.lock").stat().st_mode) == 0o600
+
+
+@pytest.mark.attack(
+    "rest", "a link planted in the place of the GPU locks' folder", "refused; its target stays as it is"
+)
+def test_planted_link_is_not_followed(unheld: Path) -> None:
+    target = unheld.parent / "another"
+    target.mkdir(mode=0o755)
+    unheld.symlink_to(target)
+    with pytest.raises(UserError, match="is a link or no folder"):
+        gpu_slot.take_gpu(["0", "1"])
+    assert stat.S_IMODE(target.stat().st_mode) == 0o755 and not list(target.iterdir())
+
+
+@pytest.mark.attack("rest", "a link planted in the place of a GPU lock", "refused; nothing is made where it leads")
+def test_planted_lock_is_not_followed(unheld: Path) -> None:
+    unheld.mkdir(mode=0o700)
+    (unheld / "0.0.lock").symlink_to(unheld.parent / "victim")
+    with pytest.raises(UserError, match="is a link; remove the folder"):
+        gpu_slot.take_gpu(["0", "1"])
+    assert not (unheld.parent / "victim").exists()
+
+
+@pytest.mark.attack("rest", "a folder of GPU locks that others may write to", "refused, and named")
+def test_folder_that_others_may_write_to_is_refused(unheld: Path) -> None:
+    unheld.mkdir()
+    unheld.chmod(0o777)
+    with pytest.raises(UserError, match="open to other users; remove it, or set TMPDIR"):
+        gpu_slot.take_gpu(["0", "1"])
+    assert stat.S_IMODE(unheld.stat().st_mode) == 0o777
+
+
+@pytest.mark.parametrize("name", ["../x\0", "a\x1b[2J", ""])
+def test_name_that_is_no_gpus_is_refused(name: str, unheld: Path) -> None:
+    with pytest.raises(UserError, match="is no name of one"):
+        gpu_slot.take_gpu([name, "1"])
 
 
 def test_names_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

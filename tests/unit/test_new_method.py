@@ -56,7 +56,7 @@ from dmin.evaluation.agreement import evaluate_agreement
 from dmin.evaluation.compression import Measures, score_compressed
 from dmin.evaluation.detection import RankedList, evaluate_detection
 from dmin.evaluation.hubness import evaluate_hubness
-from dmin.evaluation.lambda_choice import sweep_lambda
+from dmin.evaluation.lambda_choice import SweepFiles, sweep_lambda
 from dmin.figures.agreement import plot_agreement
 from dmin.figures.detection import plot_detection_by_k, plot_detection_by_v
 from dmin.figures.draw import draw_table
@@ -81,8 +81,8 @@ for method in ("dmin", "toy_kernel"):
     tops.append(RankedList.at(files.top))
 evaluate_detection(tops, tables.train, evaluation, Path("detection.csv"))
 evaluate_hubness(tops, tables.train, evaluation, Path("hubness.csv"))
-evaluate_agreement(scores, 2, evaluation, Path("agreement.csv"))
-sweep_lambda("toy_kernel", sides, tables, options, [2], Path("lambda.csv"))
+evaluate_agreement(scores, 2, evaluation["confidence"], Path("agreement.csv"))
+sweep_lambda("toy_kernel", sides, tables, options, [2], SweepFiles(Path("lambda.csv"), Path("held_out.parquet")))
 formats = {"widths": [8], "storage": ["int8"]}
 score_compressed("toy_kernel", sides, options, formats, Measures(tables, evaluation), Path("compression.csv"))
 for plot, table in (

@@ -184,7 +184,7 @@ def test_image_comes_from_the_recorded_noise_alone(retrained: dict[str, Any]) ->
 
 def test_tables_of_distances(retrained: dict[str, Any]) -> None:
     folder = retrained["folder"]
-    config = {"k": 3, "budget": "epochs", "bootstrap": 100, "confidence": 0.9, "seed": 1}
+    config = {"k": 3, "budget": "epochs", "confidence": 0.9}
     names, files = list(retrained["files"]), list(retrained["files"].values())
     parts, out = group_parts(names, files), (folder / "removal.csv", folder / "summary.csv")
     removals = StudiedRemovals(parts, {"dmin": "64"})

@@ -63,11 +63,17 @@ def train(tmp_path: Path) -> Path:
 
 
 def removed(train: Path, removal: str, top_k: int = 3) -> list[str]:
+    return removed_sets(train, removal, top_k)["id"].tolist()
+
+
+def removed_sets(train: Path, removal: str, top_k: int = 3) -> pd.DataFrame:
     queries, out = pd.DataFrame({"id": ["q0", "q1"]}), train.with_name(f"{removal}.parquet")
-    scores = train.with_name("scores.npy") if removal == "dmin" else None
+    scores = train.with_name("scores.npy") if removal in ("dmin", "ssim") else None
     reference = None if removal in ("dmin", "none") else train.with_name("dmin.parquet")
-    choose_thickness_removals(Chooser(removal, scores, reference), train, queries, {"top_k": top_k, "seed": 3}, out)
-    return [str(name) for name in pd.read_parquet(out)["id"]]
+    choose_thickness_removals(
+        Chooser(removal, scores, reference), train, queries, {"top_k": top_k, "draws": 2, "seed": 3}, out
+    )
+    return pd.read_parquet(out)
 
 
 def test_size_and_channels_do_not_matter_to_thickness() -> None:
@@ -103,7 +109,13 @@ def test_thickest_candidates_become_queries(tmp_path: Path, classifier: Path) ->
 def test_union_of_the_lists_goes_once_and_controls_take_as_many(train: Path) -> None:
     assert removed(train, "dmin") == ["s0", "s1", "s2", "s3", "s4"]
     assert removed(train, "none") == []
-    assert len(set(removed(train, "random"))) == 5
+    drawn = removed_sets(train, "random").groupby("set")["id"]
+    assert drawn.nunique().to_dict() == {0: 5, 1: 5} and drawn.agg(set).map(len).sum() > len(
+        set(removed(train, "random"))
+    )
+    # Another method removes as many, the first ranks of all queries first.
+    assert removed(train, "dmin", top_k=1) == ["s0", "s4"] and removed(train, "ssim", top_k=3) == ["s0", "s4"]
+    removed(train, "dmin")
     matched = removed(train, "class_matched")
     assert len(set(matched)) == 5 and Counter(int(name[1:]) % 2 for name in matched) == {0: 3, 1: 2}
     assert set(removed(train, "thickest")) == {"s7", "s8", "s9", "s10", "s11"}
@@ -119,10 +131,11 @@ def tables(train: Path, classifier: Path) -> tuple[pd.DataFrame, pd.DataFrame, p
     """The tables of two seeds and eight noises, each a pixel thinner once the thickest were removed."""
     folder, parts = train.parent, {}
     removed(train, "dmin")
-    for removal, change in (("none", 0.0), ("thickest", -1.0)):
+    for removal, change in (("none", 0.0), ("thickest", -1.0), ("random", 0.0)):
         removed(train, removal)
         rows = [
-            (f"candidate/{noise}", "0", str(seed), cell(digit(2.5 + noise / 4 + seed / 8 + change)))
+            (f"candidate/{noise}", str(drawn), str(seed), cell(digit(2.5 + noise / 4 + seed / 8 + drawn / 8 + change)))
+            for drawn in range(2 if removal == "random" else 1)
             for seed in range(2)
             for noise in range(8)
         ]
@@ -144,6 +157,10 @@ def test_shift_is_found_with_its_interval(tables: tuple[pd.DataFrame, ...]) -> N
     assert rows.loc["mean", "images"] == 16 and rows.loc["mean", "removed"] == 5 and rows.loc["mean", "seeds"] == 2
     assert rows.loc["recognised", "value"] == 1 and rows.loc["recognised", "shift"] == 0
     assert set(table["seed"]) == {"all", "0", "1"}
+    random = table[(table["method"] == "random") & (table["seed"] == "all")].set_index("statistic")
+    # Two sets, of which one shifts: their difference widens the interval beyond that of the seeds.
+    assert random.loc["mean", "removed"] == 5 and random.loc["mean", "images"] == 32
+    assert random.loc["mean", "low"] < 0 < random.loc["mean", "shift"] and random.loc["mean", "seeds"] == 2
     whole = table[table["method"] == "none"]
     assert whole["shift"].isna().all() and (whole["removed"] == 0).all()
 
@@ -158,6 +175,6 @@ def test_removed_digits_are_counted_by_class(tables: tuple[pd.DataFrame, ...]) -
 
 def test_figure_draws_a_line_and_intervals_for_each_removal(tables: tuple[pd.DataFrame, ...]) -> None:
     figure = plot_thickness(tables[0], tables[2])
-    assert len(figure.axes[0].lines) == 2 and len(figure.axes[1].get_xticks()) == 6
+    assert len(figure.axes[0].lines) == 3 and len(figure.axes[1].get_xticks()) == 6
     with pytest.raises(UserError, match="lacks the column 'shift'"):
         plot_thickness(tables[0].drop(columns="shift"), tables[2])

@@ -171,7 +171,7 @@ def test_named_grids_rerun_what_takes_gradients(edited: Edit) -> None:
     # Imported through a relative import of settings.
     rerun = edited("settings/timesteps", r"\*\* 3 \* 1000", "** 2 * 1000")
     assert {script for script, _ in rerun} == {
-        "cache_gradients", "cache_lissa", "measure_behaviour", "measure_losses", "plan",
+        "cache_gradients", "cache_lissa", "measure_behaviour", "measure_losses", "pilot_scale", "plan",
     }  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def test_figures_hang_on_the_looks_of_the_methods_of_their_run(monkeypatch: pyte
         ]
 
     before = digests()
-    assert all(re.fullmatch("v2:[0-9a-f]{16}", digest) for digest in before)
+    assert all(re.fullmatch("v3:[0-9a-f]{16}", digest) for digest in before)
     monkeypatch.setitem(METHODS, "trak", replace(METHODS["trak"], label="Another"))
     assert digests() == before
     monkeypatch.setitem(METHODS, "text", replace(METHODS["text"], label="Another"))

@@ -7,42 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_config import PROJECT, RUN, config, tables
 
 from dmin.runtime.errors import UserError
 from dmin.workflow.figures import comparing_figures, drawn_figures, explorer_notes, labelled_tops
 from dmin.workflow.files import image_files, is_local, weight_files
 from dmin.workflow.gradients import cache_pattern, checkpoint_step, even_timesteps
+from dmin.workflow.job_contents import JobContents
 from dmin.workflow.plan_entries import gradient_jobs, planned_jobs
 from dmin.workflow.ranges import cut_ranges, range_ends
-from dmin.workflow.tables import Tables, one_of, read_tables
+from dmin.workflow.tables import one_of, read_tables
 from dmin.workflow.values import canonical, leave_out, pick
 from dmin.workflow.verify_entries import verify_entries, verify_folders
-
-PROJECT = Path(__file__).parents[2]
-RUN = "<results>/runs/r"
-
-
-def config(methods: list[str], **run: Any) -> dict[str, Any]:
-    """Return a config of one run on data of the hub: 100 rows, 5 noised copies, 84 of them training samples."""
-    settings: dict[str, Any] = {
-        "model": "m",
-        "queries": {"per_subset": 3},
-        "gradients": {"cache_dim": 256, "shard_size": 50, "keep_raw": True, "block_dim": 32},
-        "influence": {"methods": methods, "widths": [256, 64], "top_k": 10, "options": {"journey_steps": 7}},
-        "evaluation": {"k": [5]},
-    }
-    sources = [{"name": name, "path": f"owner/{name}", "rows": 50} for name in ("red", "blue")]
-    return {
-        "datasets": {"d": {"sources": sources}},
-        "bases": {"b": {"path": "owner/base"}},
-        "models": {"m": {"dataset": "d", "base": "b", "train": {"checkpoints": [800, 400]}}},
-        "banks": {"k": {"model": "m", "subsets": 10, "seeds": 2, "per_job": 5, "exclude": [2, 9]}},
-        "runs": {"r": settings | run},
-    }
-
-
-def tables(methods: list[str], **run: Any) -> Tables:
-    return read_tables(config(methods, **run), PROJECT)
 
 
 def test_ranges_cover_everything_once() -> None:
@@ -76,7 +52,7 @@ def test_files_on_disk_are_listed_and_those_of_the_hub_are_not(tmp_path: Path, m
     for name in ("unet/config.json", "model_index.json", "notes.md"):
         (tmp_path / "base" / name).touch()
     assert weight_files("base") == ["base/model_index.json", "base/unet/config.json"]
-    assert image_files("./base") == ["base/model_index.json", "base/notes.md", "base/unet/config.json"]
+    assert image_files("./base") == ["base"]
     assert weight_files("base/notes.md") == ["base/notes.md"]
     assert weight_files("owner/base") == [] == image_files("owner/images")
     assert is_local("base") and not is_local("owner/base")
@@ -225,11 +201,12 @@ def test_planned_jobs_are_those_of_the_wiring() -> None:
 
 def test_every_file_of_a_run_is_checked_after_what_it_was_made_from() -> None:
     methods = ["dmin", "tracin", "journey_trak", "lissa", "datainf", "text"]
-    run = tables(methods).runs["r"]
-    entries = verify_entries([run])
+    found = tables(methods)
+    run = found.runs["r"]
+    entries = verify_entries([run], JobContents(found, print))
     kinds = [entry["kind"] for entry in entries]
     assert sorted(set(kinds), key=kinds.index) == [
-        "dataset", "weights", "checkpoints", "shard", "sketch", "index", "scores", "retrieved",
+        "imported", "dataset", "weights", "checkpoints", "shard", "sketch", "index", "scores", "retrieved",
     ]  # fmt: skip
     assert kinds.count("scores") == len(run.influence.tops)
     files = [next(iter(entry["files"].values())) for entry in entries]

@@ -15,7 +15,8 @@ ABLATION: dict[str, Any] = {
 }
 MADE = {
     "score_compressed", "evaluate_compression", "plot_compression", "plot_budget", "evaluate_cost_summary",
-    "plot_hubness", "build_ablated_index", "search_index", "evaluate_hnsw", "plot_hnsw",
+    "plot_hubness", "build_ablated_index", "search_index", "evaluate_hnsw", "plot_hnsw", "evaluate_timestep_cosines",
+    "score_fewer_timesteps", "evaluate_timesteps",
 }  # fmt: skip
 
 
@@ -77,6 +78,7 @@ def test_added_method_runs_its_own_job_and_the_tables(ablated: Checkout) -> None
 def test_added_gradient_method_scores_its_own_compression(ablated: Checkout) -> None:
     plan = plan_with(ablated, influence={"methods": ["dmin", "dmin_no_norm", "text", "grad_cos"]})
     assert plan["score_compressed"] == plan["evaluate_compression"] == plan["plot_budget"] == 1
+    assert plan["score_fewer_timesteps"] == plan["evaluate_timesteps"] == 1
 
 
 def test_added_index_setting_builds_one_index(ablated: Checkout) -> None:
@@ -96,6 +98,9 @@ def test_indexes_are_gone_and_everything_else_is_there(ablated: Checkout) -> Non
         for suffix in ("svg", "png"):
             assert (folder / "figures" / f"{name}.{suffix}").stat().st_size > 5000
     assert (folder / "tables" / "cost_summary.md").read_text().startswith("# Cost of each method")
+    fewer, near = table(ablated, "timesteps_ablation"), table(ablated, "timestep_cosines")
+    assert set(fewer["T"]) == {1, 3} and set(fewer["method"]) == {"dmin", "dmin_no_norm"}
+    assert (fewer.loc[fewer["T"] == 3, "recall"] == 1).all() and set(near["split"]) == {"train", "queries"}
     # The run's own index is untouched.
     assert len(list((folder / "index").rglob("*.hnsw"))) == 2
 

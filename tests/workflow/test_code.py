@@ -99,7 +99,9 @@ def test_results_of_before_digests_had_a_scheme_are_told_by_their_records(tmp_pa
     sentence = older_code(tmp_path)
     assert sentence is not None and "count as stale, once" in sentence and "snakemake --touch" in sentence
     assert sentence.count(".") == 1
-    record(tmp_path, "c", "v2:0123456789abcdef")
+    record(tmp_path, "b", "v2:0123456789abcdef")
+    assert older_code(tmp_path) == sentence
+    record(tmp_path, "c", "v3:0123456789abcdef")
     assert older_code(tmp_path) is None
     (tmp_path / ".snakemake" / "metadata" / "c").write_text("torn")
     assert older_code(tmp_path) is not None
@@ -108,7 +110,7 @@ def test_results_of_before_digests_had_a_scheme_are_told_by_their_records(tmp_pa
 def age_records(folder: Path) -> None:
     """Take the scheme out of every digest that Snakemake recorded."""
     for path in (folder / ".snakemake" / "metadata").iterdir():
-        path.write_text(re.sub(r"'v2:[0-9a-f]{16}'", "'0123456789abcdef'", path.read_text()))
+        path.write_text(re.sub(r"'v3:[0-9a-f]{16}'", "'0123456789abcdef'", path.read_text()))
 
 
 def test_results_of_before_digests_had_a_scheme_are_stale_once_and_can_be_kept(

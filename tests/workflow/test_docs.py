@@ -71,7 +71,7 @@ def test_reference_has_every_key_of_the_schema_and_no_other() -> None:
 
 def test_reference_tells_type_default_and_description() -> None:
     lines = render_reference(SCHEMA).splitlines()
-    assert "| `train.learning_rate` | number > 0 | `0.001` | Peak learning rate of AdamW. |" in lines
+    assert "| `train.learning_rate` | number > 0, ≤ 1000000 | `0.001` | Peak learning rate of AdamW. |" in lines
     assert "| `noise.fraction` | number ≥ 0, ≤ 1 | `0.05` | Share of the rows that is copied with noise. |" in lines
     assert "| `revision` | text or null | `null` | Commit or tag of a hub data set; pin it. |" in lines
 

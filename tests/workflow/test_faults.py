@@ -21,7 +21,7 @@ SHARD = "runs/micro/gradients/loss/train/00000000-00000040.safetensors"
 WEIGHTS = "models/micro/pytorch_lora_weights.safetensors"
 
 
-KINDS = ("dataset", "weights", "checkpoints", "shard", "sketch", "index", "scores", "retrieved")
+KINDS = ("imported", "dataset", "weights", "checkpoints", "shard", "sketch", "index", "scores", "retrieved")
 
 
 @pytest.fixture
@@ -98,6 +98,7 @@ def test_copied_results_are_whole_and_up_to_date(copied: Checkout) -> None:
     # Three shards; two splits at two widths; dmin and dmin_no_norm at three widths, and text.
     kinds = table["kind"].value_counts().to_dict()
     assert {kind: kinds.pop(kind) for kind in KINDS} == {
+        "imported": 3,
         "dataset": 1, "weights": 1, "checkpoints": 1, "shard": 3, "sketch": 4, "index": 2, "scores": 7, "retrieved": 2,
     }  # fmt: skip
     # Everything else that stands there has a row by its suffix.

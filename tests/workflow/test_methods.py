@@ -10,6 +10,7 @@ from checkout import micro_config
 from config_tables import load
 
 from dmin.attribution.registry import METHODS
+from dmin.catalogue.methods import SCALED_CACHES
 from dmin.gradients.timesteps import timestep_grid
 from dmin.runtime.errors import UserError
 from dmin.workflow.ablations import COMPRESSED_METHODS
@@ -41,7 +42,30 @@ def test_every_cache_that_a_method_reads_is_filled() -> None:
         for split, names in caches.items():
             assert names, (method, split)
             assert set(names) <= {*run.influence.caches(split), *run.gradients.checkpoint_caches}
-    assert run.influence.caches("queries") == ["journey", "lissa", "loss", "loss_blocks", "output_norm"]
+    plain = ["journey", "lissa", "loss", "loss_blocks", "output_norm"]
+    assert run.influence.caches("queries") == sorted([*plain, *SCALED_CACHES])
+
+
+def test_scale_is_measured_once_for_each_quantity_and_on_no_more_than_there_are() -> None:
+    gradients = load(config_of(list(METHODS))).runs["micro"].gradients
+    assert (
+        gradients.scale("loss_scaled") == gradients.scale("loss_query_scaled") != gradients.scale("output_norm_scaled")
+    )
+    assert gradients.scale("loss") == [] and gradients.pilot == gradients.count("train") < 64
+    assert gradients.gradient_settings("loss_scaled", "train")["scale"]["pilot"] == gradients.pilot
+    assert "scale" not in gradients.gradient_settings("loss", "train")
+    assert "cache_dim" not in gradients.scale_settings("loss")
+
+
+def test_pilot_larger_than_the_set_is_refused_where_a_method_needs_it() -> None:
+    config = config_of(["dmin"])
+    config["runs"]["micro"]["gradients"]["scale"] = {"pilot": 1000}
+    load(config)
+    config["runs"]["micro"]["influence"]["methods"] = ["dmin", "dmin_scaled"]
+    with pytest.raises(
+        SystemExit, match=r"^Error: runs.micro.gradients.scale.pilot is 1000, but the training set has \d+ samples"
+    ):
+        load(config)
 
 
 def test_narrowed_methods_read_one_sketch_of_both_sides() -> None:

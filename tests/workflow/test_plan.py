@@ -30,7 +30,15 @@ PAPER = sorted((PROJECT / "config" / "paper").glob("*.yaml"))
 # The study of thickness asks of another data set and stands apart.
 SINGLE = [path for path in PAPER if path.stem not in ("all", "thickness_full") and "\ngames:" not in path.read_text()]
 GAMES = [path for path in PAPER if "\ngames:" in path.read_text()]
+# The study of thickness has no baselines.
+RUNS = {"thickness_full": ["thickness_full"]}
+BASELINES = {"random", "ssim", "clip", "lissa", "datainf", "dtrak", "journey_trak"}
 SHIPPED = PROJECT / "resources" / "architectures"
+
+
+def own_runs(name: str) -> list[str]:
+    """Return the runs of one of the paper's experiments: that of all methods, and those on the timesteps of authors."""
+    return [name, f"{name}_dtrak", f"{name}_datainf"]
 
 
 def planned_runs(tables: Tables) -> list[dict[str, Any]]:
@@ -89,8 +97,8 @@ def test_paper_config_is_valid_and_drops_the_example(path: Path) -> None:
     assert list(table["run"].unique()) == list(tables.runs)
     assert (table["evaluations"] == table["samples"] * table["timesteps"]).all()
     assert (costs[["cache_bytes", "device_bytes", "host_bytes", "jobs"]] > 0).all(axis=None)
-    expected = [single.stem for single in SINGLE] if path.stem == "all" else [path.stem]
-    assert sorted(tables.runs) == sorted(expected)
+    singles = [single.stem for single in SINGLE] if path.stem == "all" else [path.stem]
+    assert sorted(tables.runs) == sorted(name for single in singles for name in RUNS.get(single, own_runs(single)))
 
 
 def test_all_holds_the_single_configs() -> None:
@@ -118,6 +126,22 @@ def test_paper_settings(name: str) -> None:
     assert run["influence"]["hnsw"] == {"M": 16, "ef_construction": 200, "ef": 500, "seed": 100}
 
 
+@pytest.mark.parametrize("path", SINGLE, ids=lambda path: path.stem)
+def test_paper_runs_have_the_seven_baselines_clip_and_table_6(path: Path) -> None:
+    tables = laid_over_the_example(path)
+    shared, dtrak, datainf = (tables.runs[name] for name in own_runs(path.stem))
+    # A held-out image has no trajectory.
+    baselines = BASELINES - ({"journey_trak"} if path.stem == "ddpm_cifar10" else set())
+    assert baselines <= set(shared.influence.methods) and "clip" in shared.influence.options["encoder"]
+    assert shared.ablation.settings["hnsw"]["M"] == [4, 8, 16, 32, 48] and shared.ablation.settings["hnsw"]["v"] == 4096
+    assert (dtrak.gradients.settings["timesteps"]["grid"], dtrak.gradients.timestep_count) == ("uniform", 10)
+    assert dtrak.gradients.settings["noise"]["policy"] == "by_id" and "dtrak" in dtrak.influence.methods
+    assert datainf.gradients.settings["timesteps"]["custom"] == [25, 225, 425, 525, 725, 925]
+    assert datainf.gradients.settings["noise"]["policy"] == "per_timestep" and datainf.influence.methods == ["datainf"]
+    # All three ask about the same images.
+    assert shared.queries.settings == dtrak.queries.settings == datainf.queries.settings
+
+
 def test_six_sets_have_the_papers_arithmetic() -> None:
     dataset = laid_over_the_example(PROJECT / "config" / "paper" / "sd3_lora.yaml").datasets["mixed"]
     assert [source["rows"] for source in dataset.settings["sources"]] == [1916, 3053, 5000, 61, 833, 196]
@@ -130,6 +154,9 @@ def test_six_sets_have_the_papers_arithmetic() -> None:
 def test_unconditional_sets_train_on_as_many_rows_as_the_official_split(name: str, train: int) -> None:
     tables = laid_over_the_example(PROJECT / "config" / "paper" / f"{name}.yaml")
     assert tables.runs[name].gradients.count("train") == train
+    dataset = tables.runs[name].model.dataset
+    assert dataset.settings["test_sources"] == ["test"] and dataset.counts.total == train + 10_000
+    assert [dataset.source(source)["split"] for source in dataset.source_names] == dataset.source_names
 
 
 # The columns that the pages of the hub sets show, beside the image.
@@ -210,7 +237,7 @@ def test_snakemake_plans_the_paper(new_checkout: Callable[[str], Checkout]) -> N
     checkout.run("plan", *paper)
     table = pd.read_csv(checkout.root / "results" / "plan.csv", dtype={"v": str})
     # A config that defines data sets stands alone: the checkout's run is left out.
-    assert set(table["run"]) == {path.stem for path in SINGLE}
+    assert set(table["run"]) == {name for path in SINGLE for name in own_runs(path.stem)}
     full = table[(table["run"] == "sd3_full") & (table["v"] == "4096")].to_dict("records")[0]
     assert (full["parameters"], full["evaluations"]) == (2_008_851_456, 46_440)
     assert full["total_bytes"] == 9288 * 5 * 4096 * 4

@@ -130,6 +130,6 @@ def test_study_of_thickness_has_a_job_for_each_training(new_checkout: Callable[[
     (checkout.root / "resources").symlink_to(PROJECT / "resources")
     checkout.write_config(yaml.safe_dump(thickness_config(), sort_keys=False))
     plan = checkout.plan("thickness")
-    assert plan["retrain_without"] == plan["regenerate"] == 5 and plan["choose_thickness_removals"] == 5
+    assert plan["retrain_without"] == plan["regenerate"] == 10 and plan["choose_thickness_removals"] == 8
     assert plan["generate_candidates"] == plan["select_queries"] == plan["evaluate_thickness"] == 1
     assert "label_queries" not in plan and "generate_queries" not in plan

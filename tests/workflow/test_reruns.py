@@ -228,6 +228,16 @@ def test_added_method_runs_its_own_job_only(finished: Checkout) -> None:
     assert plan["score_samples"] == 1
 
 
+def test_scaled_method_measures_its_scale_and_caches_under_it(finished: Checkout) -> None:
+    plan = plan_with(finished, "runs.micro.influence.methods", ["dmin", "dmin_no_norm", "text", "dmin_scaled"])
+    assert plan["pilot_scale"] == 1 and plan["cache_gradients"] > 0 and plan["compress"] == 2 * WIDTHS - 2
+    assert not {"train_model", "build_index", "retrieve", "score_samples"} & set(plan)
+
+
+def test_scale_concerns_the_scaled_caches_alone(finished: Checkout) -> None:
+    assert plan_with(finished, "runs.micro.gradients.scale.floor", 0.2) == {}
+
+
 def test_one_method_alone_needs_no_index_search(finished: Checkout) -> None:
     plan = plan_with(finished, "runs.micro.influence.methods", ["dmin_no_norm"])
     assert "retrieve" not in plan

@@ -20,6 +20,7 @@ class FamilyEntry:
         conditional: it takes prompts.
         adapter: it takes a LoRA adapter; otherwise it is fine-tuned in full.
         objectives: the values of ``gradients.objective`` that it has; the first is that of its training.
+        preconditions: its training may weigh the loss as preconditioning the output does.
         pndm: it samples with PNDM, whose descending list of timesteps repeats its second.
     """
 
@@ -29,6 +30,7 @@ class FamilyEntry:
     conditional: bool = True
     adapter: bool = True
     objectives: tuple[str, ...] = ("training",)
+    preconditions: bool = False
     pndm: bool = False
     module: str = field(init=False)
 

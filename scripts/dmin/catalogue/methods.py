@@ -74,6 +74,8 @@ INDEXED = "dmin"
 
 # A sketch for each tensor, which does not fold.
 BLOCKS_CACHE = "loss_blocks"
+# Gradients under a scale: those of which kind, and how often each tensor's factor is applied.
+SCALED_CACHES = {"loss_scaled": ("loss", 1), "loss_query_scaled": ("loss", 2), "output_norm_scaled": ("output_norm", 1)}
 # Gradients along the trajectory that generated a query.
 JOURNEY_CACHE = "journey"
 # Queries answered by LiSSA instead of their gradients.

@@ -38,6 +38,7 @@ class Assembly(TypedDict):
     size: int
     seed: int
     train_fraction: float
+    test_sources: list[str]
     noise: NoisedCopies
     classes: list[str] | None
     convert_profiles: bool
@@ -69,12 +70,14 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path,
     """Write the training and the test table of a data set, and its summary.
 
     Sources are concatenated in the order of the mapping. Every image is decoded once to ``size x size`` pixels and
-    stored as PNG. ``split_counts`` fixes the numbers of noised copies and of training rows; which rows are copied and
-    the order are drawn from ``seed``, the noise of a copy from (``seed``, id of its original).
+    stored as PNG. ``split_counts`` fixes the numbers of noised copies and, unless ``test_sources`` name the test set,
+    of training rows; which rows are copied and the order are drawn from ``seed``, the noise of a copy from (``seed``,
+    id of its original).
 
     Args:
         sources: source parquet files by name.
-        config: ``classes`` are the labels that are the subsets, or null where each source is a subset.
+        config: ``classes`` are the labels that are the subsets, or null where each source is a subset; the rows of
+            ``test_sources`` are the test set, and copies are of the other rows.
         train, test: parquet files to make, columns ``id, subset, prompt, label, origin, image{bytes,path}``.
         summary: JSON file to make with ``fingerprint, size, seed, counts`` (per split and subset).
 
@@ -84,8 +87,10 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path,
     """
     _check_names(sources)
     size, seed = config["size"], config["seed"]
-    rows, cut = _plan_rows(sources, config)
+    rows, cut, tested = _plan_rows(sources, config)
     order = np.random.default_rng(derive_seed(seed, "shuffle")).permutation(len(rows))
+    if tested:
+        order = np.concatenate([[i for i in order if i not in tested], [i for i in order if i in tested]])
     splits = {"train": [rows[i] for i in order[:cut]], "test": [rows[i] for i in order[cut:]]}
     _check_splits(config["classes"] or list(sources), splits)
 
@@ -153,19 +158,23 @@ def _check_names(sources: Mapping[str, Path]) -> None:
             raise UserError(f"Source '{name}' has '/' or '+' in its name, which sample ids use; rename the source.")
 
 
-def _plan_rows(sources: Mapping[str, Path], config: Assembly) -> tuple[list[_Row], int]:
-    """Return all rows before the shuffle, originals first, and the number of training rows."""
+def _plan_rows(sources: Mapping[str, Path], config: Assembly) -> tuple[list[_Row], int, set[int]]:
+    """Return all rows before the shuffle, originals first, the number of training rows, and the places of test rows."""
     rows: list[_Row] = []
+    tested: set[int] = set()
     for name in sources:
         for number, row in enumerate(iter_samples(sources[name], ("prompt", "label", "origin"))):
             subset = _subset(name, number, row["label"], config["classes"])
             rows.append(_Row(f"{name}/{number}", subset, row["prompt"], row["label"], row["origin"], len(rows)))
-    copies, _, cut = split_counts(len(rows), config["noise"]["fraction"], config["train_fraction"])
+            if name in config["test_sources"]:
+                tested.add(len(rows) - 1)
+    copied = [place for place in range(len(rows)) if place not in tested]
+    copies, _, cut = split_counts(len(copied), config["noise"]["fraction"], config["train_fraction"])
     generator = np.random.default_rng(derive_seed(config["seed"], "noise copies"))
-    for place in sorted(generator.choice(len(rows), copies, replace=False).tolist()):
+    for place in sorted(copied[drawn] for drawn in generator.choice(len(copied), copies, replace=False)):
         row = rows[place]
         rows.append(_Row(f"{row.id}+noise", NOISE_SUBSET, row.prompt, row.label, row.id, place))
-    return rows, cut
+    return rows, len(rows) - len(tested) if tested else cut, tested
 
 
 def _subset(source: str, number: int, label: str | None, classes: Sequence[str] | None) -> str:

@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 
 from dmin.attribution.score_matrix import ScoreMatrix
-from dmin.evaluation.bootstrap import Interval, percentile_interval
+from dmin.evaluation.intervals import mean_interval
 from dmin.evaluation.ranks import centred_ranks
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
-from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +39,11 @@ def top_overlaps(scores: np.ndarray, k: int) -> np.ndarray:
     return chosen @ chosen.T / k
 
 
-def evaluate_agreement(scores: Mapping[str, Path], k: int, interval: Interval, out: Path) -> None:
+def evaluate_agreement(scores: Mapping[str, Path], k: int, confidence: float, out: Path) -> None:
     """Write the agreement of every pair of methods, averaged over queries.
 
     Columns ``method, other, spearman, low, high, overlap, k, queries``: Spearman's correlation over all training
-    samples in [-1, 1] with its percentile bootstrap interval over queries, and the share of common samples in the
+    samples in [-1, 1] with Student's interval over queries, cut to that range, and the share of common samples in the
     top ``k``. Queries on which one of the two orders nothing are left out of its mean; ``queries`` counts the others.
 
     Args:
@@ -54,7 +53,7 @@ def evaluate_agreement(scores: Mapping[str, Path], k: int, interval: Interval, o
         UserError: two matrices differ in their queries or training samples, or ``k`` exceeds the training set.
     """
     matrices = {path: ScoreMatrix.read(path) for path in scores.values()}
-    _require_same_ids(matrices)
+    require_same_ids(matrices)
     count, train = next(iter(matrices.values())).values.shape
     if k > train:
         raise UserError(f"The agreement of the top {k} needs {k} training samples, but there are {train}; lower k.")
@@ -63,29 +62,28 @@ def evaluate_agreement(scores: Mapping[str, Path], k: int, interval: Interval, o
     measured = [(rank_correlations(values), top_overlaps(values, k)) for values in rows]
     correlations = np.stack([correlation for correlation, _ in measured])
     overlaps = np.mean([overlap for _, overlap in measured], axis=0)
-    generator = np.random.default_rng(derive_seed(interval["seed"], "agreement"))
-    draws = generator.integers(0, count, (interval["bootstrap"], count))
     names, table = list(scores), []
     for first, method in enumerate(names):
         for second, other in enumerate(names):
-            facts = _interval(correlations[:, first, second], draws, interval["confidence"])
+            facts = _interval(correlations[:, first, second], confidence)
             table.append({"method": method, "other": other, **facts, "overlap": overlaps[first, second], "k": k})
     write_csv(pd.DataFrame(table, columns=COLUMNS), out)
     log.info("agreement of %d methods on %d queries", len(names), count)
 
 
-def _interval(values: np.ndarray, draws: np.ndarray, confidence: float) -> dict[str, Any]:
-    known = np.isfinite(values)
-    if not known.any():
-        return {"spearman": np.nan, "low": np.nan, "high": np.nan, "queries": 0}
-    sums = np.where(known, values, 0.0)[draws].sum(axis=1)
-    counts = known[draws].sum(axis=1)
-    means = sums[counts > 0] / counts[counts > 0]
-    low, high = percentile_interval(means, confidence)
-    return {"spearman": values[known].mean(), "low": low, "high": high, "queries": int(known.sum())}
+def _interval(values: np.ndarray, confidence: float) -> dict[str, Any]:
+    known = values[np.isfinite(values)]
+    low, high = np.clip(mean_interval(known, confidence), -1, 1)
+    mean = known.mean() if len(known) else np.nan
+    return {"spearman": mean, "low": low, "high": high, "queries": len(known)}
 
 
-def _require_same_ids(matrices: Mapping[Path, ScoreMatrix]) -> None:
+def require_same_ids(matrices: Mapping[Path, ScoreMatrix]) -> None:
+    """Refuse matrices of other queries or training samples.
+
+    Raises:
+        UserError: naming two files that differ.
+    """
     first, *others = matrices
     for path in others:
         for key in ("queries", "train"):

@@ -18,14 +18,14 @@ from dmin.attribution.registry import find_method
 from dmin.attribution.sample_tables import SampleTables
 from dmin.attribution.score_matrix import ScoreMatrix
 from dmin.evaluation.compressed_rows import CompressedRows
-from dmin.evaluation.detection import detection_rates, subset_shares
+from dmin.evaluation.detection import Rates, detection_rates, subset_shares
 from dmin.evaluation.lds import Judge, JudgingBank, lds_interval, noise_ceiling
 from dmin.evaluation.ranks import centred_ranks
 from dmin.evaluation.retrieval_table import recall_at
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import hardware_label
-from dmin.settings.runs import Compression, Evaluation, Options
+from dmin.settings.runs import Compression, Options
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Measures:
     """
 
     tables: SampleTables
-    evaluation: Evaluation
+    evaluation: Rates
     uncompressed: Path | None = None
     bank: JudgingBank | None = None
 

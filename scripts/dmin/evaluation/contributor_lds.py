@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from dmin.catalogue.estimators import ESTIMATORS
-from dmin.evaluation.bootstrap import Interval, percentile_interval
 from dmin.evaluation.exact_games import DRAWS, draw_fits
+from dmin.evaluation.intervals import Interval, percentile_interval
 from dmin.evaluation.lds import lds_interval, noise_ceiling
 from dmin.evaluation.member_agreement import correlate
 from dmin.games.baselines import judged_baselines
@@ -22,6 +22,7 @@ from dmin.games.laws import keys
 from dmin.games.records import Records
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
+from dmin.runtime.readers import read_csv
 from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -222,4 +223,4 @@ def evaluate_contributor_lds(records: Records, contributions: Path, cost: Path, 
         UserError: as :func:`find_lds`.
     """
     given = read_contributions(contributions)
-    write_csv(find_lds(records, given, pd.read_csv(cost), interval), out)
+    write_csv(find_lds(records, given, read_csv(cost), interval), out)

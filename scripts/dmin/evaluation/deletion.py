@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from dmin.evaluation.bootstrap import Interval
 from dmin.evaluation.exact_games import DRAWS
+from dmin.evaluation.intervals import Interval
 from dmin.games.baselines import random_contributions
 from dmin.games.contributions import read_contributions
 from dmin.games.curves import KEEP, REMOVE, curve_coalition, rank_players
@@ -19,6 +19,7 @@ from dmin.games.laws import keys
 from dmin.games.records import Records
 from dmin.games.resampling import seed_noise
 from dmin.runtime.atomic import write_csv
+from dmin.runtime.readers import read_csv
 
 COLUMNS = ["estimator", "behaviour", "kind", "share", "players", "value", "low", "high", "trainer", "seeds"]
 # Everyone, from which a curve begins; no one, at its end.
@@ -137,5 +138,5 @@ def evaluate_deletion(
     if curves is None:
         table = read_deletion(records, read_contributions(contributions), interval)
     else:
-        table = measure_deletion(records, pd.read_csv(curves.members), curves.asked, curves.start, interval)
+        table = measure_deletion(records, read_csv(curves.members), curves.asked, curves.start, interval)
     write_csv(table, out)

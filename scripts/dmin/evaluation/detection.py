@@ -6,26 +6,34 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from dmin.data.subsets import read_subsets
-from dmin.evaluation.bootstrap import bootstrap_means, percentile_interval
+from dmin.evaluation.intervals import rate_interval
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.parquet import read_parquet
-from dmin.runtime.seeds import derive_seed
-from dmin.settings.runs import Evaluation
 
 log = logging.getLogger(__name__)
 
 COLUMNS = ["method", "v", "backend", "subset", "k", "rate", "low", "high", "chance", "queries"]
 
 
+class Rates(TypedDict):
+    """Lengths ``k`` of the list at which the rate is taken, and the confidence of its interval, in 0..1."""
+
+    k: list[int]
+    confidence: float
+
+
 @dataclass(frozen=True)
 class RankedList:
-    """One ranked list file and the method, width (empty where none) and backend that made it."""
+    """One ranked list file and the method, width (empty where none) and backend that made it.
+
+    The backend is ``exact``, ``hnsw``, or ``held_out``: exact, at the lambda chosen on other queries.
+    """
 
     path: Path
     method: str
@@ -35,7 +43,7 @@ class RankedList:
     @classmethod
     def at(cls, path: Path) -> Self:
         """Tell method, width and backend from ``METHOD/vWIDTH/BACKEND/top.parquet``, or ``METHOD/top.parquet``."""
-        if path.parent.name in ("exact", "hnsw"):
+        if path.parent.name in ("exact", "hnsw", "held_out"):
             method, width, backend = path.parts[-4:-1]
             return cls(path, method, width.removeprefix("v"), backend)
         return cls(path, path.parent.name, "", "exact")
@@ -58,48 +66,33 @@ def subset_shares(samples: Path) -> dict[str, float]:
     return {name: subsets.count(name) / len(subsets) for name in set(subsets)}
 
 
-def detection_rates(top: pd.DataFrame, chance: Mapping[str, float], evaluation: Evaluation) -> list[dict[str, Any]]:
+def detection_rates(top: pd.DataFrame, chance: Mapping[str, float], evaluation: Rates) -> list[dict[str, Any]]:
     """Tabulate the detection rate of one ranked list, per subset and over subsets (``mean``), for every k.
 
-    The interval is the percentile bootstrap over queries, within subsets for the mean; all lists share the same
-    resamples. ``chance`` is the analytic rate of a random ranking, the subset's share of the training set.
-    Source: DMin, detection rate; the interval is ours.
+    A query's share of hits is one observation; see :func:`rate_interval`. ``chance`` is the analytic rate of a random
+    ranking, the subset's share of the training set. Source: DMin, detection rate; the interval is ours.
     """
     rows = []
     for k in evaluation["k"]:
         rates = hits_at(top, k)
         groups = {str(name): frame["rate"].to_numpy() for name, frame in rates.groupby("query_subset", sort=True)}
-        draws = {
-            name: bootstrap_means(values, evaluation["bootstrap"], derive_seed(evaluation["seed"], "bootstrap", name))
-            for name, values in groups.items()
-        }
-        mean = float(np.mean([values.mean() for values in groups.values()]))
-        table = {
-            name: (float(values.mean()), draws[name], chance[name], len(values)) for name, values in groups.items()
-        }
-        table["mean"] = (
-            mean,
-            np.mean(list(draws.values()), axis=0),
-            float(np.mean([chance[name] for name in groups])),
-            len(rates),
-        )
-        for name, (rate, resampled, random_rate, count) in table.items():
-            low, high = percentile_interval(resampled, evaluation["confidence"])
+        for name, members in {**{name: [name] for name in groups}, "mean": list(groups)}.items():
+            low, high = rate_interval([groups[member] for member in members], evaluation["confidence"])
             rows.append(
                 {
                     "subset": name,
                     "k": k,
-                    "rate": rate,
+                    "rate": float(np.mean([groups[member].mean() for member in members])),
                     "low": low,
                     "high": high,
-                    "chance": random_rate,
-                    "queries": count,
+                    "chance": float(np.mean([chance[member] for member in members])),
+                    "queries": sum(len(groups[member]) for member in members),
                 }
             )
     return rows
 
 
-def evaluate_detection(lists: Sequence[RankedList], samples: Path, evaluation: Evaluation, out: Path) -> None:
+def evaluate_detection(lists: Sequence[RankedList], samples: Path, evaluation: Rates, out: Path) -> None:
     """Write the detection-rate table of every ranked list.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dmin.catalogue.estimators import ESTIMATORS
-from dmin.evaluation.bootstrap import Interval, percentile_interval
+from dmin.evaluation.intervals import Interval, percentile_interval
 from dmin.evaluation.member_agreement import correlate
 from dmin.games.baselines import judged_baselines
 from dmin.games.contributions import read_contributions

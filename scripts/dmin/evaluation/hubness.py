@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from dmin.data.subsets import read_subsets
-from dmin.evaluation.bootstrap import percentile_interval
 from dmin.evaluation.detection import RankedList
+from dmin.evaluation.intervals import shifted_interval
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 from dmin.runtime.parquet import read_parquet
@@ -61,10 +61,7 @@ def hub_measures(counts: np.ndarray, queries: int, train: int, k: int) -> np.nda
 
 
 def resample_weights(subsets: Sequence[str], resamples: int, seed: int) -> np.ndarray:
-    """Return how often each query is drawn in each resample, float32 ``[resamples, queries]``, within its subset.
-
-    Draws are those of the detection rate's intervals where queries stand in the same order.
-    """
+    """Return how often each query is drawn in each resample, float32 ``[resamples, queries]``, within its subset."""
     names = np.asarray(subsets)
     weights = np.zeros((resamples, len(names)), dtype=np.float32)
     for name in sorted({*subsets}):
@@ -81,8 +78,8 @@ def hubness_rows(
 ) -> list[dict[str, Any]]:
     """Tabulate the measures of one ranked list for every k, with bootstrap intervals over queries.
 
-    A resample repeats queries, and repeated lists look like hubs; so the resamples' percentiles are shifted by the
-    difference of the resamples' mean and the estimate, and cut to the measure's range.
+    A resample repeats queries, and repeated lists look like hubs: see :func:`shifted_interval`. Ends are cut to the
+    measure's range.
 
     Args:
         train: the number of training samples.
@@ -102,9 +99,7 @@ def hubness_rows(
         listed[np.repeat(np.arange(queries), k), sample] = 1
         estimate = hub_measures(listed.sum(axis=0, keepdims=True).astype(np.int64), queries, train, k)[0]
         drawn = hub_measures((weights @ listed).astype(np.int64), queries, train, k)
-        tails = percentile_interval(drawn, confidence)
-        ceiling = np.array([1, train, queries, 1])
-        low, high = np.clip(tails - drawn.mean(axis=0) + estimate, 0, ceiling)
+        low, high = np.clip(shifted_interval(drawn, estimate, confidence), 0, np.array([1, train, queries, 1]))
         rows += [
             {"k": k, "measure": name, "value": value, "low": one, "high": other, "queries": queries, "train": train}
             for name, value, one, other in zip(MEASURES, estimate, low, high, strict=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dmin.attribution.score_matrix import ScoreMatrix
-from dmin.evaluation.bootstrap import Interval, percentile_interval
+from dmin.evaluation.intervals import Interval, shifted_interval
 from dmin.evaluation.ranks import centred_ranks
 from dmin.retraining.sets import read_sets
 from dmin.runtime.atomic import write_csv
@@ -123,10 +123,19 @@ def resampled_lds(predicted: np.ndarray, target: np.ndarray, resamples: int, see
 
 
 def lds_interval(predicted: np.ndarray, target: np.ndarray, interval: Interval) -> tuple[float, float, float]:
-    """Return the LDS of predictions ``[queries, sets]``, and the ends of its percentile bootstrap interval."""
+    """Return the LDS of predictions ``[queries, sets]``, and the ends of its interval; see :func:`lds_ends`."""
+    lds = float(spearman_rows(predicted, target).mean())
     resamples = resampled_lds(predicted, target, interval["bootstrap"], interval["seed"])
-    low, high = percentile_interval(resamples, interval["confidence"]).tolist()
-    return float(spearman_rows(predicted, target).mean()), low, high
+    return lds, *lds_ends(resamples, lds, interval["confidence"])
+
+
+def lds_ends(resamples: np.ndarray, lds: float, confidence: float) -> tuple[float, float]:
+    """Return the ends of the interval of an LDS, in -1..1.
+
+    A resample repeats sets, whose ties lower a correlation; so the resamples' mean is shifted to the estimate.
+    """
+    low, high = np.clip(shifted_interval(resamples, lds, confidence), -1, 1).tolist()
+    return low, high
 
 
 class Judge:
@@ -206,12 +215,12 @@ def evaluate_lds(bank: JudgingBank, scores: Mapping[tuple[str, str], Path], quer
         resamples[key] = resampled_lds(predicted, found.target, interval["bootstrap"], interval["seed"])
     rows = []
     for (method, v), value in lds.items():
-        low, high = percentile_interval(resamples[method, v], interval["confidence"])
+        low, high = lds_ends(resamples[method, v], value, interval["confidence"])
         log.info("%s v=%s: LDS %.3f (%.3f to %.3f), ceiling %.3f", method, v, value, low, high, ceiling)
         over: list[float] = [float("nan")] * 3
         if (dmin := _dmin_beside(v, lds)) is not None:
-            difference = resamples[method, v] - resamples[dmin]
-            over = [value - lds[dmin], *percentile_interval(difference, interval["confidence"])]
+            drawn, difference = resamples[method, v] - resamples[dmin], value - lds[dmin]
+            over = [difference, *shifted_interval(drawn, difference, interval["confidence"])]
         facts = [method, v, query_set, value, low, high, *over, agreement, ceiling]
         rows.append([*facts, len(found.queries), len(found.sets), found.losses.shape[1], hardware_label()])
     write_csv(pd.DataFrame(rows, columns=COLUMNS), out)

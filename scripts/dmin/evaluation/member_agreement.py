@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import pearsonr, spearmanr
 
-from dmin.evaluation.bootstrap import Interval, percentile_interval
+from dmin.evaluation.intervals import Interval, percentile_interval
 from dmin.games.contributions import find_fits
 from dmin.games.records import Records
 from dmin.runtime.atomic import write_csv
+from dmin.runtime.readers import read_csv
 from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -80,4 +81,4 @@ def find_agreement(records: Records, cost: pd.DataFrame, interval: Interval) -> 
 
 def evaluate_agreement(records: Records, cost: Path, interval: Interval, out: Path) -> None:
     """Write the table of :func:`find_agreement`."""
-    write_csv(find_agreement(records, pd.read_csv(cost), interval), out)
+    write_csv(find_agreement(records, read_csv(cost), interval), out)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from dmin.runtime.atomic import write_csv
+from dmin.runtime.readers import read_csv
 
 COLUMNS = [
     "model", "to_data", "to_retrained", "steps", "seconds", "compute", "parameters", "macs", "members",
@@ -32,4 +33,4 @@ def join_costs(models: pd.DataFrame, cost: pd.DataFrame) -> pd.DataFrame:
 
 def evaluate_models(models: Path, cost: Path, out: Path) -> None:
     """Write the table of :func:`join_costs`."""
-    write_csv(join_costs(pd.read_csv(models), pd.read_csv(cost)), out)
+    write_csv(join_costs(read_csv(models), read_csv(cost)), out)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
 from dmin.data.samples import read_samples, sample_pixels
-from dmin.evaluation.bootstrap import Interval, bootstrap_means, percentile_interval
+from dmin.evaluation.intervals import mean_interval
 from dmin.evaluation.studied_removals import StudiedRemovals
 from dmin.models.image_embedding import efficientnet_embeddings
 from dmin.retraining.regenerated import read_regenerated
@@ -78,11 +79,11 @@ def removal_distances(images: pd.DataFrame, originals: pd.DataFrame, batch: int)
     return facts.loc[mean["row"]].reset_index(drop=True).join(mean[["reference", *MEASURES]])
 
 
-def summarise(table: pd.DataFrame, interval: Interval) -> pd.DataFrame:
-    """Average the distances over seeds and then over queries, with bootstrap intervals over queries.
+def summarise(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Average the distances over seeds and then over queries, with Student's intervals over queries.
 
-    ``difference`` is that to random removal, paired by query, over the queries that both have; intervals are percentile
-    ones, and all methods share the resamples.
+    ``difference`` is that to random removal, paired by query, over the queries that both have. A single query has no
+    interval.
 
     Returns:
         Columns ``method, v, k, reference, measure, mean, low, high, median, difference, difference_low,
@@ -94,8 +95,8 @@ def summarise(table: pd.DataFrame, interval: Interval) -> pd.DataFrame:
         for measure in MEASURES:
             values = part.groupby("query_id")[measure].mean()
             shift = (values - control.groupby("query_id")[measure].mean()).dropna()
-            low, high = _ends(values, interval)
-            difference_low, difference_high = _ends(shift, interval)
+            low, high = mean_interval(values.to_numpy(), confidence)
+            difference_low, difference_high = mean_interval(shift.to_numpy(), confidence)
             rows.append(
                 {
                     "method": method,
@@ -117,16 +118,12 @@ def summarise(table: pd.DataFrame, interval: Interval) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _ends(values: pd.Series, interval: Interval) -> np.ndarray:
-    resampled = bootstrap_means(values.to_numpy(), interval["bootstrap"], interval["seed"])
-    return percentile_interval(resampled, interval["confidence"])
-
-
-class RemovalSettings(Interval):
-    """The samples removed for a query, what retrainings have as many of (epochs or steps), and the intervals."""
+class RemovalSettings(TypedDict):
+    """The samples removed for a query, what retrainings have as many of (epochs or steps), and the intervals' share."""
 
     k: int
     budget: str
+    confidence: float
 
 
 @dataclass(frozen=True)
@@ -153,7 +150,7 @@ def evaluate_removal(
     rows = removal_distances(images, read_samples(queries, ["id", "image"]), batch)
     removed = np.where(rows["method"] == NONE, 0, settings["k"])
     rows = rows.assign(v=removals.widths_of(rows["method"]), k=removed)
-    found = summarise(rows, settings)
+    found = summarise(rows, settings["confidence"])
     write_csv(rows[COLUMNS], files.table)
     write_csv(found.assign(budget=settings["budget"], hardware=hardware_label()), files.summary)
     for row in found[found["measure"] == "l2"].to_dict("records"):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from scipy.stats import ks_2samp
 
 from dmin.data.samples import read_samples, sample_pixels
 from dmin.data.thickness import digit_thicknesses
-from dmin.evaluation.bootstrap import Interval, percentile_interval
+from dmin.evaluation.intervals import Interval, combined_interval
 from dmin.evaluation.studied_removals import StudiedRemovals
 from dmin.models.classifier import load_classifier
 from dmin.retraining.regenerated import read_regenerated
@@ -39,62 +39,93 @@ def statistics_of(values: np.ndarray) -> dict[str, float]:
     return {"mean": mean, **dict(zip(("q10", "q25", "q50", "q75", "q90"), quantiles, strict=True))}
 
 
-def resampled_shifts(
-    values: np.ndarray, recognised: np.ndarray, whole: np.ndarray, known: np.ndarray, resamples: int, seed: int
-) -> pd.DataFrame:
-    """Return the shifts of every statistic in resamples, with replacement, of both training seeds and noises.
+@dataclass(frozen=True)
+class Digits:
+    """Digits generated after a removal, or after none: arrays ``[sets, seeds, noises]``.
+
+    Attributes:
+        thickness: in pixels of 28; NaN for a blank image.
+        recognised: whether the classifier is sure of the class, 0 or 1.
+    """
+
+    thickness: np.ndarray
+    recognised: np.ndarray
+
+    @classmethod
+    def of(cls, images: pd.DataFrame) -> Self:
+        """Arrange images by set, seed and noise; columns ``set, repeat, id, thickness, recognised``."""
+        keys = ["set", "repeat", "id"]
+        images = images.sort_values(keys)
+        shape = tuple(images[key].nunique() for key in keys)
+        return cls(*(images[name].to_numpy(np.float64).reshape(shape) for name in ("thickness", "recognised")))
+
+    def take(self, places: np.ndarray, axis: int) -> Digits:
+        """Return those at some places of an axis."""
+        return Digits(self.thickness.take(places, axis), self.recognised.take(places, axis))
+
+    def statistics(self) -> dict[str, float]:
+        """Return the statistics of all thicknesses, and the share that is recognised."""
+        return statistics_of(self.thickness) | {"recognised": float(self.recognised.mean())}
+
+
+def shift_sources(after: Digits, before: Digits, resamples: int, seed: int) -> list[tuple[pd.Series, int]]:
+    """Return the variance of every shift by noises, training seeds and removed sets, with its degrees of freedom.
+
+    That by noises is the variance in resamples of them, with replacement; that by seeds and by sets, where there are
+    two or more, follows from the shift of each.
 
     Args:
-        values: thickness of the images after a removal ``[chosen]``.
-        recognised: whether the classifier is sure of their class, as many.
-        whole: thickness after nothing was removed, from the same seeds and noises.
-        known: as ``recognised``, of these.
+        before: from the same seeds and noises, of one set.
     """
-    rows = []
-    for number in range(resamples):
-        generator = np.random.default_rng(derive_seed(seed, "thickness", number))
-        chosen = np.ix_(*(generator.integers(0, count, size=count) for count in values.shape))
-        after, before = statistics_of(values[chosen].ravel()), statistics_of(whole[chosen].ravel())
-        shifts = {name: after[name] - before[name] for name in after}
-        rows.append(shifts | {"recognised": recognised[chosen].mean() - known[chosen].mean()})
-    return pd.DataFrame(rows)
+    sets, seeds, noises = after.thickness.shape
+    generators = [np.random.default_rng(derive_seed(seed, "thickness", draw)) for draw in range(resamples)]
+    drawn = [generator.integers(0, noises, size=(noises,)) for generator in generators]
+    by_noise = pd.DataFrame([shifts_of(after.take(each, 2), before.take(each, 2)) for each in drawn])
+    sources = [(by_noise.var(ddof=1), noises - 1)]
+    by_seed = [shifts_of(after.take(np.array([each]), 1), before.take(np.array([each]), 1)) for each in range(seeds)]
+    by_set = [shifts_of(after.take(np.array([each]), 0), before) for each in range(sets)]
+    spread = [pd.DataFrame(shifts) for shifts in (by_seed, by_set) if len(shifts) > 1]
+    return sources + [(shifts.var(ddof=1) / len(shifts), len(shifts) - 1) for shifts in spread]
+
+
+def shifts_of(after: Digits, before: Digits) -> dict[str, float]:
+    """Return the shift of every statistic."""
+    found, base = after.statistics(), before.statistics()
+    return {name: found[name] - base[name] for name in found}
 
 
 def thickness_rows(images: pd.DataFrame, method: str, interval: Interval) -> list[dict[str, Any]]:
     """Tabulate a removal's statistics and their shifts for every training seed and over all of them.
 
-    A shift is the difference to nothing removed with the same training seeds and noises. ``ks`` is the statistic of the
-    two-sample test of Kolmogorov and Smirnov with its ``p``; over all seeds both samples pool theirs. ``recognised`` is
-    the share of images of whose class the classifier is sure.
+    A shift is the difference to nothing removed with the same training seeds and noises. Its interval takes noises,
+    training seeds and the sets of a removal that has several as drawn; see :func:`combined_interval`. A row of a single
+    training seed knows no error by seeds. ``ks`` is the statistic of the two-sample test of Kolmogorov and Smirnov with
+    its ``p``; over all seeds both samples pool theirs. ``recognised`` is the share of images of whose class the
+    classifier is sure.
 
     Args:
-        images: columns ``method, repeat, id, thickness, recognised``.
+        images: columns ``method, set, repeat, id, thickness, recognised``.
     """
     mine, rest = images[images["method"] == method], images[images["method"] == NONE]
-    cubes = [
-        part.pivot_table(index="repeat", columns="id", values=column, dropna=False, aggfunc="first").sort_index()
-        for part in (mine, rest)
-        for column in ("thickness", "recognised")
-    ]
-    repeats = cubes[0].index.tolist()
-    values, recognised, whole, known = (cube.loc[repeats].to_numpy(dtype=np.float64) for cube in cubes)
+    repeats = sorted(set(mine["repeat"]))
+    after, before = Digits.of(mine), Digits.of(rest[rest["repeat"].isin(repeats)])
     rows: list[dict[str, Any]] = []
-    for label, chosen in [(ALL, slice(None)), *((str(name), slice(n, n + 1)) for n, name in enumerate(repeats))]:
-        after, before = values[chosen], whole[chosen]
-        found = statistics_of(after.ravel()) | {"recognised": recognised[chosen].mean()}
-        base = statistics_of(before.ravel()) | {"recognised": known[chosen].mean()}
-        count = {"images": int(np.isfinite(after).sum()), "seeds": len(after)}
+    places = np.arange(len(repeats))
+    for label, chosen in [(ALL, places), *((str(name), places[n : n + 1]) for n, name in enumerate(repeats))]:
+        found, base = after.take(chosen, 1), before.take(chosen, 1)
+        values = found.statistics()
+        count = {"images": int(np.isfinite(found.thickness).sum()), "seeds": len(chosen)}
         shared = {"method": method, "seed": label, **count}
         if method == NONE:
-            rows += [{**shared, "statistic": name, "value": found[name]} for name in found]
+            rows += [{**shared, "statistic": name, "value": value} for name, value in values.items()]
             continue
-        pairs = (after, recognised[chosen], before, known[chosen])
-        shifts = resampled_shifts(*pairs, interval["bootstrap"], interval["seed"])
-        for name in found:
-            low, high = percentile_interval(shifts[name].to_numpy(), interval["confidence"])
-            change = {"shift": found[name] - base[name], "low": low, "high": high}
-            rows.append({**shared, "statistic": name, "value": found[name], **change})
-        test = ks_2samp(after[np.isfinite(after)], before[np.isfinite(before)])
+        sources = shift_sources(found, base, interval["bootstrap"], interval["seed"])
+        for name, shift in shifts_of(found, base).items():
+            parts = [(float(variance[name]), freedom) for variance, freedom in sources]
+            low, high = combined_interval(shift, parts, interval["confidence"])
+            change = {"shift": shift, "low": low, "high": high}
+            rows.append({**shared, "statistic": name, "value": values[name], **change})
+        test = ks_2samp(*(part.thickness[np.isfinite(part.thickness)] for part in (found, base)))
         rows.append({**shared, "statistic": "ks", "value": float(test.statistic), "p": float(test.pvalue)})
     return rows
 
@@ -102,17 +133,19 @@ def thickness_rows(images: pd.DataFrame, method: str, interval: Interval) -> lis
 def removed_by_subset(removed: Mapping[str, Path], samples: Path) -> pd.DataFrame:
     """Count what each removal takes of every subset: columns ``method, subset, removed, train, share, thickness``.
 
-    ``thickness`` is the mean of the removed digits'; method ``none`` has that of all training digits.
+    ``thickness`` is the mean of the removed digits'; method ``none`` has that of all training digits. Of a removal of
+    several sets counts are means over them.
     """
     train = read_samples(samples)
     train["thickness"] = digit_thicknesses(sample_pixels(train))
     sizes, rows = train["subset"].value_counts(), []
     for method, path in removed.items():
-        gone = train if method == NONE else train[train["id"].isin(set(read_parquet(path)["id"]))]
+        taken = read_parquet(path)
+        gone = train if method == NONE else train.merge(taken[["set", "id"]], on="id")
         for subset in [*sorted(sizes.index), ALL]:
             part = gone if subset == ALL else gone[gone["subset"] == subset]
             total = int(sizes.sum() if subset == ALL else sizes[subset])
-            count = 0 if method == NONE else len(part)
+            count = 0 if method == NONE else len(part) / taken["set"].nunique()
             facts = {"method": method, "subset": subset, "removed": count, "train": total, "share": count / total}
             rows.append({**facts, "thickness": part["thickness"].mean()})
     return pd.DataFrame(rows)
@@ -156,7 +189,7 @@ def evaluate_thickness(
     _, sure = load_classifier(classifier).classify(pixels)
     images["thickness"], images["recognised"] = digit_thicknesses(pixels), sure >= settings["least"]
     by_subset = removed_by_subset(removed, samples)
-    totals = by_subset[by_subset["subset"] == ALL].set_index("method")["removed"]
+    totals = by_subset[by_subset["subset"] == ALL].set_index("method")["removed"].astype(int)
     rows = []
     for method in removals.images:
         rows += thickness_rows(images, method, settings)

@@ -16,6 +16,7 @@ from dmin.figures.style import FAINT, INK, MEAN, MUTED, house_style, order_subse
 from dmin.figures.tables import FULL, require_table, width_order
 
 _COLUMNS = ("method", "v", "backend", "subset", "k", "rate", "low", "high", "chance")
+EXACT, HELD_OUT = "exact", "held_out"
 _CELL = 0.56
 _ROW = 0.34
 _GAP = 0.12
@@ -27,6 +28,8 @@ _HEAD = 1.02
 @house_style
 def plot_main_table(table: pd.DataFrame, labels: Mapping[str, str] | None = None) -> Figure:
     """Draw exact detection rates: a row per method and width, a group of columns per subset, a column per k.
+
+    A kernel method has a second row below, at the lambda chosen on other queries.
 
     The darker a cell, the higher the rate; below each rate stands its interval, the best of a column is bold. A method
     with several widths has a row for its uncompressed gradients, if there, and one for its largest width of at most
@@ -40,10 +43,13 @@ def plot_main_table(table: pd.DataFrame, labels: Mapping[str, str] | None = None
         UserError: the table is empty or lacks a column.
     """
     table, labels = require_table(table, _COLUMNS, "detection-rate"), labels or {}
-    table = table[table["backend"] == "exact"]
+    table = table[table["backend"].isin([EXACT, HELD_OUT])]
     subsets, cutoffs = order_subsets(table["subset"]), sorted({int(k) for k in table["k"]})
     rows = _rows(table)
-    cells = {(str(row["method"]), str(row["v"]), str(row["subset"]), int(row["k"])): row for _, row in table.iterrows()}
+    cells = {
+        (*(str(row[name]) for name in ("method", "v", "backend", "subset")), int(row["k"])): row
+        for _, row in table.iterrows()
+    }
     group = len(cutoffs) * _CELL + _GAP
     width = 2 * _MARGIN + _NAMES + len(subsets) * group
     canvas = Canvas(width, _HEAD + (len(rows) + 1) * _ROW + 0.5)
@@ -55,15 +61,16 @@ def plot_main_table(table: pd.DataFrame, labels: Mapping[str, str] | None = None
         for index, k in enumerate(cutoffs):
             centre = left + (index + 0.5) * _CELL
             canvas.text(f"top {k}", (centre, 0.74), size=7, colour=MUTED, align="center")
-            for line, (method, v) in enumerate(rows):
+            for line, entry in enumerate(rows):
                 top = _HEAD + line * _ROW
-                row = cells[method, v, subset, k]
+                row = cells[*entry, subset, k]
                 _draw_cell(canvas, row, (centre, top), bool(row["rate"] == best[subset, k]))
             chance = float(table[(table["subset"] == subset) & (table["k"] == k)]["chance"].iloc[0])
             canvas.text(_rate(chance), (centre, _HEAD + len(rows) * _ROW + 0.1), size=7, colour=MUTED, align="center")
-    for line, (method, v) in enumerate(rows):
+    for line, (method, v, backend) in enumerate(rows):
         top = _HEAD + line * _ROW
-        canvas.text(labels.get(method, method_style(method).label), (_MARGIN, top + 0.09), size=8)
+        name = labels.get(method, method_style(method).label)
+        canvas.text(f"{name}, lambda chosen" if backend == HELD_OUT else name, (_MARGIN, top + 0.09), size=8)
         label = "" if v == "" else "full" if v == FULL else f"v={int(v):,}"
         canvas.text(label, (_MARGIN + _NAMES - 0.12, top + 0.1), size=7, colour=MUTED, align="right")
     canvas.bar((_MARGIN, _HEAD + len(rows) * _ROW + 0.03), width - 2 * _MARGIN, 0.008, FAINT)
@@ -78,15 +85,16 @@ def encoder_labels(encoder: str) -> dict[str, str]:
     return {name: encoder_name(encoder) for name, entry in METHODS.items() if "encoder" in entry.options}
 
 
-def _rows(table: pd.DataFrame) -> list[tuple[str, str]]:
-    pairs = []
+def _rows(table: pd.DataFrame) -> list[tuple[str, str, str]]:
+    rows, known = [], {*zip(table["method"], table["v"], table["backend"], strict=True)}
     for method in order_methods(table["method"].unique()):
         widths = sorted({*table.loc[table["method"] == method, "v"]}, key=width_order)
         numbers = [width for width in widths if width.isdigit()]
         below = [width for width in numbers if int(width) <= 4096]
         shown = below[-1:] or numbers[:1]
-        pairs += [(method, width) for width in widths if width in shown or not width.isdigit()]
-    return pairs
+        listed = [width for width in widths if width in shown or not width.isdigit()]
+        rows += [(method, width, backend) for width in listed for backend in (EXACT, HELD_OUT)]
+    return [row for row in rows if row in known]
 
 
 def _draw_cell(canvas: Canvas, row: pd.Series, at: Place, best: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -17,6 +16,8 @@ import pandas as pd
 from dmin.games.laws import Law, keys
 from dmin.runtime.atomic import write_parquet
 from dmin.runtime.errors import UserError
+from dmin.runtime.parquet import read_parquet
+from dmin.runtime.readers import read_json
 from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def write_coalitions(players: Path, blocks: Sequence[BlockSettings], seed: int, 
     Args:
         players: JSON with ``samples``, the ids of each player, and ``subsets``, of players that are single samples.
     """
-    given = json.loads(players.read_text(encoding="utf-8"))
+    given = read_json(players)
     strata: dict[str, list[int]] = {}
     for number, subset in enumerate(given["subsets"]):
         strata.setdefault(subset, []).append(number)
@@ -114,7 +115,7 @@ class Coalitions:
         Raises:
             UserError: a coalition stands in both the fit and the test.
         """
-        table = pd.read_parquet(path).set_index("coalition")
+        table = read_parquet(path).set_index("coalition")
         names = [f"p{player}" for player in range(len(table.columns) - 2)]
         found = cls(table[["part", "law"]], table[names].to_numpy(dtype=bool))
         fit, test = (keys(found.member[(found.facts["part"] == part).to_numpy()]) for part in ("fit", "test"))

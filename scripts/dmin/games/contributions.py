@@ -19,6 +19,7 @@ from dmin.games.registry import Estimator, find_estimator
 from dmin.games.resampling import IntervalSettings, bootstrap_contributions, interval_ends
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
+from dmin.runtime.readers import read_csv
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def read_contributions(path: Path) -> pd.DataFrame:
     """Return what :func:`write_contributions` wrote; names of players are text, whatever they look like."""
     numbers = ("value", "low", "high", "share")
     gaps = {name: [""] for name in numbers}
-    return pd.read_csv(path, dtype={"player": "string"}, keep_default_na=False, na_values=gaps)
+    return read_csv(path, dtype={"player": "string"}, keep_default_na=False, na_values=gaps)
 
 
 def find_fits(records: Records, behaviour: str, trainer: str | None = None) -> Iterator[Fit]:

@@ -37,23 +37,19 @@ def inception_features(pixels: np.ndarray, weights: Path, pace: Pace) -> np.ndar
 
 
 def load_inception(weights: Path) -> Inception:
-    """Return the network with the weights that pytorch-fid distributes, in its own format or as safetensors.
+    """Return the network with the weights that pytorch-fid distributes, as safetensors.
 
     Raises:
         UserError: they cannot be read, or are of another network.
     """
     network = Inception()
     try:
-        if weights.suffix == ".safetensors":
-            state = load_file(weights)
-        else:
-            # weights_only reads tensors and refuses everything that could run.
-            state = torch.load(weights, map_location="cpu", weights_only=True)
+        state = load_file(weights)
         network.load_state_dict({name: value for name, value in state.items() if not name.startswith("fc.")})
     except Exception as error:
         raise UserError(
             f"Weights '{weights}' are not those of FID's Inception ({str(error).splitlines()[0]}); set encoder.path to "
-            "the file that pytorch-fid distributes, or encoder.kind to efficientnet."
+            "the file that pytorch-fid distributes, as safetensors, or encoder.kind to efficientnet."
         ) from error
     return network.eval()
 

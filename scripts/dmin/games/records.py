@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from dmin.games.laws import Law, keys
 from dmin.games.outcomes import Outcomes
 from dmin.games.resampling import seed_noise
 from dmin.runtime.errors import UserError
+from dmin.runtime.readers import read_csv, read_json
 
 MEMBER_COLUMNS = ["coalition", "seed", "trainer", "behaviour", "value"]
 # Members that are nearest to a retrained one come first.
@@ -61,14 +61,14 @@ class Records:
         Raises:
             UserError: they are of different players, or a member is of an unknown coalition or has no finite value.
         """
-        who = json.loads(files.players.read_text(encoding="utf-8"))
+        who = read_json(files.players)
         coalitions = Coalitions.read(files.coalitions)
         if coalitions.member.shape[1] != len(who["players"]):
             raise UserError(
                 f"'{files.coalitions}' is of {coalitions.member.shape[1]} players, '{files.players}' of "
                 f"{len(who['players'])}; remove both and run again."
             )
-        members = pd.read_csv(files.members)
+        members = read_csv(files.members)
         unknown = sorted(set(members["coalition"]) - set(coalitions.facts.index))
         if unknown:
             raise UserError(

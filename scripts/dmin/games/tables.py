@@ -12,7 +12,7 @@ import pandas as pd
 from dmin.games.feature_distances import frechet_distance
 from dmin.games.feature_files import read_features
 from dmin.runtime.atomic import write_csv
-from dmin.runtime.readers import read_json
+from dmin.runtime.readers import read_csv, read_json
 
 # What the table of models calls the model that the game is about.
 WHOLE = "full"
@@ -26,7 +26,7 @@ def join_members(values: Sequence[Path], trainers: Sequence[str], out: Path) -> 
         values: tables of :func:`measure_behaviour`.
         trainers: who trained the members of each.
     """
-    parts = [pd.read_csv(path).assign(trainer=trainer) for path, trainer in zip(values, trainers, strict=True)]
+    parts = [read_csv(path).assign(trainer=trainer) for path, trainer in zip(values, trainers, strict=True)]
     table = (
         pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["set", "repeat", *MEMBER_COLUMNS[2:]])
     )
@@ -44,8 +44,8 @@ def measure_noise(anchors: Sequence[Path], members: Path, out: Path) -> None:
         anchors: tables of :func:`measure_behaviour` of the whole model, one set of noises each.
         members: the table of :func:`join_members`.
     """
-    repeated = pd.concat([pd.read_csv(path) for path in anchors])
-    spread = pd.read_csv(members).groupby("behaviour")["value"].std()
+    repeated = pd.concat([read_csv(path) for path in anchors])
+    spread = read_csv(members).groupby("behaviour")["value"].std()
     rows = [
         (name, values.mean(), values.std(ddof=1), spread.get(name, np.nan), len(values))
         for name, values in repeated.groupby("behaviour")["value"]

@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from dmin.gradients.cache_inputs import CacheInputs, input_digests
 from dmin.gradients.cache_kind import CacheKind, GradientSettings
 from dmin.gradients.gradient_pass import GradientPass
 from dmin.gradients.make_shard import ShardContents, ShardTask, make_shard, shared_metadata
-from dmin.gradients.replay import Replay
 from dmin.gradients.sketches.blocks import BlockSketch
 from dmin.gradients.timesteps import timestep_grid
-from dmin.models.encoded import EncodedSamples, require_one_shape
+from dmin.models.encoded import EncodedSamples
 from dmin.models.load import TrainedModel, load_trained
-from dmin.models.queries.trajectory import Trajectory
 from dmin.runtime.device import resolve_device
-from dmin.runtime.digests import file_digest
 from dmin.runtime.pace import Pace
 from dmin.runtime.progress import Shapes
 
@@ -40,31 +38,28 @@ def cache_gradients(
     encoded = EncodedSamples.load(task.samples, task.start, task.stop)
     family = load_trained(model, resolve_device(pace.device), ["denoiser"])
     family.require_latents(encoded.latents.shape[1:])
-    trajectory = replay = None
-    if kind.trajectory is not None:
-        trajectory = Trajectory.load(kind.trajectory, encoded.ids, task.start, task.stop)
-        trajectory = trajectory.thinned(kind.settings["steps"])
-        require_one_shape(trajectory.clean[:, 0], encoded.latents, "recorded trajectories", "encoded queries")
-    if kind.replay is not None:
-        replay = Replay.load(kind.replay, encoded.ids, kind.settings["checkpoint"])
-    gradient_pass = GradientPass(family, encoded, config, kind.settings, trajectory, replay)
+    inputs = CacheInputs.load(kind, encoded, task.start, task.stop)
+    gradient_pass = GradientPass(family, encoded, config, kind.settings, inputs)
     for line in gradient_pass.engine.coverage:
         share = 100 * line.share
         log.info("parameters by %s: %d tensors, %d values, %.1f %%", line.path, line.tensors, line.parameters, share)
     timesteps: list[Any] = ["replayed"]
-    if replay is not None:
-        rows = list(enumerate(replay.timesteps))
+    if inputs.replay is not None:
+        rows = list(enumerate(inputs.replay.timesteps))
     else:
-        timesteps = trajectory.timesteps if trajectory else timestep_grid(config["timesteps"], model.base["family"])
+        timesteps = (
+            inputs.trajectory.timesteps
+            if inputs.trajectory
+            else timestep_grid(config["timesteps"], model.base["family"])
+        )
         rows = [(sample, timestep) for sample in range(len(encoded.ids)) for timestep in timesteps]
     digests, draws = model.digests(), kind.settings["draws"]
-    files = {"samples": task.samples, "trajectory": kind.trajectory, "replay": kind.replay}
     contents = ShardContents(
         encoded.ids,
         _metadata(gradient_pass, kind, digests, timesteps),
         _shapes(gradient_pass, len(rows)),
         {"gradients": config, "cache": kind.settings},
-        {**digests, **{role: file_digest(path) for role, path in files.items() if path is not None}},
+        {**digests, **input_digests(kind, task.samples)},
     )
     make_shard(
         task,
@@ -93,6 +88,8 @@ def _metadata(
         "objective": objective,
         "precision": config["precision"],
     }
+    if gradient_pass.inputs.scale is not None:
+        metadata["scale"] = gradient_pass.inputs.scale.metadata()
     if isinstance(gradient_pass.sketch, BlockSketch):
         metadata["blocks"] = [list(astuple(block)) for block in gradient_pass.sketch.blocks]
     return metadata

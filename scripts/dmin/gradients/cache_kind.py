@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
-from dmin.settings.runs import GradientNoise, Timesteps
+from dmin.settings.runs import GradientNoise, Scale, Timesteps
 
 
 class SketchedGradients(TypedDict):
@@ -26,7 +26,10 @@ class LissaGradients(SketchedGradients):
 
 
 class GradientSettings(SketchedGradients):
-    """The same for gradients; ``timesteps`` are absent where a trajectory or the training log names them."""
+    """The same for gradients; ``timesteps`` are absent where a trajectory or the training log names them.
+
+    ``scale`` stands in the caches under one alone.
+    """
 
     objective: Literal["training", "reference"]
     timesteps: NotRequired[Timesteps]
@@ -34,18 +37,21 @@ class GradientSettings(SketchedGradients):
     keep_raw: bool
     precision: Literal["float32", "bfloat16", "float16"]
     on_bad_loss: Literal["error", "skip"]
+    scale: NotRequired[Scale]
 
 
 class KindSettings(TypedDict):
     """What is differentiated, and over how many noises (``draws``) a gradient is averaged.
 
-    ``steps`` is how many steps of a trajectory are taken; ``checkpoint`` the update after which a replay ends.
+    ``steps`` is how many steps of a trajectory are taken; ``checkpoint`` the update after which a replay ends;
+    ``power`` how often the factors of a scale are applied.
     """
 
     quantity: Literal["loss", "output_norm"]
     draws: int
     steps: NotRequired[int]
     checkpoint: NotRequired[int]
+    power: NotRequired[int]
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,11 @@ class CacheKind:
         settings: what is differentiated.
         trajectory: the file of what sampling predicted; gradients are taken along it.
         replay: the training log; each sample has the one timestep, noise and prompt that it was last trained with.
+        scale: the factor of each tensor's gradient.
     """
 
     name: str
     settings: KindSettings
     trajectory: Path | None = None
     replay: Path | None = None
+    scale: Path | None = None

@@ -58,9 +58,14 @@ class PerSampleGradients:
         return dict(self._offsets)
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Number of elements of every tensor, in the order of the flat gradient."""
+        return {name: parameter.numel() for name, parameter in self._parameters.items()}
+
+    @property
     def coverage(self) -> tuple[CoverageRow, ...]:
         """What share of P each gradient path carries."""
-        return report_coverage(self._sites, {name: p.numel() for name, p in self._parameters.items()})
+        return report_coverage(self._sites, self.sizes)
 
     @contextmanager
     def capture(self, batch_size: int, sink: GradientSink) -> Iterator[None]:

@@ -81,7 +81,9 @@ class LissaPass:
         log.info("largest eigenvalue %.3g, damping %.3g, scale %.3g", largest, self.damping, self.scale)
 
     def compute(self, queries: EncodedSamples) -> dict[str, torch.Tensor]:
-        """Return ``sketch [m, cache_dim]`` fp16 of ``h / |h|`` and ``norm [m]`` fp32, ``|h|``.
+        """Return ``sketch [m, cache_dim]`` fp16 of ``h / |h|``, ``norm [m]`` fp32, ``|h|``, and ``cosine [m]`` fp32.
+
+        The cosine is that of the answer and the gradient, in -1..1; near 1 the curvature changed nothing.
 
         Raises:
             UserError: a gradient is not finite or zero, or the recursion diverges; the query is named.
@@ -99,7 +101,9 @@ class LissaPass:
             self._require(within, queries, f"diverges at product {draw + 1}")
         answer = answer / self.scale
         norm = torch.linalg.vector_norm(answer, dim=1, keepdim=True)
-        return {"sketch": self.sketch.apply(answer / norm).half(), "norm": norm[:, 0]}
+        cosine = torch.cosine_similarity(answer, gradient, dim=1)
+        log.info("cosine of answer and gradient: %.4f on average, %.4f at most", cosine.mean(), cosine.max())
+        return {"sketch": self.sketch.apply(answer / norm).half(), "norm": norm[:, 0], "cosine": cosine}
 
     def _gradients(self, queries: EncodedSamples) -> torch.Tensor:
         """Return each query's gradient averaged over the timesteps, ``[m, P]``."""
@@ -160,7 +164,11 @@ def cache_lissa(
     contents = ShardContents(
         asked.ids,
         metadata,
-        {"sketch": ((count, config["cache_dim"]), np.float16), "norm": ((count,), np.float32)},
+        {
+            "sketch": ((count, config["cache_dim"]), np.float16),
+            "norm": ((count,), np.float32),
+            "cosine": ((count,), np.float32),
+        },
         {"gradients": config, "lissa": lissa},
         {**digests, "samples": file_digest(train), "queries": file_digest(task.samples)},
     )

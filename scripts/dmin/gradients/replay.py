@@ -50,3 +50,9 @@ class Replay:
     def dropped(self, places: Sequence[int]) -> torch.Tensor:
         """Say which of the samples at ``places`` were trained with the empty prompt, bool ``[len(places)]``."""
         return torch.tensor(self.entries["dropped"].to_numpy()[list(places)])
+
+    def flipped(self, places: Sequence[int]) -> torch.Tensor:
+        """Say which of the samples at ``places`` were mirrored left to right, bool ``[len(places)]``."""
+        if "flipped" not in self.entries:
+            return torch.zeros(len(places), dtype=torch.bool)
+        return torch.tensor(self.entries["flipped"].to_numpy()[list(places)])

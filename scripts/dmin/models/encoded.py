@@ -65,6 +65,16 @@ class EncodedSamples:
         return cls(ids[start:stop], latents, groups["conditioning"], groups["unconditional"])
 
 
+def count_encoded(path: Path) -> int:
+    """Return how many samples a file written by :meth:`EncodedSamples.save` holds.
+
+    Raises:
+        UserError: the file is torn or foreign.
+    """
+    with SealedTensors(path, WHAT) as file:
+        return len(file.facts["ids"])
+
+
 def require_one_shape(left: torch.Tensor, right: torch.Tensor, one: str, other: str) -> None:
     """Refuse to pair latents ``[N, c, h, w]`` of two shapes, whose noises have nothing to do with each other.
 

@@ -59,7 +59,9 @@ def load_family(base: Base, device: torch.device, parts: Sequence[str]) -> Famil
     entry = FAMILIES[base["family"]]
     family: type[Family] = getattr(import_module(entry.module), entry.kind)
     try:
-        return family(base["path"], base["revision"], device, parts)
+        loaded = family(base["path"], base["revision"], device, parts)
+        loaded.preconditioned = base.get("preconditioned", False)
+        return loaded
     except (UserError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:

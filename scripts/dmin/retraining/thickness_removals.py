@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -21,19 +21,21 @@ CLASS_MATCHED, THICKEST = "class_matched", "thickest"
 
 
 class ThicknessSettings(TypedDict):
-    """How long the top list of each query is that a method removes, and the seed of the controls."""
+    """How long the top list of each query is that a method removes, the random sets, and the seed of the controls."""
 
     top_k: int
+    draws: int
     seed: int
 
 
 def choose_thickness_removals(
     chooser: Chooser, samples: Path, queries: pd.DataFrame, config: ThicknessSettings, out: Path
 ) -> None:
-    """Choose the one set that is removed by a method, a control, or nothing; see :func:`write_removals`.
+    """Choose what is removed by a method, a control, or nothing; see :func:`write_removals`.
 
-    A method's set is the union of the top lists of all queries. ``random``, ``class_matched`` (random, as many of every
-    subset) and ``thickest`` remove as many as the ``reference``.
+    The first method's set is the union of the top lists of all queries. It is the ``reference`` of all others, which
+    remove as many: another method so many of its own lists, rank by rank; ``random`` in each of its sets;
+    ``class_matched`` (random, as many of every subset) and ``thickest`` in one.
 
     Args:
         chooser: the method, one of these, or ``none``.
@@ -41,20 +43,26 @@ def choose_thickness_removals(
 
     Source: the stroke-thickness study of DMin's supplement; the controls are ours.
     """
-    subsets, chosen = read_subsets([samples]), None
+    subsets, sets = read_subsets([samples]), []
+    gone = [] if chooser.reference is None else read_parquet(chooser.reference)["id"].tolist()
     if chooser.scores is not None:
-        tops = top_samples(chooser.scores, queries["id"].tolist(), config["top_k"])
-        union = {name for top in tops for name in top}
-        chosen = [name for name in subsets if name in union]
-    elif chooser.reference is not None:
-        gone, seed = read_parquet(chooser.reference)["id"].tolist(), config["seed"]
-        if chooser.name == RANDOM:
-            chosen = draw_samples(list(subsets), len(gone), seed, "removal", 0)
-        elif chooser.name == CLASS_MATCHED:
-            chosen = draw_by_subset(subsets, Counter(subsets[name] for name in gone), seed)
-        else:
-            chosen = thickest_samples(samples, len(gone))
-    write_removals(chooser.name, [] if chosen is None else [("", chosen)], subsets, out)
+        depth = config["top_k"] if chooser.reference is None else len(subsets)
+        union = by_rank(top_samples(chooser.scores, queries["id"].tolist(), depth), len(gone) or len(subsets))
+        sets = [[name for name in subsets if name in union]]
+    elif chooser.name == RANDOM:
+        draws = range(config["draws"])
+        sets = [draw_samples(list(subsets), len(gone), config["seed"], "removal", draw) for draw in draws]
+    elif chooser.name == CLASS_MATCHED:
+        sets = [draw_by_subset(subsets, Counter(subsets[name] for name in gone), config["seed"])]
+    elif chooser.name == THICKEST:
+        sets = [thickest_samples(samples, len(gone))]
+    write_removals(chooser.name, [("", chosen) for chosen in sets], subsets, out)
+
+
+def by_rank(lists: Sequence[Sequence[str]], most: int) -> set[str]:
+    """Return the first ``most`` different samples of ranked lists, all first ranks before all second ones."""
+    found = dict.fromkeys(name for rank in zip(*lists, strict=True) for name in rank)
+    return set(list(found)[:most])
 
 
 def draw_by_subset(subsets: Mapping[str, str], counts: Mapping[str, int], seed: int) -> list[str]:

@@ -26,11 +26,15 @@ def text_digest(text: str) -> str:
 
 
 def base_digest(base: Mapping[str, Any]) -> str:
-    """Return a digest of a base pipeline: of the files of a folder, or of name and revision on the hub."""
+    """Return a digest of a base pipeline: of the files of a folder, or of name and revision on the hub.
+
+    A preconditioned loss makes another base of the same files.
+    """
     folder = Path(base["path"])
     if not folder.is_dir():
         return config_digest(base)
-    return config_digest(base["family"], _folder_digests(folder, (".json", ".safetensors", ".txt")))
+    loss = ["preconditioned"] if base.get("preconditioned") else []
+    return config_digest(base["family"], _folder_digests(folder, (".json", ".safetensors", ".txt")), *loss)
 
 
 def weights_digest(weights: Path) -> str:

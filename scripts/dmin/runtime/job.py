@@ -11,9 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dmin.runtime.errors import UserError
+from dmin.runtime.errors import UserError, printable
 
 log = logging.getLogger(__name__)
+
+
+class _Printable(logging.Formatter):
+    """Writes what a terminal would take for an order as its escape: logs are shown in terminals."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 @contextmanager
@@ -26,7 +33,7 @@ def job(snakemake: Any) -> Iterator[None]:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")
     handler = logging.FileHandler(snakemake.log[0], mode="w")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Printable("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
@@ -41,6 +48,7 @@ def job(snakemake: Any) -> Iterator[None]:
         if sentence is None:
             log.exception("failed after %.1f s", time.monotonic() - start)
         else:
+            sentence = printable(sentence)
             log.error("%s", sentence)
             # One write: jobs share the console, and an end of line of its own may land in another's sentence.
             sys.stderr.write(f"Error: {sentence}\n")

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from dmin.runtime.atomic import write_json
 from dmin.runtime.digests import sha256
 from dmin.runtime.errors import UserError
 from dmin.runtime.readers import read_json
 
 # The key of a description, or of a shard's header, that holds its provenance.
 PROVENANCE = "provenance"
+# The file beside a result that notes the contents of the user's files that it was made from.
+CONTENTS = ".contents.json"
 PACKAGES = ("dmin", "torch", "diffusers", "peft", "transformers", "numpy", "hnswlib")
 
 
@@ -42,6 +45,11 @@ def provenance(
     """
     checksums = {role: sha256(path) for role, path in (files or {}).items()}
     return {"config": dict(config), "made_from": dict(made_from), "versions": versions(), "sha256": checksums}
+
+
+def write_contents(contents: str, path: Path) -> None:
+    """Note beside the result ``path`` the digest of the user's files that it was made from."""
+    write_json({"contents": contents}, path.with_suffix(CONTENTS))
 
 
 def require_whole(path: Path, role: str, what: str, given: Mapping[str, Any] | None = None) -> None:

@@ -34,6 +34,7 @@ class Dataset(TypedDict):
     size: int
     seed: int
     train_fraction: float
+    test_sources: list[str]
     noise: NoisedCopies
     classes: list[str] | None
     convert_profiles: bool
@@ -46,6 +47,7 @@ class Base(TypedDict):
     family: str
     path: str
     revision: str | None
+    preconditioned: bool
 
 
 class OwnWeights(TypedDict):
@@ -71,7 +73,9 @@ class Train(TypedDict):
     batch_size: int
     learning_rate: float
     weight_decay: float
+    beta1: float
     warmup_steps: int
+    flip: bool
     prompt_dropout: float
     accumulation: int
     checkpointing: bool

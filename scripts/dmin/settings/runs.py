@@ -61,6 +61,15 @@ class GradientNoise(TypedDict):
     seed: int
 
 
+class Scale(TypedDict):
+    """The factor of each tensor's gradient in the caches of the scaled methods."""
+
+    kind: Literal["tensor", "module"]
+    pilot: int | None
+    floor: float
+    exponent: float
+
+
 class Gradients(TypedDict):
     """The gradient cache."""
 
@@ -72,6 +81,7 @@ class Gradients(TypedDict):
     block_dim: int
     sketch_kind: Literal["permutation", "rolled"]
     sketch_seed: int
+    scale: Scale
     keep_raw: bool
     precision: Literal["float32", "bfloat16", "float16"]
     on_bad_loss: Literal["error", "skip"]
@@ -156,6 +166,7 @@ class Thickness(TypedDict):
 
     methods: list[str]
     top_k: int
+    draws: int
     seeds: int
     budget: Literal["epochs", "steps"]
     per_job: int
@@ -180,10 +191,11 @@ class Compression(TypedDict):
 
 
 class Ablation(TypedDict):
-    """Studies of the index and of compression (target ablations."""
+    """Studies of the index, of compression, of timesteps and of seeds (target ablations."""
 
     hnsw: HnswGrid
     compression: Compression
+    seeds: list[str]
 
 
 class Run(TypedDict):

@@ -17,8 +17,8 @@ class Ancestors:
     """Takes each digest once, however many results were made from the file.
 
     An ancestor is ``[kind, value]``: ``file``, ``sha256``, ``parquet`` or ``weights`` with a path; ``shards`` with the
-    paths of a split; ``checkpoint`` with ``[folder, step]``; ``base`` with the base's config; ``list`` with ancestors.
-    Paths are relative to the folder ``root``.
+    paths of a split; ``checkpoint`` with ``[folder, step]``; ``base`` with the base's config; ``list`` with ancestors;
+    ``contents`` with the digest of files that lie elsewhere. Paths are relative to the folder ``root``.
     """
 
     def __init__(self, root: Path) -> None:
@@ -31,6 +31,7 @@ class Ancestors:
             "weights": lambda value: weights_digest(self._existing(root / value)),
             "checkpoint": lambda value: weights_digest(self._existing(checkpoint_weights(root / value[0], value[1]))),
             "base": base_digest,
+            "contents": str,
             "shards": lambda value: shards_digest([Shard(root / path) for path in value]),
             "list": lambda value: config_digest([self.digest(ancestor) for ancestor in value]),
         }

@@ -12,7 +12,7 @@ from dmin.models.training.checkpoints import checkpoint_weights, read_checkpoint
 from dmin.runtime.digests import are_described
 from dmin.runtime.errors import UserError
 from dmin.runtime.parquet import check_parquet, parquet_digest, parquet_provenance
-from dmin.runtime.provenance import PROVENANCE, require_whole
+from dmin.runtime.provenance import CONTENTS, PROVENANCE, require_whole
 from dmin.runtime.readers import read_json
 
 
@@ -132,6 +132,14 @@ def _whole_table(path: Path) -> None:
         raise FaultError("torn", str(error)) from error
 
 
+def _imported(files: Mapping[str, Path]) -> Record:
+    note = files["imported"].with_suffix(CONTENTS)
+    facts = _json(note) if note.exists() else None
+    if not isinstance(facts, dict) or not isinstance(facts.get("contents"), str):
+        raise FaultError("foreign", "it does not say what it was made from")
+    return Record({}, {"files": facts["contents"]})
+
+
 def _provenance(made: Mapping[str, Any], roles: set[str] | None = None) -> Record:
     if not made or (roles is not None and set(made["sha256"]) != roles):
         raise FaultError("foreign", "it does not say what it was made from")
@@ -156,4 +164,5 @@ _READERS: Mapping[str, Callable[[Mapping[str, Path]], Record]] = {
     "checkpoints": _checkpoints,
     "dataset": _dataset,
     "retrieved": _retrieved,
+    "imported": _imported,
 }

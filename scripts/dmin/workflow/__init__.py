@@ -15,18 +15,20 @@ from ..catalogue.methods import (
 )
 from ..runtime.errors import UserError
 from .ablations import COMPRESSED_METHODS
+from .config_files import check_config_files
 from .disk import require_room
 from .figures import comparing_figures, drawn_figures, explorer_notes, figure_files, labelled_tops
 from .game_plans import game_plan
 from .games import PARTS, TRAINERS
 from .gradients import cache_pattern
 from .job_code import JobCode, older_code
+from .job_contents import JobContents
 from .memory import index_mb, model_mb, scoring_mb
 from .paper import SECTIONS, paper_runs
 from .plan_entries import plan_entry
 from .studies import ALL_CONTROLS, CONTROLS
 from .tables import one_of, open_tables
-from .values import pick
+from .values import page_text, pick
 from .verify_entries import verify_entries, verify_folders
 
 __all__ = [
@@ -44,8 +46,10 @@ __all__ = [
     "SECTIONS",
     "TRAINERS",
     "JobCode",
+    "JobContents",
     "UserError",
     "cache_pattern",
+    "check_config_files",
     "comparing_figures",
     "drawn_figures",
     "explorer_notes",
@@ -57,6 +61,7 @@ __all__ = [
     "older_code",
     "one_of",
     "open_tables",
+    "page_text",
     "paper_runs",
     "pick",
     "plan_entry",

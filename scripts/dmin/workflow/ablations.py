@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..catalogue.methods import BLOCKS_CACHE, METHODS, read_cache
+from ..catalogue.methods import BLOCKS_CACHE, CHECKPOINT_METHODS, METHODS, read_cache
 from ..settings.runs import Ablation as AblationSettings
 from ..settings.runs import Evaluation
+from ..settings.timesteps import grid_timesteps
 from .influence import Influence
 
 # They read one sketch a sample and timestep, of the training samples and of the queries alike.
@@ -65,6 +66,38 @@ class Ablation:
     def storage(self) -> list[str]:
         """The number formats of stored sketches."""
         return sorted(self.settings["compression"]["storage"])
+
+    @property
+    def timestep_subsets(self) -> list[list[int]]:
+        """The cached timesteps that coarser grids have, of every number that divides theirs; the fewest first."""
+        gradients = self.influence.gradients
+        timesteps, pndm = gradients.settings["timesteps"], gradients.model.base.family.pndm
+        cached, subsets = grid_timesteps(timesteps, pndm), []
+        for count in (number for number in range(1, len(cached) + 1) if len(cached) % number == 0):
+            coarse = grid_timesteps({**timesteps, "count": count}, pndm)
+            subsets.append(cached[:: len(cached) // count] if timesteps["grid"] == "custom" else coarse)
+        return [subset for subset in subsets if set(subset) <= set(cached)]
+
+    @property
+    def fewer_timesteps(self) -> list[str]:
+        """What the scores of each of the compressed methods are worth at fewer timesteps."""
+        return [f"<results>/runs/{self.run}/ablation/timesteps/{method}.csv" for method in self.compressed_methods]
+
+    def shown_sketch(self, method: str, split: str) -> str:
+        """Return the sketches that a method reads at the width whose pictures are shown."""
+        width = self.influence.shown_width("dmin")
+        return self.influence.gradients.sketch(read_cache(method, split), width, split)
+
+    @property
+    def replayed(self) -> list[tuple[str, str]]:
+        """The methods that replay the training, with each of their widths."""
+        return [pair for pair in self.influence.scored if pair[0] in CHECKPOINT_METHODS]
+
+    @property
+    def tables(self) -> list[str]:
+        """The names of the tables on timesteps and seeds that the run has."""
+        names = ["timestep_cosines"] + ["timesteps_ablation"] * self.influence.gradients.queries.subsets_known
+        return names + ["replay_bias"] * bool(self.replayed) + ["seed_agreement"] * bool(self.settings["seeds"])
 
     def sketch(self, method: str, split: str) -> str:
         """Return the sketches at cache_dim that a method reads."""

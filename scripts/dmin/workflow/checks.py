@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from ..catalogue.families import FAMILIES
 from ..runtime.errors import UserError
 from .datasets import Dataset
-from .files import is_local
-from .models import Model
+from .files import is_missing
+from .models import Base, Model
 
 # Names that stand for something else in tables.
 RESERVED = ("noise", "mean", "all")
+# The names of ranges of rows have eight digits.
+MOST_ROWS = 99_999_999
 CORRECT_PATH = "correct it (it is relative to the working directory)"
 
 
@@ -27,7 +28,7 @@ def check_dataset(dataset: Dataset) -> None:
             raise UserError(f"{place}.sources lists '{name}' twice; give each source a name of its own.")
         if name in RESERVED:
             raise UserError(f"{key}: this name is reserved; choose another.")
-        if is_local(source["path"]) and not Path(source["path"]).exists():
+        if is_missing(source["path"]):
             raise UserError(f"{key}: path '{source['path']}' does not exist; {CORRECT_PATH}.")
         if source["labels"] and source["label_column"] is None:
             raise UserError(f"{key}: labels is set, but label_column is null; name the column that holds the labels.")
@@ -38,12 +39,40 @@ def check_dataset(dataset: Dataset) -> None:
     for label in settings["classes"] or []:
         if label in RESERVED:
             raise UserError(f"{place}.classes has '{label}', which is reserved; choose another.")
+    _check_test_sources(dataset)
     counts = dataset.counts
+    if counts.total > MOST_ROWS:
+        raise UserError(f"{place} has {counts.total} rows, noised copies included; take at most {MOST_ROWS}.")
     if counts.train < 1 or counts.train == counts.total:
         raise UserError(
             f"{place}.train_fraction {settings['train_fraction']} leaves the training or the test set of "
             f"{counts.total} rows empty; change it or take more rows."
         )
+
+
+def _check_test_sources(dataset: Dataset) -> None:
+    testing, key = dataset.settings["test_sources"], f"datasets.{dataset.name}.test_sources"
+    if unknown := [name for name in testing if name not in dataset.source_names]:
+        raise UserError(f"{key} has '{unknown[0]}', which the data set's sources lack; correct or leave it out.")
+    if testing and not dataset.settings["classes"]:
+        raise UserError(f"{key} is set, but the data set has no classes, so each source is a subset; list its classes.")
+    if testing and len(testing) == len(dataset.source_names):
+        raise UserError(f"{key} lists every source, which leaves nothing to train on; leave one out.")
+
+
+def check_base(base: Base) -> None:
+    """Refuse a base that is not there.
+
+    Raises:
+        UserError: its path can only stand for files here, and there are none, or its family has no preconditioned loss.
+    """
+    if base.settings["preconditioned"] and not base.family.preconditions:
+        having = [name for name, entry in FAMILIES.items() if entry.preconditions]
+        raise UserError(
+            f"bases.{base.name}.preconditioned is true, which only {' and '.join(having)} can be; leave it out."
+        )
+    if is_missing(base.settings["path"]):
+        raise UserError(f"bases.{base.name}.path is '{base.settings['path']}', which does not exist; {CORRECT_PATH}.")
 
 
 def check_model(model: Model, processes: int) -> None:
@@ -65,6 +94,11 @@ def check_model(model: Model, processes: int) -> None:
         raise UserError(
             f"{place}.finetune is adapter, which the family {model.base.family.name} does not take; set it to full."
         )
+    if train.get("flip") and model.base.family.conditional:
+        raise UserError(
+            f"{place}.train.flip mirrors pixels, but the family {model.base.family.name} trains on an autoencoder's "
+            "latents; set it to false."
+        )
     if train["accumulation"] > train["batch_size"]:
         raise UserError(
             f"{place}.train.accumulation is {train['accumulation']}, above batch_size {train['batch_size']}; lower it."
@@ -75,7 +109,7 @@ def check_model(model: Model, processes: int) -> None:
             f"compute.train_processes is {processes}, above batch_size / accumulation of {place}.train, which is "
             f"{rows}; lower it."
         )
-    if own and is_local(own["path"]) and not Path(own["path"]).exists():
+    if own and is_missing(own["path"]):
         raise UserError(f"{place}.weights.path is '{own['path']}', which does not exist; {CORRECT_PATH}.")
     if own and model.settings["finetune"] == "full" and own["alpha"] is not None:
         raise UserError(f"{place}.weights.alpha is for an adapter, but finetune is full; leave it out.")

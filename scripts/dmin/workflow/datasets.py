@@ -47,9 +47,13 @@ class Dataset:
     @property
     def counts(self) -> SplitCounts:
         """The rows of each part, in exact arithmetic."""
-        rows = sum(source["rows"] for source in self.settings["sources"])
-        copies = math.floor(rows * Fraction(str(self.settings["noise"]["fraction"])))
+        sources, testing = self.settings["sources"], self.settings["test_sources"]
+        rows = sum(source["rows"] for source in sources)
+        test = sum(source["rows"] for source in sources if source["name"] in testing)
+        copies = math.floor((rows - test) * Fraction(str(self.settings["noise"]["fraction"])))
         total = rows + copies
+        if test:
+            return SplitCounts(copies, total, total - test)
         return SplitCounts(copies, total, math.floor(total * Fraction(str(self.settings["train_fraction"]))))
 
     @property
@@ -65,7 +69,11 @@ class Dataset:
     @property
     def fetched(self) -> list[str]:
         """The table of each source."""
-        return [f"<results>/sources/{self.name}/{source}.parquet" for source in self.source_names]
+        return [self.fetched_file(source) for source in self.source_names]
+
+    def fetched_file(self, source: str) -> str:
+        """Return the table of a source."""
+        return f"<results>/sources/{self.name}/{source}.parquet"
 
     @property
     def assembly(self) -> dict[str, Any]:

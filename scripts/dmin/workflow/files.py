@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-WEIGHTS = (".json", ".safetensors", ".txt")
+WEIGHTS = (".json", ".safetensors", ".txt", ".model", ".bin")
+# What the hub may call a repository.
+_HUB = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
+
+
+def exists(path: str | Path) -> bool:
+    """Return whether something is at a path; not where the system refuses to look, or the path is none."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: str | Path) -> bool:
+    """Return whether a path is a regular file, as :func:`exists` does."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def is_local(path: str) -> bool:
     """Return whether a path of the config stands for files here; otherwise it names something on the hub."""
-    return path.startswith(".") or path.endswith(".parquet") or Path(path).is_absolute() or Path(path).exists()
+    return path.startswith(".") or path.endswith(".parquet") or Path(path).is_absolute() or exists(path)
+
+
+def is_missing(path: str) -> bool:
+    """Return whether a path of the config can only stand for files here, and nothing is there."""
+    return not exists(path) and (is_local(path) or not _HUB.fullmatch(path))
 
 
 def weight_files(path: str) -> list[str]:
-    """Return the file, or the files of a local pipeline or adapter; none for one on the hub."""
-    return _files(path, WEIGHTS)
+    """Return the file, or the files of a local pipeline or adapter that Snakemake can name; none for one on the hub."""
+    if is_file(path):
+        return list(filter(is_plain, [str(Path(path))]))
+    files = (str(file) for file in Path(path).rglob("*") if file.suffix in WEIGHTS and is_file(file))
+    return sorted(filter(is_plain, files))
 
 
 def image_files(path: str) -> list[str]:
-    """Return the files of local images; none for those on the hub."""
-    return _files(path)
+    """Return the file or the folder of local images; none for those on the hub.
+
+    A folder stands for what it holds, which may be a hundred thousand files.
+    """
+    return [str(Path(path))] if is_local(path) else []
 
 
 def is_plain(file: str) -> bool:
@@ -28,11 +58,3 @@ def is_plain(file: str) -> bool:
     It takes braces for wildcards and angle brackets for path variables, and cannot print what is no text.
     """
     return not set(file) & set("{}<>") and file.isprintable()
-
-
-def _files(path: str, suffixes: tuple[str, ...] = ()) -> list[str]:
-    if Path(path).is_file():
-        return [str(Path(path))]
-    return sorted(
-        str(file) for file in Path(path).rglob("*") if file.is_file() and (not suffixes or file.suffix in suffixes)
-    )

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..catalogue.methods import BLOCKS_CACHE, CACHES, CHECKPOINT_CACHE, JOURNEY_CACHE
+from ..catalogue.methods import BLOCKS_CACHE, CACHES, CHECKPOINT_CACHE, JOURNEY_CACHE, SCALED_CACHES
 from ..settings.runs import Gradients as GradientSettings
 from ..settings.runs import Options
+from ..settings.scale import pilot_size
 from .models import Model
 from .queries import Queries
 from .ranges import cut_ranges
@@ -48,6 +49,11 @@ class Gradients:
         return len(timesteps["custom"]) if timesteps["grid"] == "custom" else timesteps["count"]
 
     @property
+    def pilot(self) -> int:
+        """How many training samples the scale of the gradients is measured on."""
+        return pilot_size(self.settings["scale"], self.count("train"))
+
+    @property
     def checkpoint_caches(self) -> list[str]:
         """The kind of cache of each checkpoint."""
         return [f"{CHECKPOINT_CACHE}{step}" for step in self.model.checkpoint_steps]
@@ -85,6 +91,17 @@ class Gradients:
         """Return the trajectories that gradients are taken along; none but for the journey."""
         return [self.queries.trajectory] if cache == JOURNEY_CACHE else []
 
+    def scale(self, cache: str) -> list[str]:
+        """Return the factors of the tensors of a cache under a scale; none for other caches."""
+        if cache not in SCALED_CACHES:
+            return []
+        return [f"<results>/runs/{self.run}/pilot_scale/{SCALED_CACHES[cache][0]}.json"]
+
+    def scale_settings(self, quantity: str) -> dict[str, Any]:
+        """Return the settings of gradients that the factors of a quantity depend on."""
+        cache = next(name for name, scaled in SCALED_CACHES.items() if scaled == (quantity, 1))
+        return leave_out(self.gradient_settings(cache, "train"), "keep_raw", "cache_dim", "sketch_kind", "sketch_seed")
+
     def replayed_log(self, cache: str, split: str) -> list[str]:
         """Return the log that the training samples of a checkpoint are replayed from; none for other caches."""
         return [self.model.training_log] if split == "train" and checkpoint_step(cache) is not None else []
@@ -99,11 +116,16 @@ class Gradients:
         if cache == JOURNEY_CACHE:
             options = self.options
             return {"draws": options["journey_draws"], "quantity": "loss", "steps": options["journey_steps"]}
+        if cache in SCALED_CACHES:
+            quantity, power = SCALED_CACHES[cache]
+            return {"draws": 1, "power": power, "quantity": quantity}
         return {"draws": 1, "quantity": "output_norm" if cache == "output_norm" else "loss"}
 
     def gradient_settings(self, cache: str, split: str) -> dict[str, Any]:
         """Return the settings of gradients that hold for a cache."""
-        settings = leave_out(self.settings, "shard_size", "block_dim")
+        settings = leave_out(self.settings, "shard_size", "block_dim", "scale")
+        if cache in SCALED_CACHES:
+            settings["scale"] = {**self.settings["scale"], "pilot": self.pilot}
         if cache != "loss":
             settings["keep_raw"] = False
         if cache == BLOCKS_CACHE:

@@ -206,12 +206,15 @@ class Influence:
             "retrieve": [top.replace("top.parquet", "retrieval.metrics.json") for top in self.retrieved()],
         }
 
-    def lambda_sweeps(self) -> list[str]:
-        """Return the tables on lambda of all kernel methods; a choice needs two queries of a known subset."""
+    def lambda_sweeps(self, file: str = "lambda.csv") -> list[str]:
+        """Return the tables on lambda of all kernel methods, or another file that is made with them.
+
+        There are none without two queries of a known subset, which a choice needs.
+        """
         queries = self.gradients.queries
         if queries.settings["per_subset"] < 2 or not queries.subsets_known:
             return []
-        return self.kernel_tables("lambda.csv")
+        return self.kernel_tables(file)
 
     def kernel_tables(self, file: str) -> list[str]:
         """Return a table beside the scores of every kernel method."""

@@ -13,13 +13,12 @@ from ..catalogue.behaviours import BEHAVIOURS
 from ..catalogue.estimators import ESTIMATORS
 from ..catalogue.methods import INDEXED, METHODS
 from .digest import CodeDigests
-from .models import Base
 from .tables import Tables
 
-# Another way of taking the digest gets another scheme, so that nobody takes its difference for an edit.
-SCHEME = "v2:"
-# How digests were recorded before they had a scheme.
-_BARE = re.compile(r"'[0-9a-f]{16}'")
+# Another way of telling jobs apart gets another scheme, so that nobody takes its difference for an edit.
+SCHEME = "v3:"
+# How digests were recorded under other schemes.
+_OLDER = re.compile(r"'(v\d+:)?[0-9a-f]{16}'")
 _SAMPLED = 20
 Chosen = Literal["method", "family", "behaviour", "estimators", "look", "looks"]
 
@@ -51,7 +50,7 @@ class JobCode:
             if "estimators" in chosen:
                 modules += [entry.module for entry in ESTIMATORS.values()]
             if "family" in chosen:
-                modules.append(self._base(wildcards).family.module)
+                modules.append(self.tables.base_of(wildcards).family.module)
             facts = ""
             if "look" in chosen:
                 facts = _looks([getattr(wildcards, "method", INDEXED)])
@@ -70,19 +69,6 @@ class JobCode:
         looks = [(entry.name, entry.label, entry.look) for entry in ESTIMATORS.values()]
         return _looks(runs[run].influence.methods if run else []) + repr(looks)
 
-    def _base(self, wildcards: Any) -> Base:
-        """Return the base of a job's model: from the wildcard ``base``, ``model``, ``bank``, ``game`` or ``run``."""
-        tables = self.tables
-        if hasattr(wildcards, "base"):
-            return tables.bases[wildcards.base]
-        if hasattr(wildcards, "model"):
-            return tables.models[wildcards.model].base
-        if hasattr(wildcards, "bank"):
-            return tables.banks[wildcards.bank].model.base
-        if hasattr(wildcards, "game"):
-            return tables.games[wildcards.game].model.base
-        return tables.runs[wildcards.run].model.base
-
 
 def _looks(methods: Iterable[str]) -> str:
     """Return what figures know of methods: how each is called and drawn, and in which order."""
@@ -91,7 +77,7 @@ def _looks(methods: Iterable[str]) -> str:
 
 
 def older_code(folder: Path) -> str | None:
-    """Say why everything in a working directory is stale, where its results are from before digests had a scheme.
+    """Say why everything in a working directory is stale, where its results were told apart by another scheme.
 
     A few of Snakemake's records tell.
     """
@@ -100,8 +86,9 @@ def older_code(folder: Path) -> str | None:
     if not digests or any(SCHEME in digest for digest in digests):
         return None
     return (
-        "All results here count as stale, once, because they were made when jobs were not yet told apart by the code "
-        "that each of them runs; to keep them, run snakemake --touch with the targets that made them."
+        "All results here count as stale, once, because they were made when jobs were not told apart by the code that "
+        "each runs and the contents of the files that it reads; to keep them, run snakemake --touch with the targets "
+        "that made them."
     )
 
 
@@ -110,4 +97,4 @@ def _digests(record: Path) -> list[str]:
         params = json.loads(record.read_text(encoding="utf-8")).get("params") or []
     except (ValueError, AttributeError):
         return []
-    return [param for param in params if isinstance(param, str) and (_BARE.fullmatch(param) or f"'{SCHEME}" in param)]
+    return [param for param in params if isinstance(param, str) and _OLDER.fullmatch(param)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..catalogue.methods import METHODS
 from ..runtime.errors import UserError
 from .checks import CORRECT_PATH
-from .files import is_local
+from .files import exists, is_file, is_missing
 from .runs import Run
 
 
@@ -42,7 +42,7 @@ def _check_own(run: Run) -> None:
             "about."
         )
     path = images["path"] if images else prompts
-    if isinstance(path, str) and (source == "prompts" or is_local(path)) and not Path(path).exists():
+    if isinstance(path, str) and (not exists(path) if source == "prompts" else is_missing(path)):
         raise UserError(f"{key}.queries.{source} names '{path}', which does not exist; {CORRECT_PATH}.")
     if source == "prompts" and not run.model.base.family.conditional:
         raise UserError(
@@ -86,7 +86,7 @@ def _check_classifier(run: Run) -> None:
             "or set the classifier to null."
         )
     for file in (str(Path(classifier["path"])), run.queries.classifier_description):
-        if not Path(file).is_file():
+        if not is_file(file):
             raise UserError(
                 f"{key}.path is '{classifier['path']}', but the file '{file}' does not exist; {CORRECT_PATH}."
             )

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 from ..catalogue.families import FAMILIES
 from ..catalogue.methods import JOURNEY_CACHE, METHODS, read_cache
+from ..runtime.attributed import check_width
 from ..runtime.errors import UserError
 from ..settings.timesteps import grid_timesteps
 from .checks import CORRECT_PATH
-from .files import is_local
+from .files import is_local, is_missing
+from .gradients import SPLITS
 from .query_checks import check_queries
 from .runs import Run
 from .study_checks import check_ablation, check_lds, check_studies
+
+# More than Snakemake plans in a bearable time.
+MOST_SHARDS = 100_000
 
 
 def check_run(run: Run) -> None:
@@ -25,6 +31,7 @@ def check_run(run: Run) -> None:
     _check_checkpoints(run)
     _check_widths(run)
     check_queries(run)
+    _check_jobs(run)
     _check_lists(run)
     _check_methods(run)
     _check_gradients(run)
@@ -33,6 +40,26 @@ def check_run(run: Run) -> None:
     if "ablation" in run.settings:
         check_ablation(run)
     check_studies(run)
+
+
+def check_parameters(run: Run) -> None:
+    """Refuse a choice of parameters that is no pattern, or that matches nothing as far as files on disk tell.
+
+    Raises:
+        UserError: it is such a choice.
+    """
+    key, selection = f"runs.{run.name}.gradients.parameters", run.gradients.settings["parameters"]
+    if selection.startswith("regex:"):
+        try:
+            re.compile(selection.removeprefix("regex:"))
+        except (re.error, RecursionError, OverflowError) as error:
+            raise UserError(f"{key} is '{selection}', which is no regular expression ({error}); correct it.") from None
+    if run.attributed == 0:
+        model = run.model
+        targets = f"models.{model.name}.lora.targets and " if model.settings["finetune"] == "adapter" else ""
+        raise UserError(
+            f"{key} is '{selection}', which matches no parameter of model {model.name}; correct {targets}the choice."
+        )
 
 
 def _check_checkpoints(run: Run) -> None:
@@ -58,8 +85,23 @@ def _check_checkpoints(run: Run) -> None:
         )
 
 
+def _check_jobs(run: Run) -> None:
+    """Refuse a run of more jobs than can be planned."""
+    key, gradients = f"runs.{run.name}", run.gradients
+    caches = {split: len(run.influence.all_caches(split)) for split in SPLITS}
+    shards = sum(
+        caches[split] * math.ceil(gradients.count(split) / gradients.settings["shard_size"]) for split in SPLITS
+    )
+    if shards > MOST_SHARDS:
+        raise UserError(
+            f"{key}.gradients.shard_size is {gradients.settings['shard_size']}, which cuts the caches into {shards} "
+            f"shards; raise it until they are at most {MOST_SHARDS}."
+        )
+
+
 def _check_widths(run: Run) -> None:
     cache_dim = run.gradients.settings["cache_dim"]
+    check_width(f"runs.{run.name}.gradients", cache_dim, run.attributed, run.model.name)
     for width in run.influence.settings["widths"]:
         if cache_dim % width:
             raise UserError(
@@ -101,7 +143,7 @@ def _check_methods(run: Run) -> None:
             )
     encoder = options["encoder"]
     encoded = any("encoder" in METHODS[method].options for method in run.influence.methods)
-    if encoded and is_local(encoder) and not Path(encoder).is_dir():
+    if encoded and (is_missing(encoder) or (is_local(encoder) and not Path(encoder).is_dir())):
         raise UserError(
             f"{key}.options.encoder is '{encoder}', which is no folder; {CORRECT_PATH} or set it to efficientnet."
         )
@@ -126,6 +168,9 @@ def _check_gradients(run: Run) -> None:
         raise UserError(
             f"{key}.objective is {objective}, which only {' and '.join(having)} has; set it to {family.objectives[0]}."
         )
+    pilot, train = run.gradients.pilot, run.gradients.count("train")
+    if pilot > train and any(run.gradients.scale(cache) for cache in run.influence.caches("queries")):
+        raise UserError(f"{key}.scale.pilot is {pilot}, but the training set has {train} samples; lower it.")
     timesteps = settings["timesteps"]
     if timesteps["grid"] == "custom" and not timesteps["custom"]:
         raise UserError(f"{key}.timesteps.custom is empty; list the timesteps that grid custom stands for.")

@@ -12,6 +12,7 @@ from .banks import Bank, Lds
 from .gradients import Gradients
 from .influence import Influence
 from .models import Model
+from .parameters import count_attributed
 from .queries import Queries
 from .studies import CONTROLS, Study
 
@@ -40,6 +41,16 @@ class Run:
     def influence(self) -> Influence:
         """The methods."""
         return Influence(self.name, self.settings["influence"], self.gradients)
+
+    @cached_property
+    def attributed(self) -> int | None:
+        """P, the values of a gradient; None where it is known only once the weights stand in the results."""
+        return count_attributed(self.model, self.gradients.settings["parameters"])
+
+    @property
+    def width_check(self) -> list[str]:
+        """What says that the sketch is no wider than the gradient; nothing where the config's check has said so."""
+        return [] if self.attributed is not None else [f"<results>/runs/{self.name}/gradients/width.json"]
 
     @property
     def evaluation(self) -> Evaluation:

@@ -53,10 +53,11 @@ class Study:
 
     def sets(self, removal: str) -> int:
         """Return how many sets of samples are removed, one at a time."""
+        if removal == "random":
+            return self.settings["draws"]
         if self.name == "thickness" or removal == "none":
             return 1
-        settings = cast(Removal, self.settings)
-        return settings["draws"] if removal == "random" else settings["queries"]
+        return cast(Removal, self.settings)["queries"]
 
     def ranges(self, removal: str) -> list[str]:
         """Return the ranges of retrainings that one job each runs."""
@@ -81,7 +82,9 @@ class Study:
     def choice_settings(self, removal: str) -> dict[str, Any]:
         """Return what the choice of the removed samples depends on, beside scores."""
         if self.name == "thickness":
-            return pick(self.settings, "seed" if removal in ALL_CONTROLS else "top_k")
+            if removal not in ALL_CONTROLS:
+                return pick(self.settings, "top_k")
+            return pick(self.settings, "seed", *(["draws"] if removal == "random" else []))
         if removal == "none":
             return {}
         keys = ("draws", "seed") if removal == "random" else ("queries",)
@@ -94,10 +97,9 @@ class Study:
         return [f"{self.influence.folder(removal, self.influence.shown_width(removal))}/{file}"]
 
     def reference(self, removal: str) -> list[str]:
-        """Return what the first method removes, for a control that removes as many; none for others."""
-        if removal not in ALL_CONTROLS or removal == "none":
-            return []
-        return [f"{self.folder}/{self.settings['methods'][0]}/removed.parquet"]
+        """Return what the first method removes, for whatever removes as many; none for itself and for nothing."""
+        first = self.settings["methods"][0]
+        return [] if removal in ("none", first) else [f"{self.folder}/{first}/removed.parquet"]
 
     @property
     def originals(self) -> str:
@@ -134,7 +136,8 @@ class Study:
     @property
     def table_settings(self) -> dict[str, Any]:
         """What the tables depend on, beside images."""
-        settings = {"budget": self.settings["budget"], **pick(self.evaluation, "bootstrap", "confidence", "seed")}
+        settings = {"budget": self.settings["budget"], **pick(self.evaluation, "confidence")}
         if self.name == "removal":
             return settings | {"k": self.removed_per_query}
+        settings |= pick(self.evaluation, "bootstrap", "seed")
         return settings | {"least": self.influence.gradients.queries.classifier["confidence"]}

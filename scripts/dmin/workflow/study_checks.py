@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..runtime.errors import UserError
-from .banks import Lds
+from .banks import Bank, Lds
 from .checks import refuse_own_weights
 from .runs import Run
 from .studies import ALL_CONTROLS, Study
 
 # Sets of a bank without which there is no interval.
 FEWEST_SETS = 8
+# More than Snakemake plans in a bearable time.
+MOST_MODELS = 100_000
+
+
+def check_bank(bank: Bank) -> None:
+    """Refuse a bank of more models than can be planned.
+
+    Raises:
+        UserError: it is of more.
+    """
+    models = bank.settings["subsets"] * bank.settings["seeds"]
+    if models > MOST_MODELS:
+        raise UserError(f"banks.{bank.name} trains {models} models; ask for at most {MOST_MODELS}.")
 
 
 def check_lds(run: Run, lds: Lds) -> None:
@@ -56,6 +71,33 @@ def check_ablation(run: Run) -> None:
         )
 
 
+def check_seeds(run: Run, runs: Mapping[str, Run]) -> None:
+    """Refuse to compare a run with others that differ in more than the seed of their models.
+
+    Raises:
+        UserError: a named run is unknown or itself, asks about other images or methods, or its model differs.
+    """
+    key = f"runs.{run.name}.ablation.seeds"
+    for name in run.settings["ablation"]["seeds"] if "ablation" in run.settings else []:
+        if name == run.name or name not in runs:
+            raise UserError(f"{key} has '{name}', which is no other run of the config; correct or leave it out.")
+        other = runs[name]
+        if run.queries.settings["source"] not in ("held_out", "images"):
+            raise UserError(
+                f"{key} compares scores of the same images, but runs.{run.name}.queries.source is "
+                f"{run.queries.settings['source']}, and each model generates its own; set it to held_out or images."
+            )
+        if run.queries.settings != other.queries.settings or run.settings["influence"] != other.settings["influence"]:
+            raise UserError(f"{key} has '{name}', whose queries or influence differ from this run's; make them equal.")
+        one, two = (
+            {**each.model.settings, "train": {**each.model.settings["train"], "seed": 0}} for each in (run, other)
+        )
+        if one != two or run.settings["gradients"] != other.settings["gradients"]:
+            raise UserError(
+                f"{key} has '{name}', whose model or gradients differ in more than train.seed; make all else equal."
+            )
+
+
 def check_studies(run: Run) -> None:
     """Refuse studies of removal that cannot be.
 
@@ -63,6 +105,9 @@ def check_studies(run: Run) -> None:
         UserError: their methods, sizes or exclusions cannot be, or they need other queries.
     """
     for study in run.studies.values():
+        models = sum(study.sets(removal) * study.settings["seeds"] for removal in study.removals)
+        if models > MOST_MODELS:
+            raise UserError(f"runs.{run.name}.{study.name} trains {models} models; ask for at most {MOST_MODELS}.")
         _check_study(run, study)
     if "removal" in run.settings and run.settings["removal"]["queries"] > run.queries.count:
         raise UserError(

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..runtime.errors import UserError
+from ..runtime.errors import UserError, printable
 from ..settings.config import BaseTraining, ClassifierTraining, Compute, Config
 from ..settings.schema import fill_config, read_schema
 from .banks import Bank
-from .checks import check_dataset, check_model
+from .checks import check_base, check_dataset, check_model
 from .contributors import Contributors, check_contributors
 from .datasets import Dataset
+from .fitting import Fitting
 from .game_checks import check_game
 from .games import Game
 from .measures import Measures
 from .models import Base, Model
 from .run_checks import check_run
 from .runs import Run
+from .study_checks import check_bank, check_seeds
 from .values import canonical, pick
 
 
@@ -31,6 +33,7 @@ class Tables:
     Attributes:
         config: all settings, defaults filled in.
         root: the checkout.
+        notices: what its reader should know, a sentence each.
     """
 
     config: Config
@@ -43,6 +46,7 @@ class Tables:
     runs: Mapping[str, Run]
     base_trainings: Mapping[str, BaseTraining]
     classifier_trainings: Mapping[str, ClassifierTraining]
+    notices: Sequence[str]
 
     @property
     def compute(self) -> Compute:
@@ -76,6 +80,18 @@ class Tables:
         """Return a wildcard constraint that admits the games on models of a kind of fine-tuning."""
         return one_of(name for name, game in self.games.items() if game.model.settings["finetune"] == finetune)
 
+    def base_of(self, wildcards: Any) -> Base:
+        """Return the base of a job's model: from the wildcard ``base``, ``model``, ``bank``, ``game`` or ``run``."""
+        if hasattr(wildcards, "base"):
+            return self.bases[wildcards.base]
+        if hasattr(wildcards, "model"):
+            return self.models[wildcards.model].base
+        if hasattr(wildcards, "bank"):
+            return self.banks[wildcards.bank].model.base
+        if hasattr(wildcards, "game"):
+            return self.games[wildcards.game].model.base
+        return self.runs[wildcards.run].model.base
+
     def models_of(self, finetune: str, own: bool = False) -> str:
         """Return a wildcard constraint that admits the models of a kind of fine-tuning, trained here or own."""
         return one_of(
@@ -103,7 +119,7 @@ def open_tables(given: Mapping[str, Any], root: Path) -> Tables:
         return read_tables(given, root)
     except UserError as error:
         # A WorkflowError would print the stack of the Snakefile below it.
-        raise SystemExit(f"Error: {error}") from None
+        raise SystemExit(f"Error: {printable(str(error))}") from None
 
 
 def read_tables(given: Mapping[str, Any], root: Path) -> Tables:
@@ -113,13 +129,19 @@ def read_tables(given: Mapping[str, Any], root: Path) -> Tables:
         UserError: it does not follow the schema, or something in it cannot be; the first mistake is told.
     """
     config = fill_config(given, read_schema(root / "schemas" / "config.schema.yaml"))
-    tables = _build(config, root)
+    tables = _build(config, root, Fitting(given))
     for dataset in tables.datasets.values():
         check_dataset(dataset)
+    for base in tables.bases.values():
+        check_base(base)
     for model in tables.models.values():
         check_model(model, config["compute"]["train_processes"])
+    for bank in tables.banks.values():
+        check_bank(bank)
     for run in tables.runs.values():
         check_run(run)
+    for run in tables.runs.values():
+        check_seeds(run, tables.runs)
     for game in tables.games.values():
         check_game(Measures(game))
     for contributors in tables.contributors.values():
@@ -143,7 +165,7 @@ def one_of(names: Iterable[str]) -> str:
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def _build(config: Config, root: Path) -> Tables:
+def _build(config: Config, root: Path, fit: Fitting) -> Tables:
     _check_references(config)
     datasets = {name: Dataset(name, canonical(entry)) for name, entry in config["datasets"].items()}
     bases = {name: Base(name, canonical(entry)) for name, entry in config["bases"].items()}
@@ -154,8 +176,13 @@ def _build(config: Config, root: Path) -> Tables:
     banks = {name: Bank(name, canonical(entry), models[entry["model"]]) for name, entry in config["banks"].items()}
     games = {name: Game(name, canonical(entry), models[entry["model"]]) for name, entry in config["games"].items()}
     runs = {
-        name: Run(
-            name, canonical(entry), models[entry["model"]], banks.get(entry["lds"]["bank"]) if "lds" in entry else None
+        name: fit(
+            Run(
+                name,
+                canonical(entry),
+                models[entry["model"]],
+                banks.get(entry["lds"]["bank"]) if "lds" in entry else None,
+            )
         )
         for name, entry in config["runs"].items()
     }
@@ -170,6 +197,7 @@ def _build(config: Config, root: Path) -> Tables:
         runs,
         {name: canonical(entry) for name, entry in config["base_training"].items()},
         {name: canonical(entry) for name, entry in config["classifier_training"].items()},
+        fit.notices,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,17 @@ def canonical(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: canonical(value[key]) for key in sorted(value)}
     return [canonical(entry) for entry in value] if isinstance(value, list) else value
+
+
+def page_text(value: Any) -> str:
+    """Return a value as JSON that is plain text wherever it is shown; ``json.loads`` gives it back.
+
+    Snakemake writes the params of reported jobs into a script of the report, where markup in them would be run.
+    """
+    text = json.dumps(value, sort_keys=True)
+    for char in "<>&'":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
 
 
 def pick(settings: Mapping[str, Any], *keys: str) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 from ..catalogue.methods import CHECKPOINT_METHODS, LISSA_CACHE, SAMPLE_METHODS, read_cache
 from .gradients import SPLITS, checkpoint_step
+from .job_contents import JobContents
 from .runs import Run
 from .values import canonical, pick
 
@@ -14,10 +16,34 @@ Entry = dict[str, Any]
 Ancestor = list[Any]
 
 
-def verify_entries(runs: Iterable[Run]) -> list[Entry]:
-    """Return every data set, weights file, cache shard, sketch, index, score matrix and ranked list of all runs,
-    ancestors first."""
-    return [canonical(entry) for run in runs for entry in _run_entries(run)]
+def verify_entries(runs: Iterable[Run], contents: JobContents) -> list[Entry]:
+    """Return every source, data set, weights file, cache shard, sketch, index, score matrix and ranked list of
+    all runs, ancestors first.
+    """
+    found = [canonical(entry) for run in runs for entry in [*_own_files(run, contents), *_run_entries(run)]]
+    # Runs that share a data set share its sources.
+    once = {(str(entry["files"]), entry["run"] * (entry["kind"] != "imported")): entry for entry in found}
+    return list(once.values())
+
+
+def _own_files(run: Run, contents: JobContents) -> list[Entry]:
+    """Return what was made from a user's own files: sources, own weights and own images."""
+    model, dataset = run.model, run.model.dataset
+    found = [
+        _imported(
+            run, dataset.fetched_file(source), contents.source(SimpleNamespace(dataset=dataset.name, source=source))
+        )
+        for source in dataset.source_names
+    ]
+    if model.settings["weights"]:
+        found.append(_imported(run, model.weights, contents.own(SimpleNamespace(model=model.name))))
+    if run.queries.kind == "images":
+        found.append(_imported(run, run.queries.table, contents.queries(SimpleNamespace(run=run.name))))
+    return found
+
+
+def _imported(run: Run, path: str, digest: str) -> Entry:
+    return _entry(run, "imported", {"imported": path}, {}, {"files": ["contents", digest]})
 
 
 def verify_folders(runs: Iterable[Run]) -> dict[str, str]:
@@ -113,6 +139,7 @@ def _shard(run: Run, cache: str, split: str, path: str) -> Entry:
     made_from["weights"] = ["weights", weights] if step is None else ["checkpoint", [weights, step]]
     made_from["samples"] = _file(gradients.samples(split))
     given = {"trajectory": gradients.trajectory(cache), "replay": gradients.replayed_log(cache, split)}
+    given["scale"] = gradients.scale(cache)
     made_from |= {role: _file(files[0]) for role, files in given.items() if files}
     # As the shards name these settings.
     config = {

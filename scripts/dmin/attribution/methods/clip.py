@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,6 +20,8 @@ from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
 from dmin.settings.runs import Options
+
+log = logging.getLogger(__name__)
 
 METHOD = {
     "inputs": "samples",
@@ -50,6 +53,7 @@ def scores(queries: SampleRows, train: SampleRows, options: Options, pace: Pace)
     """
     embed: Callable[[np.ndarray], np.ndarray]
     if options["encoder"] == EFFICIENTNET:
+        log.warning("clip embeds with EfficientNet-Lite0, which is no CLIP; name one in influence.options.encoder.")
         rows, embed = DECODED, partial(efficientnet_embeddings, batch=pace.batch)
     else:
         rows, embed = pace.batch, _Clip(options["encoder"], options["revision"], pace.device).embed

@@ -28,7 +28,7 @@ class Family(ABC):
     ``denoiser`` is the network whose parameters are trained and attributed, of the class ``network``, ``part`` the
     name of its folder in the pipeline; everything else is frozen. ``frozen`` are the classes of the other parts,
     networks and tokenizers, of which a pipeline may lack those in ``optional``. ``untrained`` says that the pipeline
-    holds no weights of the denoiser.
+    holds no weights of the denoiser, ``preconditioned`` that its loss is that of the clean latents.
 
     Args:
         base: a pipeline folder, or a model's name on the hub.
@@ -46,6 +46,7 @@ class Family(ABC):
     denoiser: Any
     target: Target
     untrained: bool = False
+    preconditioned: bool = False
 
     def __init__(self, base: str, revision: str | None, device: torch.device, parts: Sequence[str]) -> None:
         self.base, self.revision, self.device = base, revision, device
@@ -121,9 +122,13 @@ class Family(ABC):
     def objective(
         self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
-        """Return the training loss of each row, float32 ``[batch]``: the mean squared error over the row's elements."""
+        """Return the training loss of each row, float32 ``[batch]``: the mean squared error over the row's elements.
+
+        Where the base is ``preconditioned``, that of the clean latents which the output leads back to.
+        """
         prediction = self.predict(latents, noise, timesteps, conditioning)
-        return _mean_square(prediction.float() - self.target.of(latents, noise, timesteps).float())
+        loss = _mean_square(prediction.float() - self.target.of(latents, noise, timesteps).float())
+        return loss * self.target.preconditioned_weight(timesteps).float() if self.preconditioned else loss
 
     def reference_objective(
         self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning

@@ -29,6 +29,7 @@ FAMILY = {
         "it, T5; predicts the flow; sampled by Euler steps with guidance."
     ),
     "objectives": ("training", "reference"),
+    "preconditions": True,
 }
 
 T5_LENGTH = 256

@@ -35,6 +35,13 @@ class Flow(Target):
         """Return the noise."""
         return noise
 
+    def preconditioned_weight(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """Return ``sigma^2``: the error of the clean latents that the flow leads back to is sigma times its own.
+
+        Source: diffusers, its training script of SD3 (``precondition_outputs``).
+        """
+        return self.scheduler.sigmas[999 - timesteps.cpu()].to(timesteps.device).square()
+
     def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Return training timesteps ``[count]``, logit-normal along the schedule as diffusers trains SD3."""
         places = (torch.randn(count, generator=generator).sigmoid() * 1000).long()

@@ -42,6 +42,14 @@ class Target(ABC):
             "gradients.objective is reference, which only stable_diffusion_3 has; other families take training."
         )
 
+    def preconditioned_weight(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """Return what the loss of each row ``[batch]`` is multiplied by where the output is preconditioned.
+
+        Raises:
+            UserError: this target has no such form.
+        """
+        raise UserError("preconditioned is set for a base whose family predicts no flow; leave it out.")
+
     def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Return training timesteps ``[count]``, uniform."""
         return torch.randint(0, 1000, (count,), generator=generator)

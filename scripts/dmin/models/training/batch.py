@@ -17,12 +17,16 @@ DrawTimesteps = Callable[[int, torch.Generator], torch.Tensor]
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """One step's rows: ``index [b]`` into the samples, ``noise [b, c, h, w]``, ``timesteps [b]``, ``dropped [b]``."""
+    """One step's rows: ``index [b]`` into the samples, ``noise [b, c, h, w]``, ``timesteps [b]``, ``dropped [b]``.
+
+    ``flipped [b]`` are mirrored left to right.
+    """
 
     index: torch.Tensor
     noise: torch.Tensor
     timesteps: torch.Tensor
     dropped: torch.Tensor
+    flipped: torch.Tensor
 
 
 def draw_batch(
@@ -38,7 +42,13 @@ def draw_batch(
     noise = torch.randn((size, *shape), generator=generator)
     timesteps = draw_timesteps(size, generator)
     dropped = torch.rand(size, generator=generator) < settings["prompt_dropout"]
-    return TrainingBatch(index, noise, timesteps, dropped)
+    flipped = torch.rand(size, generator=generator) < (0.5 if settings.get("flip") else 0.0)
+    return TrainingBatch(index, noise, timesteps, dropped, flipped)
+
+
+def flip_rows(latents: torch.Tensor, flipped: torch.Tensor) -> torch.Tensor:
+    """Return ``latents [b, c, h, w]`` with the rows that are ``flipped [b]`` mirrored left to right."""
+    return torch.where(flipped.to(latents.device)[:, None, None, None], latents.flip(-1), latents)
 
 
 def batch_indices(count: int, size: int, step: int, seed: int) -> torch.Tensor:
@@ -57,9 +67,9 @@ def training_log(
     """Return every row that training sees, in order.
 
     Columns: ``step`` (from 1: the update that the row takes part in), ``row`` in its batch, ``sample_id``,
-    ``timestep``, ``dropped`` (trained with the empty prompt), ``noise_seed`` and ``batch_size``. The row's noise is
-    row ``row`` of the standard normal ``[batch_size, *shape]`` that a CPU generator seeded by ``noise_seed`` draws
-    first.
+    ``timestep``, ``dropped`` (trained with the empty prompt), ``flipped``, ``noise_seed`` and ``batch_size``. The row's
+    noise is row ``row`` of the standard normal ``[batch_size, *shape]`` that a CPU generator seeded by ``noise_seed``
+    draws first.
     """
     parts = []
     for step in range(settings["steps"]):
@@ -72,6 +82,7 @@ def training_log(
                     "sample_id": [ids[place] for place in batch.index.tolist()],
                     "timestep": batch.timesteps.numpy(),
                     "dropped": batch.dropped.numpy(),
+                    "flipped": batch.flipped.numpy(),
                     "noise_seed": derive_seed(settings["seed"], "train", step),
                     "batch_size": settings["batch_size"],
                 }

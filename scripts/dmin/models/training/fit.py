@@ -40,6 +40,7 @@ class Minimisation:
     tensors: Mapping[str, torch.Tensor]
     after_step: Callable[[int], None] | None = None
     log_every: int = 100
+    beta1: float = 0.9
 
 
 def fit(
@@ -58,7 +59,8 @@ def fit(
         UserError: the end was asked for (the step is named), or the last attempts got no further than the saved state.
     """
     name, parameters, tensors, processes = problem.name, problem.parameters, problem.tensors, pace.processes
-    optimizer = torch.optim.AdamW(parameters, lr=config["learning_rate"], weight_decay=config["weight_decay"])
+    betas = (problem.beta1, 0.999)
+    optimizer = torch.optim.AdamW(parameters, config["learning_rate"], betas, weight_decay=config["weight_decay"])
     start, (rows, losses) = state.load(optimizer, tensors, ([], []))
     steps, began = config["steps"], time.monotonic()
     if start:

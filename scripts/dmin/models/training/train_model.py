@@ -16,7 +16,7 @@ import torch
 from dmin.models.encoded import EncodedSamples
 from dmin.models.families.family import Family
 from dmin.models.load import load_family
-from dmin.models.training.batch import draw_batch, training_log
+from dmin.models.training.batch import draw_batch, flip_rows, training_log
 from dmin.models.training.checkpoints import checkpoint_weights, holds_checkpoints, publish_checkpoints
 from dmin.models.training.fit import Minimisation, fit
 from dmin.models.training.pace import TrainingPace
@@ -100,6 +100,7 @@ def _train(task: TrainingTask, pace: TrainingPace, resume: Path) -> None:
         {**trained, **average.tensors},
         after_step,
         LOG_EVERY,
+        settings.get("beta1", 0.9),
     )
     rows = fit(problem, settings, state, pace)
     if not processes.main:
@@ -183,7 +184,7 @@ def batch_losses(
             rows = value[batch.index[piece]].clone()
             rows[batch.dropped[piece]] = encoded.unconditional[name]
             conditioning[name] = rows.to(device)
-        latents = encoded.latents[batch.index[piece]].to(device)
+        latents = flip_rows(encoded.latents[batch.index[piece]], batch.flipped[piece]).to(device)
         with autocast(settings["precision"], device):
             noise, timesteps = batch.noise[piece].to(device), batch.timesteps[piece].to(device)
             losses = family.objective(latents, noise, timesteps, conditioning)

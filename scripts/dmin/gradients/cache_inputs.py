@@ -1,0 +1,45 @@
+"""What a gradient cache follows beside its samples: a trajectory, a training log, a scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmin.gradients.cache_kind import CacheKind
+from dmin.gradients.replay import Replay
+from dmin.gradients.scale import TensorScale
+from dmin.models.encoded import EncodedSamples, require_one_shape
+from dmin.models.queries.trajectory import Trajectory
+from dmin.runtime.digests import file_digest
+
+
+@dataclass(frozen=True)
+class CacheInputs:
+    """The files of a cache's kind, read; each is None where the kind has none."""
+
+    trajectory: Trajectory | None = None
+    replay: Replay | None = None
+    scale: TensorScale | None = None
+
+    @classmethod
+    def load(cls, kind: CacheKind, samples: EncodedSamples, start: int, stop: int) -> CacheInputs:
+        """Read them for encoded samples, which are those from ``start`` to ``stop``.
+
+        Raises:
+            UserError: a file is torn, does not hold these samples, or holds latents of another shape.
+        """
+        trajectory = replay = scale = None
+        if kind.trajectory is not None:
+            trajectory = Trajectory.load(kind.trajectory, samples.ids, start, stop).thinned(kind.settings["steps"])
+            require_one_shape(trajectory.clean[:, 0], samples.latents, "recorded trajectories", "encoded queries")
+        if kind.replay is not None:
+            replay = Replay.load(kind.replay, samples.ids, kind.settings["checkpoint"])
+        if kind.scale is not None:
+            scale = TensorScale.load(kind.scale, kind.settings["power"])
+        return cls(trajectory, replay, scale)
+
+
+def input_digests(kind: CacheKind, samples: Path) -> dict[str, str]:
+    """Return a digest of every file that a cache of this kind is made from, by role."""
+    files = {"samples": samples, "trajectory": kind.trajectory, "replay": kind.replay, "scale": kind.scale}
+    return {role: file_digest(path) for role, path in files.items() if path is not None}

@@ -1,0 +1,87 @@
+"""How many parameters are attributed, counted by the names and shapes of tensors, and whether a sketch is no wider."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+from .errors import UserError
+from .weight_headers import Shapes, adapter_shapes, denoiser_shapes
+
+ADAPTER, BLOCKS, PATTERN = "lora_", "transformer_blocks", "regex:"
+# What a denoiser saves with its parameters and does not train.
+_BUFFERS = ("pos_embed.pos_embed",)
+
+
+def check_width(key: str, width: int, parameters: int | None, model: str) -> None:
+    """Refuse a sketch that is wider than the gradient.
+
+    Args:
+        key: the place of the settings of gradients in the config.
+        parameters: P; None where it is not known.
+
+    Raises:
+        UserError: ``width`` is above it.
+    """
+    if parameters is not None and width > parameters:
+        raise UserError(
+            f"{key}.cache_dim is {width}, above the {parameters} attributed parameters of model {model}; set it to "
+            f"{widest(parameters)} or less, and influence.widths to widths that divide it, or select more parameters."
+        )
+
+
+def widest(parameters: int) -> int:
+    """Return the largest power of two that is at most P."""
+    return 1 << (max(1, parameters).bit_length() - 1)
+
+
+def check_trained(key: str, width: int, weights: Path, selection: str) -> int | None:
+    """Do as :func:`check_width` by the weights that stand in the results, and return P, None where they do not tell.
+
+    Raises:
+        UserError: ``width`` is above it.
+    """
+    if weights.is_dir():
+        parameters = count_values(denoiser_shapes(str(weights)), selection)
+    else:
+        named = named_adapter(str(weights))
+        parameters = count_values(named, selection) if selection in ("adapter", BLOCKS) else None
+    check_width(key, width, parameters, weights.parent.name)
+    return parameters
+
+
+def count_values(named: Shapes | None, selection: str) -> int | None:
+    """Return P, the values that a selection takes of named tensors, 0 where it matches none; None for no names."""
+    if named is None:
+        return None
+    chosen = _select({name: shape for name, shape in named.items() if name not in _BUFFERS}, selection)
+    return sum(math.prod(shape) for shape in chosen.values())
+
+
+def _select(named: Shapes, selection: str) -> Shapes:
+    """Return what ``dmin.gradients.selection.select_parameters`` selects, by the same names."""
+    adapted = any(ADAPTER in name for name in named)
+    pattern = re.compile(selection.removeprefix(PATTERN)) if selection.startswith(PATTERN) else None
+
+    def chosen(name: str) -> bool:
+        if pattern is not None:
+            return pattern.search(name) is not None
+        if selection == "all":
+            return True
+        if selection == BLOCKS:
+            return BLOCKS in name and (ADAPTER in name or not adapted)
+        return ADAPTER in name
+
+    return {name: shape for name, shape in named.items() if chosen(name)}
+
+
+def named_adapter(path: str) -> Shapes | None:
+    """Return the matrices of an adapter of the denoiser under names of PEFT."""
+    shapes = adapter_shapes(path)
+    if shapes is None:
+        return None
+    ours = {
+        name: shape for name, shape in shapes.items() if not name.startswith("text_encoder") and len(shape) in (2, 4)
+    }
+    return {f"{ADAPTER}{name}": shape for name, shape in ours.items()} or None

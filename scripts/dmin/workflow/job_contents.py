@@ -1,0 +1,70 @@
+"""What a job reads of a user's own files, as params: digests of their contents, whatever their dates say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..catalogue.methods import METHODS
+from .contents import Contents
+from .files import is_local
+from .tables import Tables
+
+
+class JobContents:
+    """Makes the ``contents`` params of rules, functions of a job's wildcards.
+
+    Each digest begins with what it is of, for Snakemake compares the params of a job as a set.
+
+    Args:
+        tell: is given a sentence before much is read.
+    """
+
+    def __init__(self, tables: Tables, tell: Callable[[str], None]) -> None:
+        self.tables = tables
+        self._contents = Contents(tell=tell)
+
+    def source(self, wildcards: Any) -> str:
+        """Return the digest of a local source."""
+        return self._images("source", self.tables.datasets[wildcards.dataset].source(wildcards.source)["path"])
+
+    def queries(self, wildcards: Any) -> str:
+        """Return the digest of a user's own images."""
+        images = self.tables.runs[wildcards.run].queries.settings["images"]
+        return self._images("queries", images["path"] if images else "")
+
+    def base(self, wildcards: Any) -> str:
+        """Return the digest of a local base."""
+        return self._weights("base", self.tables.base_of(wildcards).settings["path"])
+
+    def own(self, wildcards: Any) -> str:
+        """Return the digest of a user's own weights."""
+        own = self.tables.models[wildcards.model].settings["weights"]
+        return self._weights("own", own["path"] if own else "")
+
+    def classifier(self, wildcards: Any) -> str:
+        """Return the digest of the classifier of a run's queries."""
+        queries = self.tables.runs[wildcards.run].queries
+        return f"classifier {self._contents.digest(queries.classifier['path'], queries.classifier_description)}"
+
+    def encoder(self, wildcards: Any) -> str:
+        """Return the digest of a local encoder, where the method of the wildcards has one."""
+        options = self.tables.runs[wildcards.run].influence.options
+        return self._weights("encoder", options["encoder"] if "encoder" in METHODS[wildcards.method].options else "")
+
+    def base_training(self, wildcards: Any) -> str:
+        """Return the digest of what a base is trained from."""
+        sources = self.tables.base_trainings[wildcards.base]["sources"]
+        files = [source[key] for source in sources for key in ("path", "excerpt")]
+        return f"sources {self._contents.digest(*files)}"
+
+    def classifier_training(self, wildcards: Any) -> str:
+        """Return the digest of what a classifier is trained and judged by."""
+        settings = self.tables.classifier_trainings[wildcards.classifier]
+        return f"sources {self._contents.digest(settings['train'], settings['test'])}"
+
+    def _images(self, what: str, path: str) -> str:
+        return f"{what} {self._contents.digest(path) if path and is_local(path) else ''}"
+
+    def _weights(self, what: str, path: str) -> str:
+        return f"{what} {self._contents.weights(path) if path and is_local(path) else ''}"

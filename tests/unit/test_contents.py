@@ -1,0 +1,106 @@
+"""Digests of the contents of a user's files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dmin.workflow import contents as module
+from dmin.workflow.contents import Contents
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let files count as settled at once."""
+    monkeypatch.setattr(module, "SETTLED_NS", -(10**9))
+
+
+def write(folder: Path, **files: bytes) -> Path:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def test_contents_and_names_count_and_dates_and_places_do_not(tmp_path: Path) -> None:
+    one, two = (write(tmp_path / name, a=b"1", b=b"2") for name in ("one", "two"))
+    store = tmp_path / "store"
+    digest = Contents(store).digest(str(one))
+    assert digest and digest == Contents(store).digest(str(two))
+    (one / "a").touch()
+    assert Contents(store).digest(str(one)) == digest
+    (one / "a").rename(one / "c")
+    assert Contents(store).digest(str(one)) != digest
+    (one / "c").rename(one / "a")
+    assert Contents(store).digest(str(one)) == digest
+
+
+def test_file_rewritten_in_place_under_its_old_date_is_read_again(tmp_path: Path) -> None:
+    file, store = write(tmp_path, a=b"1234") / "a", tmp_path / "store"
+    digest, before = Contents(store).digest(str(file)), file.stat()
+    file.write_bytes(b"1235")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert Contents(store).digest(str(file)) != digest
+
+
+def test_what_was_read_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, store = write(tmp_path / "f", a=b"1", b=b"2"), tmp_path / "store"
+    digest, read = Contents(store).digest(str(folder)), []
+    original = module._file_sha256
+
+    def count(path: Path) -> str:
+        read.append(path.name)
+        return original(path)
+
+    monkeypatch.setattr(module, "_file_sha256", count)
+    assert Contents(store).digest(str(folder)) == digest and read == []
+    (folder / "b").write_bytes(b"3")
+    assert Contents(store).digest(str(folder)) != digest and read == ["b"]
+
+
+@pytest.mark.parametrize(
+    "torn", [b"", b"{", b"[]\n[]", b"\xff", b'{"seal": 1}\n{"a": 3}', b'{"seal": "x"}\n{"a": [[1], 2]}']
+)
+def test_torn_store_is_read_afresh(torn: bytes, tmp_path: Path) -> None:
+    folder, store = write(tmp_path / "f", a=b"1"), tmp_path / "store"
+    digest = Contents(store).digest(str(folder))
+    (place,) = store.iterdir()
+    place.write_bytes(torn)
+    assert Contents(store).digest(str(folder)) == digest
+
+
+def test_file_that_just_changed_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SETTLED_NS", 60 * 10**9)
+    folder, store = write(tmp_path / "f", a=b"1"), tmp_path / "store"
+    Contents(store).digest(str(folder))
+    (place,) = store.iterdir()
+    assert place.read_text() == "{}\n{}"
+
+
+def test_only_regular_files_of_the_asked_kind_count(tmp_path: Path) -> None:
+    folder, store = write(tmp_path / "f", **{"unet/a.safetensors": b"1", "notes.md": b"2"}), tmp_path / "store"
+    os.mkfifo(folder / "pipe.json")
+    (folder / "gone.json").symlink_to(tmp_path / "nothing")
+    (folder / "loop").symlink_to(folder)
+    digest = Contents(store).weights(str(folder))
+    (folder / "notes.md").write_bytes(b"3")
+    assert Contents(store).weights(str(folder)) == digest
+    (folder / "unet" / "a.safetensors").write_bytes(b"3")
+    assert Contents(store).weights(str(folder)) != digest
+    assert Contents(store).digest("owner/name") == "" == Contents(store).digest(str(folder / "pipe.json"))
+
+
+def test_store_that_cannot_be_written_changes_nothing_but_time(tmp_path: Path) -> None:
+    folder = write(tmp_path / "f", a=b"1")
+    (tmp_path / "file").touch()
+    assert Contents(tmp_path / "file" / "store").digest(str(folder)) == Contents(tmp_path / "s").digest(str(folder))
+
+
+def test_much_to_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TOLD_BYTES", 3)
+    told: list[str] = []
+    Contents(tmp_path / "s", told.append).digest(str(write(tmp_path / "f", a=b"12", b=b"34")))
+    assert len(told) == 1 and "once, to see later when it changes" in told[0]
