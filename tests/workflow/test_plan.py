@@ -246,10 +246,10 @@ def test_snakemake_plans_the_paper(new_checkout: Callable[[str], Checkout]) -> N
 def test_full_disk_does_not_keep_anyone_from_planning(new_checkout: Callable[[str], Checkout]) -> None:
     checkout = new_checkout("small-disk")
     config = micro_config()
-    # A cache of tens of terabytes, in one shard.
+    # A cache of tens of terabytes, in shards of the largest size.
     for source in config["datasets"]["micro"]["sources"]:
         source["rows"] = 30_000_000
-    config["runs"]["micro"]["gradients"] |= {"timesteps": {"grid": "uniform", "count": 1000}, "shard_size": 99_999_999}
+    config["runs"]["micro"]["gradients"] |= {"timesteps": {"grid": "uniform", "count": 1000}, "shard_size": 1_000_000}
     checkout.write_config(yaml.safe_dump(config))
     checkout.run("plan")
     refused = checkout.snakemake("--cores", "1", "gradients")
