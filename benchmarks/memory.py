@@ -133,9 +133,11 @@ def _run(name: str, folder: Path) -> dict[str, float]:
         step()
         seconds.append(time.perf_counter() - start)
 
-    peak = peak_extra_bytes(timed, torch.device("cpu"))
-    ended.set()
-    watcher.join()
+    try:
+        peak = peak_extra_bytes(timed, torch.device("cpu"))
+    finally:
+        ended.set()
+        watcher.join()
     return {"seconds": seconds[0], "resident_mb": peak / 1e6, "own_mb": (own[1] - own[0]) / 1e6}
 
 

@@ -40,6 +40,7 @@ def assemble(inputs: Inputs) -> Step:
         "size": SIDE,
         "seed": 0,
         "train_fraction": 0.9,
+        "test_sources": [],
         "noise": noise,
         "classes": SUBSETS,
         "convert_profiles": False,

@@ -21,7 +21,14 @@ from checkout import Checkout, write_template
 from warm import warm_python, warm_server
 
 # What a run measures of itself, and what is drawn from that.
-MEASURED = (".metrics.json", "cost.csv", "retrieval.csv", "figures/retrieval.png", "figures/retrieval.svg")
+MEASURED = (
+    "verify.csv",
+    ".metrics.json",
+    "cost.csv",
+    "retrieval.csv",
+    "figures/retrieval.png",
+    "figures/retrieval.svg",
+)
 JOBS = 50
 _DONE = "Finished jobid"
 

@@ -64,7 +64,11 @@ def gradients(count: int, seed: int, spread: float = 0.5) -> np.ndarray:
 
 
 def naive(method: str, queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
-    """Return the scores by loops over pairs, solving every system directly."""
+    """Return the scores by loops over pairs, solving every system directly.
+
+    A scale is applied before gradients are cached, so a scaled method does with them what its namesake does.
+    """
+    method = method.removesuffix("_scaled").removesuffix("_query")
     (unit_q, raw_q), (unit_i, raw_i) = raw(queries), raw(train)
     mean_q, mean_i = raw_q.mean(1), raw_i.mean(1)
     centre = raw_i.mean(0)

@@ -20,6 +20,8 @@ from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS, Method, find_method
 from dmin.catalogue.methods import CACHES, INDEXED, SCALED_CACHES
 from dmin.data.images import encode_png
+from dmin.data.sample_rows import SampleRows
+from dmin.data.samples import write_samples
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
 
@@ -93,7 +95,10 @@ def score_anything(method: Method, given: Any, folder: Path) -> Any:
         if method.inputs in ("nothing", "samples"):
             pixels = generator.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
             images = [{"bytes": encode_png(Image.fromarray(image)), "path": None} for image in pixels]
-            sides.append(pd.DataFrame({"id": ids, "subset": "a", "prompt": "a word", "image": images}))
+            table = folder / f"{side}.parquet"
+            folder.mkdir(parents=True, exist_ok=True)
+            write_samples(pd.DataFrame({"id": ids, "subset": "a", "prompt": "a word", "image": images}), table)
+            sides.append(SampleRows(table))
             continue
         values = generator.standard_normal((count, 3, 48))
         path = write_gradients(folder / f"{side}.safetensors", ids, values, blocks=[["weight", 0, 48, 48]])

@@ -113,7 +113,7 @@ def test_odd_names_and_captions_are_read(faulty: tuple[Checkout, subprocess.Comp
 def test_nothing_half_made_is_left(faulty: tuple[Checkout, subprocess.CompletedProcess[str]]) -> None:
     checkout, _ = faulty
     made = {path.name for path in (checkout.root / "results" / "sources" / "bad").iterdir()}
-    assert made == {"skipped.parquet", "odd.parquet", "braces.parquet"}
+    assert made == {f"{name}{end}" for name in ("skipped", "odd", "braces") for end in (".parquet", ".contents.json")}
 
 
 def test_absent_base_is_told_in_one_sentence(tmp_path: Path) -> None:

@@ -43,12 +43,16 @@ def check_run(run: Run) -> None:
 
 
 def check_parameters(run: Run) -> None:
-    """Refuse a choice of parameters that is no pattern, or that matches nothing as far as files on disk tell.
+    """Refuse a choice of parameters that is no pattern, or that the model lacks as far as config and files tell.
 
     Raises:
         UserError: it is such a choice.
     """
     key, selection = f"runs.{run.name}.gradients.parameters", run.gradients.settings["parameters"]
+    if selection == "adapter" and run.model.settings["finetune"] == "full":
+        raise UserError(
+            f"{key} is adapter, but models.{run.model.name} is fine-tuned in full; set it to all or transformer_blocks."
+        )
     if selection.startswith("regex:"):
         try:
             re.compile(selection.removeprefix("regex:"))
@@ -157,11 +161,6 @@ def _check_methods(run: Run) -> None:
 
 def _check_gradients(run: Run) -> None:
     key, settings, family = f"runs.{run.name}.gradients", run.gradients.settings, run.model.base.family
-    if settings["parameters"] == "adapter" and run.model.settings["finetune"] == "full":
-        raise UserError(
-            f"{key}.parameters is adapter, but models.{run.model.name} is fine-tuned in full; set it to all or "
-            "transformer_blocks."
-        )
     objective = settings["objective"]
     if objective not in family.objectives:
         having = [name for name, entry in FAMILIES.items() if objective in entry.objectives]
