@@ -152,6 +152,8 @@ rule contributor_page:
         ),
     log:
         "<logs>/contributor_page/{game}.log",
+    benchmark:
+        "<benchmarks>/contributor_page/{game}.tsv"
     conda:
         "../envs/dmin.yaml"
     params:

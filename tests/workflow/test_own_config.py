@@ -54,7 +54,10 @@ IMAGES = {"source": "images", "images": {"path": "./data", "rows": 3}}
         ({"queries": {"source": "images", "images": {"path": "./gone", "rows": 3}}}, ["names './gone'"]),
         ({"model": {"weights": {"path": "./gone"}}}, ["models.micro.weights.path is './gone'", "does not exist"]),
         (
-            {"model": {"finetune": "full", "weights": {"path": "./data", "alpha": 3}}},
+            {
+                "model": {"finetune": "full", "weights": {"path": "./data", "alpha": 3}},
+                "run": {"gradients": {"parameters": "all"}},
+            },
             ["weights.alpha is for an adapter"],
         ),
         ({"model": {"weights": None}, "compute": {"train_processes": 65}}, ["train_processes is 65", "which is 64"]),
