@@ -269,3 +269,9 @@ def test_trained_weights_tell_the_width_before_the_cache(tmp_path: Path) -> None
         check_trained("runs.r.gradients", 385, adapter, "adapter")
     write_header(tmp_path / "m" / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors", {"a.weight": [5, 7]})
     assert check_trained("runs.r.gradients", 32, tmp_path / "m" / "pipeline", "all") == 35
+
+
+def test_hint_about_exponents_is_given_for_exponents_alone() -> None:
+    key = "datasets.d.train_fraction"
+    assert "write 1.0e-4" in refused(put(config(), key, "8e-1"))
+    assert refused(put(config(), key, "80%")).endswith("is '80%', but must be of type number.")

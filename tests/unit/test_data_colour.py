@@ -226,3 +226,52 @@ def test_texts_of_workflow_tools_do_not_matter() -> None:
     info.add_text("workflow", "{" * 3_000_000)
     info.add_itxt("prompt", "é" * 2_000_000, zip=True)
     assert pixel(encoded(Image.new("RGB", (6, 6), RED), pnginfo=info)) == RED
+
+
+def png(bits: int, colours: int, row: bytes, transparent: bytes) -> bytes:
+    """Return a 4 x 4 PNG file of equal rows with a transparent colour."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 4, 4, bits, colours, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"tRNS", transparent), (b"IDAT", zlib.compress((b"\0" + row) * 4)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in chunks)
+
+
+@pytest.mark.parametrize(
+    ("bits", "row", "value"), [(1, b"\xf0", 0), (2, b"\x55", 1), (2, b"\0", 0), (4, b"\x55\x55", 5), (8, b"\7" * 4, 7)]
+)
+def test_transparent_grey_of_few_bits_is_white(bits: int, row: bytes, value: int) -> None:
+    seen = 0 if bits == 1 else value * 255 // (2**bits - 1)
+    assert pixel(png(bits, 0, row, struct.pack(">H", value))) == (255,) * 3
+    if bits > 1:
+        assert pixel(png(bits, 0, row, struct.pack(">H", value + 1))) == (seen,) * 3
+
+
+def test_transparent_colour_of_sixteen_bits_is_refused() -> None:
+    row = struct.pack(">HHH", 0xFF00, 0, 0) * 4
+    with pytest.raises(UnreadableImageError, match=r"transparent colour of 16 bits, .* cannot be told from; store"):
+        decode_image(png(16, 2, row, struct.pack(">HHH", 0x00FF, 0, 0)), "x.png", 4)
+
+
+def tiff(order: str, bits: int, form: int, data: bytes) -> bytes:
+    """Return a 4 x 4 grey TIFF file, compressed with deflate, in a byte order."""
+    packed = zlib.compress(data)
+    tags = {256: 4, 257: 4, 258: bits, 259: 8, 262: 1, 273: 8, 277: 1, 278: 4, 279: len(packed), 339: form}
+    fields = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
+    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 8 + len(packed))
+    return start + packed + struct.pack(f"{order}H", len(tags)) + fields + bytes(4)
+
+
+def test_signed_grey_values_of_eight_bits_are_scaled_by_their_type() -> None:
+    assert pixel(tiff("<", 8, 2, np.full(16, 100, np.int8).tobytes())) == (201,) * 3
+    with pytest.raises(UnreadableImageError, match="numbers from -5 to 0"):
+        pixel(tiff("<", 8, 2, np.full(16, -5, np.int8).tobytes()))
+
+
+@pytest.mark.parametrize(("kind", "form", "value"), [("f4", 3, 0.5), ("i4", 2, 2**30)])
+def test_compressed_numbers_are_read_in_their_byte_order_or_refused(kind: str, form: int, value: float) -> None:
+    assert pixel(tiff("<", 32, form, np.full(16, value, f"<{kind}").tobytes())) == (128,) * 3
+    with pytest.raises(UnreadableImageError, match="big-endian numbers of 32 bits"):
+        pixel(tiff(">", 32, form, np.full(16, value, f">{kind}").tobytes()))

@@ -32,6 +32,7 @@ BAD = [
         marks=pytest.mark.attack("config", "two merged tables that bring the same key", "a sentence with its line"),
     ),
     pytest.param(b"a: &a {x: 1}\nb: {<<: *a, <<: *a}\n", ["line 2", "'<<' again"], id="merge twice"),
+    pytest.param(b"a: 190:20:30.5\n", ["line 1", "190:20:30.5, which YAML reads as 685230.5"], id="base 60"),
     pytest.param(b"1: a\n0x1: b\n", ["line 2", "1 again"], id="equal numbers as keys"),
     pytest.param(b'{"a": 1,\n "a": 2}', ["'a' twice"], id="key twice in JSON"),
     pytest.param(

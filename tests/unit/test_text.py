@@ -48,6 +48,14 @@ def test_prompts_are_lines(tmp_path: Path, data: bytes, expected: list[str]) -> 
     assert prompts(tmp_path / "p.txt") == expected
 
 
+@pytest.mark.fault("prompts whose lines end in carriage returns alone", "refused; the line is named")
+@pytest.mark.parametrize(("data", "line"), [(b"a\rb\rc\r", 1), (b"a\nb\rc\n", 2), (b"a\r\r\nb", 1)])
+def test_lone_carriage_returns_are_told(tmp_path: Path, data: bytes, line: int) -> None:
+    (tmp_path / "p.txt").write_bytes(data)
+    with pytest.raises(UserError, match=rf"p\.txt' has a carriage return within line {line}; end lines"):
+        prompts(tmp_path / "p.txt")
+
+
 @pytest.mark.fault("prompts in UTF-16 or cp1252", "the encoding is guessed and named")
 @pytest.mark.parametrize(
     ("data", "guess"),

@@ -13,6 +13,7 @@ from dmin.data.outside import UnreadableImageError
 
 log = logging.getLogger(__name__)
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 # Tags of TIFF: how many bits a number has, whether it is signed, and whether 0 is white.
 _BITS, _SAMPLE_FORMAT, _PHOTOMETRIC = 258, 339, 262
 _ROWS = 256  # scaled at a time
@@ -22,13 +23,30 @@ _SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Tell whether an image is grey with numbers of more than 8 bits."""
-    return image.mode in ("I", "F") or image.mode.startswith("I;")
+    """Tell whether an image is grey with numbers that are not the 0 to 255 of 8 bits."""
+    signed = image.mode == "L" and _tag(image, _SAMPLE_FORMAT, 1) == 2
+    return signed or image.mode in ("I", "F") or image.mode.startswith("I;")
 
 
 def is_transparent(image: Image.Image) -> bool:
     """Tell whether something can be seen through an image."""
     return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+
+
+def correct_transparency(image: Image.Image, data: bytes, name: str) -> None:
+    """Give the transparent colour of a PNG file in 8 bits; Pillow compares it with pixels as if it were.
+
+    Raises:
+        UnreadableImageError: it is one of 16-bit colours, of which 8 bits are read.
+    """
+    if not data.startswith(_PNG) or "transparency" not in image.info:
+        return
+    bits, colours = data[24], data[25]
+    if colours == 0 and bits in (2, 4):
+        image.info["transparency"] *= 255 // (2**bits - 1)
+    elif colours == 2 and bits == 16:
+        reason = "has a transparent colour of 16 bits, which its neighbours cannot be told from"
+        raise UnreadableImageError(f"Image '{name}' {reason}; store it with an alpha channel.", f"'{name}' {reason}")
 
 
 def eight_bits(image: Image.Image, name: str) -> Image.Image:
@@ -37,10 +55,14 @@ def eight_bits(image: Image.Image, name: str) -> Image.Image:
     Floats are taken as 0 to 1. A colour that is transparent becomes white.
 
     Raises:
-        UnreadableImageError: it has a number below 0, a float that is not finite or above 1, or uses so little of 32
-            bits that it would be black.
+        UnreadableImageError: it has a number below 0, a float that is not finite or above 1, uses so little of 32
+            bits that it would be black, or is of a kind that Pillow takes the bytes of in the wrong order.
     """
+    if image.mode in ("I", "F") and image.info.get("compression", "raw") != "raw" and _is_big_endian(image):
+        raise _meaningless(name, "is a compressed TIFF file of big-endian numbers of 32 bits, which cannot be read")
     values, signed, top = np.asarray(image), _tag(image, _SAMPLE_FORMAT, 1) == 2, 1.0
+    if image.mode == "L":
+        values = values.view(np.int8)
     if image.mode != "F":
         bits = _tag(image, _BITS, 16)
         top = float(2 ** (bits - signed) - 1)
@@ -68,6 +90,10 @@ def _tag(image: Image.Image, tag: int, default: int) -> int:
     """Return the first number of a tag of a TIFF file; ``default`` where it has none, as other files."""
     value = getattr(image, "tag_v2", {}).get(tag, default)
     return int(value[0] if isinstance(value, tuple) else value)
+
+
+def _is_big_endian(image: Image.Image) -> bool:
+    return getattr(getattr(image, "tag_v2", None), "prefix", b"") == b"MM"
 
 
 def _meaningless(name: str, reason: str) -> UnreadableImageError:

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-from dmin.data.colour import eight_bits, is_deep, is_transparent, to_srgb
+from dmin.data.colour import correct_transparency, eight_bits, is_deep, is_transparent, to_srgb
 from dmin.data.damage import without_extras
 from dmin.data.outside import LARGEST_FILE, UnreadableImageError
 
@@ -101,6 +101,7 @@ def decode_image(data: bytes, name: str, size: int, mode: str = "RGB", profiles:
     """
     image = open_image(data, name)
     upright, profile = _UPRIGHT.get(_orientation(image)), image.info.get("icc_profile")
+    correct_transparency(image, data, name)
     if is_deep(image):
         image = eight_bits(image, name)
     if upright is not None:

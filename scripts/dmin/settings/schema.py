@@ -31,6 +31,8 @@ CATALOGUES: Mapping[str, list[str]] = {
 _TABLES = ("datasets", "bases", "models", "runs", "banks", "games")
 # Texts that may have several lines.
 _PROSE = ("prompts",)
+# Numbers with an exponent to everyone but YAML 1.1.
+_EXPONENT = re.compile(r"[-+]?[0-9.]+[eE][-+]?[0-9]+")
 _LONGEST, _LARGEST = 1000, 2**63 - 1
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
@@ -200,7 +202,8 @@ def _explain_missing(error: Any) -> str:
 def _explain_type(error: Any) -> str:
     wanted = error.validator_value
     wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
-    hint = " (YAML reads 1e-4 as text; write 1.0e-4)" if wanted == "number" and isinstance(error.instance, str) else ""
+    exponent = isinstance(error.instance, str) and _EXPONENT.fullmatch(error.instance)
+    hint = " (YAML reads 1e-4 as text; write 1.0e-4)" if wanted == "number" and exponent else ""
     if isinstance(error.instance, float) and not math.isfinite(error.instance):
         return f"is {error.instance}, but must be a finite number; correct it."
     return f"is {_value(error.instance)}, but must be of type {wanted}{hint}."

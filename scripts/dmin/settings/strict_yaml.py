@@ -19,13 +19,13 @@ LARGEST_BYTES = 4 * 2**20
 DEEPEST = 50
 MOST_VALUES = 1_000_000
 LONGEST_NUMBER = 100
-_INT, _MERGE, _STR, _TIME, _VALUE = (
-    f"tag:yaml.org,2002:{name}" for name in ("int", "merge", "str", "timestamp", "value")
+_INT, _FLOAT, _MERGE, _STR, _TIME, _VALUE = (
+    f"tag:yaml.org,2002:{name}" for name in ("int", "float", "merge", "str", "timestamp", "value")
 )
 # Tags that may be written: none, and that of text.
 _WRITTEN = (None, "!", _STR)
 # YAML 1.1 reads 1:30 as 90 and 010 as 8.
-_SURPRISING = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+)")
+_SURPRISING = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _LFS = b"version https://git-lfs.github.com/spec/"
 
@@ -185,8 +185,8 @@ def _check_node(path: Path, loader: Any, node: Any, seen: set[int]) -> None:
     line = node.start_mark.line + 1
     if node.tag in (_TIME, _VALUE):
         raise UserError(f"'{path}', line {line}, has {node.value}, which YAML takes for no text; put it in quotes.")
-    if node.tag == _INT:
-        _check_integer(path, loader, node)
+    if node.tag in (_INT, _FLOAT):
+        _check_number(path, loader, node)
     if isinstance(node, yaml.SequenceNode):
         for child in node.value:
             _check_node(path, loader, child, seen)
@@ -197,7 +197,7 @@ def _check_node(path: Path, loader: Any, node: Any, seen: set[int]) -> None:
             _check_node(path, loader, child, seen)
 
 
-def _check_integer(path: Path, loader: Any, node: Any) -> None:
+def _check_number(path: Path, loader: Any, node: Any) -> None:
     place = f"'{path}', line {node.start_mark.line + 1},"
     if len(node.value) > LONGEST_NUMBER:
         raise UserError(f"{place} has a number of {len(node.value)} digits; correct it.")

@@ -8,7 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from ..runtime.text import read_text, text_lines
+from ..runtime.errors import UserError
+from ..runtime.text import read_text, shown, text_lines
 from ..settings.runs import Queries as QueriesSettings
 from ..settings.runs import QueryClassifier
 from .datasets import Dataset
@@ -91,10 +92,10 @@ class Queries:
         """The prompts that the config lists, or the lines of the text file that it names; blank lines do not count.
 
         Raises:
-            UserError: the file is no text in UTF-8.
+            UserError: the file is no text in UTF-8, or has carriage returns where no line ends.
         """
         given = self.settings["prompts"]
-        lines = text_lines(read_text(Path(given), "The file of prompts")) if isinstance(given, str) else given
+        lines = _read_lines(Path(given)) if isinstance(given, str) else given
         return [line.strip() for line in lines or [] if line.strip()]
 
     @property
@@ -118,3 +119,15 @@ class Queries:
         """The files of a user's own images that Snakemake can name; none for those on the hub."""
         images = self.settings["images"]
         return [file for file in image_files(images["path"]) if is_plain(file)] if images else []
+
+
+def _read_lines(path: Path) -> list[str]:
+    lines = text_lines(read_text(path, "The file of prompts"))
+    for number, line in enumerate(lines, 1):
+        # Files of old Macs end every line so; all of one would be a single prompt.
+        if "\r" in line:
+            raise UserError(
+                f"The file of prompts '{shown(str(path))}' has a carriage return within line {number}; end "
+                "lines with line feeds."
+            )
+    return lines
