@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from local_sources import cells, encoded, fetched, settings, table, values, write_folder
+from local_sources import cells, encoded, fetched, refusal, settings, table, values, write_folder
 
 from dmin.runtime.errors import UserError
 
@@ -231,3 +232,30 @@ def test_pointers_of_git_lfs_are_named(tmp_path: Path, kind: str) -> None:
         (folder / ("metadata.csv" if kind == "metadata" else "b.png")).write_bytes(pointer)
     with pytest.raises(UserError, match=r"pointer of Git LFS, not the file; run 'git lfs pull'"):
         fetched(tmp_path, source)
+
+
+@pytest.mark.fault("accents in file names, written otherwise in the metadata", "the file is found")
+@pytest.mark.parametrize(("named", "stored"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC"), ("NFD", "NFD")])
+def test_accents_of_either_form_name_the_file(
+    tmp_path: Path, named: str, stored: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = unicodedata.normalize(stored, "été/é.png")  # type: ignore[arg-type]
+    folder = write_folder(tmp_path / "f", image, "b.png")
+    name = unicodedata.normalize(named, "été\\é.png")  # type: ignore[arg-type]
+    (folder / "metadata.csv").write_text(f"file_name,prompt\n{name},x\n./b.png,y\n", encoding="utf-8")
+    assert values(fetched(tmp_path, settings(folder))) == [1, 2]
+    assert "not in the metadata" not in caplog.text
+
+
+def test_both_forms_of_an_accent_are_two_files(tmp_path: Path) -> None:
+    names = [unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD")]  # type: ignore[arg-type]
+    folder = write_folder(tmp_path / "f", *names)
+    (folder / "metadata.jsonl").write_text("\n".join(json.dumps({"file_name": name, "prompt": "x"}) for name in names))
+    assert values(fetched(tmp_path, settings(folder))) == [1, 2]
+
+
+@pytest.mark.fault("a key twice in a line of metadata", "refused; key and line are named")
+def test_key_twice_in_a_line_of_metadata_is_told(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f", "a.png")
+    (folder / "metadata.jsonl").write_text('{"file_name": "a.png", "prompt": "x", "prompt": "y"}')
+    assert "'metadata.jsonl' has the key 'prompt' twice in line 1" in refusal(tmp_path, settings(folder))

@@ -107,8 +107,8 @@ def test_unreadable_images_are_all_counted_and_named(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         fetched(tmp_path, settings(path))
     assert str(caught.value) == (
-        "Source 'lego': 3 unreadable image(s), row 1 (1.png), row 2 (2.png), row 5 (gone.png); replace them, or set "
-        "on_unreadable: skip to leave them out."
+        "Source 'lego': 3 unreadable image(s), row 1 (1.png), row 2 (2.png), row 5 (gone.png) "
+        "('gone.png': No such file or directory); replace them, or set on_unreadable: skip to leave them out."
     )
     assert [item.name for item in tmp_path.iterdir()] == ["in.parquet"]
     assert fetched(tmp_path, settings(path, rows=1))["origin"].tolist() == ["0"]

@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Iterator, Sequence
+import os
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -47,13 +49,14 @@ def open_metadata(folder: Path, files: Sequence[str], root: Path, images: Sequen
     columns = {_column(name): name for name in names}
     # The path of an image goes before a column that already has the name.
     columns |= {_column(name): name for name in names if _is_file(name)}
-    _count(folder, files, tables, images)
+    spellings = {_composed(image): image for image in images}
+    _count(folder, files, tables, images, spellings)
 
     def read(wanted: Sequence[str]) -> Iterator[Row]:
         for file, table in zip(files, tables, strict=True):
             place = (folder / file).parent
             for row in table.read([columns[name] for name in wanted]):
-                yield {name: _cell(columns[name], row[columns[name]], place) for name in wanted}
+                yield {name: _cell(columns[name], row[columns[name]], place, folder, spellings) for name in wanted}
 
     return Opened(dict.fromkeys(columns), read, [root], tables[0].classes)
 
@@ -98,13 +101,27 @@ def _json_rows(path: Path) -> tuple[list[str], list[Row]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_unique)
+        except _TwiceError as error:
+            raise UnreadableSourceError(f"'{path.name}' has the key '{shown(error)}' twice in line {number}") from None
         except (ValueError, RecursionError) as error:
             raise UnreadableSourceError(f"'{path.name}' has no JSON in line {number}") from error
         if not isinstance(row, dict):
             raise UnreadableSourceError(f"'{path.name}' has a {type(row).__name__} in line {number}, not an object")
         rows.append(row)
     return list(dict.fromkeys(name for row in rows for name in row)), rows
+
+
+class _TwiceError(Exception):
+    """A key that stands twice in an object."""
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> Row:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _TwiceError(next(key for key in keys if keys.count(key) > 1))
+    return found
 
 
 def _is_file(name: str) -> bool:
@@ -116,16 +133,30 @@ def _column(name: str) -> str:
     return name if not _is_file(name) else "image" if name == _FILE else name.removesuffix(f"_{_FILE}")
 
 
-def _cell(column: str, value: Any, place: Path) -> Any:
+def _cell(column: str, value: Any, place: Path, folder: Path, spellings: Mapping[str, str]) -> Any:
     """Return a cell; that of a file's name as an image, whose path starts from the metadata's folder."""
     if not _is_file(column):
         return value
     if not isinstance(value, str) or not value:
         return None
+    # An address stays what it is, so that it can be named.
+    return value if "://" in value else {"bytes": None, "path": str(_path(value, place, folder, spellings))}
+
+
+def _path(value: str, place: Path, folder: Path, spellings: Mapping[str, str]) -> Path:
+    """Return the path of an image that a cell names; it may be written as on Windows, or é as e and an accent."""
     if "\\" in value and not _there(place / value):
         value = value.replace("\\", "/")
-    # An address stays what it is, so that it can be named.
-    return value if "://" in value else {"bytes": None, "path": str(place / value)}
+    path = place / value
+    if value.isascii() or _there(path):
+        return path
+    found = spellings.get(_composed(os.path.relpath(os.path.normpath(path), folder)))
+    return path if found is None else folder / found
+
+
+def _composed(name: str) -> str:
+    """Return a name with its accents as parts of their letters: file systems and programs differ in it."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _there(path: Path) -> bool:
@@ -135,13 +166,16 @@ def _there(path: Path) -> bool:
         return False
 
 
-def _count(folder: Path, files: Sequence[str], tables: Sequence[Opened], images: Sequence[str]) -> None:
+def _count(
+    folder: Path, files: Sequence[str], tables: Sequence[Opened], images: Sequence[str], spellings: Mapping[str, str]
+) -> None:
     """Say how many images are not rows."""
     named: set[str] = set()
     for file, table in zip(files, tables, strict=True):
         if _FILE in table.columns:
-            place = PurePosixPath(file).parent
-            named |= {str(place / str(row[_FILE])) for row in table.read([_FILE])}
-    left = [image for image in images if image not in named]
+            place = (folder / file).parent
+            values = (str(row[_FILE]) for row in table.read([_FILE]))
+            named |= {os.path.normpath(_path(value, place, folder, spellings)) for value in values}
+    left = [image for image in images if os.path.normpath(folder / image) not in named]
     if left:
         log.warning("%s: %d images are not in the metadata and not read, %s first", folder, len(left), shown(left[0]))

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
 
+from dmin.data import cells
 from dmin.data.folder import open_folder
 from dmin.data.hub import open_hub
 from dmin.data.images import decode_image
-from dmin.data.opened import Opened, check_image_type, open_parquet
+from dmin.data.opened import Opened, UnreadableSourceError, check_image_type, open_parquet
 from dmin.data.outside import UnreadableImageError
 from dmin.data.samples import SampleWriter, image_bytes
 from dmin.runtime.atomic import atomic_path
@@ -39,6 +40,7 @@ class _Tally:
     unreadable: list[str] = field(default_factory=list)
     reason: str = ""
     uncaptioned: list[str] = field(default_factory=list)
+    other_labels: dict[str | None, None] = field(default_factory=dict)
 
 
 def fetch_source(name: str, config: Source, out: Path) -> None:
@@ -104,6 +106,10 @@ def _open_source(name: str, config: Source) -> Opened:
     try:
         if local.is_dir():
             return open_folder(local.absolute(), split)
+        if split != "train":
+            raise UnreadableSourceError(
+                f"a file has no split '{shown(split)}'", "leave split out, and name the split's file"
+            )
         return open_parquet([local], local.absolute().parent)
     except UserError as error:
         raise UserError(f"Source '{name}': {error}") from error
@@ -119,6 +125,8 @@ def _unreadable_source(name: str, path: str, error: Exception) -> UserError:
 
 def _check_columns(name: str, config: Source, table: Opened) -> None:
     known = [shown(str(column)) for column in table.columns]
+    if not known:
+        raise UserError(f"Source '{name}': '{config['path']}' has no columns; set path to a file of images.")
     for key in ("image_column", "caption_column", "label_column", "origin_column"):
         column = config[key]
         if column is not None and column not in table.columns:
@@ -146,29 +154,31 @@ def _read_rows(name: str, config: Source, table: Opened, tally: _Tally) -> Itera
         if examined == config["rows"]:
             return
         try:
-            label = _text(config["label_column"], row, table.classes)
+            label = cells.text("label_column", config["label_column"], row, table.classes)
             if config["labels"] is not None and label not in config["labels"]:
+                if len(tally.other_labels) <= _NAMED:
+                    tally.other_labels[label] = None
                 continue
+            origin = cells.text("origin_column", config["origin_column"], row, table.classes) or str(number)
+            cell = caption_column and cells.class_name(table.classes.get(caption_column), row[caption_column])
             data, path = _read_image(row[image_column], table.roots)
         except (UnreadableImageError, OSError, ValueError) as error:
             log.warning("source %s: row %d: %s", name, number, shown(str(error)))
             tally.unreadable.append(_row_name(number, row[image_column]))
-            tally.reason = tally.reason or getattr(error, "reason", "")
+            tally.reason = tally.reason or _reason(error)
             continue
         except UserError as error:
             raise UserError(f"Source '{name}', row {number}: {error}") from error
         prompt = ""
         if caption_column is not None:
-            cell = _class_name(table.classes.get(caption_column), row[caption_column])
-            prompt = _caption(name, caption_column, number, cell)
+            prompt = cells.caption(name, caption_column, number, cell)
             if not prompt:
                 tally.uncaptioned.append(_row_name(number, row[image_column]))
                 continue
             tally.list_captions += isinstance(cell, list | tuple)
         tally.taken += 1
-        origin = _text(config["origin_column"], row, table.classes) or str(number)
         for text in (prompt, label or "", origin):
-            _check_unicode(name, number, text)
+            cells.check_unicode(name, number, text)
         yield {"image": {"bytes": data, "path": path}, "prompt": prompt, "label": label, "origin": origin}
 
 
@@ -202,46 +212,18 @@ def _file_name(cell: object) -> str | None:
     return PurePath(path).name.encode("utf-8", "backslashreplace").decode() or None
 
 
+def _reason(error: Exception) -> str:
+    """Say why an image cannot be read, where more is known than that its bytes are none."""
+    if isinstance(error, UnreadableImageError):
+        return error.reason
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"'{shown(PurePath(str(error.filename)).name)}': {error.strerror}"
+    return shown(str(error))
+
+
 def _row_name(number: int, cell: object) -> str:
     file = _file_name(cell)
     return f"row {number} ({shown(file)})" if file else f"row {number}"
-
-
-def _caption(name: str, column: str, number: int, cell: object) -> str:
-    """Return a caption or the first non-empty one of a list, without outer blanks; empty where there is none."""
-    texts = list(cell) if isinstance(cell, list | tuple) else [cell]
-    for text in texts:
-        if text is not None and not isinstance(text, str):
-            raise UserError(
-                f"Source '{name}': caption column '{column}' holds {type(text).__name__} in row {number}, not text; "
-                "set caption_column to a column of text."
-            )
-        if text and text.strip():
-            return text.strip()
-    return ""
-
-
-def _check_unicode(name: str, number: int, text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"Source '{name}': row {number} has the text '{shown(text)}', which holds half a character; correct it."
-        ) from error
-
-
-def _class_name(classes: Sequence[str] | None, value: Any) -> Any:
-    """Return the name of a class for its number; None for a number below 0, which means none."""
-    if classes is None or not isinstance(value, int):
-        return value
-    if value >= len(classes):
-        raise UserError(f"a column names {len(classes)} classes, but holds the number {value}; correct the file.")
-    return classes[value] if value >= 0 else None
-
-
-def _text(column: str | None, row: Mapping[str, Any], classes: Mapping[str, Sequence[str]]) -> str | None:
-    value = None if column is None else _class_name(classes.get(column), row[column])
-    return None if value is None else str(value)
 
 
 def _check_tally(name: str, config: Source, tally: _Tally) -> None:
@@ -259,13 +241,22 @@ def _check_tally(name: str, config: Source, tally: _Tally) -> None:
         )
     if tally.taken == 0 or (wanted is not None and tally.taken < wanted):
         skipped = f" ({len(tally.unreadable)} unreadable ones left out)" if tally.unreadable else ""
-        asked = "all" if wanted is None else wanted
+        if tally.reason:
+            skipped = f"{skipped[:-1]}: {tally.reason})"
+        asked, fix = "all" if wanted is None else wanted, "lower rows or add images"
         if config["labels"] is not None:
             skipped += f" with a label among {', '.join(config['labels'])}"
+        if tally.taken == 0 and tally.other_labels:
+            fix = f"correct labels, where the column holds {_listed(tally.other_labels)}"
         raise UserError(
-            f"Source '{name}': {asked} rows asked for, {tally.taken} found{skipped} in '{config['path']}'; lower rows "
-            "or add images."
+            f"Source '{name}': {asked} rows asked for, {tally.taken} found{skipped} in '{config['path']}'; {fix}."
         )
+
+
+def _listed(labels: Iterable[str | None]) -> str:
+    """Name the first labels that were found."""
+    names = ["nothing" if label is None else f"'{shown(label)}'" for label in labels]
+    return ", ".join(names[:_NAMED]) + (" and others" if len(names) > _NAMED else "")
 
 
 def _enumerate(rows: list[str]) -> str:
