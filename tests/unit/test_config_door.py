@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,28 @@ def test_trained_weights_tell_the_width_before_the_cache(tmp_path: Path) -> None
 
 
 def test_hint_about_exponents_is_given_for_exponents_alone() -> None:
-    key = "datasets.d.train_fraction"
-    assert "write 1.0e-4" in refused(put(config(), key, "8e-1"))
-    assert refused(put(config(), key, "80%")).endswith("is '80%', but must be of type number.")
+    assert "write 1.0e-4" in refused(put(config(), "datasets.d.train_fraction", "8e-1"))
+    assert refused(put(config(), "datasets.d.train_fraction", "80%")).endswith("is '80%', but must be of type number.")
+
+
+@pytest.mark.parametrize("key", [SOURCE, f"{RUN}.queries.images"])
+@pytest.mark.parametrize(
+    ("name", "split", "sentence"),
+    [
+        ("a.parquet", "test", "split is 'test', but path 'a.parquet' is one file, which has none; leave split out."),
+        ("a.parquet", "", "split is '', but path 'a.parquet' is one file"),
+        ("a.png", "train", "path 'a.png' is no parquet file; set it to a .parquet file or a folder."),
+        ("pipe.parquet", "train", "path 'pipe.parquet' is no parquet file"),
+        ("/dev/zero", "train", "path '/dev/zero' is no parquet file"),
+    ],
+)
+def test_paths_that_hold_no_images_are_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, name: str, split: str, sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.parquet").touch()
+    Path("a.png").touch()
+    os.mkfifo("pipe.parquet")
+    given = config() if key == SOURCE else config(queries={"source": "images"})
+    given = put(put(given, f"{key}.path", name), f"{key}.split", split)
+    assert ("sources 'red': " if key == SOURCE else f"{key}: ") + sentence in refused(put(given, f"{key}.rows", 50))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..catalogue.families import FAMILIES
 from ..runtime.errors import UserError
 from .datasets import Dataset
-from .files import is_missing
+from .files import exists, is_file, is_missing
 from .models import Base, Model
 
 # Names that stand for something else in tables.
@@ -28,8 +30,7 @@ def check_dataset(dataset: Dataset) -> None:
             raise UserError(f"{place}.sources lists '{name}' twice; give each source a name of its own.")
         if name in RESERVED:
             raise UserError(f"{key}: this name is reserved; choose another.")
-        if is_missing(source["path"]):
-            raise UserError(f"{key}: path '{source['path']}' does not exist; {CORRECT_PATH}.")
+        check_images(key, source["path"], source["split"])
         if source["labels"] and source["label_column"] is None:
             raise UserError(f"{key}: labels is set, but label_column is null; name the column that holds the labels.")
         if settings["classes"] and source["label_column"] is None:
@@ -113,6 +114,22 @@ def check_model(model: Model, processes: int) -> None:
         raise UserError(f"{place}.weights.path is '{own['path']}', which does not exist; {CORRECT_PATH}.")
     if own and model.settings["finetune"] == "full" and own["alpha"] is not None:
         raise UserError(f"{place}.weights.alpha is for an adapter, but finetune is full; leave it out.")
+
+
+def check_images(key: str, path: str, split: str) -> None:
+    """Refuse a path of images that leads to nothing, or to what holds none, and a split of a single file.
+
+    Raises:
+        UserError: the sentence begins with ``key``.
+    """
+    if is_missing(path):
+        raise UserError(f"{key}: path '{path}' does not exist; {CORRECT_PATH}.")
+    if not exists(path) or Path(path).is_dir():
+        return
+    if not is_file(path) or Path(path).suffix != ".parquet":
+        raise UserError(f"{key}: path '{path}' is no parquet file; set it to a .parquet file or a folder.")
+    if split != "train":
+        raise UserError(f"{key}: split is '{split}', but path '{path}' is one file, which has none; leave split out.")
 
 
 def refuse_own_weights(key: str, model: Model) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..catalogue.methods import METHODS
 from ..runtime.errors import UserError
-from .checks import CORRECT_PATH
+from .checks import CORRECT_PATH, check_images
 from .files import exists, is_file, is_missing
 from .runs import Run
 
@@ -44,6 +44,8 @@ def _check_own(run: Run) -> None:
     path = images["path"] if images else prompts
     if isinstance(path, str) and (not exists(path) if source == "prompts" else is_missing(path)):
         raise UserError(f"{key}.queries.{source} names '{path}', which does not exist; {CORRECT_PATH}.")
+    if images:
+        check_images(f"{key}.queries.images", images["path"], images["split"])
     if source == "prompts" and not run.model.base.family.conditional:
         raise UserError(
             f"{key}.queries.source is prompts, but model {run.model.name} is unconditional; set the source to "
