@@ -259,3 +259,13 @@ def test_key_twice_in_a_line_of_metadata_is_told(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "f", "a.png")
     (folder / "metadata.jsonl").write_text('{"file_name": "a.png", "prompt": "x", "prompt": "y"}')
     assert "'metadata.jsonl' has the key 'prompt' twice in line 1" in refusal(tmp_path, settings(folder))
+
+
+@pytest.mark.fault("two versions of one shard in a folder", "refused; its rows are not taken twice")
+@pytest.mark.parametrize("count", [1, 2])
+def test_shards_of_one_number_are_refused(tmp_path: Path, count: int) -> None:
+    folder = tmp_path / "f"
+    folder.mkdir()
+    for version in ("", "-0123abc"):
+        table(folder / f"train-00000-of-{count:05}{version}.parquet", cells(encoded(1)))
+    assert "it holds several 'train' files of number 00000" in refusal(tmp_path, settings(folder))

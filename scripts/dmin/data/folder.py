@@ -158,7 +158,13 @@ def _shards(files: Sequence[str], split: str) -> list[str]:
         counts = {(PurePosixPath(file).parent, int(match["count"])) for file, match in chosen}
         if len(counts) > 1:
             raise UnreadableSourceError(f"it holds several sets of '{shown(split)}' files", "set path to one of them")
-        if len({match["number"] for _, match in chosen}) < counts.pop()[1]:
+        numbers = [match["number"] for _, match in chosen]
+        if len(set(numbers)) < len(numbers):
+            twice = next(number for number in numbers if numbers.count(number) > 1)
+            raise UnreadableSourceError(
+                f"it holds several '{shown(split)}' files of number {twice}", "leave the newest of each number there"
+            )
+        if len(numbers) < counts.pop()[1]:
             raise UnreadableSourceError(
                 f"it holds {len(chosen)} of the '{shown(split)}' files, fewer than their names say",
                 "download the others",

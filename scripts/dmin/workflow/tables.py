@@ -130,12 +130,6 @@ def read_tables(given: Mapping[str, Any], root: Path) -> Tables:
     """
     config = fill_config(given, read_schema(root / "schemas" / "config.schema.yaml"))
     tables = _build(config, root, Fitting(given))
-    for dataset in tables.datasets.values():
-        check_dataset(dataset)
-    for base in tables.bases.values():
-        check_base(base)
-    for model in tables.models.values():
-        check_model(model, config["compute"]["train_processes"])
     for bank in tables.banks.values():
         check_bank(bank)
     for run in tables.runs.values():
@@ -173,6 +167,13 @@ def _build(config: Config, root: Path, fit: Fitting) -> Tables:
         name: Model(name, canonical(entry), datasets[entry["dataset"]], bases[entry["base"]])
         for name, entry in config["models"].items()
     }
+    # Before the runs, whose parameters are those of a model.
+    for dataset in datasets.values():
+        check_dataset(dataset)
+    for base in bases.values():
+        check_base(base)
+    for model in models.values():
+        check_model(model, config["compute"]["train_processes"])
     banks = {name: Bank(name, canonical(entry), models[entry["model"]]) for name, entry in config["banks"].items()}
     games = {name: Game(name, canonical(entry), models[entry["model"]]) for name, entry in config["games"].items()}
     runs = {
