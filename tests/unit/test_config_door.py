@@ -278,23 +278,20 @@ def test_hint_about_exponents_is_given_for_exponents_alone() -> None:
 
 
 @pytest.mark.parametrize("key", [SOURCE, f"{RUN}.queries.images"])
-@pytest.mark.parametrize(
-    ("name", "split", "sentence"),
-    [
-        ("a.parquet", "test", "split is 'test', but path 'a.parquet' is one file, which has none; leave split out."),
-        ("a.parquet", "", "split is '', but path 'a.parquet' is one file"),
-        ("a.png", "train", "path 'a.png' is no parquet file; set it to a .parquet file or a folder."),
-        ("pipe.parquet", "train", "path 'pipe.parquet' is no parquet file"),
-        ("/dev/zero", "train", "path '/dev/zero' is no parquet file"),
-    ],
-)
+@pytest.mark.parametrize("name", ["a.png", "pipe.parquet", "/dev/zero"])
 def test_paths_that_hold_no_images_are_refused_before_any_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, name: str, split: str, sentence: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("a.parquet").touch()
     Path("a.png").touch()
     os.mkfifo("pipe.parquet")
-    given = config() if key == SOURCE else config(queries={"source": "images"})
-    given = put(put(given, f"{key}.path", name), f"{key}.split", split)
-    assert ("sources 'red': " if key == SOURCE else f"{key}: ") + sentence in refused(put(given, f"{key}.rows", 50))
+    given = put(config() if key == SOURCE else config(queries={"source": "images"}), f"{key}.path", name)
+    sentence = refused(put(given, f"{key}.rows", 50))
+    assert f": path '{name}' is no parquet file; set it to a .parquet file or a folder." in sentence
+
+
+def test_split_of_one_file_of_query_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").touch()
+    images = {"path": str(tmp_path / "a.parquet"), "rows": 3, "split": "test"}
+    sentence = refused(config(queries={"source": "images", "images": images}))
+    assert "queries.images.split is 'test', but path" in sentence and "one file, which has none" in sentence

@@ -30,7 +30,7 @@ def check_dataset(dataset: Dataset) -> None:
             raise UserError(f"{place}.sources lists '{name}' twice; give each source a name of its own.")
         if name in RESERVED:
             raise UserError(f"{key}: this name is reserved; choose another.")
-        check_images(key, source["path"], source["split"])
+        check_images(key, source["path"])
         if source["labels"] and source["label_column"] is None:
             raise UserError(f"{key}: labels is set, but label_column is null; name the column that holds the labels.")
         if settings["classes"] and source["label_column"] is None:
@@ -116,8 +116,8 @@ def check_model(model: Model, processes: int) -> None:
         raise UserError(f"{place}.weights.alpha is for an adapter, but finetune is full; leave it out.")
 
 
-def check_images(key: str, path: str, split: str) -> None:
-    """Refuse a path of images that leads to nothing, or to what holds none, and a split of a single file.
+def check_images(key: str, path: str) -> None:
+    """Refuse a path of images that leads to nothing, or to what holds none.
 
     Raises:
         UserError: the sentence begins with ``key``.
@@ -128,8 +128,6 @@ def check_images(key: str, path: str, split: str) -> None:
         return
     if not is_file(path) or Path(path).suffix != ".parquet":
         raise UserError(f"{key}: path '{path}' is no parquet file; set it to a .parquet file or a folder.")
-    if split != "train":
-        raise UserError(f"{key}: split is '{split}', but path '{path}' is one file, which has none; leave split out.")
 
 
 def refuse_own_weights(key: str, model: Model) -> None:

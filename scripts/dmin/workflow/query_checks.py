@@ -45,7 +45,12 @@ def _check_own(run: Run) -> None:
     if isinstance(path, str) and (not exists(path) if source == "prompts" else is_missing(path)):
         raise UserError(f"{key}.queries.{source} names '{path}', which does not exist; {CORRECT_PATH}.")
     if images:
-        check_images(f"{key}.queries.images", images["path"], images["split"])
+        check_images(f"{key}.queries.images", images["path"])
+        if is_file(images["path"]) and images["split"] != "train":
+            raise UserError(
+                f"{key}.queries.images.split is '{images['split']}', but path '{images['path']}' is one file, which "
+                "has none; leave split out."
+            )
     if source == "prompts" and not run.model.base.family.conditional:
         raise UserError(
             f"{key}.queries.source is prompts, but model {run.model.name} is unconditional; set the source to "
