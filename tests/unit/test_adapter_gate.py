@@ -118,6 +118,26 @@ def test_tensors_that_cannot_be_applied_are_refused(
     refused(path, tiny_base, tmp_path, sentence)
 
 
+@pytest.mark.attack("adapter", "an adapter of a base of the same family and other widths", "refused, the layer named")
+def test_adapter_of_another_width_is_refused(
+    tiny_base: Mapping[str, Any], tmp_path: Path, plain: tuple[Tensors, dict[str, Any], torch.Tensor]
+) -> None:
+    wider = {name: torch.cat([value] * 2, 1 if "lora_A" in name else 0) for name, value in plain[0].items()}
+    sentence = r"the denoiser differ in '.*attn1.to_k.lora_A.weight': it is \[4, 64\] and the layer's width 32"
+    refused(write_peft(tmp_path / "peft", wider, plain[1]), tiny_base, tmp_path, sentence)
+
+
+@pytest.mark.parametrize("prefix", ["model.", "first."])
+def test_names_of_no_layer_are_refused(
+    tiny_base: Mapping[str, Any],
+    tmp_path: Path,
+    plain: tuple[Tensors, dict[str, Any], torch.Tensor],
+    prefix: str,
+) -> None:
+    path = write_diffusers(tmp_path / "x.safetensors", plain[0], {"unet.r": 4, "unet.lora_alpha": 8}, prefix)
+    refused(path, tiny_base, tmp_path, rf"differ in '{prefix}down_blocks\..*', whose layer the denoiser does not have")
+
+
 def header_only(text: bytes, length: int | None = None) -> bytes:
     return (len(text) if length is None else length).to_bytes(8, "little") + text
 

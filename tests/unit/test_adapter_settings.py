@@ -56,6 +56,15 @@ def test_adapter_acts_as_with_peft(tiny_base: Mapping[str, Any], tmp_path: Path,
         assert (imported(path, tiny_base, tmp_path / f"out{number}") - expected).abs().max() < 1e-5
 
 
+def test_ranks_that_eva_chose_are_applied(
+    tiny_base: Mapping[str, Any], tmp_path: Path, plain: tuple[Tensors, dict[str, Any], torch.Tensor]
+) -> None:
+    tensors, told, expected = plain
+    chosen = {"init_lora_weights": "eva", "eva_config": {"rho": 2.0, "tau": 0.99, "adjust_scaling_factors": True}}
+    path = write_peft(tmp_path / "peft", tensors, {**told, **chosen})
+    assert (imported(path, tiny_base, tmp_path / "out") - expected).abs().max() < 1e-5
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_every_precision_is_read_as_it_is(tiny_base: Mapping[str, Any], tmp_path: Path, dtype: torch.dtype) -> None:
     tensors, told, expected = peft_adapter(tiny_base, dtype)
@@ -103,6 +112,9 @@ def test_alpha_of_another_part_is_not_the_denoisers(
         ({"lora_alpha": -8}, "says alpha -8, which must be finite"),
         ({"lora_alpha": float("nan")}, "says alpha nan, which must be finite"),
         ({"lora_alpha": float("inf")}, "says alpha inf, which must be finite"),
+        ({"lora_alpha": 1e39}, r"says alpha 1e\+39, which must be finite and above 0 in single precision"),
+        ({"lora_alpha": 1e-60}, "says alpha 1e-60, which must be finite and above 0 in single precision"),
+        ({"lora_alpha": 10**400}, "says alpha 10+…0+, which must be finite"),
         ({"lora_alpha": "8"}, "says alpha 8, which must be"),
         ({"lora_alpha": True}, "says alpha True, which must be"),
         ({"lora_alpha": None}, "says no alpha; give"),

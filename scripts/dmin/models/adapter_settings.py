@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -23,6 +22,7 @@ from dmin.runtime.text import shown
 _SILENT = {
     "auto_mapping",
     "base_model_name_or_path",
+    "eva_config",
     "exclude_modules",
     "fan_in_fan_out",
     "inference_mode",
@@ -43,6 +43,7 @@ _APPLIED = {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "p
 _INITIAL = (None, True, False, "gaussian", "orthogonal", "eva")
 # A pattern is a stranger's regular expression: names, dots, alternatives and a few wildcards cannot take long.
 MOST_PATTERNS = 4096
+_SMALLEST, _LARGEST = 1e-30, 1e30
 _PATTERN = re.compile(r"\^?[\w.\\*|-]{1,400}\$?")
 
 
@@ -102,12 +103,12 @@ def require_alpha(source: Path, name: str, value: Any) -> float:
     """Return an alpha as a number, whole where it is.
 
     Raises:
-        UserError: it is not finite or not above 0.
+        UserError: it is not finite or not above 0, in the single precision that it is multiplied in too.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _SMALLEST <= value <= _LARGEST:
         raise UserError(
-            f"Adapter '{source}' says {shown(name)} {shown(value)}, which must be finite and above 0; download it "
-            "again."
+            f"Adapter '{source}' says {shown(name)} {shown(value)}, which must be finite and above 0 in single "
+            "precision; download it again."
         )
     return int(value) if value == int(value) else value
 

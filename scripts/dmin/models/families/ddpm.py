@@ -40,9 +40,9 @@ class Ddpm(Family):
         return diffusion_target(self.stored)
 
     def latent_shape(self, size: int) -> tuple[int, ...]:
-        config = self.stored.config(UNet2DModel, self.part)
-        side = config["sample_size"]
-        if side not in (size, [size, size]):
+        config = self.denoiser_config
+        side = config.get("sample_size")
+        if side not in (None, size, [size, size]):
             raise UserError(f"Images of {size} px do not fit this UNet; set the data set's size to {shown(side)}.")
         return (config["in_channels"], size, size)
 

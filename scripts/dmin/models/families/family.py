@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from dmin.models.families.inputs import require_no_further_input
 from dmin.models.families.sampling import Conditioning, Recorder, Sampling
 from dmin.models.gate.pipeline import StoredPipeline, is_tokenizer
 from dmin.models.gate.tokens import require_length, require_vocabulary
@@ -62,6 +63,11 @@ class Family(ABC):
     def name(self) -> str:
         """Its name in the config: that of its file."""
         return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def denoiser_config(self) -> dict[str, Any]:
+        """The config of the pipeline's denoiser, which need not be loaded."""
+        return self.stored.config(self.network, self.part)
 
     @abstractmethod
     def load_target(self) -> Target:
@@ -199,6 +205,7 @@ class Family(ABC):
 
     def _load_denoiser(self, may_be_untrained: bool) -> Any:
         """Return the denoiser; untrained where that is allowed and a local folder holds its config alone."""
+        require_no_further_input(self.denoiser_config, self.base)
         self.untrained = self.stored.untrained(self.network, self.part)
         place = self.stored.place(self.part)
         manifest = None if place is None else read_shapes(place)

@@ -13,12 +13,19 @@ from dmin.models.families.sampling import require_finite
 from dmin.runtime.errors import UserError
 
 
-def require_scale(vae: Any, base: str) -> None:
-    """Check that an autoencoder's latents have a scale.
+def require_autoencoder(vae: Any, base: str) -> None:
+    """Check that an autoencoder takes and gives colour images, and that its latents have a scale.
 
     Raises:
-        UserError: its ``scaling_factor`` is no number above 0, or its ``shift_factor`` no number.
+        UserError: it has other channels than 3, its ``scaling_factor`` is no number above 0, or its ``shift_factor`` no
+            number.
     """
+    taken, given = vae.config.in_channels, vae.config.out_channels
+    if (taken, given) != (3, 3):
+        raise UserError(
+            f"The vae of '{base}' has in_channels {taken} and out_channels {given}, and images have 3; take an "
+            "autoencoder of colour images."
+        )
     scale, shift = vae.config.scaling_factor, vae.config.shift_factor or 0.0
     if not (_is_number(scale) and scale > 0 and _is_number(shift)):
         raise UserError(

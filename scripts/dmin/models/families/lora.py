@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from peft.utils import get_peft_model_state_dict
 from safetensors import safe_open
 
 from dmin.models.adapter_file import ADAPTER_FILE, canonicalise_adapter
+from dmin.models.adapter_names import PARTS
 from dmin.models.families.family import Family
 from dmin.models.gate.finite import first_not_finite
 from dmin.models.gate.words import reason
@@ -39,21 +41,41 @@ class LoraFamily(Family):
         self.denoiser.save_lora_adapter(folder, safe_serialization=True, weight_name=ADAPTER_FILE)
         canonicalise_adapter(folder / ADAPTER_FILE)
 
+    def _require_places(self, file: Path, shapes: Mapping[str, Sequence[int]]) -> None:
+        """Check that each tensor of an adapter is as wide as the layer that it names; those of PEFT are named so."""
+        layers = dict(self.denoiser.named_modules())
+        for name, shape in sorted(shapes.items()):
+            side = next((side for side, part in enumerate(PARTS) if name.endswith(part)), None)
+            weight = None if side is None else getattr(layers.get(name.removesuffix(PARTS[side])), "weight", None)
+            if side is None or weight is None:
+                raise UserError(
+                    f"Adapter '{file}' and the denoiser differ in '{shown(name)}', whose layer the denoiser does not "
+                    "have; train it on this base."
+                )
+            # lora_A takes what the layer takes, lora_B gives what it gives.
+            wanted = weight.shape[1 - side]
+            if len(shape) != weight.ndim or shape[1 - side] != wanted:
+                raise UserError(
+                    f"Adapter '{file}' and the denoiser differ in '{shown(name)}': it is {list(shape)} and the layer's "
+                    f"width {wanted}; train it on this base."
+                )
+
     def load_adapter(self, folder: Path) -> None:
         file, name = folder / ADAPTER_FILE, "default"
         try:
             with safe_open(file, framework="pt") as stored:
-                keys = set(stored.keys())
+                shapes = {name: stored.get_slice(name).get_shape() for name in stored.keys()}  # noqa: SIM118
+            self._require_places(file, shapes)
             self.denoiser.load_lora_adapter(
                 str(folder), prefix=None, weight_name=ADAPTER_FILE, adapter_name=name, use_safetensors=True
             )
-        except (MemoryError, torch.OutOfMemoryError):
+        except (UserError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             # diffusers and PEFT raise whatever they like over a foreign file.
             raise UserError(f"Adapter '{file}' cannot be loaded ({reason(error)}); train it on this base.") from error
         # diffusers only warns about weights without a place, and leaves places without weights at random.
-        unmatched = sorted(keys ^ set(get_peft_model_state_dict(self.denoiser, adapter_name=name)))
+        unmatched = sorted(set(shapes) ^ set(get_peft_model_state_dict(self.denoiser, adapter_name=name)))
         if unmatched:
             raise UserError(
                 f"Adapter '{file}' and the denoiser differ in '{shown(unmatched[0])}'; train it on this base."

@@ -73,10 +73,15 @@ def sample_ddim(scheduler: Any, latents: torch.Tensor, predict: Predict, record:
     """Return what DDIM makes of the noise ``latents``, over the timesteps that ``scheduler`` is set to.
 
     Raises:
-        UserError: a timestep lies beyond the schedule's.
+        UserError: a timestep lies outside the schedule.
         NotFiniteError: latents become NaN or infinite; row and step are named.
     """
     last = len(scheduler.alphas_cumprod) - 1
+    if int(scheduler.timesteps.min()) < 0:
+        raise UserError(
+            f"{len(scheduler.timesteps)} sampling steps end at timestep {int(scheduler.timesteps.min())}, before the "
+            "schedule's first, 0; correct steps_offset in the base's scheduler."
+        )
     if int(scheduler.timesteps.max()) > last:
         raise UserError(
             f"{len(scheduler.timesteps)} sampling steps begin at timestep {int(scheduler.timesteps.max())}, beyond the "

@@ -10,7 +10,8 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_scale
+from dmin.models.families.inputs import require_no_mask, require_width
+from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_autoencoder
 from dmin.models.families.lora import LoraFamily
 from dmin.models.families.prompts import beyond, tokenise
 from dmin.models.families.sampling import Conditioning, Recorder, Sampling, sample_ddim, with_guidance
@@ -44,10 +45,14 @@ class StableDiffusion(LoraFamily):
 
     def load_encoders(self) -> None:
         self.vae = self.load_part("vae")
-        require_scale(self.vae, self.base)
+        require_autoencoder(self.vae, self.base)
         self.text_encoder = self.load_part("text_encoder")
         positions = self.text_encoder.config.max_position_embeddings
         self.tokenizer = self.load_tokenizer("tokenizer", self.text_encoder, positions)
+        require_no_mask(self.text_encoder.config, self.base)
+        config = self.denoiser_config
+        key = "encoder_hid_dim" if config.get("encoder_hid_dim") else "cross_attention_dim"
+        require_width(self.base, key, config[key], self.text_encoder.config.hidden_size)
 
     def latent_shape(self, size: int) -> tuple[int, ...]:
         side = latent_side(self.vae, size, patch=1)

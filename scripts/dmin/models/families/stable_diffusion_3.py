@@ -15,10 +15,12 @@ from diffusers import (
 )
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
-from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_scale
+from dmin.models.families.inputs import require_width
+from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_autoencoder
 from dmin.models.families.lora import LoraFamily
 from dmin.models.families.prompts import beyond, tokenise
 from dmin.models.families.sampling import Conditioning, Recorder, Sampling, require_finite, with_guidance
+from dmin.models.gate.tokens import require_length
 from dmin.models.targets.flow import Flow, flow_target
 from dmin.runtime.errors import UserError
 
@@ -58,12 +60,26 @@ class StableDiffusion3(LoraFamily):
 
     def load_encoders(self) -> None:
         self.vae = self.load_part("vae")
-        require_scale(self.vae, self.base)
+        require_autoencoder(self.vae, self.base)
         self.clips = [self._clip(suffix) for suffix in ("", "_2")]
         self.t5 = None
         if (self.stored.index().get("text_encoder_3") or [None])[0]:
             encoder = self.load_part("text_encoder_3")
             self.t5 = self.load_tokenizer("tokenizer_3", encoder, None), encoder
+        self._require_widths()
+
+    def _require_widths(self) -> None:
+        """Refuse encoders whose values do not fit the transformer, or each other."""
+        config, encoders = self.denoiser_config, [encoder.config for _, encoder in self.clips]
+        pooled = sum(encoder.projection_dim for encoder in encoders)
+        require_width(self.base, "pooled_projection_dim", config["pooled_projection_dim"], pooled)
+        width = config["joint_attention_dim"]
+        if self.t5 is not None:
+            require_width(self.base, "joint_attention_dim", width, self.t5[1].config.d_model)
+        # Narrower ones are filled up with zeros.
+        clip = sum(encoder.hidden_size for encoder in encoders)
+        require_width(self.base, "joint_attention_dim", width, max(width, clip))
+        require_length(self.clips[0][0], f"{self.base}/tokenizer", encoders[1].max_position_embeddings)
 
     def _clip(self, suffix: str) -> tuple[Any, Any]:
         encoder = self.load_part(f"text_encoder{suffix}")
@@ -71,7 +87,7 @@ class StableDiffusion3(LoraFamily):
         return self.load_tokenizer(f"tokenizer{suffix}", encoder, positions), encoder
 
     def latent_shape(self, size: int) -> tuple[int, ...]:
-        config = self.stored.config(self.network, self.part)
+        config = self.denoiser_config
         side, largest = latent_side(self.vae, size, patch=2), config["pos_embed_max_size"]
         if side // 2 > largest:
             raise UserError(
@@ -91,8 +107,10 @@ class StableDiffusion3(LoraFamily):
         The zeros that fill these up to the transformer's tokens are added when they are used, not stored.
         """
         hidden, pooled = [], []
+        # The first tokenizer's for both, as diffusers has it.
+        length = self.clips[0][0].model_max_length
         for tokenizer, encoder in self.clips:
-            tokens = tokenise(tokenizer, prompts, tokenizer.model_max_length)
+            tokens = tokenise(tokenizer, prompts, length)
             output = encoder(tokens.to(self.device), output_hidden_states=True)
             hidden.append(output.hidden_states[-2])
             pooled.append(output.text_embeds)

@@ -32,7 +32,9 @@ def require_tokenizer_files(folder: Path) -> None:
 
 
 def require_vocabulary(tokenizer: Any, where: str, embeddings: int) -> None:
-    """Refuse a tokenizer that cannot tell prompts apart, or has tokens beyond its text encoder's ``embeddings``.
+    """Refuse a tokenizer that cannot tell prompts apart or fill them up to one length.
+
+    Nor may it have tokens beyond the ``embeddings`` of its text encoder.
 
     Raises:
         UserError: naming the tokenizer.
@@ -46,6 +48,8 @@ def require_vocabulary(tokenizer: Any, where: str, embeddings: int) -> None:
             f"Tokenizer '{where}' has tokens up to {max(vocabulary.values())} and its text encoder only {embeddings} "
             "embeddings; take both from one pipeline."
         )
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"Tokenizer '{where}' has no pad_token; set it in tokenizer_config.json.")
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     if model.get("type") == "BPE" and not model["merges"] and len(words) > _BYTES:
         raise UserError(f"Tokenizer '{where}' has words and no merges to make them by; download it again.")
@@ -58,8 +62,9 @@ def require_length(tokenizer: Any, where: str, positions: int) -> None:
         UserError: naming the tokenizer and its length.
     """
     length = tokenizer.model_max_length
-    if not 2 <= length <= positions:
-        said = "no model_max_length" if length > UNLIMITED else f"model_max_length {length}"
+    if type(length) is not int or not 2 <= length <= positions:
+        none = isinstance(length, int) and length > UNLIMITED
+        said = "no model_max_length" if none else f"model_max_length {length!r:.40}"
         raise UserError(
             f"Tokenizer '{where}' says {said} and its text encoder takes 2 to {positions} tokens; set it in "
             "tokenizer_config.json."

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 from dmin.models.gate.files import read_json, require_plain
-from dmin.models.gate.header import read_header
+from dmin.models.gate.header import FLOATS, read_header
 from dmin.runtime.errors import UserError
 from dmin.runtime.text import shown
 
 # What frameworks keep weights in; of these only safetensors are read.
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5", ".onnx", ".gguf")
+_WEIGHT = re.compile(r"(^|[._])(weight|bias|gamma|beta)$")
 
 
 def require_weights(place: Path, folder: Path, name: str, what: str) -> None:
-    """Refuse a local part of a pipeline whose weights are missing, in another format, or torn.
+    """Refuse a local part of a pipeline whose weights are missing, in another format, whole numbers, or torn.
 
     Args:
         place: the folder of the part, inside the pipeline's ``folder``.
@@ -29,9 +32,21 @@ def require_weights(place: Path, folder: Path, name: str, what: str) -> None:
     files += [place / shard for shard in _shards(index)] if index.exists() else []
     if not files:
         raise UserError(f"{what} {_instead(place, single.name)}.")
+    held: set[str] = set()
     for file in files:
         require_plain(file, folder)
-        read_header(file, f"{what}:")
+        tensors = read_header(file, f"{what}:").tensors
+        # Positions and counters are whole numbers; a weight that is one was quantised, and its scale is elsewhere.
+        whole = next((key for key, (kind, _) in tensors.items() if _WEIGHT.search(key) and kind not in FLOATS), None)
+        if whole is not None:
+            raise UserError(
+                f"{what}: '{shown(file)}' stores '{shown(whole)}' as {tensors[whole][0]}; convert it to half or single "
+                "precision."
+            )
+        held |= tensors.keys()
+    absent = sorted(_placed(index).keys() - held) if index.exists() else []
+    if absent:
+        raise UserError(f"'{shown(index)}' lists '{shown(absent[0])}', which no shard holds; download them again.")
 
 
 def weight_files(place: Path) -> list[str]:
@@ -52,15 +67,21 @@ def _instead(place: Path, wanted: str) -> str:
     )
 
 
+def _placed(index: Path) -> dict[str, Any]:
+    """Return the file of each tensor in a shard index."""
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise UserError(f"'{shown(index)}' has no weight_map; download it again.")
+    return names
+
+
 def _shards(index: Path) -> list[str]:
     """Return the files that a shard index names.
 
     Raises:
         UserError: it is torn, or names a file outside its folder or one that is missing.
     """
-    names = read_json(index).get("weight_map")
-    if not isinstance(names, dict) or not names:
-        raise UserError(f"'{shown(index)}' has no weight_map; download it again.")
+    names = _placed(index)
     for file in names.values():
         if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
             raise UserError(

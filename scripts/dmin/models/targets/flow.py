@@ -6,9 +6,10 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from dmin.models.gate.pipeline import StoredPipeline
-from dmin.models.targets.scheduler import load_scheduler
+from dmin.models.targets.scheduler import STEPS, load_scheduler
 from dmin.models.targets.target import Target
 from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 
 
 class Flow(Target):
@@ -56,11 +57,23 @@ def flow_target(stored: StoredPipeline) -> Flow:
     """Return the target of a flow-matching pipeline.
 
     Raises:
-        UserError: as :func:`load_scheduler`, or the scheduler shifts its sigmas by image size.
+        UserError: as :func:`load_scheduler`, or the scheduler shifts its sigmas by image size, samples at random or
+            backwards, or has sigmas that are no schedule.
     """
     scheduler = load_scheduler(FlowMatchEulerDiscreteScheduler, stored, ())
     if scheduler.config.use_dynamic_shifting:
         raise UserError(
             f"The scheduler of '{stored.path}' shifts its sigmas by image size; use one with a fixed shift."
+        )
+    for key in ("invert_sigmas", "stochastic_sampling"):
+        if scheduler.config[key]:
+            raise UserError(
+                f"The scheduler of '{stored.path}' has {key}, which images are not sampled by here; set it to false."
+            )
+    sigmas = scheduler.sigmas[:STEPS]
+    if len(sigmas) != STEPS or not ((sigmas.diff() < 0).all() and sigmas[0] <= 1 and sigmas[-1] > 0):
+        raise UserError(
+            f"The scheduler of '{stored.path}' has the shift {shown(scheduler.config.shift)}, by which noise does not "
+            f"fall over {STEPS} timesteps; it must be finite and above 0."
         )
     return Flow(scheduler)

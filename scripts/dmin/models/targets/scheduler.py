@@ -10,6 +10,31 @@ from dmin.models.gate.words import reason
 from dmin.runtime.errors import UserError
 from dmin.runtime.text import shown
 
+# Schedulers of diffusers that share the noise schedule of DDPM, or of rectified flow, and differ in their steps alone.
+# Others, as those of EDM, score models and distilled models, mean another objective by the same keys.
+_DIFFUSION = (
+    "DDIMInverseScheduler",
+    "DDIMParallelScheduler",
+    "DDIMScheduler",
+    "DDPMParallelScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSDEScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "UniPCMultistepScheduler",
+)
+_FLOW = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
+_UNNAMED = "unnamed"
+STEPS = 1000
+
 
 def load_scheduler(kind: Any, stored: StoredPipeline, predictions: Sequence[str]) -> Any:
     """Return the scheduler of a pipeline as the class ``kind``.
@@ -31,8 +56,8 @@ def load_scheduler(kind: Any, stored: StoredPipeline, predictions: Sequence[str]
             f"Base '{base}' has no readable scheduler ({reason(error)}); add the folder scheduler of a pipeline in the "
             "diffusers format."
         ) from error
-    name = shown(config.get("_class_name", "unnamed"))
-    if ("FlowMatch" in name) != (not predictions):
+    name = shown(config.get("_class_name", _UNNAMED))
+    if name not in (*(_DIFFUSION if predictions else _FLOW), _UNNAMED):
         raise UserError(
             f"The scheduler of '{base}' is {name}, which does not belong to this family; set family to match the base."
         )
@@ -43,6 +68,8 @@ def load_scheduler(kind: Any, stored: StoredPipeline, predictions: Sequence[str]
             "supported."
         )
     steps = config.get("num_train_timesteps", 1000)
-    if steps != 1000:
-        raise UserError(f"The scheduler of '{base}' has {shown(steps)} training timesteps; only 1000 are supported.")
+    if steps != STEPS:
+        raise UserError(
+            f"The scheduler of '{base}' has {shown(repr(steps))} training timesteps; only {STEPS} are supported."
+        )
     return kind.from_config(config)
