@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from dmin.runtime.digests import config_digest
 from dmin.runtime.errors import UserError
 from dmin.runtime.provenance import PROVENANCE
 
-SAMPLE_KEYS = ("ids", "checksums", PROVENANCE)
+# What a shard is called that is named by the rows of its samples: two that change places are both foreign there.
+PLACE = "place"
+_ROWS = re.compile(r"\d+-\d+")
+SAMPLE_KEYS = ("ids", "checksums", PLACE, PROVENANCE)
 
 
 class Shard:
@@ -38,6 +42,8 @@ class Shard:
             if hashlib.sha256(text.encode()).hexdigest() != digest:
                 raise ValueError("its header fails the checksum")
             header = json.loads(text)
+            if header.get(PLACE, path.stem) != path.stem:
+                raise ValueError(f"it was written as '{header[PLACE]}'")
             self.digest = digest
             self.provenance: dict[str, Any] = header.get(PROVENANCE, {})
             self.ids: list[str] = header["ids"]
@@ -77,6 +83,8 @@ def write_shard(
     """Write a shard atomically, with a checksum of every tensor and of the header; ``made`` is its provenance."""
     checksums = {name: _checksum(values) for name, values in tensors.items()}
     header = {**metadata, "ids": list(ids), "checksums": checksums}
+    if _ROWS.fullmatch(path.stem):
+        header[PLACE] = path.stem
     text = json.dumps(header if made is None else {**header, PROVENANCE: made}, sort_keys=True)
     with atomic_path(path) as temporary:
         digest = hashlib.sha256(text.encode()).hexdigest()

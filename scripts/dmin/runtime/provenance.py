@@ -62,12 +62,15 @@ def require_whole(path: Path, role: str, what: str, given: Mapping[str, Any] | N
         given: the description where it was read already.
 
     Raises:
-        UserError: they differ.
+        UserError: they differ, or there is no such file.
     """
     beside = path.with_suffix(".json")
     if given is None:
         given = read_json(beside) if beside.exists() else {}
     expected = given.get(PROVENANCE, {}).get("sha256", {}).get(role)
+    # A missing file and a folder in its place are no file.
+    if not path.is_file():
+        raise UserError(f"{what} '{path}' is no file; remove what stands there and run the rule that makes it.")
     if expected is not None and sha256(path) != expected:
         raise UserError(f"{what} '{path}' is torn (it fails its checksum); delete it and run again.")
 

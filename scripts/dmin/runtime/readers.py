@@ -13,24 +13,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file of ``write_json``, checked against its checksum, which is taken out.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read the object in a JSON file of ``write_json``, checked against its checksum, which is taken out.
 
     A file without a checksum passes.
 
     Raises:
-        UserError: the file is missing or torn.
+        UserError: the file is missing, torn or no object.
     """
-    return load_json(path)[0]
+    content, _ = load_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"File '{path}' is torn (it holds no object); delete it and run again.")
+    return content
 
 
 def load_json(path: Path) -> tuple[Any, bool]:
-    """Read a JSON file as :func:`read_json`, and say whether it had a checksum."""
+    """Read a JSON file as :func:`read_json`, whatever it holds, and say whether it had a checksum."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return open_json(content) if isinstance(content, dict) else (content, False)
     except FileNotFoundError as error:
         raise UserError(f"File '{path}' does not exist; run the rule that makes it.") from error
+    except IsADirectoryError as error:
+        raise UserError(_folder(path)) from error
     except (ValueError, RecursionError, TornError) as error:
         raise UserError(f"File '{path}' is torn ({error}); delete it and run again.") from error
 
@@ -50,5 +55,11 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
         return pd.read_csv(path, **options)
     except FileNotFoundError as error:
         raise UserError(f"File '{path}' does not exist; run the rule that makes it.") from error
+    except IsADirectoryError as error:
+        raise UserError(_folder(path)) from error
     except (ValueError, TornError) as error:
         raise UserError(f"File '{path}' is torn ({error}); delete it and run again.") from error
+
+
+def _folder(path: Path) -> str:
+    return f"'{path}' is a folder and no file; remove it and run again."

@@ -13,10 +13,11 @@ from dmin.runtime.digests import are_described, sha256
 from dmin.runtime.errors import UserError
 from dmin.runtime.parquet import check_parquet
 from dmin.runtime.provenance import PROVENANCE
-from dmin.runtime.readers import load_json
+from dmin.runtime.readers import load_json, read_json
 
 # A folder with this file is a pipeline: the description of its weights, beside it, has the checksums of what it holds.
 _PIPELINE = "model_index.json"
+_DESCRIPTION = "model.json"
 # What is not made of results: unfinished work, and the checksums themselves.
 _HIDDEN = "."
 
@@ -37,6 +38,8 @@ def check_folder(root: Path, folder: str, seen: Set[str]) -> Iterator[tuple[str,
             sealed = _CHECKS[path.suffix](path)
         except (UserError, TornError) as error:
             yield place, "torn", str(error)
+        except OSError as error:
+            yield place, "torn", f"it cannot be read ({error.strerror})"
         else:
             yield place, "ok", "" if sealed else "it has no checksum"
 
@@ -48,7 +51,8 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(_HIDDEN):
             continue
-        if path.is_dir():
+        # A folder under the name of a file is in the file's place.
+        if path.is_dir() and path.suffix not in _CHECKS:
             yield from _files(path)
         else:
             yield path
@@ -56,7 +60,9 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _json(path: Path) -> bool:
     content, sealed = load_json(path)
-    if path.name == "model.json" and "weights" in content:
+    if path.name == _DESCRIPTION and not isinstance(content, dict):
+        raise TornError("it holds no object")
+    if path.name == _DESCRIPTION and "weights" in content:
         weights = next((place for name in _WEIGHTS if (place := path.parent / name).exists()), None)
         if weights is not None and not are_described(weights, content):
             raise TornError(f"'{weights.name}' beside it is not what it describes")
@@ -68,7 +74,7 @@ def _described(path: Path) -> bool:
     beside = path.with_suffix(".json")
     if not beside.exists():
         return check_record(path)
-    known = load_json(beside)[0].get(PROVENANCE, {}).get("sha256", {})
+    known = read_json(beside).get(PROVENANCE, {}).get("sha256", {})
     if known and sha256(path) not in known.values():
         raise TornError("it fails the checksum in the JSON file beside it")
     return bool(known)
@@ -80,8 +86,8 @@ def _tensors(path: Path) -> bool:
             text = (file.metadata() or {}).get("dmin", "").partition(" ")[2]
     except (SafetensorError, OSError) as error:
         raise TornError(f"it is torn ({error})") from error
-    if not text and (path.parent / "model.json").exists():
-        return are_described(path, load_json(path.parent / "model.json")[0])
+    if not text and (path.parent / _DESCRIPTION).exists():
+        return are_described(path, read_json(path.parent / _DESCRIPTION))
     if '"raw"' in text or '"sketch"' in text:
         shard = Shard(path)
         for name in shard.names:

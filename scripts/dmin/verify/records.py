@@ -43,7 +43,12 @@ def read_record(kind: str, files: Mapping[str, Path]) -> Record:
     for path in files.values():
         if not path.exists():
             raise FaultError("missing", f"'{path.name}' does not exist")
-    return _READERS[kind](files)
+    try:
+        return _READERS[kind](files)
+    except OSError as error:
+        raise FaultError("torn", f"it cannot be read ({error.strerror})") from error
+    except UserError as error:
+        raise FaultError("torn", str(error)) from error
 
 
 def _shard(files: Mapping[str, Path]) -> Record:

@@ -11,7 +11,7 @@ from dmin.models.adapter_file import ADAPTER_FILE
 from dmin.models.training.schedule import cosine_rate
 from dmin.runtime.atomic import write_json
 from dmin.runtime.digests import describe_weights
-from dmin.runtime.readers import read_json
+from dmin.runtime.readers import load_json
 from dmin.settings.models import Train
 
 
@@ -60,6 +60,6 @@ def read_checkpoints(folder: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: their file is missing or torn.
     """
-    facts = read_json(folder / "checkpoints.json")
+    facts, _ = load_json(folder / "checkpoints.json")
     # A bare list is what was written before the file had a checksum.
     return list(facts["checkpoints"] if isinstance(facts, dict) else facts)
