@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig
+from peft.tuners.tuners_utils import check_target_module_exists
 
 from dmin.models.adapter_file import SETTINGS
 from dmin.models.adapter_names import PREFIXES
@@ -43,6 +44,7 @@ _APPLIED = {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "p
 _INITIAL = (None, True, False, "gaussian", "orthogonal", "eva")
 # A pattern is a stranger's regular expression: names, dots, alternatives and a few wildcards cannot take long.
 MOST_PATTERNS = 4096
+_NAME = re.compile(r"[\w.]{1,400}")
 _SMALLEST, _LARGEST = 1e-30, 1e30
 _PATTERN = re.compile(r"\^?[\w.\\*|-]{1,400}\$?")
 
@@ -51,7 +53,8 @@ _PATTERN = re.compile(r"\^?[\w.\\*|-]{1,400}\$?")
 class AdapterSettings:
     """Rank and alpha of every layer: those of the pattern that it matches, else ``rank`` and ``alpha``; None if unsaid.
 
-    The scale of a layer is alpha / rank, with ``rslora`` alpha over the root of the rank.
+    The scale of a layer is alpha / rank, with ``rslora`` alpha over the root of the rank. ``targets`` says which layers
+    PEFT would change, None where that is unsaid or a regular expression.
     """
 
     rank: int | None
@@ -59,6 +62,11 @@ class AdapterSettings:
     ranks: Sequence[tuple[re.Pattern[str], int]]
     alphas: Sequence[tuple[re.Pattern[str], float]]
     rslora: bool
+    targets: LoraConfig | None = None
+
+    def leaves_out(self, layer: str) -> bool:
+        """Tell whether PEFT would not apply the tensors of a layer, because the settings do not name it."""
+        return self.targets is not None and not check_target_module_exists(self.targets, layer)
 
     def rank_of(self, layer: str) -> int | None:
         """Return the rank of a layer; None where nothing says it."""
@@ -96,7 +104,7 @@ def read_settings(source: Path, header: Mapping[str, str]) -> AdapterSettings:
         alpha = require_alpha(source, "alpha", alpha)
     ranks = [(match, _rank(source, *told)) for match, *told in _patterns(source, said, "rank_pattern")]
     alphas = [(match, require_alpha(source, *told)) for match, *told in _patterns(source, said, "alpha_pattern")]
-    return AdapterSettings(rank, alpha, ranks, alphas, bool(said.get("use_rslora")))
+    return AdapterSettings(rank, alpha, ranks, alphas, bool(said.get("use_rslora")), _targets(said))
 
 
 def require_alpha(source: Path, name: str, value: Any) -> float:
@@ -169,6 +177,29 @@ def _patterns(source: Path, said: Mapping[str, Any], key: str) -> list[tuple[re.
         except (ValueError, re.error) as error:
             raise UserError(f"Adapter '{source}' has '{shown(name)}' in {key}; name its layers in full.") from error
     return found
+
+
+def _targets(said: Mapping[str, Any]) -> LoraConfig | None:
+    """Return what names the layers of an adapter, where it does so by lists; a stranger's pattern is not matched."""
+    given = {key: said.get(key) for key in ("target_modules", "exclude_modules", "layers_to_transform")}
+    patterns = said.get("layers_pattern") or []
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    modules, excluded, numbers = given.values()
+    numbers = [numbers] if type(numbers) is int else numbers
+    lists = (modules, excluded or [], patterns, numbers or [])
+    if not modules or not all(isinstance(value, list) for value in lists):
+        return None
+    names = [*lists[0], *lists[1], *lists[2]]
+    if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+        return None
+    if not all(type(number) is int for number in lists[3]) or (patterns and not numbers):
+        return None
+    return LoraConfig(
+        target_modules=[re.sub(rf"^({'|'.join(map(re.escape, PREFIXES))})", "", name) for name in modules],
+        exclude_modules=excluded or None,
+        layers_to_transform=numbers or None,
+        layers_pattern=patterns or None,
+    )
 
 
 def _rank(source: Path, name: str, value: Any) -> int:

@@ -74,6 +74,11 @@ def _ranks(source: Path, shapes: Mapping[str, tuple[int, ...]], said: AdapterSet
                 f"Adapter '{source}' has shapes {list(down)} and {list(up)} in '{shown(layer)}', which are not those "
                 "of one rank; download it again."
             )
+        if said.leaves_out(layer):
+            raise UserError(
+                f"Adapter '{source}' has tensors in '{shown(layer)}', which its target_modules, exclude_modules or "
+                "layers_to_transform leave out; remove what is wrong."
+            )
         ranks[layer] = down[0]
         if said.rank_of(layer) not in (None, down[0]):
             raise UserError(
