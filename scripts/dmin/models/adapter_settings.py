@@ -181,18 +181,16 @@ def _patterns(source: Path, said: Mapping[str, Any], key: str) -> list[tuple[re.
 
 def _targets(said: Mapping[str, Any]) -> LoraConfig | None:
     """Return what names the layers of an adapter, where it does so by lists; a stranger's pattern is not matched."""
-    given = {key: said.get(key) for key in ("target_modules", "exclude_modules", "layers_to_transform")}
-    patterns = said.get("layers_pattern") or []
-    patterns = [patterns] if isinstance(patterns, str) else patterns
-    modules, excluded, numbers = given.values()
+    modules, numbers = said.get("target_modules"), said.get("layers_to_transform") or []
+    excluded, patterns = said.get("exclude_modules") or [], said.get("layers_pattern") or []
     numbers = [numbers] if type(numbers) is int else numbers
-    lists = (modules, excluded or [], patterns, numbers or [])
-    if not modules or not all(isinstance(value, list) for value in lists):
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    if not modules or not all(isinstance(value, list) for value in (modules, excluded, patterns, numbers)):
         return None
-    names = [*lists[0], *lists[1], *lists[2]]
+    names = [*modules, *excluded, *patterns]
     if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
         return None
-    if not all(type(number) is int for number in lists[3]) or (patterns and not numbers):
+    if not all(type(number) is int for number in numbers) or (patterns and not numbers):
         return None
     return LoraConfig(
         target_modules=[re.sub(rf"^({'|'.join(map(re.escape, PREFIXES))})", "", name) for name in modules],
