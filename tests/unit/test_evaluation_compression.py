@@ -17,13 +17,13 @@ from dmin.attribution.sample_tables import SampleTables
 from dmin.data.samples import write_samples
 from dmin.evaluation.compressed_rows import CompressedRows
 from dmin.evaluation.compression import COLUMNS, Measures, rank_correlation, score_compressed
-from dmin.evaluation.intervals import Interval
 from dmin.evaluation.lds import JudgingBank, predict_sets
 from dmin.evaluation.storage import stored, stored_bytes
 from dmin.retraining.sets import draw_sets
 from dmin.runtime.atomic import write_json, write_parquet
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import Meter
+from dmin.runtime.percentiles import Interval
 from dmin.runtime.readers import read_json
 from dmin.settings.runs import Compression
 

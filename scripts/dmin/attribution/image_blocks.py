@@ -28,3 +28,11 @@ def pixel_blocks(train: SampleRows, shape: tuple[int, ...], value_bytes: int = 4
                 f"Training images have shape {block.shape[1:]}, the queries {shape}; make both with one size and mode."
             )
         yield places, block
+
+
+def flat_pixels(pixels: np.ndarray) -> np.ndarray:
+    """Return images as rows of values in [-1, 1], float32 ``[n, values]``, with one copy alone."""
+    values = pixels.reshape(len(pixels), -1).astype(np.float32)
+    values /= np.float32(127.5)
+    values -= 1
+    return values

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dmin.data.opened import Opened, Row, UnreadableSourceError, open_parquet
-from dmin.runtime.text import read_text, shown, text_lines
+from dmin.runtime.text import TwiceError, read_text, shown, text_lines, unique_keys
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +101,8 @@ def _json_rows(path: Path) -> tuple[list[str], list[Row]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line, object_pairs_hook=_unique)
-        except _TwiceError as error:
+            row = json.loads(line, object_pairs_hook=unique_keys)
+        except TwiceError as error:
             raise UnreadableSourceError(f"'{path.name}' has the key '{shown(error)}' twice in line {number}") from None
         except (ValueError, RecursionError) as error:
             raise UnreadableSourceError(f"'{path.name}' has no JSON in line {number}") from error
@@ -110,18 +110,6 @@ def _json_rows(path: Path) -> tuple[list[str], list[Row]]:
             raise UnreadableSourceError(f"'{path.name}' has a {type(row).__name__} in line {number}, not an object")
         rows.append(row)
     return list(dict.fromkeys(name for row in rows for name in row)), rows
-
-
-class _TwiceError(Exception):
-    """A key that stands twice in an object."""
-
-
-def _unique(pairs: Sequence[tuple[str, Any]]) -> Row:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _TwiceError(next(key for key in keys if keys.count(key) > 1))
-    return found
 
 
 def _is_file(name: str) -> bool:

@@ -65,13 +65,17 @@ def evaluate_agreement(scores: Mapping[str, Path], k: int, confidence: float, ou
     names, table = list(scores), []
     for first, method in enumerate(names):
         for second, other in enumerate(names):
-            facts = _interval(correlations[:, first, second], confidence)
+            facts = mean_correlation(correlations[:, first, second], confidence)
             table.append({"method": method, "other": other, **facts, "overlap": overlaps[first, second], "k": k})
     write_csv(pd.DataFrame(table, columns=COLUMNS), out)
     log.info("agreement of %d methods on %d queries", len(names), count)
 
 
-def _interval(values: np.ndarray, confidence: float) -> dict[str, Any]:
+def mean_correlation(values: np.ndarray, confidence: float) -> dict[str, Any]:
+    """Return the mean ``spearman`` of correlations ``[queries]``, the ends of its interval, and of how many queries.
+
+    The interval is Student's, cut to [-1, 1]. A correlation that is NaN, of what orders nothing, does not count.
+    """
     known = values[np.isfinite(values)]
     low, high = np.clip(mean_interval(known, confidence), -1, 1)
     mean = known.mean() if len(known) else np.nan

@@ -12,7 +12,6 @@ import pandas as pd
 
 from dmin.catalogue.estimators import ESTIMATORS
 from dmin.evaluation.exact_games import DRAWS, draw_fits
-from dmin.evaluation.intervals import Interval, percentile_interval
 from dmin.evaluation.lds import lds_interval, noise_ceiling
 from dmin.evaluation.member_agreement import correlate
 from dmin.games.baselines import judged_baselines
@@ -22,6 +21,7 @@ from dmin.games.laws import keys
 from dmin.games.records import Records
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
+from dmin.runtime.percentiles import Interval, percentile_interval
 from dmin.runtime.readers import read_csv
 from dmin.runtime.seeds import derive_seed
 

@@ -11,7 +11,6 @@ import pandas as pd
 from scipy.stats import norm
 
 from dmin.evaluation.exact_games import DRAWS
-from dmin.evaluation.intervals import Interval
 from dmin.games.baselines import random_contributions
 from dmin.games.contributions import read_contributions
 from dmin.games.curves import KEEP, REMOVE, curve_coalition, rank_players
@@ -19,6 +18,7 @@ from dmin.games.laws import keys
 from dmin.games.records import Records
 from dmin.games.resampling import seed_noise
 from dmin.runtime.atomic import write_csv
+from dmin.runtime.percentiles import Interval
 from dmin.runtime.readers import read_csv
 
 COLUMNS = ["estimator", "behaviour", "kind", "share", "players", "value", "low", "high", "trainer", "seeds"]

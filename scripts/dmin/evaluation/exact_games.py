@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from dmin.catalogue.estimators import ESTIMATORS
-from dmin.evaluation.intervals import Interval, percentile_interval
 from dmin.evaluation.member_agreement import correlate
 from dmin.games.baselines import judged_baselines
 from dmin.games.contributions import read_contributions
@@ -22,6 +21,7 @@ from dmin.games.records import Records
 from dmin.games.registry import find_estimator
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
+from dmin.runtime.percentiles import Interval, percentile_interval
 from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)

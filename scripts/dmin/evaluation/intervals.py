@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 from scipy.stats import norm, t
 
-
-class Interval(TypedDict):
-    """How an interval is drawn: the number of resamples, the share of them within, in 0..1, and the seed."""
-
-    bootstrap: int
-    confidence: float
-    seed: int
+from dmin.runtime.percentiles import percentile_interval
 
 
 def rate_interval(groups: Sequence[np.ndarray], confidence: float) -> tuple[float, float]:
@@ -54,17 +47,6 @@ def mean_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
         return float("nan"), float("nan")
     half = t.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
-
-
-def percentile_interval(resamples: np.ndarray, confidence: float) -> np.ndarray:
-    """Return the low and the high end, ``[2, ...]``, of the interval that holds ``confidence`` of the resamples.
-
-    Args:
-        resamples: resampled values ``[resamples, ...]``.
-        confidence: share of the resamples within, in 0..1.
-    """
-    ends: np.ndarray = np.percentile(resamples, [50 * (1 - confidence), 50 * (1 + confidence)], axis=0)
-    return ends
 
 
 def shifted_interval(resamples: np.ndarray, estimate: np.ndarray | float, confidence: float) -> np.ndarray:

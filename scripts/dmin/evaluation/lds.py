@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from dmin.attribution.score_matrix import ScoreMatrix
-from dmin.evaluation.intervals import Interval, shifted_interval
+from dmin.evaluation.intervals import shifted_interval
 from dmin.evaluation.ranks import centred_ranks
 from dmin.retraining.sets import read_sets
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import hardware_label
 from dmin.runtime.parquet import read_parquet
+from dmin.runtime.percentiles import Interval
 from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import pearsonr, spearmanr
 
-from dmin.evaluation.intervals import Interval, percentile_interval
 from dmin.games.contributions import find_fits
 from dmin.games.records import Records
 from dmin.runtime.atomic import write_csv
+from dmin.runtime.percentiles import Interval, percentile_interval
 from dmin.runtime.readers import read_csv
 from dmin.runtime.seeds import derive_seed
 

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dmin.attribution.score_matrix import ScoreMatrix
-from dmin.evaluation.agreement import rank_correlations
-from dmin.evaluation.intervals import mean_interval
+from dmin.evaluation.agreement import mean_correlation, rank_correlations
 from dmin.gradients.shard import Shard
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
@@ -65,9 +64,7 @@ def evaluate_replay_bias(
         if matrix.train != ids:
             raise UserError(f"Scores '{path}' are of other samples than the replayed ones; delete them and run again.")
         found = np.array([rank_correlations(np.stack([np.abs(row), lengths]))[0, 1] for row in matrix.values])
-        known = found[np.isfinite(found)]
-        low, high = np.clip(mean_interval(known, confidence), -1, 1)
-        mean = float(known.mean()) if len(known) else float("nan")
-        rows.append([method, v, mean, low, high, len(known)])
-        log.info("%s v=%s: influence follows the replayed lengths at %.3f", method, v, mean)
+        facts = mean_correlation(found, confidence)
+        rows.append({"method": method, "v": v, **facts})
+        log.info("%s v=%s: influence follows the replayed lengths at %.3f", method, v, facts["spearman"])
     write_csv(pd.DataFrame(rows, columns=COLUMNS), out)

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dmin.attribution.score_matrix import ScoreMatrix
-from dmin.evaluation.agreement import rank_correlations, require_same_ids, top_overlaps
-from dmin.evaluation.intervals import mean_interval
+from dmin.evaluation.agreement import mean_correlation, rank_correlations, require_same_ids, top_overlaps
 from dmin.runtime.atomic import write_csv
 
 log = logging.getLogger(__name__)
@@ -42,11 +41,9 @@ def evaluate_seed_agreement(
         for other in others:
             pairs = [np.stack(pair) for pair in zip(mine, matrices[files[other]].values, strict=True)]
             found = np.array([rank_correlations(pair)[0, 1] for pair in pairs])
-            known = found[np.isfinite(found)]
-            low, high = np.clip(mean_interval(known, confidence), -1, 1)
-            mean = float(known.mean()) if len(known) else float("nan")
+            facts = {"method": method, "v": v, "other": other, **mean_correlation(found, confidence)}
             for k in ks:
                 overlap = float(np.mean([top_overlaps(pair, k)[0, 1] for pair in pairs]))
-                rows.append([method, v, other, mean, low, high, k, overlap, len(known)])
-            log.info("%s v=%s: correlation with %s %.3f", method, v, other, mean)
+                rows.append({**facts, "k": k, "overlap": overlap})
+            log.info("%s v=%s: correlation with %s %.3f", method, v, other, facts["spearman"])
     write_csv(pd.DataFrame(rows, columns=COLUMNS), out)

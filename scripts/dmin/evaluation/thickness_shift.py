@@ -14,7 +14,7 @@ from scipy.stats import ks_2samp
 
 from dmin.data.samples import read_samples, sample_pixels
 from dmin.data.thickness import digit_thicknesses
-from dmin.evaluation.intervals import Interval, combined_interval
+from dmin.evaluation.intervals import combined_interval
 from dmin.evaluation.studied_removals import StudiedRemovals
 from dmin.models.classifier import load_classifier
 from dmin.retraining.regenerated import read_regenerated
@@ -22,6 +22,7 @@ from dmin.retraining.removal_names import NONE
 from dmin.runtime.atomic import write_csv, write_parquet
 from dmin.runtime.meter import hardware_label
 from dmin.runtime.parquet import read_parquet
+from dmin.runtime.percentiles import Interval
 from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import pandas as pd
 
 from dmin.attribution.score_matrix import ScoreMatrix
 from dmin.catalogue.estimators import AGGREGATES
-from dmin.games.resampling import IntervalSettings, interval_ends
 from dmin.runtime.errors import UserError
+from dmin.runtime.percentiles import Interval, percentile_interval
 from dmin.runtime.seeds import derive_seed
 
 
@@ -28,14 +28,15 @@ class Baseline:
     values: np.ndarray
     queries: np.ndarray | None = None
 
-    def interval(self, interval: IntervalSettings) -> np.ndarray:
+    def interval(self, interval: Interval) -> np.ndarray:
         """Return the ends ``[2, n]`` of the bootstrap interval over queries; NaN where there are none."""
         if self.queries is None:
             return np.full((2, len(self.values)), np.nan)
         count = len(self.queries)
         generator = np.random.default_rng(derive_seed(interval["seed"], "queries"))
         rows = generator.integers(0, count, (interval["bootstrap"], count))
-        return interval_ends(np.array([self.queries[drawn].mean(axis=0) for drawn in rows]), interval)
+        means = np.array([self.queries[drawn].mean(axis=0) for drawn in rows])
+        return percentile_interval(means, interval["confidence"])
 
 
 def random_contributions(players: int, draws: int, seed: int) -> np.ndarray:

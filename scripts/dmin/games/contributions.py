@@ -16,9 +16,10 @@ from dmin.games.baselines import find_baselines
 from dmin.games.outcomes import Outcomes
 from dmin.games.records import Records
 from dmin.games.registry import Estimator, find_estimator
-from dmin.games.resampling import IntervalSettings, bootstrap_contributions, interval_ends
+from dmin.games.resampling import bootstrap_contributions
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
+from dmin.runtime.percentiles import Interval, percentile_interval
 from dmin.runtime.readers import read_csv
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def find_fits(records: Records, behaviour: str, trainer: str | None = None) -> I
             yield Fit(find_estimator(name), records.outcomes(behaviour, *chosen), chosen[0], noise)
 
 
-def fit_contributions(records: Records, scores: Mapping[str, Path], interval: IntervalSettings) -> pd.DataFrame:
+def fit_contributions(records: Records, scores: Mapping[str, Path], interval: Interval) -> pd.DataFrame:
     """Return the contributions of all players to all behaviours by every estimator and baseline; see ``COLUMNS``.
 
     ``value`` is in units of the behaviour, or of its own for a baseline; ``low`` and ``high`` bound its bootstrap
@@ -109,7 +110,8 @@ def fit_contributions(records: Records, scores: Mapping[str, Path], interval: In
             )
             facts: dict[str, Any] = {"estimator": fit.name, "trainer": fit.trainer, "law": fit.outcomes.law.name}
             facts |= {"share": values / fit.outcomes.gain, "coalitions": len(fit.outcomes.values)}
-            parts.append(_table(records, behaviour, values, interval_ends(resampled, interval)).assign(**facts))
+            ends = percentile_interval(resampled, interval["confidence"])
+            parts.append(_table(records, behaviour, values, ends).assign(**facts))
             log.info("%s, %s: %d coalitions of law %s", behaviour, fit.name, facts["coalitions"], facts["law"])
         direction = _direction(records, behaviour)
         for name, (worth, ends) in baselines.items():
@@ -119,7 +121,7 @@ def fit_contributions(records: Records, scores: Mapping[str, Path], interval: In
     return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 
-def write_contributions(records: Records, scores: Mapping[str, Path], interval: IntervalSettings, out: Path) -> None:
+def write_contributions(records: Records, scores: Mapping[str, Path], interval: Interval, out: Path) -> None:
     """Write the table of :func:`fit_contributions`."""
     write_csv(fit_contributions(records, scores, interval), out)
 

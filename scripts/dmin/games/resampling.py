@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypedDict
 
 import numpy as np
 
@@ -11,21 +10,6 @@ from dmin.games.linear import least_squares
 from dmin.games.outcomes import Outcomes
 from dmin.games.registry import Estimator
 from dmin.runtime.seeds import derive_seed
-
-
-class IntervalSettings(TypedDict):
-    """How intervals are drawn: the number of resamples, the share of them within, in 0..1, and the seed."""
-
-    bootstrap: int
-    confidence: float
-    seed: int
-
-
-def interval_ends(resamples: np.ndarray, interval: IntervalSettings) -> np.ndarray:
-    """Return the ends ``[2, ...]`` of the interval that holds the asked share of ``resamples [resamples, ...]``."""
-    confidence = interval["confidence"]
-    ends: np.ndarray = np.percentile(resamples, [50 * (1 - confidence), 50 * (1 + confidence)], axis=0)
-    return ends
 
 
 def seed_noise(values: np.ndarray) -> float:

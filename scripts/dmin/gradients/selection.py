@@ -6,11 +6,8 @@ import re
 
 from torch import nn
 
+from dmin.runtime.attributed import BLOCKS, PATTERN, select_names
 from dmin.runtime.errors import UserError
-
-_ADAPTER = "lora_"
-_BLOCKS = "transformer_blocks"
-_PATTERN = "regex:"
 
 
 def select_parameters(model: nn.Module, selection: str) -> dict[str, nn.Parameter]:
@@ -27,33 +24,28 @@ def select_parameters(model: nn.Module, selection: str) -> dict[str, nn.Paramete
     """
     named = dict(model.named_parameters())
     if selection == "all":
-        chosen = named
         remedy = "the model has no parameters, so load another model"
     elif selection == "adapter":
-        chosen = {name: parameter for name, parameter in named.items() if _ADAPTER in name}
         remedy = "the model has no LoRA adapter, so train one or choose 'all' or 'transformer_blocks'"
-    elif selection == _BLOCKS:
-        chosen = {name: parameter for name, parameter in named.items() if _BLOCKS in name}
-        if any(_ADAPTER in name for name in named):
-            chosen = {name: parameter for name, parameter in chosen.items() if _ADAPTER in name}
+    elif selection == BLOCKS:
         remedy = "the model has no transformer blocks of that name, so choose 'adapter' or 'all'"
-    elif selection.startswith(_PATTERN):
-        pattern = _compile(selection)
-        chosen = {name: parameter for name, parameter in named.items() if pattern.search(name)}
+    elif selection.startswith(PATTERN):
+        _check_pattern(selection)
         remedy = f"match names such as {next(iter(named), 'none')!r}"
     else:
         raise UserError(
             f"Parameter selection {selection!r} is unknown: use 'adapter', 'all', 'transformer_blocks' or "
             "'regex:<pattern>'."
         )
+    chosen = {name: named[name] for name in select_names(named, selection)}
     if not chosen:
         raise UserError(f"Parameter selection {selection!r} matches no parameter: {remedy}.")
     return chosen
 
 
-def _compile(selection: str) -> re.Pattern[str]:
+def _check_pattern(selection: str) -> None:
     try:
-        return re.compile(selection.removeprefix(_PATTERN))
+        re.compile(selection.removeprefix(PATTERN))
     except re.error as error:
         raise UserError(
             f"Parameter selection {selection!r} is not a valid regular expression ({error}): correct the pattern."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from .errors import UserError
@@ -55,13 +56,19 @@ def count_values(named: Shapes | None, selection: str) -> int | None:
     """Return P, the values that a selection takes of named tensors, 0 where it matches none; None for no names."""
     if named is None:
         return None
-    chosen = _select({name: shape for name, shape in named.items() if name not in _BUFFERS}, selection)
-    return sum(math.prod(shape) for shape in chosen.values())
+    trained = [name for name in named if name not in _BUFFERS]
+    return sum(math.prod(named[name]) for name in select_names(trained, selection))
 
 
-def _select(named: Shapes, selection: str) -> Shapes:
-    """Return what ``dmin.gradients.selection.select_parameters`` selects, by the same names."""
-    adapted = any(ADAPTER in name for name in named)
+def select_names(names: Collection[str], selection: str) -> list[str]:
+    """Return those of the ``names`` of a network's tensors that a selection takes, in their order.
+
+    ``adapter``: those that contain ``lora_``; ``all``; ``transformer_blocks``: those that contain it, limited to the
+    adapter where there is one; ``regex:<pattern>``: those in which the pattern is found anywhere.
+
+    Source: DMin, parameters included in the gradient.
+    """
+    adapted = any(ADAPTER in name for name in names)
     pattern = re.compile(selection.removeprefix(PATTERN)) if selection.startswith(PATTERN) else None
 
     def chosen(name: str) -> bool:
@@ -73,7 +80,7 @@ def _select(named: Shapes, selection: str) -> Shapes:
             return BLOCKS in name and (ADAPTER in name or not adapted)
         return ADAPTER in name
 
-    return {name: shape for name, shape in named.items() if chosen(name)}
+    return [name for name in names if chosen(name)]
 
 
 def named_adapter(path: str) -> Shapes | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .errors import UserError
 
@@ -41,6 +43,23 @@ def shown(name: object) -> str:
         char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in str(name)
     )
     return seen if len(seen) <= 160 else f"{seen[:100]}…{seen[-40:]}"
+
+
+class TwiceError(Exception):
+    """A key that stands twice in an object of JSON; the message is the key."""
+
+
+def unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON from its ``pairs``, as ``object_pairs_hook`` gives them.
+
+    Raises:
+        TwiceError: a key stands twice, of which Python's own reader keeps the last.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise TwiceError(next(key for key in keys if keys.count(key) > 1))
+    return found
 
 
 def is_lfs_pointer(data: bytes) -> bool:

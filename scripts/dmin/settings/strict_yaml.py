@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from ..runtime.errors import UserError, one_line
+from ..runtime.text import TwiceError, is_lfs_pointer, unique_keys
 
 # libyaml is ten times as fast; PyYAML is built without it on some machines.
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -27,7 +28,6 @@ _WRITTEN = (None, "!", _STR)
 # YAML 1.1 reads 1:30 as 90 and 010 as 8.
 _SURPRISING = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_LFS = b"version https://git-lfs.github.com/spec/"
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _read(path: Path) -> bytes:
         data = file.read(LARGEST_BYTES + 1)
     if len(data) > LARGEST_BYTES:
         raise UserError(f"'{path}' is larger than {LARGEST_BYTES >> 20} MiB, which no config is; correct the name.")
-    if data.startswith(_LFS):
+    if is_lfs_pointer(data):
         raise UserError(f"'{path}' is a Git LFS pointer in place of the file; fetch it with git lfs pull.")
     return data
 
@@ -80,19 +80,12 @@ def _decode(path: Path, data: bytes) -> str:
 
 def _read_json(path: Path, text: str) -> dict[str, Any] | None:
     """Return the mapping of a JSON file, None where it is none; Snakemake tries JSON first too."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise UserError(f"'{path}' has the key {twice!r} twice in one table; remove one of the two.")
-        return found
-
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
-        value = json.loads(text, object_pairs_hook=unique)
+        value = json.loads(text, object_pairs_hook=unique_keys)
+    except TwiceError as error:
+        raise UserError(f"'{path}' has the key {str(error)!r} twice in one table; remove one of the two.") from None
     except ValueError:
         return None
     return _require_mapping(path, value)

@@ -42,14 +42,21 @@ def dmin_scores(queries: GradientRows, train: GradientRows, normalise: bool) -> 
         UserError: the two sides were cached under different settings.
     """
     require_equal_settings(queries, train)
+    if normalise:
+        return unit_products(queries, train)
     left = queries.all()
     scores = np.empty((len(left), len(train.ids)), dtype=np.float32)
-    if normalise:
-        for rows, products in train.products(left.reshape(len(left), -1)):
-            scores[:, rows] = products
-        return scores
     left = (left * queries.norms[:, :, None]).reshape(len(left), -1)
     for rows, block in train.blocks():
         block *= train.norms[rows, :, None]
         scores[:, rows] = left @ block.reshape(len(block), -1).T
     return scores
+
+
+def unit_products(queries: GradientRows, train: GradientRows) -> np.ndarray:
+    """Return ``sum_t <u_q,t, u_i,t>`` of the unit gradients as they are stored, float32 ``[queries, train]``."""
+    left = queries.all()
+    found = np.empty((len(left), len(train.ids)), dtype=np.float32)
+    for rows, products in train.products(left.reshape(len(left), -1)):
+        found[:, rows] = products
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dmin.attribution.gradient_rows import GradientRows, require_equal_settings
+from dmin.attribution.methods.dmin import unit_products
 from dmin.settings.runs import Options
 
 METHOD = {
@@ -30,8 +31,4 @@ def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.n
         UserError: the two sides were cached under settings that differ in more than the scale.
     """
     require_equal_settings(queries, train, _OWN)
-    left = queries.all()
-    out = np.empty((len(left), len(train.ids)), dtype=np.float32)
-    for rows, products in train.products(left.reshape(len(left), -1)):
-        out[:, rows] = products
-    return out
+    return unit_products(queries, train)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmin.attribution.image_blocks import pixel_blocks
+from dmin.attribution.image_blocks import flat_pixels, pixel_blocks
 from dmin.data.sample_rows import SampleRows
 from dmin.settings.runs import Options
 
@@ -39,9 +39,7 @@ def scores(queries: SampleRows, train: SampleRows, options: Options) -> np.ndarr
 
 def _flat(pixels: np.ndarray) -> np.ndarray:
     """Return the images as unit rows float32 ``[n, values]``; in place, since a copy is as large as the block."""
-    values = pixels.reshape(len(pixels), -1).astype(np.float32)
-    values /= np.float32(127.5)
-    values -= 1
+    values = flat_pixels(pixels)
     for start in range(0, len(values), NORMED):
         part = values[start : start + NORMED]
         lengths = np.linalg.norm(part, axis=-1, keepdims=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmin.attribution.image_blocks import pixel_blocks
+from dmin.attribution.image_blocks import flat_pixels, pixel_blocks
 from dmin.data.sample_rows import SampleRows
 from dmin.settings.runs import Options
 
@@ -31,19 +31,12 @@ def scores(queries: SampleRows, train: SampleRows, options: Options) -> np.ndarr
     images = queries.pixels()
     total = np.zeros(images[0].size)
     for _, block in pixel_blocks(train, images.shape[1:]):
-        total += _flat(block).sum(axis=0, dtype=np.float64)
+        total += flat_pixels(block).sum(axis=0, dtype=np.float64)
     mean = (total / len(train)).astype(np.float32)
-    left = (_flat(images) - mean) / np.float32(images[0].size)
+    left = (flat_pixels(images) - mean) / np.float32(images[0].size)
     out = np.empty((len(queries), len(train)), dtype=np.float32)
     for rows, block in pixel_blocks(train, images.shape[1:]):
-        values = _flat(block)
+        values = flat_pixels(block)
         values -= mean
         out[:, rows] = left @ values.T
     return out
-
-
-def _flat(pixels: np.ndarray) -> np.ndarray:
-    values = pixels.reshape(len(pixels), -1).astype(np.float32)
-    values /= np.float32(127.5)
-    values -= 1
-    return values

@@ -11,7 +11,7 @@ from typing import Any
 from dmin.models.gate.files import is_pointer
 from dmin.models.gate.words import reason
 from dmin.runtime.errors import UserError
-from dmin.runtime.text import shown
+from dmin.runtime.text import TwiceError, shown, unique_keys
 
 # Those of large models take a few hundred KiB; some trainers keep their captions there.
 LARGEST = 2**25
@@ -83,7 +83,10 @@ def _parse(path: Path) -> dict[str, Any]:
         if len(start) < 8 or length > min(size - 8, LARGEST):
             raise _instead(start, length, size)
         text = file.read(length)
-    header = json.loads(text, object_pairs_hook=_once)
+    try:
+        header = json.loads(text, object_pairs_hook=unique_keys)
+    except TwiceError as error:
+        raise _FaultError("its header names a tensor twice") from error
     if not isinstance(header, dict):
         raise _FaultError("its header is foreign")
     return header
@@ -97,13 +100,6 @@ def _instead(start: bytes, length: int, size: int) -> _FaultError:
     if length <= size - 8:
         return _FaultError(f"its header takes {length >> 20} MiB, which no model's does")
     return _FaultError("it is cut short, or no safetensors file")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _FaultError("its header names a tensor twice")
-    return found
 
 
 def _entry(name: str, value: Any) -> tuple[str, tuple[int, ...]]:
