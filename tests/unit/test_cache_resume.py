@@ -153,7 +153,7 @@ def test_sigkill_in_a_real_process(make: Make, whole: Shard, tmp_path: Path, com
 
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
-    process.join(timeout=60)
+    process.join(timeout=300)
     process.kill()
     assert process.exitcode == -signal.SIGKILL
     assert list((tmp_path / ".resume").iterdir())

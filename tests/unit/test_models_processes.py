@@ -94,11 +94,11 @@ def run_until_signal(given: TrainingTask, log: Path, line: str) -> tuple[int, st
     """Train in two processes, end it by SIGTERM once its log holds the line, and return its exit status and errors."""
     call = [sys.executable, "-c", CALL, json.dumps(given.to_json()), str(log)]
     job = subprocess.Popen(call, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and line not in (log.read_text() if log.exists() else ""):
         time.sleep(0.05)
     job.send_signal(signal.SIGTERM)
-    _, errors = job.communicate(timeout=60)
+    _, errors = job.communicate(timeout=300)
     return job.returncode, errors
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +62,8 @@ def run_of(base: dict[str, Any], lora: dict[str, Any] | None, selection: str, **
     }
 
 
-def test_full_sd3_is_the_papers_accounting_and_takes_seconds() -> None:
-    start = time.monotonic()
+def test_full_sd3_is_the_papers_accounting() -> None:
     table, costs = estimate_runs([run_of(SD3, None, "transformer_blocks")], SHIPPED, NOWHERE)
-    assert time.monotonic() - start < 10
     row = table.iloc[0]
     assert row["parameters"] == 2_008_851_456
     assert row["evaluations"] == 46_440

@@ -217,10 +217,10 @@ def test_missing_gpu_is_told(copied: Checkout) -> None:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait up to a minute until a condition holds."""
-    end = time.monotonic() + 60
+    """Wait until a condition holds."""
+    end = time.monotonic() + 300
     while not condition():
-        assert time.monotonic() < end, "nothing happened for a minute"
+        assert time.monotonic() < end, "nothing happened for five minutes"
         time.sleep(0.2)
 
 
