@@ -102,11 +102,10 @@ class CascadeSearch:
         """Return the rows and their products, best first, how many were looked at in full, and the chance of a miss."""
         query = torch.from_numpy(self._vectors[number].astype(np.float32))
         near = query @ self._basis
-        left_out = float(residual_norms(query[None], near[None])[0])
+        norms = float(near.norm()), float(residual_norms(query[None], near[None])[0])
         coarse = torch.mv(self._coarse, near).numpy()
         count = len(coarse)
         products = np.full(count, np.nan, dtype=np.float32)
-        chances, norm, looked = np.ones(0), float(near.norm()), 0
         wanted = min(count, max(FIRST, 2 * top_k))
         while True:
             order = np.argpartition(-coarse, wanted - 1)[:wanted] if wanted < count else np.arange(count)
@@ -114,27 +113,32 @@ class CascadeSearch:
             products[fresh] = self._full_products(fresh, query)
             seen = np.flatnonzero(~np.isnan(products))
             best = seen[np.lexsort((seen, -products[seen]))[:top_k]]
-            looked = len(seen)
-            if looked == count:
-                return best, products[best], looked, 0.0
+            if len(seen) == count:
+                return best, products[best], count, 0.0
             rest = np.flatnonzero(np.isnan(products))
-            chances = self._chance(rest, coarse[rest], (norm, left_out), float(products[best[-1]]))
+            usual = self._chance(seen, coarse[seen], norms, products[seen])
+            # Were residuals as elsewhere, the mean would be 1. Where tails are exponential, it is how many times as
+            # large the residuals of this query are.
+            larger = max(1.0, float(-np.log(np.maximum(usual, 1e-9)).mean()))
+            chances = self._chance(rest, coarse[rest], norms, products[best[-1]]) ** (1 / larger)
             if (missed := float(chances.sum())) <= delta:
-                return best, products[best], looked, missed
+                return best, products[best], len(seen), missed
             wanted = min(count, int(GROWTH * wanted) + 1)
 
-    def _chance(self, rest: np.ndarray, coarse: np.ndarray, norms: tuple[float, float], least: float) -> np.ndarray:
-        """Return the chance ``[n]`` that each row's product exceeds ``least``, given its coarse product.
+    def _chance(
+        self, rows: np.ndarray, coarse: np.ndarray, norms: tuple[float, float], products: np.ndarray
+    ) -> np.ndarray:
+        """Return the chance ``[n]`` that each row's product exceeds ``products``, given its coarse product.
 
         Args:
             norms: of the query within the subspace and outside.
         """
         within, outside = norms
-        scale = self._residual[rest] * outside
-        needed = least - coarse
+        scale = self._residual[rows] * outside
+        needed = products - coarse
         # Where nothing is left out, the coarse product is the product.
         residual = np.where(scale > 1e-30, needed / np.maximum(scale, 1e-30), np.where(needed < 0, -1.0, 1.0))
-        cosines = coarse / np.maximum(self._norms[rest] * within, 1e-30)
+        cosines = coarse / np.maximum(self._norms[rows] * within, 1e-30)
         return chance_of_more(self._edges, self._chances, cosines, residual)
 
     def _full_products(self, rows: np.ndarray, query: torch.Tensor) -> np.ndarray:
