@@ -138,6 +138,48 @@ def test_widths_and_lists_of_each_kind_of_method() -> None:
     assert found.lambda_sweeps() == [f"{RUN}/influence/dtrak/v{v}/lambda.csv" for v in (64, 256)]
 
 
+def test_index_holds_the_sketches_of_the_method_that_the_config_names() -> None:
+    def index(methods: list[str], **hnsw: Any) -> Any:
+        influence = {"methods": methods, "widths": [64], "top_k": 10, "hnsw": hnsw}
+        return tables(methods, influence=influence).runs["r"].influence
+
+    both = ["dmin", "dmin_scaled"]
+    assert [index(given).indexed for given in (["text"], ["dmin"], ["dmin_scaled"], both)] == [
+        "dmin", "dmin", "dmin_scaled", "dmin",
+    ]  # fmt: skip
+    scaled = index(both, method="dmin_scaled")
+    assert scaled.retrieved() == [f"{RUN}/influence/dmin_scaled/v64/hnsw/top.parquet"]
+    assert scaled.indexed_sketch("64", "queries") == f"{RUN}/sketch/loss_scaled/v64/queries.npy"
+    assert index(both).indexed_sketch("64", "train") == f"{RUN}/sketch/loss/v64/train.npy"
+
+
+def test_index_of_a_method_that_the_run_lacks_is_refused() -> None:
+    influence = {"methods": ["dmin"], "widths": [64], "top_k": 10, "hnsw": {"method": "dmin_scaled"}}
+    tell = (
+        r"^runs.r.influence.hnsw.method is dmin_scaled, which influence.methods lacks; add it there or set it to auto.$"
+    )
+    with pytest.raises(UserError, match=tell):
+        tables(["dmin"], influence=influence)
+
+
+def test_uncompressed_gradients_are_kept_under_every_scale_of_the_loss() -> None:
+    methods = ["dmin_scaled", "dmin_query_scaled", "dtrak_unit_scaled"]
+    influence = {"methods": methods, "widths": [64], "top_k": 10, "uncompressed": True}
+    run = tables(methods, influence=influence).runs["r"]
+    assert [run.influence.widths(method) for method in methods] == [["64", "full"], ["64", "full"], ["64"]]
+    kept = {name: run.gradients.gradient_settings(name, "train")["keep_raw"] for name in run.influence.caches("train")}
+    assert kept == {"loss": True, "loss_scaled": True, "output_norm_scaled": False}
+    asked = run.influence.gradients_at("dmin_query_scaled", "full", "queries")
+    assert asked == run.gradients.shards("loss_query_scaled", "queries")
+
+
+def test_pilot_larger_than_the_set_is_refused_only_where_a_scale_is_read() -> None:
+    gradients = {"cache_dim": 256, "scale": {"pilot": 85}}
+    with pytest.raises(UserError, match=r"^runs.r.gradients.scale.pilot is 85, but the training set has 84 samples"):
+        tables(["dmin_scaled"], gradients=gradients)
+    assert tables(["dmin"], gradients=gradients).runs["r"].gradients.scale("loss") == []
+
+
 def test_run_without_dmin_searches_no_index() -> None:
     influence = tables(["grad_dot"]).runs["r"].influence
     assert influence.retrieved() == [] and influence.journey_steps() == []

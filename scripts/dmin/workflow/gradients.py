@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..catalogue.methods import BLOCKS_CACHE, CACHES, CHECKPOINT_CACHE, JOURNEY_CACHE, SCALED_CACHES
+from ..catalogue.methods import BLOCKS_CACHE, CACHES, CHECKPOINT_CACHE, JOURNEY_CACHE, KEPT_CACHES, SCALED_CACHES
 from ..settings.runs import Gradients as GradientSettings
 from ..settings.runs import Options
 from ..settings.scale import pilot_size
@@ -126,7 +126,7 @@ class Gradients:
         settings = leave_out(self.settings, "shard_size", "block_dim", "scale")
         if cache in SCALED_CACHES:
             settings["scale"] = {**self.settings["scale"], "pilot": self.pilot}
-        if cache != "loss":
+        if cache not in KEPT_CACHES:
             settings["keep_raw"] = False
         if cache == BLOCKS_CACHE:
             settings |= {"cache_dim": self.settings["block_dim"], "sketch_kind": "blocks"}
