@@ -84,7 +84,8 @@ def test_caches_differ_from_that_of_the_loss_as_their_kind_says() -> None:
     gradients = tables(["dmin"]).runs["r"].gradients
     loss = gradients.gradient_settings("loss", "train")
     assert not {"shard_size", "block_dim"} & loss.keys() and loss["keep_raw"]
-    assert gradients.cache_settings("output_norm", "train") == {"draws": 1, "quantity": "output_norm"}
+    for output in ("output_norm", "output_mean"):
+        assert gradients.cache_settings(output, "train") == {"draws": 1, "quantity": output}
     blocks = gradients.gradient_settings("loss_blocks", "train")
     assert blocks == loss | {"cache_dim": 32, "sketch_kind": "blocks", "keep_raw": False}
     journey = gradients.gradient_settings("journey", "queries")
@@ -110,7 +111,7 @@ def test_checkpoints_are_replayed_for_training_samples_and_met_afresh_by_queries
 
 
 def test_cache_pattern_names_every_kind() -> None:
-    kinds = "journey|loss|loss_blocks|loss_query_scaled|loss_scaled|output_norm|output_norm_scaled"
+    kinds = "journey|loss|loss_blocks|loss_query_scaled|loss_scaled|output_mean|output_norm|output_norm_scaled"
     assert cache_pattern("lissa") == rf"{kinds}|checkpoint-\d+"
 
 

@@ -72,6 +72,8 @@ KERNEL_METHODS = [name for name, entry in METHODS.items() if entry.kernel]
 # The methods whose vectors an HNSW index can hold: their scores are the inner products of sketches as they are stored.
 INDEXABLE = ("dmin", "dmin_scaled")
 
+# Gradients of the output instead of the loss; each is called as what it differentiates.
+OUTPUT_CACHES = ("output_norm", "output_mean")
 # A sketch for each tensor, which does not fold.
 BLOCKS_CACHE = "loss_blocks"
 # Gradients under a scale: those of which kind, and how often each tensor's factor is applied.

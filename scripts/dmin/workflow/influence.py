@@ -99,7 +99,7 @@ class Influence:
         return [str(width) for width in sorted(self.settings["widths"])]
 
     def widths(self, method: str) -> list[str]:
-        """Return the widths that a method is scored at, or an empty one; only those of the loss keep whole gradients."""
+        """Return the widths that a method is scored at, or an empty one; only caches of the loss keep whole ones."""
         if method in SAMPLE_METHODS:
             return [""]
         if method in CHECKPOINT_METHODS:
