@@ -102,7 +102,7 @@ rule score_samples:
 
 rule build_index:
     input:
-        "<run>/sketch/loss/v{v}/train.npy",
+        lambda w: runs[w.run].influence.indexed_sketch(w.v, "train"),
     output:
         index="<run>/index/v{v}/M{M}-efc{efc}.hnsw",
         description="<run>/index/v{v}/M{M}-efc{efc}.json",
@@ -135,17 +135,18 @@ rule retrieve:
     input:
         index=lambda w: runs[w.run].influence.index(w.v),
         index_description=lambda w: runs[w.run].influence.index(w.v, ".json"),
-        queries="<run>/sketch/loss/v{v}/queries.npy",
+        queries=lambda w: runs[w.run].influence.indexed_sketch(w.v, "queries"),
         samples=lambda w: runs[w.run].model.dataset.train,
         query_samples="<run>/queries/queries.parquet",
     output:
-        top="<run>/influence/dmin/v{v}/hnsw/top.parquet",
-        metrics="<run>/influence/dmin/v{v}/hnsw/retrieval.metrics.json",
+        top="<run>/influence/{method}/v{v}/hnsw/top.parquet",
+        metrics="<run>/influence/{method}/v{v}/hnsw/retrieval.metrics.json",
     log:
-        "<logs>/retrieve/{run}/v{v}.log",
+        "<logs>/retrieve/{run}/{method}/v{v}.log",
     benchmark:
-        "<benchmarks>/retrieve/{run}/v{v}.tsv"
+        "<benchmarks>/retrieve/{run}/{method}/v{v}.tsv"
     wildcard_constraints:
+        method=dmin.one_of(dmin.INDEXABLE),
         v=r"\d+",
     conda:
         "../envs/dmin.yaml"

@@ -34,7 +34,7 @@ NEED_NO_NORMS = {
     "dmin_kernel_scaled", "dtrak_unit_scaled",
 }  # fmt: skip
 # They read a cache of something else than the loss, which nobody has published.
-OTHER_FEATURES = {"datainf", "dtrak", "dtrak_unit", "journey_trak", "lissa", "lissa_gram"}
+OTHER_FEATURES = {"das", "datainf", "dtrak", "dtrak_unit", "journey_trak", "lissa", "lissa_gram"}
 ON_LOSS = [name for name, method in METHODS.items() if method.inputs == "gradients" and name not in OTHER_FEATURES]
 
 

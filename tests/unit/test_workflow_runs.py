@@ -84,7 +84,8 @@ def test_caches_differ_from_that_of_the_loss_as_their_kind_says() -> None:
     gradients = tables(["dmin"]).runs["r"].gradients
     loss = gradients.gradient_settings("loss", "train")
     assert not {"shard_size", "block_dim"} & loss.keys() and loss["keep_raw"]
-    assert gradients.cache_settings("output_norm", "train") == {"draws": 1, "quantity": "output_norm"}
+    for output in ("output_norm", "output_mean"):
+        assert gradients.cache_settings(output, "train") == {"draws": 1, "quantity": output}
     blocks = gradients.gradient_settings("loss_blocks", "train")
     assert blocks == loss | {"cache_dim": 32, "sketch_kind": "blocks", "keep_raw": False}
     journey = gradients.gradient_settings("journey", "queries")
@@ -110,7 +111,7 @@ def test_checkpoints_are_replayed_for_training_samples_and_met_afresh_by_queries
 
 
 def test_cache_pattern_names_every_kind() -> None:
-    kinds = "journey|loss|loss_blocks|loss_query_scaled|loss_scaled|output_norm|output_norm_scaled"
+    kinds = "journey|loss|loss_blocks|loss_query_scaled|loss_scaled|output_mean|output_norm|output_norm_scaled"
     assert cache_pattern("lissa") == rf"{kinds}|checkpoint-\d+"
 
 
@@ -136,6 +137,48 @@ def test_widths_and_lists_of_each_kind_of_method() -> None:
     assert found.all_caches("train") == ["loss", "output_norm", "loss_blocks", "checkpoint-400", "checkpoint-800"]
     assert len(found.metrics["compress"]) == 2 + 2 + 1 + 4 and len(found.metrics["score"]) == len(found.tops) == 9
     assert found.lambda_sweeps() == [f"{RUN}/influence/dtrak/v{v}/lambda.csv" for v in (64, 256)]
+
+
+def test_index_holds_the_sketches_of_the_method_that_the_config_names() -> None:
+    def index(methods: list[str], **hnsw: Any) -> Any:
+        influence = {"methods": methods, "widths": [64], "top_k": 10, "hnsw": hnsw}
+        return tables(methods, influence=influence).runs["r"].influence
+
+    both = ["dmin", "dmin_scaled"]
+    assert [index(given).indexed for given in (["text"], ["dmin"], ["dmin_scaled"], both)] == [
+        "dmin", "dmin", "dmin_scaled", "dmin",
+    ]  # fmt: skip
+    scaled = index(both, method="dmin_scaled")
+    assert scaled.retrieved() == [f"{RUN}/influence/dmin_scaled/v64/hnsw/top.parquet"]
+    assert scaled.indexed_sketch("64", "queries") == f"{RUN}/sketch/loss_scaled/v64/queries.npy"
+    assert index(both).indexed_sketch("64", "train") == f"{RUN}/sketch/loss/v64/train.npy"
+
+
+def test_index_of_a_method_that_the_run_lacks_is_refused() -> None:
+    influence = {"methods": ["dmin"], "widths": [64], "top_k": 10, "hnsw": {"method": "dmin_scaled"}}
+    tell = (
+        r"^runs.r.influence.hnsw.method is dmin_scaled, which influence.methods lacks; add it there or set it to auto.$"
+    )
+    with pytest.raises(UserError, match=tell):
+        tables(["dmin"], influence=influence)
+
+
+def test_uncompressed_gradients_are_kept_under_every_scale_of_the_loss() -> None:
+    methods = ["dmin_scaled", "dmin_query_scaled", "dtrak_unit_scaled"]
+    influence = {"methods": methods, "widths": [64], "top_k": 10, "uncompressed": True}
+    run = tables(methods, influence=influence).runs["r"]
+    assert [run.influence.widths(method) for method in methods] == [["64", "full"], ["64", "full"], ["64"]]
+    kept = {name: run.gradients.gradient_settings(name, "train")["keep_raw"] for name in run.influence.caches("train")}
+    assert kept == {"loss": True, "loss_scaled": True, "output_norm_scaled": False}
+    asked = run.influence.gradients_at("dmin_query_scaled", "full", "queries")
+    assert asked == run.gradients.shards("loss_query_scaled", "queries")
+
+
+def test_pilot_larger_than_the_set_is_refused_only_where_a_scale_is_read() -> None:
+    gradients = {"cache_dim": 256, "scale": {"pilot": 85}}
+    with pytest.raises(UserError, match=r"^runs.r.gradients.scale.pilot is 85, but the training set has 84 samples"):
+        tables(["dmin_scaled"], gradients=gradients)
+    assert tables(["dmin"], gradients=gradients).runs["r"].gradients.scale("loss") == []
 
 
 def test_run_without_dmin_searches_no_index() -> None:

@@ -42,7 +42,7 @@ def test_every_cache_that_a_method_reads_is_filled() -> None:
         for split, names in caches.items():
             assert names, (method, split)
             assert set(names) <= {*run.influence.caches(split), *run.gradients.checkpoint_caches}
-    plain = ["journey", "lissa", "loss", "loss_blocks", "output_norm"]
+    plain = ["journey", "lissa", "loss", "loss_blocks", "output_mean", "output_norm"]
     assert run.influence.caches("queries") == sorted([*plain, *SCALED_CACHES])
 
 

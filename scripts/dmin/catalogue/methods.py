@@ -69,13 +69,17 @@ CHECKPOINT_METHODS = methods_reading("checkpoints")
 SAMPLE_METHODS = methods_reading("nothing", "samples")
 KERNEL_METHODS = [name for name, entry in METHODS.items() if entry.kernel]
 
-# The method whose vectors an HNSW index holds: its scores are the inner products of sketches as they are stored.
-INDEXED = "dmin"
+# The methods whose vectors an HNSW index can hold: their scores are the inner products of sketches as they are stored.
+INDEXABLE = ("dmin", "dmin_scaled")
 
+# Gradients of the output instead of the loss; each is called as what it differentiates.
+OUTPUT_CACHES = ("output_norm", "output_mean")
 # A sketch for each tensor, which does not fold.
 BLOCKS_CACHE = "loss_blocks"
 # Gradients under a scale: those of which kind, and how often each tensor's factor is applied.
 SCALED_CACHES = {"loss_scaled": ("loss", 1), "loss_query_scaled": ("loss", 2), "output_norm_scaled": ("output_norm", 1)}
+# Gradients of the loss at every timestep, of which uncompressed ones are kept where the config asks for them.
+KEPT_CACHES = {"loss", *(name for name, (quantity, _) in SCALED_CACHES.items() if quantity == "loss")}
 # Gradients along the trajectory that generated a query.
 JOURNEY_CACHE = "journey"
 # Queries answered by LiSSA instead of their gradients.

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from dmin.catalogue.methods import INDEXED
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.parquet import read_parquet
 from dmin.runtime.readers import read_json
@@ -23,6 +22,11 @@ def recall_at(found: pd.DataFrame, exact: pd.DataFrame, k: int) -> float:
         for head in (frame[frame["rank"] <= k] for frame in (found, exact))
     ]
     return len(pairs[0] & pairs[1]) / len(pairs[1])
+
+
+def searched_method(path: Path) -> str:
+    """Return the method whose sketches were searched, of a file at ``<method>/v<width>/hnsw/<file>``."""
+    return path.parts[-4]
 
 
 def evaluate_retrieval(
@@ -50,7 +54,7 @@ def evaluate_retrieval(
         for k in sorted(depths):
             rows.append(
                 {
-                    "method": INDEXED,
+                    "method": searched_method(answer),
                     "v": facts["v"],
                     "backend": "hnsw",
                     "k": k,

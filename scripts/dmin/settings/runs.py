@@ -116,6 +116,7 @@ class Hnsw(TypedDict):
     ef_construction: int
     ef: int
     seed: int
+    method: Literal["auto", "dmin", "dmin_scaled"]
 
 
 class Influence(TypedDict):

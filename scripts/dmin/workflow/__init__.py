@@ -8,6 +8,7 @@ from ..catalogue.behaviours import BEHAVIOURS
 from ..catalogue.methods import (
     CHECKPOINT_METHODS,
     GRADIENT_METHODS,
+    INDEXABLE,
     KERNEL_METHODS,
     LISSA_CACHE,
     METHODS,
@@ -38,6 +39,7 @@ __all__ = [
     "COMPRESSED_METHODS",
     "CONTROLS",
     "GRADIENT_METHODS",
+    "INDEXABLE",
     "KERNEL_METHODS",
     "LISSA_CACHE",
     "METHODS",

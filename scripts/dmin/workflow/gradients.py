@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..catalogue.methods import BLOCKS_CACHE, CACHES, CHECKPOINT_CACHE, JOURNEY_CACHE, SCALED_CACHES
+from ..catalogue.methods import (
+    BLOCKS_CACHE,
+    CACHES,
+    CHECKPOINT_CACHE,
+    JOURNEY_CACHE,
+    KEPT_CACHES,
+    OUTPUT_CACHES,
+    SCALED_CACHES,
+)
 from ..settings.runs import Gradients as GradientSettings
 from ..settings.runs import Options
 from ..settings.scale import pilot_size
@@ -119,14 +127,14 @@ class Gradients:
         if cache in SCALED_CACHES:
             quantity, power = SCALED_CACHES[cache]
             return {"draws": 1, "power": power, "quantity": quantity}
-        return {"draws": 1, "quantity": "output_norm" if cache == "output_norm" else "loss"}
+        return {"draws": 1, "quantity": cache if cache in OUTPUT_CACHES else "loss"}
 
     def gradient_settings(self, cache: str, split: str) -> dict[str, Any]:
         """Return the settings of gradients that hold for a cache."""
         settings = leave_out(self.settings, "shard_size", "block_dim", "scale")
         if cache in SCALED_CACHES:
             settings["scale"] = {**self.settings["scale"], "pilot": self.pilot}
-        if cache != "loss":
+        if cache not in KEPT_CACHES:
             settings["keep_raw"] = False
         if cache == BLOCKS_CACHE:
             settings |= {"cache_dim": self.settings["block_dim"], "sketch_kind": "blocks"}

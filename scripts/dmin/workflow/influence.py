@@ -9,7 +9,8 @@ from ..catalogue.methods import (
     BLOCKS_CACHE,
     CHECKPOINT_METHODS,
     GRADIENT_METHODS,
-    INDEXED,
+    INDEXABLE,
+    KEPT_CACHES,
     KERNEL_METHODS,
     METHODS,
     SAMPLE_METHODS,
@@ -98,7 +99,7 @@ class Influence:
         return [str(width) for width in sorted(self.settings["widths"])]
 
     def widths(self, method: str) -> list[str]:
-        """Return the widths that a method is scored at, or an empty one; only the loss keeps uncompressed gradients."""
+        """Return the widths that a method is scored at, or an empty one; only caches of the loss keep whole ones."""
         if method in SAMPLE_METHODS:
             return [""]
         if method in CHECKPOINT_METHODS:
@@ -106,7 +107,7 @@ class Influence:
         if read_cache(method, "train") == BLOCKS_CACHE:
             # A sketch per tensor does not fold.
             return [str(self.gradients.settings["block_dim"])]
-        uncompressed = self.settings["uncompressed"] and set(METHODS[method].caches or ()) == {"loss"}
+        uncompressed = self.settings["uncompressed"] and set(METHODS[method].caches or ()) <= KEPT_CACHES
         return self.compressed_widths + ["full"] * uncompressed
 
     def shown_width(self, method: str) -> str:
@@ -166,9 +167,20 @@ class Influence:
 
     def retrieved(self, backend: str = "hnsw") -> list[str]:
         """Return the ranked lists from an index, or the exact ones of the same widths."""
-        if INDEXED not in self.methods:
+        if self.indexed not in self.methods:
             return []
-        return [f"{self.folder(INDEXED, v)}/{backend}/top.parquet" for v in self.compressed_widths]
+        return [f"{self.folder(self.indexed, v)}/{backend}/top.parquet" for v in self.compressed_widths]
+
+    @property
+    def indexed(self) -> str:
+        """The method whose sketches the index holds: that of the config, or the first of the run that can be."""
+        listed = [method for method in INDEXABLE if method in self.methods]
+        chosen = self.settings["hnsw"]["method"]
+        return (listed or INDEXABLE)[0] if chosen == "auto" else chosen
+
+    def indexed_sketch(self, v: str, split: str) -> str:
+        """Return the sketches at width v that the index is built of, or is asked for."""
+        return self.gradients.sketch(read_cache(self.indexed, split), v, split)
 
     def index(self, v: str | int, suffix: str = ".hnsw") -> str:
         """Return the index at width v, or another file beside it."""

@@ -41,6 +41,6 @@ def scoring_mb(gradients: Gradients, method: str, v: str) -> int:
     samples' vectors twice.
     """
     count, width = gradients.count("train"), 0 if v == "full" else int(v)
-    if METHODS[method].kernel:
+    if "relative_lambda" in METHODS[method].options:
         return LEAST + (32 * count * count + 8 * count * gradients.timestep_count * width) // _MB
     return LEAST if method in STREAMED else LEAST + 8 * count * gradients.timestep_count * width // _MB

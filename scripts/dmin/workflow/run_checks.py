@@ -121,6 +121,11 @@ def _check_lists(run: Run) -> None:
         raise UserError(f"{key}.influence.top_k is {top}, but the training set has {train} samples; lower it.")
     if ef < top:
         raise UserError(f"{key}.influence.hnsw.ef is {ef}, below top_k {top}; raise ef or lower top_k.")
+    indexed = run.influence.settings["hnsw"]["method"]
+    if indexed not in ("auto", *run.influence.methods):
+        raise UserError(
+            f"{key}.influence.hnsw.method is {indexed}, which influence.methods lacks; add it there or set it to auto."
+        )
     deepest = max(run.evaluation["k"])
     if deepest > top:
         raise UserError(f"{key}.evaluation.k has {deepest}, above influence.top_k {top}; raise top_k.")

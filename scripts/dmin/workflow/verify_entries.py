@@ -109,7 +109,7 @@ def _retrieved(run: Run, v: str, top: str) -> Entry:
     influence = run.influence
     made_from: dict[str, Ancestor] = {
         "index": ["sha256", _place(influence.index(v))],
-        "queries": ["sha256", _place(run.gradients.sketch("loss", v, "queries"))],
+        "queries": ["sha256", _place(influence.indexed_sketch(v, "queries"))],
     }
     return _entry(run, "retrieved", {"top": top}, influence.retrieval_settings, made_from)
 
@@ -160,7 +160,7 @@ def _sketch(run: Run, cache: str, v: str, split: str) -> Entry:
 
 def _index(run: Run, v: str) -> Entry:
     config = pick(run.influence.settings["hnsw"], "M", "ef_construction", "seed")
-    sketch = ["sha256", _place(run.gradients.sketch("loss", v, "train"))]
+    sketch = ["sha256", _place(run.influence.indexed_sketch(v, "train"))]
     return _entry(run, "index", {"index": run.influence.index(v)}, config, {"sketch": sketch})
 
 

@@ -156,6 +156,20 @@ class Family(ABC):
         """
         return _mean_square(self.predict(latents, noise, timesteps, conditioning).float())
 
+    def output_mean(
+        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+    ) -> torch.Tensor:
+        """Return the mean of the denoiser's output over the elements of each row, and beside it its error.
+
+        The error is the root of the mean squared difference from the target; nothing can be differentiated through it.
+
+        Returns:
+            float32 ``[2, batch]``.
+        """
+        prediction = self.predict(latents, noise, timesteps, conditioning).float()
+        error = _mean_square(prediction.detach() - self.target.of(latents, noise, timesteps).float()).sqrt()
+        return torch.stack([prediction.flatten(1).mean(1), error])
+
     @abstractmethod
     def sample(
         self,
