@@ -31,10 +31,7 @@ rule evaluate_detection:
 
 rule evaluate_retrieval:
     input:
-        found=lambda w: runs[w.run].influence.retrieved(),
-        exact=lambda w: runs[w.run].influence.retrieved("exact"),
-        retrievals=lambda w: runs[w.run].influence.metrics["retrieve"],
-        indexes=lambda w: runs[w.run].influence.metrics["index"],
+        unpack(lambda w: runs[w.run].influence.retrieval_inputs),
     output:
         report(
             "<run>/tables/retrieval.csv",

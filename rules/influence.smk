@@ -159,6 +159,85 @@ rule retrieve:
         "../scripts/retrieve.py"
 
 
+rule build_cascade:
+    input:
+        lambda w: runs[w.run].influence.indexed_sketch(w.v, "train"),
+    output:
+        index="<run>/index/v{v}/cascade-r{rank}.safetensors",
+        description="<run>/index/v{v}/cascade-r{rank}.json",
+        metrics="<run>/index/v{v}/cascade-r{rank}.metrics.json",
+    log:
+        "<logs>/build_cascade/{run}/v{v}/cascade-r{rank}.log",
+    benchmark:
+        "<benchmarks>/build_cascade/{run}/v{v}/cascade-r{rank}.tsv"
+    wildcard_constraints:
+        v=r"\d+",
+        rank=r"\d+",
+    conda:
+        "../envs/dmin.yaml"
+    threads: compute["threads"]
+    resources:
+        mem_mb=lambda w: dmin.cascade_mb(runs[w.run].gradients, w.v, int(w.rank)),
+    params:
+        seed=lambda w: runs[w.run].influence.settings["cascade"]["seed"],
+        code=code("build_cascade"),
+    script:
+        "../scripts/build_cascade.py"
+
+
+rule retrieve_cascade:
+    input:
+        index=lambda w: runs[w.run].influence.cascade(w.v),
+        index_description=lambda w: runs[w.run].influence.cascade(w.v, ".json"),
+        sketch=lambda w: runs[w.run].influence.indexed_sketch(w.v, "train"),
+        queries=lambda w: runs[w.run].influence.indexed_sketch(w.v, "queries"),
+        samples=lambda w: runs[w.run].model.dataset.train,
+        query_samples="<run>/queries/queries.parquet",
+    output:
+        top="<run>/influence/{method}/v{v}/cascade/top.parquet",
+        metrics="<run>/influence/{method}/v{v}/cascade/retrieval.metrics.json",
+    log:
+        "<logs>/retrieve_cascade/{run}/{method}/v{v}.log",
+    benchmark:
+        "<benchmarks>/retrieve_cascade/{run}/{method}/v{v}.tsv"
+    wildcard_constraints:
+        method=dmin.one_of(dmin.INDEXABLE),
+        v=r"\d+",
+    conda:
+        "../envs/dmin.yaml"
+    resources:
+        mem_mb=lambda w: dmin.cascade_mb(
+            runs[w.run].gradients, w.v, runs[w.run].influence.settings["cascade"]["rank"]
+        ),
+    params:
+        settings=lambda w: runs[w.run].influence.cascade_settings,
+        code=code("retrieve_cascade"),
+    script:
+        "../scripts/retrieve_cascade.py"
+
+
+rule time_scan:
+    input:
+        train=lambda w: runs[w.run].influence.indexed_sketch(w.v, "train"),
+        queries=lambda w: runs[w.run].influence.indexed_sketch(w.v, "queries"),
+    output:
+        "<run>/influence/{method}/v{v}/exact/retrieval.metrics.json",
+    log:
+        "<logs>/time_scan/{run}/{method}/v{v}.log",
+    benchmark:
+        "<benchmarks>/time_scan/{run}/{method}/v{v}.tsv"
+    wildcard_constraints:
+        method=dmin.one_of(dmin.INDEXABLE),
+        v=r"\d+",
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        top_k=lambda w: runs[w.run].influence.settings["top_k"],
+        code=code("time_scan"),
+    script:
+        "../scripts/time_scan.py"
+
+
 rule influence:
     input:
-        [run.influence.tops + run.influence.retrieved() for run in runs.values()],
+        [run.influence.tops + run.influence.searched for run in runs.values()],

@@ -110,7 +110,7 @@ rule plot_retrieval:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_retrieval", "look"),
+        code=code("plot_retrieval"),
     script:
         "../scripts/plot_retrieval.py"
 

@@ -64,8 +64,9 @@ def misses(found: Certified, train: Path, queries: Path, top_k: int) -> int:
 def test_lists_are_those_of_a_full_scan(sketches: tuple[Path, Path], top_k: int) -> None:
     train, queries = sketches
     found = CascadeSearch(build(train), train, queries).run(DELTA, top_k)
-    exact, products = scan(np.load(train), np.load(queries), top_k)
-    assert np.array_equal(found.labels, exact)
+    _, products = scan(np.load(train), np.load(queries), top_k)
+    assert misses(found, train, queries, top_k) == 0
+    # Where the order differs, products do so in their last digits.
     np.testing.assert_allclose(found.scores, products, rtol=1e-5, atol=1e-6)
     assert (found.chances <= DELTA).all() and (found.looked >= min(1500, max(100, 2 * top_k))).all()
 

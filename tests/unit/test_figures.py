@@ -68,7 +68,8 @@ def norm_table() -> pd.DataFrame:
 
 
 def retrieval_table(widths: Sequence[str] = ("256", "1024")) -> pd.DataFrame:
-    rows = [("dmin", v, "hnsw", k, 0.99, 0.1, 0.2, 1.0, 1000) for v in widths for k in (5, 10)]
+    backends = {"exact": (1, 3, 5, 0, 0), "cascade": (1, 2, 3, 2, 900), "hnsw": (0.99, 0.1, 0.2, 1, 1000)}
+    rows = [("dmin", v, name, k, *values) for v in widths for k in (5, 10) for name, values in backends.items()]
     columns = ["method", "v", "backend", "k", "recall", "p50_ms", "p95_ms", "build_seconds", "index_bytes"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -250,7 +250,7 @@ def test_every_file_of_a_run_is_checked_after_what_it_was_made_from() -> None:
     entries = verify_entries([run], JobContents(found, print))
     kinds = [entry["kind"] for entry in entries]
     assert sorted(set(kinds), key=kinds.index) == [
-        "imported", "dataset", "weights", "checkpoints", "shard", "sketch", "index", "scores", "retrieved",
+        "imported", "dataset", "weights", "checkpoints", "shard", "sketch", "scores", "index", "retrieved",
     ]  # fmt: skip
     assert kinds.count("scores") == len(run.influence.tops)
     files = [next(iter(entry["files"].values())) for entry in entries]

@@ -79,7 +79,7 @@ def build_cascade(sketch: Path, subspace: Subspace, files: CascadeFiles) -> None
     made = provenance(config, made_from, {"index": files.index})
     write_json({**facts, **config, PROVENANCE: made}, files.description)
     size = files.index.stat().st_size
-    meter.write(files.metrics, samples=len(rows), v=facts["v"], bytes=size)
+    meter.write(files.metrics, backend="cascade", samples=len(rows), v=facts["v"], bytes=size)
     log.info("%d rows in %d dimensions, %.1f s, %.1f MiB", len(rows), subspace.rank, meter.seconds, size / 2**20)
 
 

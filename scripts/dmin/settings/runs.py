@@ -119,6 +119,14 @@ class Hnsw(TypedDict):
     method: Literal["auto", "dmin", "dmin_scaled"]
 
 
+class Cascade(TypedDict):
+    """The search in two stages."""
+
+    rank: int
+    delta: float
+    seed: int
+
+
 class Influence(TypedDict):
     """Methods and retrieval."""
 
@@ -127,6 +135,8 @@ class Influence(TypedDict):
     widths: list[int]
     uncompressed: bool
     top_k: int
+    backends: list[Literal["exact", "cascade", "hnsw"]]
+    cascade: Cascade
     hnsw: Hnsw
 
 

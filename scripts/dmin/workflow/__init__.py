@@ -24,7 +24,7 @@ from .games import PARTS, TRAINERS
 from .gradients import cache_pattern
 from .job_code import JobCode, older_code
 from .job_contents import JobContents
-from .memory import index_mb, model_mb, scoring_mb
+from .memory import cascade_mb, index_mb, model_mb, scoring_mb
 from .paper import SECTIONS, paper_runs
 from .plan_entries import plan_entry
 from .studies import ALL_CONTROLS, CONTROLS
@@ -51,6 +51,7 @@ __all__ = [
     "JobContents",
     "UserError",
     "cache_pattern",
+    "cascade_mb",
     "check_config_files",
     "comparing_figures",
     "drawn_figures",

@@ -22,6 +22,10 @@ from .gradients import SPLITS, Gradients
 
 # The width whose pictures are shown of each method, where it has that width.
 SHOWN_WIDTH = "4096"
+# In the order of tables.
+BACKENDS = ("exact", "cascade", "hnsw")
+# What a search has taken, beside its ranked lists.
+SEARCH_METRICS = "retrieval.metrics.json"
 
 
 @dataclass(frozen=True)
@@ -165,11 +169,47 @@ class Influence:
         """All ranked lists that are exact."""
         return [self.top(*pair) for pair in self.scored]
 
-    def retrieved(self, backend: str = "hnsw") -> list[str]:
-        """Return the ranked lists from an index, or the exact ones of the same widths."""
-        if self.indexed not in self.methods:
+    def retrieved(self, backend: str = "hnsw", file: str = "top.parquet") -> list[str]:
+        """Return the ranked lists that a backend of the config leaves at every width, or another file beside them."""
+        if self.indexed not in self.methods or backend not in self.settings["backends"]:
             return []
-        return [f"{self.folder(self.indexed, v)}/{backend}/top.parquet" for v in self.compressed_widths]
+        return [f"{self.folder(self.indexed, v)}/{backend}/{file}" for v in self.compressed_widths]
+
+    @property
+    def backends(self) -> list[str]:
+        """The backends that retrieve: those of the config, where the run has sketches to search."""
+        return [backend for backend in BACKENDS if self.retrieved(backend)]
+
+    @property
+    def searched(self) -> list[str]:
+        """What all backends leave."""
+        return [path for backend in self.backends for path in self.retrieved(backend, SEARCH_METRICS)]
+
+    @property
+    def retrieval_inputs(self) -> dict[str, list[str]]:
+        """What the table on retrieval compares: lists, the exact ones of the same widths, and what each has cost."""
+        indexes = {"hnsw": self.index, "cascade": self.cascade}
+        exact = [self.top(self.indexed, v) for v in self.compressed_widths]
+        return {
+            "found": [path for backend in self.backends for path in self.retrieved(backend)],
+            "exact": exact * len(self.backends),
+            "retrievals": self.searched,
+            "indexes": [
+                path(v, ".metrics.json")
+                for backend, path in indexes.items()
+                if backend in self.backends
+                for v in self.compressed_widths
+            ],
+        }
+
+    def cascade(self, v: str | int, suffix: str = ".safetensors") -> str:
+        """Return the first stage of the search in two stages at width v, or another file beside it."""
+        return f"<results>/runs/{self.run}/index/v{v}/cascade-r{self.settings['cascade']['rank']}{suffix}"
+
+    @property
+    def cascade_settings(self) -> dict[str, float]:
+        """What a search in two stages depends on, beside its first stage and the queries."""
+        return {"delta": self.settings["cascade"]["delta"], "top_k": self.settings["top_k"]}
 
     @property
     def indexed(self) -> str:
@@ -213,9 +253,9 @@ class Influence:
                 for cache in self.all_caches("train")
                 for v in (blocks if cache == BLOCKS_CACHE else self.compressed_widths)
             ],
-            "index": [self.index(v, ".metrics.json") for v in self.compressed_widths],
+            "index": [self.index(v, ".metrics.json") for v in self.compressed_widths] if self.retrieved() else [],
             "score": self.scored_files("scores.metrics.json"),
-            "retrieve": [top.replace("top.parquet", "retrieval.metrics.json") for top in self.retrieved()],
+            "retrieve": self.retrieved(file=SEARCH_METRICS),
         }
 
     def lambda_sweeps(self, file: str = "lambda.csv") -> list[str]:

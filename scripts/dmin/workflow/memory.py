@@ -34,6 +34,13 @@ def index_mb(gradients: Gradients, v: str, links: int) -> int:
     return LEAST + gradients.count("train") * values * 4 // _MB
 
 
+def cascade_mb(gradients: Gradients, v: str, rank: int) -> int:
+    """Return what the first stage of a search in two takes: coordinates, a basis, and the rows it is learned from."""
+    width = gradients.timestep_count * int(v)
+    learned = max(2 * rank * width, 2**26)
+    return LEAST + 4 * (gradients.count("train") * rank + 3 * rank * width + 3 * learned) // _MB
+
+
 def scoring_mb(gradients: Gradients, method: str, v: str) -> int:
     """Return what scoring by a method takes, where ``v`` is a width or ``full``.
 

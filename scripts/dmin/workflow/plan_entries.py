@@ -39,8 +39,9 @@ def plan_entry(tables: Tables, run: Run) -> dict[str, Any]:
 def planned_jobs(run: Run) -> int:
     """Return how many jobs make the ranked lists of a run from nothing."""
     influence = run.influence
-    # Per source a fetch; assembly, encoding, training and generation; per width an index and a retrieval.
-    jobs = len(run.model.dataset.fetched) + 4 + len(influence.tops) + 2 * len(influence.retrieved())
+    # Per source a fetch; assembly, encoding, training and generation; per width and backend an index and a retrieval.
+    searches = len(influence.searched) + len(influence.retrieval_inputs["indexes"])
+    jobs = len(run.model.dataset.fetched) + 4 + len(influence.tops) + searches
     sketches = influence.sketches(influence.gradient_methods)
     if sketches:
         jobs += 1 + gradient_jobs(run) + len(sketches)

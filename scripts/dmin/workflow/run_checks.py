@@ -126,6 +126,12 @@ def _check_lists(run: Run) -> None:
         raise UserError(
             f"{key}.influence.hnsw.method is {indexed}, which influence.methods lacks; add it there or set it to auto."
         )
+    rank, values = run.influence.settings["cascade"]["rank"], _narrowest(run)
+    if "cascade" in run.influence.backends and rank > min(train, values):
+        raise UserError(
+            f"{key}.influence.cascade.rank is {rank}, above the {train} training samples or the {values} values that "
+            "the narrowest width holds of each; lower it."
+        )
     deepest = max(run.evaluation["k"])
     if deepest > top:
         raise UserError(f"{key}.evaluation.k has {deepest}, above influence.top_k {top}; raise top_k.")
@@ -133,6 +139,11 @@ def _check_lists(run: Run) -> None:
         raise UserError(
             f"{key}.influence.uncompressed needs the uncompressed gradients; set gradients.keep_raw to true."
         )
+
+
+def _narrowest(run: Run) -> int:
+    """Return the values that the narrowest sketches hold of a sample."""
+    return run.gradients.timestep_count * min(run.influence.settings["widths"])
 
 
 def _check_methods(run: Run) -> None:

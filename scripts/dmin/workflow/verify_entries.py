@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 from ..catalogue.methods import CHECKPOINT_METHODS, LISSA_CACHE, SAMPLE_METHODS, read_cache
 from .gradients import SPLITS, checkpoint_step
 from .job_contents import JobContents
 from .runs import Run
 from .values import canonical, pick
+
+# What an index of each backend is built with.
+BUILT = {"hnsw": ("M", "ef_construction", "seed"), "cascade": ("rank", "seed")}
 
 Entry = dict[str, Any]
 Ancestor = list[Any]
@@ -71,11 +74,8 @@ def _run_entries(run: Run) -> list[Entry]:
         for shard in run.gradients.shards(cache, split)
     ]
     entries += [_sketch(run, *sketch) for sketch in influence.sketches(influence.methods)]
-    if influence.retrieved():
-        entries += [_index(run, v) for v in influence.compressed_widths]
     entries += [_scores(run, method, v) for method, v in influence.scored]
-    retrieved = zip(influence.compressed_widths, influence.retrieved(), strict=False)
-    return entries + [_retrieved(run, v, top) for v, top in retrieved]
+    return entries + [entry for backend in ("hnsw", "cascade") for entry in _retrievals(run, backend)]
 
 
 def _entry(run: Run, kind: str, files: dict[str, str], config: Any, made_from: dict[str, Ancestor]) -> Entry:
@@ -105,13 +105,20 @@ def _dataset(run: Run) -> Entry:
     return _entry(run, "dataset", files, pick(dataset.settings, "size", "seed"), made_from)
 
 
-def _retrieved(run: Run, v: str, top: str) -> Entry:
+def _retrievals(run: Run, backend: Literal["hnsw", "cascade"]) -> Iterator[Entry]:
+    """Yield the entries of a backend's indexes and of its ranked lists, where the run has them."""
     influence = run.influence
-    made_from: dict[str, Ancestor] = {
-        "index": ["sha256", _place(influence.index(v))],
-        "queries": ["sha256", _place(influence.indexed_sketch(v, "queries"))],
-    }
-    return _entry(run, "retrieved", {"top": top}, influence.retrieval_settings, made_from)
+    path = influence.index if backend == "hnsw" else influence.cascade
+    settings = influence.retrieval_settings if backend == "hnsw" else influence.cascade_settings
+    built = pick(influence.settings[backend], *BUILT[backend])
+    for v, top in zip(influence.compressed_widths, influence.retrieved(backend), strict=False):
+        sketch = ["sha256", _place(influence.indexed_sketch(v, "train"))]
+        yield _entry(run, "index", {"index": path(v)}, built, {"sketch": sketch})
+        made_from: dict[str, Ancestor] = {
+            "index": ["sha256", _place(path(v))],
+            "queries": ["sha256", _place(influence.indexed_sketch(v, "queries"))],
+        }
+        yield _entry(run, "retrieved", {"top": top}, settings, made_from)
 
 
 def _weights(run: Run) -> Entry:
@@ -156,12 +163,6 @@ def _shards(run: Run, cache: str, split: str) -> Ancestor:
 def _sketch(run: Run, cache: str, v: str, split: str) -> Entry:
     files = {"sketch": run.gradients.sketch(cache, v, split)}
     return _entry(run, "sketch", files, {"v": int(v)}, {"shards": _shards(run, cache, split)})
-
-
-def _index(run: Run, v: str) -> Entry:
-    config = pick(run.influence.settings["hnsw"], "M", "ef_construction", "seed")
-    sketch = ["sha256", _place(run.influence.indexed_sketch(v, "train"))]
-    return _entry(run, "index", {"index": run.influence.index(v)}, config, {"sketch": sketch})
 
 
 def _rows(run: Run, method: str, v: str, split: str) -> Ancestor:
