@@ -92,10 +92,13 @@ class CascadeSearch:
         # The first search is slower than all others.
         self._search(0, 1, 1.0)
 
-    def run(self, delta: float, top_k: int) -> Certified:
+    def run(self, delta: float, top_k: int, asked: Sequence[int] | None = None) -> Certified:
         """Find the ``top_k`` rows of largest product with every query; the chance that one is missed is ``delta``.
 
         Queries are searched one at a time by one thread; the time is that of the search alone, given the sketch.
+
+        Args:
+            asked: the places of the queries to ask; all when None.
 
         Raises:
             UserError: ``top_k`` exceeds the training set.
@@ -105,7 +108,7 @@ class CascadeSearch:
                 f"influence.top_k is {top_k}, but the training set has {len(self.train)} samples; lower it."
             )
         answers, seconds = [], []
-        for number in range(len(self._vectors)):
+        for number in range(len(self._vectors)) if asked is None else asked:
             start = time.perf_counter()
             answers.append(self._search(number, top_k, delta))
             seconds.append(time.perf_counter() - start)
