@@ -38,6 +38,7 @@ def test_methods_that_people_rely_on_are_there() -> None:
     expected = {
         "nothing": {"random"},
         "checkpoints": {"tracin", "retrac"},
+        "scores": {"dmin_scaled_pixels"},
         "samples": {"pixels", "ssim", "clip", "text"},
         "gradients": {
             "dmin", "dmin_no_norm", "dmin_renorm", "dmin_centred", "dmin_kernel", "grad_dot", "grad_cos",
@@ -105,6 +106,8 @@ def score_anything(method: Method, given: Any, folder: Path) -> Any:
         sides.append(GradientRows([path], None))
     if method.inputs == "checkpoints":
         return method.scores([Checkpoint(*sides, 0.5)])
+    if method.inputs == "scores":
+        return method.scores([generator.standard_normal((4, 8)) for _ in method.entry.parts])
     subsets = {name: "ab"[place % 2] for side in sides for place, name in enumerate(getattr(side, "ids", []))}
     return method.run(*sides, given, subsets, Pace("cpu", 4))[0]
 
