@@ -39,7 +39,7 @@ def test_methods_that_people_rely_on_are_there() -> None:
         "nothing": {"random"},
         "checkpoints": {"tracin", "retrac"},
         "scores": {"dmin_scaled_pixels"},
-        "samples": {"pixels", "ssim", "clip", "text"},
+        "samples": {"pixels", "ssim", "clip", "text", "nda"},
         "gradients": {
             "dmin", "dmin_no_norm", "dmin_renorm", "dmin_centred", "dmin_kernel", "grad_dot", "grad_cos",
             "tracin_final", "retrac_final", "trak", "relative_if", "renormalised_if", "dmin_weighted",
@@ -125,7 +125,7 @@ def test_an_entry_names_the_options_that_scores_depend_on(name: str, tmp_path: P
 
 def test_unknown_method_is_refused() -> None:
     with pytest.raises(
-        UserError, match=r"Method 'dmin2' is unknown; choose one of clip, das, datainf, .*, trak_scaled\."
+        UserError, match=r"Method 'dmin2' is unknown; choose one of clip, das, datainf, .*, weighted_tensors\."
     ):
         find_method("dmin2")
 

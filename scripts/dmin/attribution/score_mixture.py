@@ -52,4 +52,5 @@ def _aligned(matrix: ScoreMatrix, first: ScoreMatrix, path: Path) -> np.ndarray:
                 f"Scores '{path}' are of other samples than the scores that they are mixed with; remake them."
             )
         order.append([places[name] for name in wanted])
-    return matrix.values[np.ix_(*order)]
+    aligned: np.ndarray = matrix.values[np.ix_(*order)]
+    return aligned
