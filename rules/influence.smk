@@ -100,6 +100,31 @@ rule score_samples:
         "../scripts/score_samples.py"
 
 
+rule score_mixture:
+    input:
+        scores=lambda w: runs[w.run].influence.part_scores(w.method, w.v),
+        samples=lambda w: runs[w.run].model.dataset.train,
+        query_samples="<run>/queries/queries.parquet",
+    output:
+        scores="<run>/influence/{method}/v{v}/scores.npy",
+        description="<run>/influence/{method}/v{v}/scores.json",
+        top="<run>/influence/{method}/v{v}/exact/top.parquet",
+        metrics="<run>/influence/{method}/v{v}/scores.metrics.json",
+    log:
+        "<logs>/score_mixture/{run}/{method}/v{v}.log",
+    benchmark:
+        "<benchmarks>/score_mixture/{run}/{method}/v{v}.tsv"
+    wildcard_constraints:
+        method=dmin.one_of(dmin.MIXED_METHODS),
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        top_k=lambda w: runs[w.run].influence.settings["top_k"],
+        code=code("score_mixture", "method"),
+    script:
+        "../scripts/score_mixture.py"
+
+
 rule build_index:
     input:
         lambda w: runs[w.run].influence.indexed_sketch(w.v, "train"),

@@ -23,7 +23,9 @@ from dmin.runtime.seeds import derive_seed
 GRADIENT_METHODS = sorted(
     name
     for name, method in METHODS.items()
-    if method.inputs == "gradients" and not method.entry.learns and name not in ("datainf", "lissa_gram", "lissa")
+    if method.inputs == "gradients"
+    and not method.entry.learns
+    and name not in ("datainf", "lissa_gram", "lissa", "weighted_tensors")
 )
 KERNEL_METHODS = ["trak", "relative_if", "renormalised_if", "dmin_kernel", "dtrak", "dtrak_unit", "journey_trak", "das"]
 RIDGE = 0.3
@@ -70,6 +72,11 @@ def naive(method: str, queries: GradientRows, train: GradientRows, settings: Map
     """
     method = method.removesuffix("_scaled").removesuffix("_query")
     (unit_q, raw_q), (unit_i, raw_i) = raw(queries), raw(train)
+    if method == "dmin_scaled_shrunk":
+        flat_q, flat_i = (side.reshape(len(side), -1) for side in (unit_q, unit_i))
+        values, vectors = np.linalg.eigh(flat_i.T @ flat_i / len(flat_i))
+        largest, taken = vectors[:, -16:], values[-16:] / (values[-16:] + 0.3 * values.sum())
+        return flat_q @ (np.eye(len(values)) - (largest * taken) @ largest.T) @ flat_i.T
     mean_q, mean_i = raw_q.mean(1), raw_i.mean(1)
     centre = raw_i.mean(0)
     feature_q, feature_i = mean_q, mean_i

@@ -38,7 +38,8 @@ def test_methods_that_people_rely_on_are_there() -> None:
     expected = {
         "nothing": {"random"},
         "checkpoints": {"tracin", "retrac"},
-        "samples": {"pixels", "ssim", "clip", "text"},
+        "scores": {"dmin_scaled_pixels"},
+        "samples": {"pixels", "ssim", "clip", "text", "nda"},
         "gradients": {
             "dmin", "dmin_no_norm", "dmin_renorm", "dmin_centred", "dmin_kernel", "grad_dot", "grad_cos",
             "tracin_final", "retrac_final", "trak", "relative_if", "renormalised_if", "dmin_weighted",
@@ -105,6 +106,8 @@ def score_anything(method: Method, given: Any, folder: Path) -> Any:
         sides.append(GradientRows([path], None))
     if method.inputs == "checkpoints":
         return method.scores([Checkpoint(*sides, 0.5)])
+    if method.inputs == "scores":
+        return method.scores([generator.standard_normal((4, 8)) for _ in method.entry.parts])
     subsets = {name: "ab"[place % 2] for side in sides for place, name in enumerate(getattr(side, "ids", []))}
     return method.run(*sides, given, subsets, Pace("cpu", 4))[0]
 
@@ -122,7 +125,7 @@ def test_an_entry_names_the_options_that_scores_depend_on(name: str, tmp_path: P
 
 def test_unknown_method_is_refused() -> None:
     with pytest.raises(
-        UserError, match=r"Method 'dmin2' is unknown; choose one of clip, das, datainf, .*, trak_scaled\."
+        UserError, match=r"Method 'dmin2' is unknown; choose one of clip, das, datainf, .*, weighted_tensors\."
     ):
         find_method("dmin2")
 

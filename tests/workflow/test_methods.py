@@ -32,7 +32,7 @@ def test_config_admits_every_method_and_rules_score_each_once_a_width() -> None:
     assert influence.methods == list(METHODS)
     parts = [influence.gradient_methods, influence.checkpoint_methods]
     rest = [name for name in METHODS if not any(name in part for part in parts)]
-    assert {METHODS[name].inputs for name in rest} == {"samples", "nothing"}
+    assert {METHODS[name].inputs for name in rest} == {"samples", "scores", "nothing"}
     assert len(influence.tops) == len(set(influence.tops)) == sum(len(influence.widths(name)) for name in METHODS)
 
 

@@ -47,7 +47,7 @@ def plot_budget(
         judged = require_table(lds, ("method", "v", "lds", "low", "high"), "LDS")
         ceiling = float(table["lds_ceiling"].iloc[0])
         rows.insert(0, ("LDS", table, ("lds", "lds_low", "lds_high"), judged, ceiling))
-    storages = [name for name in ("int8", "fp16", "fp32") if name in {*table["storage"]}]
+    storages = [name for name in ("sign", "int4", "int8", "fp16", "fp32") if name in {*table["storage"]}]
     panels = Panels(len(rows) * len(storages), len(storages), 3.5, 3.0, sharey="row")
     methods: set[str] = set()
     for row, (name, sketched, columns, whole, level) in enumerate(rows):

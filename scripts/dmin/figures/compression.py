@@ -18,8 +18,8 @@ from dmin.figures.tables import exact_means, require_table
 # The method whose widths and formats are lines.
 DRAWN = "dmin"
 _COLUMNS = ("method", "v", "storage", "k", "rate", "low", "high", "recall", "rmse", "spearman", "bytes_per_sample")
-_MARKERS: Mapping[str, str] = {"fp32": "o", "fp16": "s", "int8": "^"}
-_SHADES: Mapping[str, float] = {"fp32": 0.55, "fp16": 0.3, "int8": 0.0}
+_MARKERS: Mapping[str, str] = {"fp32": "o", "fp16": "s", "int8": "^", "int4": "D", "sign": "v"}
+_SHADES: Mapping[str, float] = {"fp32": 0.7, "fp16": 0.55, "int8": 0.4, "int4": 0.2, "sign": 0.0}
 
 
 @house_style

@@ -106,6 +106,13 @@ class Options(TypedDict):
     train_timestep: Literal["mean", "one"]
     tracin_timesteps: int
     tracin_draws: int
+    weighted_top: float
+    shrink_rank: int
+    shrink_samples: int
+    shrink_ridge: float
+    nda_timestep: int
+    nda_patch: Literal[3, 5, 7, 9, 11, 13, 15]
+    nda_side: int
     seed: int
 
 
@@ -198,7 +205,7 @@ class Compression(TypedDict):
     """Widths and number formats of stored sketches."""
 
     widths: list[int]
-    storage: list[Literal["fp32", "fp16", "int8"]]
+    storage: list[Literal["fp32", "fp16", "int8", "int4", "sign"]]
 
 
 class Ablation(TypedDict):

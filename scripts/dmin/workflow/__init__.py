@@ -12,6 +12,7 @@ from ..catalogue.methods import (
     KERNEL_METHODS,
     LISSA_CACHE,
     METHODS,
+    MIXED_METHODS,
     SAMPLE_METHODS,
 )
 from ..runtime.errors import UserError
@@ -43,6 +44,7 @@ __all__ = [
     "KERNEL_METHODS",
     "LISSA_CACHE",
     "METHODS",
+    "MIXED_METHODS",
     "PARTS",
     "SAMPLE_METHODS",
     "SECTIONS",

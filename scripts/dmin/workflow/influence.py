@@ -13,6 +13,7 @@ from ..catalogue.methods import (
     KEPT_CACHES,
     KERNEL_METHODS,
     METHODS,
+    MIXED_METHODS,
     SAMPLE_METHODS,
     read_cache,
 )
@@ -57,13 +58,21 @@ class Influence:
         return [method for method in self.methods if method in CHECKPOINT_METHODS]
 
     @property
+    def scored_methods(self) -> list[str]:
+        """All methods of the run, and those whose scores they are mixed of."""
+        parts = [part for method in self.methods for part in METHODS[method].parts]
+        return list(dict.fromkeys([*self.methods, *parts]))
+
+    @property
     def kernel_methods(self) -> list[str]:
         """Those that solve a ridge kernel."""
         return [method for method in self.methods if method in KERNEL_METHODS]
 
     def caches(self, split: str) -> list[str]:
         """Return the caches of the trained model that are read of a split; loss always, for the tables on gradients."""
-        return sorted({"loss"} | {read_cache(method, split) for method in self.gradient_methods})
+        return sorted(
+            {"loss"} | {read_cache(method, split) for method in self.scored_methods if method in GRADIENT_METHODS}
+        )
 
     def all_caches(self, split: str) -> list[str]:
         """Return these and the caches of the checkpoints, where methods read them, in the order of the methods."""
@@ -75,13 +84,16 @@ class Influence:
         """The caches that each method reads of each split; methods without gradients are left out."""
         return {
             method: {split: self._caches_of(method, split) for split in SPLITS}
-            for method in self.methods
+            for method in self.scored_methods
             if method not in SAMPLE_METHODS
         }
 
     def _caches_of(self, method: str, split: str) -> list[str]:
         if method in CHECKPOINT_METHODS:
             return self.gradients.checkpoint_caches
+        if method in MIXED_METHODS:
+            parts = [part for part in METHODS[method].parts if part not in SAMPLE_METHODS]
+            return list(dict.fromkeys(cache for part in parts for cache in self._caches_of(part, split)))
         return [read_cache(method, split)]
 
     def sketches(self, methods: Collection[str]) -> list[tuple[str, str, str]]:
@@ -108,6 +120,8 @@ class Influence:
             return [""]
         if method in CHECKPOINT_METHODS:
             return self.compressed_widths
+        if method in MIXED_METHODS:
+            return max((self.widths(part) for part in METHODS[method].parts), key=len)
         if read_cache(method, "train") == BLOCKS_CACHE:
             # A sketch per tensor does not fold.
             return [str(self.gradients.settings["block_dim"])]
@@ -137,6 +151,10 @@ class Influence:
         """Return the scores of a method at width v."""
         return f"{self.folder(method, v)}/scores.npy"
 
+    def part_scores(self, method: str, v: str) -> list[str]:
+        """Return the scores that a mixed method at width v is made of, those of its parts."""
+        return [self.scores(part, v if v in self.widths(part) else "") for part in METHODS[method].parts]
+
     def top(self, method: str, v: str) -> str:
         """Return the ranked lists of a method at width v."""
         return f"{self.folder(method, v)}/exact/top.parquet" if v else f"{self.folder(method, v)}/top.parquet"
@@ -145,6 +163,11 @@ class Influence:
     def scored(self) -> list[tuple[str, str]]:
         """Every method with every width that it is scored at."""
         return [(method, v) for method in self.methods for v in self.widths(method)]
+
+    @property
+    def made(self) -> list[tuple[str, str]]:
+        """Every method whose scores are made, with every width: those scored, and what they are mixed of."""
+        return [(method, v) for method in self.scored_methods for v in self.widths(method)]
 
     @property
     def shown(self) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ LEAST = 2000
 # A base on the hub is of unknown size before it is loaded; as many MB as a Stable Diffusion in single precision.
 HUB = 5000
 # Methods that go through the training gradients block by block; others hold one vector for each sample or more.
-STREAMED = ("dmin", "dmin_no_norm", "dmin_renorm")
+STREAMED = ("dmin", "dmin_no_norm", "dmin_renorm", "dmin_scaled", "dmin_query_scaled")
 _MB = 10**6
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..catalogue.methods import JOURNEY_CACHE
+from ..catalogue.methods import GRADIENT_METHODS, JOURNEY_CACHE
 from .gradients import SPLITS
 from .runs import Run
 from .tables import Tables
@@ -41,8 +41,8 @@ def planned_jobs(run: Run) -> int:
     influence = run.influence
     # Per source a fetch; assembly, encoding, training and generation; per width and backend an index and a retrieval.
     searches = len(influence.searched) + len(influence.retrieval_inputs["indexes"])
-    jobs = len(run.model.dataset.fetched) + 4 + len(influence.tops) + searches
-    sketches = influence.sketches(influence.gradient_methods)
+    jobs = len(run.model.dataset.fetched) + 4 + len(influence.made) + searches
+    sketches = influence.sketches([name for name in influence.scored_methods if name in GRADIENT_METHODS])
     if sketches:
         jobs += 1 + gradient_jobs(run) + len(sketches)
     return jobs + (JOURNEY_CACHE in influence.caches("queries")) + (run.queries.kind in ("classified", "selected"))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any, Literal
 
-from ..catalogue.methods import CHECKPOINT_METHODS, LISSA_CACHE, SAMPLE_METHODS, read_cache
+from ..catalogue.methods import CHECKPOINT_METHODS, LISSA_CACHE, METHODS, MIXED_METHODS, SAMPLE_METHODS, read_cache
 from .gradients import SPLITS, checkpoint_step
 from .job_contents import JobContents
 from .runs import Run
@@ -73,8 +73,8 @@ def _run_entries(run: Run) -> list[Entry]:
         for cache in _caches(run, split)
         for shard in run.gradients.shards(cache, split)
     ]
-    entries += [_sketch(run, *sketch) for sketch in influence.sketches(influence.methods)]
-    entries += [_scores(run, method, v) for method, v in influence.scored]
+    entries += [_sketch(run, *sketch) for sketch in influence.sketches(influence.scored_methods)]
+    entries += [_scores(run, method, v) for method, v in influence.made]
     return entries + [entry for backend in ("hnsw", "cascade") for entry in _retrievals(run, backend)]
 
 
@@ -180,9 +180,12 @@ def _scores(run: Run, method: str, v: str) -> Entry:
     config: dict[str, Any] = {"method": method, "top_k": influence.settings["top_k"]}
     if method in CHECKPOINT_METHODS:
         config["train"] = run.model.settings["train"]
-    else:
+    elif method not in MIXED_METHODS:
         config["options"] = influence.settings["options"]
-    if method in SAMPLE_METHODS:
+    if method in MIXED_METHODS:
+        parts = zip(METHODS[method].parts, influence.part_scores(method, v), strict=True)
+        made_from = {part: ["sha256", _place(path)] for part, path in parts}
+    elif method in SAMPLE_METHODS:
         made_from = {"train": _file(run.model.dataset.train), "queries": _file(run.queries.table)}
     else:
         made_from = {split: _rows(run, method, v, split) for split in SPLITS}
