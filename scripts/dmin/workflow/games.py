@@ -10,7 +10,7 @@ from typing import Any
 
 from ..settings.games import Game as GameSettings
 from .models import Model
-from .ranges import cut_ranges, repeated_in
+from .ranges import cut_ranges, range_ends, repeated_in
 from .values import canonical, pick
 
 # Coalitions have numbers for good: those of a block count from its start, so that more of one keep all others.
@@ -217,6 +217,13 @@ class Game:
             "seed": self.settings["seed"],
             "seeds": self.seeds(part),
         }
+
+    def member_names(self, trainer: str, part: str, name: str) -> list[str]:
+        """Return the folders of the members of a range, those left out not among them."""
+        seeds, settings = self.seeds(part), self.bank_settings(trainer, part, name)
+        start, stop = range_ends(name)
+        pairs = [divmod(number, seeds) for number in range(start, stop)]
+        return [f"set{number:04d}-{repeat}" for number, repeat in pairs if number not in settings["exclude"]]
 
     @property
     def pruned_rank(self) -> int:

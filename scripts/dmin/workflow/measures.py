@@ -36,13 +36,14 @@ class Measures:
 
     @property
     def encoder(self) -> dict[str, Any]:
-        """What gives features."""
-        return dict(self.game.settings["encoder"])
+        """What gives features; the game's classifier under its own path."""
+        encoder = dict(self.game.settings["encoder"])
+        return encoder | ({"path": self.game.settings["classifier"]} if encoder["kind"] == "classifier" else {})
 
     @property
     def encoder_files(self) -> list[str]:
         """The file of the encoder's weights; none for the installed one."""
-        path = self.game.settings["encoder"]["path"]
+        path = self.encoder["path"]
         return image_files(path) if path else []
 
     @property
