@@ -262,6 +262,7 @@ rule compare_models:
         "../envs/dmin.yaml"
     params:
         rows=lambda w: measures[w.game].compared_steps,
+        distance=lambda w: measures[w.game].distance,
         code=code("compare_models"),
     script:
         "../scripts/compare_models.py"

@@ -14,5 +14,6 @@ with job(snakemake):
         [Path(path) for path in given.get("retrain", [])],
         Path(given["train"]),
         record[0] if record else None,
+        snakemake.params.distance,
         Path(snakemake.output[0]),
     )

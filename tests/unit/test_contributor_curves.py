@@ -97,7 +97,9 @@ def test_models_are_joined_with_their_cost() -> None:
         {
             "model": ["full", "pruned", "retrain", "sparsified"],
             "steps": [9, 5, 9, 1],
+            "distance": "frechet_efficientnet",
             "to_data": [1.0, 2, 3, 4],
+            "to_whole": [np.nan, 1, 1, 1],
             "to_retrained": [np.nan, np.nan, np.nan, 0.5],
             "parameters": 7,
             "macs": 8,
@@ -185,6 +187,6 @@ def test_every_name_has_a_style_and_exact_values_come_first() -> None:
 
 
 def test_of_many_behaviours_parts_come_last() -> None:
-    names = [f"class_share_{digit}" for digit in range(6)] + ["entropy", "frechet_efficientnet", "mean_loss"]
-    assert shown_behaviours(names, 4) == ["class_share_0", "entropy", "frechet_efficientnet", "mean_loss"]
+    names = [f"class_share/{digit}" for digit in range(6)] + ["frechet_efficientnet", "local_l2", "local_loss"]
+    assert shown_behaviours(names, 4) == ["class_share/0", "frechet_efficientnet", "local_l2", "local_loss"]
     assert shown_behaviours(names, 9) == sorted(names)

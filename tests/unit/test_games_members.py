@@ -223,10 +223,11 @@ def test_models_are_compared_with_data_whole_model_and_retrained_members(tmp_pat
         json.dumps({"parameters": {"before": 9, "after": 4}, "macs": {"before": 8, "after": 3}})
     )
     files = [tmp_path / "retrain.safetensors"], tmp_path / "train.safetensors", tmp_path / "pruning.json"
-    compare_models(table, *files, tmp_path / "models.csv")
+    compare_models(table, *files, "frechet_classifier", tmp_path / "models.csv")
     found = pd.read_csv(tmp_path / "models.csv").set_index("model")
     # A shift by d in six features is a distance of 6 d^2.
     assert found["to_data"].to_dict() == pytest.approx({"full": 6, "retrain": 60, "sparsified": 87}, rel=1e-4)
+    assert set(found["distance"]) == {"frechet_classifier"}
     assert found["to_whole"]["retrain"] == pytest.approx(30, rel=1e-4)
     assert found["to_retrained"]["sparsified"] == pytest.approx(3, rel=1e-4)
     assert found["parameters"].to_dict() == {"full": 9, "retrain": 9, "sparsified": 4}

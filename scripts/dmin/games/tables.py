@@ -17,6 +17,9 @@ from dmin.runtime.readers import read_csv, read_json
 # What the table of models calls the model that the game is about.
 WHOLE = "full"
 MEMBER_COLUMNS = ["coalition", "seed", "trainer", "behaviour", "value"]
+MODEL_COLUMNS = [
+    "model", "steps", "distance", "to_data", "to_whole", "to_retrained", "parameters", "macs", "members",
+]  # fmt: skip
 
 
 def join_members(values: Sequence[Path], trainers: Sequence[str], out: Path) -> None:
@@ -97,9 +100,9 @@ class ModelRow(TypedDict):
 
 
 def compare_models(
-    rows: Sequence[ModelRow], retrained: Sequence[Path], train: Path, record: Path | None, out: Path
+    rows: Sequence[ModelRow], retrained: Sequence[Path], train: Path, record: Path | None, distance: str, out: Path
 ) -> None:
-    """Write Fréchet distances; columns ``model, steps, to_data, to_whole, to_retrained, parameters, macs, members``.
+    """Write Fréchet distances of models to each other and to the data, and their sizes; see ``MODEL_COLUMNS``.
 
     ``to_data`` is the distance to the training images, ``to_whole`` that to the images of the whole model, and
     ``to_retrained`` that to those of the model retrained on the same coalition; they are means over members.
@@ -107,6 +110,7 @@ def compare_models(
     Args:
         retrained: the features of retrained members.
         record: of the pruning, for ``parameters`` and ``macs``.
+        distance: what it is called, with the encoder of the features.
 
     Source: table 1 of the paper on sparsified unlearning.
     """
@@ -124,6 +128,5 @@ def compare_models(
         other = float(np.mean(pairs)) if pairs and row["model"] != "retrain" else np.nan
         from_whole = [frechet_distance(values, whole) for values in own.values()] if row["model"] != WHOLE else [np.nan]
         distances = (float(np.mean(to_data)), float(np.mean(from_whole)), other)
-        table.append((row["model"], row["steps"], *distances, *sizes, len(own)))
-    columns = ["model", "steps", "to_data", "to_whole", "to_retrained", "parameters", "macs", "members"]
-    write_csv(pd.DataFrame(table, columns=columns), out)
+        table.append((row["model"], row["steps"], distance, *distances, *sizes, len(own)))
+    write_csv(pd.DataFrame(table, columns=MODEL_COLUMNS), out)

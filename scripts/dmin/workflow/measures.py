@@ -163,6 +163,11 @@ class Measures:
         }
 
     @property
+    def distance(self) -> str:
+        """What the table of models calls its distance, as tables of behaviours do."""
+        return f"frechet_{self.encoder['kind']}"
+
+    @property
     def compared_steps(self) -> list[list[Any]]:
         """Each of these models with the steps of its training."""
         trained = self.game.model.settings["train"]["steps"]
