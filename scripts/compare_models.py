@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from dmin.games.tables import ModelRow, compare_models
+from dmin.games.models import ModelRow, compare_models
 from dmin.runtime.job import job
 
 with job(snakemake):

@@ -19,7 +19,7 @@ from dmin.evaluation.model_table import join_costs
 from dmin.figures.contributions import plot_contributions
 from dmin.figures.contributor_lds import plot_contributor_lds
 from dmin.figures.deletion import plot_deletion
-from dmin.figures.estimators import estimator_style, order_estimators, shown_behaviours
+from dmin.figures.estimators import behaviour_label, estimator_style, order_estimators, shown_behaviours
 from dmin.figures.exact import plot_exact
 from dmin.figures.member_agreement import draw_member_agreement
 from dmin.figures.without_top import choose_rows, draw_without_top
@@ -190,3 +190,4 @@ def test_of_many_behaviours_parts_come_last() -> None:
     names = [f"class_share/{digit}" for digit in range(6)] + ["frechet_efficientnet", "local_l2", "local_loss"]
     assert shown_behaviours(names, 4) == ["class_share/0", "frechet_efficientnet", "local_l2", "local_loss"]
     assert shown_behaviours(names, 9) == sorted(names)
+    assert behaviour_label("class_share/0") == "class share: 0"

@@ -198,14 +198,15 @@ def test_a_game_of_all_coalitions_is_cut_into_fit_and_test(tmp_path: Path, few_d
     shapley = table[(table["estimator"] == "shapley") & (table["size"] == 3)].set_index(["trainer", "coalitions"])
     assert shapley.loc["retrain"].index.tolist() == [6, 8, 12, 16, 24, 32], "36 of 62 are left, 4 are too few"
     assert shapley.loc[("retrain", 32), "lds"] > shapley.loc[("retrain", 6), "lds"] > 0
-    # 16 and 1.4 retrainings; 7.6 is never paid for retrained coalitions, but lies between 6 and 8 of them.
-    cheap = shapley.loc[("sparsified", 24)]
-    assert cheap["compute"] == pytest.approx(0.05 * 24 + 0.6) and np.isnan(cheap["retrained"])
-    dear = find_lds(records, contributions, COSTS.replace(0.6, 6.0), INTERVAL)
+    # 1.8 retrainings pay for 24 sparsified coalitions and the pruned model, 6 for all 32 that are left.
+    assert shapley.loc[("sparsified", 24), "compute"] == pytest.approx(0.05 * 24 + 0.6)
+    assert (shapley.loc["retrain", "sparsified"] == shapley.loc[("sparsified", 32), "lds"]).all()
+    dear = find_lds(records, contributions, COSTS.replace(0.05, 0.4), INTERVAL)
     dear = dear[(dear["estimator"] == "shapley") & (dear["behaviour"] == "quality") & (dear["size"] == 3)]
-    cell = dear.set_index(["trainer", "coalitions"]).loc[("sparsified", 16), "retrained"]
-    six, eight = shapley.loc[("retrain", 6), "lds"], shapley.loc[("retrain", 8), "lds"]
-    assert cell == pytest.approx(six + (eight - six) * np.log(6.8 / 6) / np.log(8 / 6))
+    cells = dear.set_index(["trainer", "coalitions"])["sparsified"]
+    # 12 x .4 and .6 are 5.4; 16 would be 7.
+    assert cells["retrain", 6] == shapley.loc[("sparsified", 12), "lds"]
+    assert cells["retrain", 8] == shapley.loc[("sparsified", 16), "lds"] and cells["sparsified"].isna().all()
 
 
 def test_no_estimator_is_fitted_on_what_it_is_judged_by(few_draws: None) -> None:

@@ -43,11 +43,18 @@ def game_with(change: Change | None = None) -> Game:
 def test_example_is_an_exact_game() -> None:
     game = game_with()
     assert game.player_count == 6 and [block.count for block in game.blocks("exact")] == [64]
+    samples = tables_with().measures["six"].trained_samples
+    assert samples == {"retrain": 6400, "unlearn": 1280, "sparsified": 1280, "pruning": 9600}
     assert game.tuning("sparsified")["train"]["steps"] * 5 <= game.tuning("retrain")["train"]["steps"]
     assert list(game.banks("exact", "fit", "test")) == [
         (trainer, "exact", name)
         for trainer in ("retrain", "unlearn", "sparsified")
         for name in ("00000000-00000032", "00000032-00000064")
+    ] + [
+        (trainer, "test", name)
+        for trainer in ("retrain", "sparsified")
+        # Three coalitions of 2, 3 and 4 players, with two seeds each.
+        for name in ("02680000-02680006", "03000000-03000006", "03340000-03340006")
     ]
     assert load(CONFIG).games["eight"].blocks("exact")[0].count == 256
 
@@ -112,9 +119,10 @@ def test_features_of_the_classifier_hang_on_its_file() -> None:
 
 
 def test_entropy_is_over_classes_or_clusters() -> None:
-    measures = tables_with(lambda game: game.update(clusters=5, classifier=None, behaviours=["entropy"])).measures[
-        "six"
-    ]
+    def cluster(game: dict[str, Any]) -> None:
+        game.update(clusters=5, classifier=None, behaviours=["entropy"], encoder={"kind": "efficientnet"})
+
+    measures = tables_with(cluster).measures["six"]
     assert measures.reads("entropy") == "features" and measures.needs("entropy") == {"train"}
     assert tables_with().measures["six"].needs("entropy") == {"classifier"}
 
@@ -123,8 +131,8 @@ def test_every_member_is_verified_with_what_it_went_on_with() -> None:
     tables = tables_with(lambda game: game.update(exclude=["sparsified/3"]))
     entries = verify_entries([], tables.games.values(), JobContents(tables, print))
     kinds = Counter(entry["kind"] for entry in entries)
-    # The model and the pruned one; 64 coalitions by three trainers, but one.
-    assert kinds == {"imported": 1, "dataset": 1, "weights": 2, "checkpoints": 1, "member": 3 * 64 - 1}
+    # The model and the pruned one; 64 coalitions by three trainers, but one, and nine by two of them with two seeds.
+    assert kinds == {"imported": 1, "dataset": 1, "weights": 2, "checkpoints": 1, "member": 3 * 64 - 1 + 2 * 18}
     members = {entry["files"]["weights"]: entry for entry in entries if entry["kind"] == "member"}
     name = "games/six/members/{}/exact/models/00000000-00000032/set0004-0/pipeline"
     assert "start" not in members[name.format("retrain")]["made_from"]

@@ -17,9 +17,10 @@ from tiny_training import ADAPTER, FULL, TRAIN, retrained, retraining_job, train
 
 from dmin.data.samples import write_samples
 from dmin.games.feature_files import write_features
+from dmin.games.models import compare_models
 from dmin.games.players import Players, keep_samples, read_players, require_same, take_players
 from dmin.games.prune_model import PrunedFiles, prune_model
-from dmin.games.tables import compare_models, measure_cost, measure_noise
+from dmin.games.tables import PruningCost, measure_cost, measure_noise
 from dmin.models.encoded import EncodedSamples
 from dmin.models.load import TrainedModel, load_trained
 from dmin.models.training.pace import TrainingPace
@@ -183,14 +184,26 @@ def test_cost_is_in_units_of_one_retraining(tmp_path: Path) -> None:
     for name, seconds in (("retrain", [30.0, 50.0]), ("sparsified", [4.0]), ("none", [])):
         (tmp_path / f"{name}.json").write_text(json.dumps({"trained_seconds": seconds}))
     (tmp_path / "pruning.json").write_text(json.dumps({"seconds": 60.0, "steps": 600}))
+    (tmp_path / "record.json").write_text(json.dumps({"macs": {"before": 10, "after": 4}}))
     rows: list[Any] = [
-        {"trainer": "retrain", "steps": 400, "metrics": [str(tmp_path / "retrain.json"), str(tmp_path / "none.json")]},
-        {"trainer": "sparsified", "steps": 80, "metrics": [str(tmp_path / "sparsified.json")]},
+        {
+            "trainer": "retrain",
+            "steps": 400,
+            "samples": 6400,
+            "metrics": [str(tmp_path / "retrain.json"), str(tmp_path / "none.json")],
+        },
+        {"trainer": "unlearn", "steps": 80, "samples": 1280, "metrics": [str(tmp_path / "none.json")]},
+        {"trainer": "sparsified", "steps": 80, "samples": 1280, "metrics": [str(tmp_path / "sparsified.json")]},
     ]
-    measure_cost(rows, [tmp_path / "pruning.json"], tmp_path / "cost.csv")
+    pruning = PruningCost(tmp_path / "pruning.json", tmp_path / "record.json", 9600)
+    measure_cost(rows, pruning, 6400, tmp_path / "cost.csv")
     table = pd.read_csv(tmp_path / "cost.csv").set_index("trainer")
-    assert table["compute"].to_dict() == {"retrain": 1.0, "sparsified": 0.1, "pruning": 1.5}
-    assert table["members"].to_dict() == {"retrain": 2, "sparsified": 1, "pruning": 1}
+    # A fifth of the samples, and of each multiplication two fifths.
+    assert table["compute"].to_dict() == pytest.approx(
+        {"retrain": 1, "unlearn": 0.2, "sparsified": 0.08, "pruning": 0.6}
+    )
+    assert table["seconds"][["retrain", "sparsified", "pruning"]].tolist() == [40, 4, 60]
+    assert table["members"].to_dict() == {"retrain": 2, "unlearn": 0, "sparsified": 1, "pruning": 1}
 
 
 def test_noise_is_set_beside_what_members_differ_by(tmp_path: Path) -> None:

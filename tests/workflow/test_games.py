@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,25 @@ def test_more_coalitions_train_themselves_alone(played: Checkout) -> None:
         "keep_samples": 1, "unlearn": 1, "generate_members": 1, "embed_images": 1,
     }  # fmt: skip
     assert added["measure_behaviour"] == 2 and "prune_model" not in added
+
+
+def test_thirty_two_more_coalitions_train_thirty_two(played: Checkout) -> None:
+    target = "results/games/pair/tables/members.csv"
+
+    def drawn(count: int) -> str:
+        exact = {"all": False, "trainers": ["unlearn"]}
+        fit = {"laws": ["datamodel"], "count": count, "trainers": ["unlearn"]}
+        coalitions = {"exact": exact, "fit": fit, "test": {"alphas": []}}
+        return config_with(players={"by": "sample"}, behaviours=["mean_loss"], coalitions=coalitions)
+
+    checkout = Checkout(played.root.parent / "drawn", played.root)
+    shutil.rmtree(checkout.root / "results" / "games")
+    checkout.write_config(drawn(2))
+    checkout.run(target)
+    checkout.write_config(drawn(34))
+    # Two coalitions a job.
+    jobs = dict.fromkeys(("draw_members", "keep_samples", "unlearn", "measure_behaviour"), 32 // 2)
+    assert checkout.plan(target) == {**jobs, "draw_coalitions": 1, "join_members": 1}
 
 
 def test_another_trainer_leaves_the_others(played: Checkout) -> None:

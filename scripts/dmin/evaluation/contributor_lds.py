@@ -29,12 +29,13 @@ log = logging.getLogger(__name__)
 
 COLUMNS = [
     "estimator", "behaviour", "lds", "low", "high", "ceiling", "coalitions", "compute", "trainer", "size", "tests",
-    "seeds", "retrained",
+    "seeds", "sparsified",
 ]  # fmt: skip
 FEWEST_TESTS = 3
 FEWEST_COALITIONS = 8
 # What is paid once, before the first member of a trainer.
-ONCE = {"sparsified": "pruning"}
+SPARSIFIED = "sparsified"
+ONCE = {SPARSIFIED: "pruning"}
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ def find_lds(records: Records, contributions: pd.DataFrame, cost: pd.DataFrame, 
     LDS is Spearman's correlation, over held-out coalitions of one ``size``, between the sum of the contributions of
     those in and what the models retrained on them did (means over seeds); in -1..1, 0 for chance. ``compute`` is what
     the ``coalitions`` of the fit cost, with what is paid once, in units of one retraining; empty for baselines.
-    ``retrained`` is the LDS of the same estimator on retrained members at the same compute, empty where that was not
-    reached.
+    ``sparsified`` is the LDS of the same estimator on as many sparsified coalitions as the same compute pays for; empty
+    where it pays for none.
 
     A game that draws no coalitions for a fit, since all were trained, is cut into a fit and a test again and again:
     half of the coalitions of the middle sizes are held out, and estimators are fitted on coalitions drawn from the
@@ -145,15 +146,14 @@ def find_lds(records: Records, contributions: pd.DataFrame, cost: pd.DataFrame, 
 
 
 def _at_equal_compute(table: pd.DataFrame) -> pd.DataFrame:
-    """Add ``retrained``: between two numbers of retrained coalitions, LDS is taken to be even in the log of compute."""
+    """Add ``sparsified``."""
     found = pd.Series(np.nan, index=table.index)
     for _, rows in table[table["compute"] > 0].groupby(["estimator", "behaviour", "size"]):
-        curve = rows[rows["trainer"] == "retrain"].sort_values("compute")
-        others = rows[rows["trainer"] != "retrain"]
-        if len(curve) and len(others):
-            at, known = (np.log(part["compute"].to_numpy()) for part in (others, curve))
-            found[others.index] = np.interp(at, known, curve["lds"].to_numpy(), left=np.nan, right=np.nan)
-    return table.assign(retrained=found)
+        cheap = rows[rows["trainer"] == SPARSIFIED].sort_values("compute")
+        for place, row in rows[rows["trainer"] != SPARSIFIED].iterrows():
+            paid = cheap.loc[cheap["compute"] <= row["compute"], "lds"]
+            found[place] = paid.iloc[-1] if len(paid) else np.nan
+    return table.assign(sparsified=found)
 
 
 def _fitted_rows(

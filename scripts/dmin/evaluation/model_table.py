@@ -24,7 +24,7 @@ def join_costs(models: pd.DataFrame, cost: pd.DataFrame) -> pd.DataFrame:
     whose training belongs to no game. Source: table 1 of the paper on sparsified unlearning.
 
     Args:
-        models: see :func:`dmin.games.tables.compare_models`.
+        models: see :func:`dmin.games.models.compare_models`.
         cost: columns ``trainer, seconds, compute``.
     """
     paid = cost.set_index("trainer")[["seconds", "compute"]]

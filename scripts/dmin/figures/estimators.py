@@ -77,8 +77,8 @@ def shown_behaviours(names: Iterable[str], most: int) -> list[str]:
 
 
 def behaviour_label(name: str) -> str:
-    """Return a behaviour's name as text."""
-    return name.replace("_", " ")
+    """Return a behaviour's name as text, that of a part after a colon."""
+    return name.replace("_", " ").replace("/", ": ")
 
 
 def draw_level(panel: Axes, name: str, value: float) -> None:

@@ -109,10 +109,10 @@ def _check_pruning(place: str, game: Game) -> None:
 
 def _check_behaviours(place: str, measures: Measures) -> None:
     game, settings = measures.game, measures.game.settings
-    _check_encoder(place, game)
     for behaviour in settings["behaviours"]:
         if "classifier" in measures.needs(behaviour):
             _check_classifier(place, f"behaviours has {behaviour}", settings["classifier"])
+    _check_encoder(place, game)
     if settings["query"] >= settings["images"]["count"]:
         raise UserError(
             f"{place}.query is {settings['query']}, but members generate {settings['images']['count']} images; "

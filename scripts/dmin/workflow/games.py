@@ -262,9 +262,9 @@ class Game:
         weights = {"unlearn": self.model.weights, "sparsified": self.pruned}
         return {"start": weights[trainer]} if trainer in weights else {}
 
-    def pruning_files(self, name: str) -> list[str]:
-        """Return a file beside the pruned model, where there is one."""
-        return [f"{self.folder}/pruned/{name}"] if "sparsified" in self.all_trainers else []
+    def pruning_files(self, *names: str) -> list[str]:
+        """Return files beside the pruned model, where there is one."""
+        return [f"{self.folder}/pruned/{name}" for name in names] if "sparsified" in self.all_trainers else []
 
     def table(self, name: str) -> str:
         """Return a table of the game."""

@@ -153,6 +153,13 @@ class Measures:
         return {trainer: self.game.tuning(trainer)["train"]["steps"] for trainer in TRAINERS}
 
     @property
+    def trained_samples(self) -> dict[str, int]:
+        """The samples that each trainer sees on all the data, and those of the pruned model's training."""
+        trainings = {trainer: self.game.tuning(trainer)["train"] for trainer in TRAINERS}
+        trainings["pruning"] = self.game.pruned_training["train"]
+        return {name: train["steps"] * train["batch_size"] for name, train in trainings.items()}
+
+    @property
     def compared(self) -> dict[str, list[str]]:
         """The features of each model of the table of models: of everybody's member by each trainer."""
         pruned = [PRUNED] if "sparsified" in self.game.all_trainers else []
