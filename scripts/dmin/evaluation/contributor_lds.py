@@ -150,9 +150,11 @@ def _at_equal_compute(table: pd.DataFrame) -> pd.DataFrame:
     found = pd.Series(np.nan, index=table.index)
     for _, rows in table[table["compute"] > 0].groupby(["estimator", "behaviour", "size"]):
         cheap = rows[rows["trainer"] == SPARSIFIED].sort_values("compute")
-        for place, row in rows[rows["trainer"] != SPARSIFIED].iterrows():
-            paid = cheap.loc[cheap["compute"] <= row["compute"], "lds"]
-            found[place] = paid.iloc[-1] if len(paid) else np.nan
+        others = rows[rows["trainer"] != SPARSIFIED]
+        paid = np.searchsorted(cheap["compute"].to_numpy(), others["compute"].to_numpy(), side="right")
+        # Where nothing is paid for there is no LDS.
+        known = np.concatenate([[np.nan], cheap["lds"].to_numpy()])
+        found[others.index] = pd.Series(known[paid], index=others.index)
     return table.assign(sparsified=found)
 
 
