@@ -27,8 +27,8 @@ MODEL_SCRIPTS = {
 }  # fmt: skip
 # They run a network of their own, or draw from a generator of torch.
 TORCH_SCRIPTS = {
-    "build_cascade", "embed_images", "embed_train", "evaluate_generation", "evaluate_removal", "evaluate_thickness",
-    "label_queries", "retrieve_cascade", "select_queries", "take_queries", "train_classifier",
+    "build_cascade", "compare_models", "embed_images", "embed_train", "evaluate_generation", "evaluate_removal",
+    "evaluate_thickness", "label_queries", "retrieve_cascade", "select_queries", "take_queries", "train_classifier",
 }  # fmt: skip
 DATASETS_SCRIPTS = {"fetch_source", "import_queries"}
 TORCH_METHODS = {"clip", "ssim"}

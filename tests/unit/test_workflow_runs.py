@@ -247,7 +247,7 @@ def test_every_file_of_a_run_is_checked_after_what_it_was_made_from() -> None:
     methods = ["dmin", "tracin", "journey_trak", "lissa", "datainf", "text"]
     found = tables(methods)
     run = found.runs["r"]
-    entries = verify_entries([run], JobContents(found, print))
+    entries = verify_entries([run], [], JobContents(found, print))
     kinds = [entry["kind"] for entry in entries]
     assert sorted(set(kinds), key=kinds.index) == [
         "imported", "dataset", "weights", "checkpoints", "shard", "sketch", "scores", "index", "retrieved",
@@ -264,7 +264,7 @@ def test_every_file_of_a_run_is_checked_after_what_it_was_made_from() -> None:
     assert "replay" in replayed["made_from"]
     answers = shards["runs/r/gradients/lissa/queries/00000000-00000006.safetensors"]
     assert set(answers["config"]) == {"gradients", "lissa"}
-    folders = verify_folders([run])
+    folders = verify_folders([run], [])
     assert [folder for folder, name in folders.items() if name] == ["runs/r"] and "models/m" in folders
     assert all(any(file.startswith(f"{folder}/") for folder in folders) for file in files)
 
