@@ -17,7 +17,8 @@ from dmin.settings.runs import OwnImages
 def import_queries(config: OwnImages, size: int, out: Path, profiles: bool = True) -> None:
     """Write images as queries, square and ``size`` wide; columns ``id, subset, prompt, seed, image``.
 
-    The subset is always ``query``; the seed, which generated nothing, is 0; the prompt is empty where none is known.
+    The subset is always ``query``; the seed is missing; the prompt is empty where none is known; the path of an image
+    is the name of its file, where it has one.
     With ``profiles``, images that have an ICC profile are converted to sRGB, as the training images are.
 
     Raises:
@@ -39,8 +40,8 @@ def import_queries(config: OwnImages, size: int, out: Path, profiles: bool = Tru
         fetched.unlink(missing_ok=True)
     names = query_names(OWN, len(rows))
     images = [
-        {"bytes": encode_png(decode_image(cell["bytes"], name, size, profiles=profiles)), "path": None}
+        {"bytes": encode_png(decode_image(cell["bytes"], name, size, profiles=profiles)), "path": cell["path"]}
         for name, cell in zip(names, rows["image"], strict=True)
     ]
-    table = {"id": names, "subset": OWN, "prompt": rows["prompt"].tolist(), "seed": 0, "image": pd.Series(images)}
+    table = {"id": names, "subset": OWN, "prompt": rows["prompt"].tolist(), "seed": None, "image": pd.Series(images)}
     write_samples(pd.DataFrame(table), out)
