@@ -20,6 +20,7 @@ dmin = run_path(str(ROOT / "scripts" / "dmin" / "workflow" / "checkout.py"))["lo
 # Snakemake lets the last of two equal keys win, so its config files are read again, strictly; a module's config is of
 # the workflow that uses it.
 if not workflow.modifier.skip_configfile:
+    dmin.shorten_terminal(logger, lambda: workflow.local_exec)
     dmin.check_config_files(workflow.overwrite_configfiles, None if "datasets" in config else "config/config.yaml")
 
 # A config that defines data sets stands alone; any other is laid over the embedded example.
@@ -106,12 +107,19 @@ onstart:
             raise WorkflowError(error)
 
 
+onsuccess:
+    if line := dmin.pages(workflow.pathvars.apply(f"<results>/runs/{name}/explorer.html") for name in runs):
+        if any(job.rule.name == "explorer" for job in workflow.dag.jobs):
+            logger.info(line)
+
+
 localrules:
     all,
     datasets,
     models,
     gradients,
     indexes,
+    rankings,
     influence,
     kernels,
     tables,
@@ -135,6 +143,7 @@ rule all:
     default_target: True
     input:
         rules.tables.input,
+        rules.rankings.input,
         rules.kernels.input,
         rules.figures.input,
         rules.explorers.input,

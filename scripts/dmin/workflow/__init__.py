@@ -28,6 +28,7 @@ from .paper import SECTIONS, paper_runs
 from .plan_entries import plan_entry
 from .studies import ALL_CONTROLS, CONTROLS
 from .tables import one_of, open_tables
+from .terminal import pages, shorten_terminal
 from .values import page_text, pick
 from .verify_entries import verify_entries, verify_folders
 
@@ -62,11 +63,13 @@ __all__ = [
     "one_of",
     "open_tables",
     "page_text",
+    "pages",
     "paper_runs",
     "pick",
     "plan_entry",
     "require_room",
     "scoring_mb",
+    "shorten_terminal",
     "verify_entries",
     "verify_folders",
 ]

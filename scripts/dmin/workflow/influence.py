@@ -164,6 +164,11 @@ class Influence:
         """All ranked lists that are exact."""
         return [self.top(*pair) for pair in self.scored]
 
+    @property
+    def rankings(self) -> list[str]:
+        """The same lists as tables for people."""
+        return [top.replace("top.parquet", "ranking.csv") for top in self.tops]
+
     def retrieved(self, backend: str = "hnsw") -> list[str]:
         """Return the ranked lists from an index, or the exact ones of the same widths."""
         if INDEXED not in self.methods:
