@@ -1,3 +1,4 @@
+import sys
 from functools import partial
 from pathlib import Path
 from runpy import run_path
@@ -32,7 +33,8 @@ if "datasets" not in config:
 report: "report/workflow.rst"
 
 
-tables = dmin.open_tables(config, ROOT)
+# Snakemake knows its targets only once the rules are read.
+tables = dmin.open_tables(config, ROOT, spoilt="doctor" in sys.argv)
 datasets, bases, models, banks, runs = tables.datasets, tables.bases, tables.models, tables.banks, tables.runs
 base_trainings, classifier_trainings = tables.base_trainings, tables.classifier_trainings
 compute, games, measures = tables.compute, tables.games, tables.measures
@@ -95,6 +97,7 @@ include: "rules/contributors.smk"
 include: "rules/contributor_figures.smk"
 include: "rules/paper.smk"
 include: "rules/plan.smk"
+include: "rules/doctor.smk"
 include: "rules/verify.smk"
 
 
@@ -136,6 +139,7 @@ localrules:
     classifiers,
     paper,
     plan,
+    doctor,
     verify,
 
 

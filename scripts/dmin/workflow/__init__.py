@@ -17,6 +17,7 @@ from ..runtime.errors import UserError
 from .ablations import COMPRESSED_METHODS
 from .config_files import check_config_files
 from .disk import require_room
+from .doctor_entries import doctor_entries
 from .figures import comparing_figures, drawn_figures, explorer_notes, figure_files, labelled_tops
 from .game_plans import game_plan
 from .games import PARTS, TRAINERS
@@ -52,6 +53,7 @@ __all__ = [
     "cache_pattern",
     "check_config_files",
     "comparing_figures",
+    "doctor_entries",
     "drawn_figures",
     "explorer_notes",
     "figure_files",

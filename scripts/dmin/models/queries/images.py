@@ -14,6 +14,18 @@ from dmin.settings.models import Source
 from dmin.settings.runs import OwnImages
 
 
+def as_source(config: OwnImages) -> Source:
+    """Return own images as a source, of which every image must be readable."""
+    return {
+        "name": "queries",
+        **config,
+        "label_column": None,
+        "labels": None,
+        "origin_column": None,
+        "on_unreadable": "error",
+    }
+
+
 def import_queries(config: OwnImages, size: int, out: Path, profiles: bool = True) -> None:
     """Write images as queries, square and ``size`` wide; columns ``id, subset, prompt, seed, image``.
 
@@ -25,16 +37,8 @@ def import_queries(config: OwnImages, size: int, out: Path, profiles: bool = Tru
         UserError: as :func:`fetch_source`.
     """
     fetched = out.with_name(f".{out.name}.source")
-    source: Source = {
-        "name": "queries",
-        **config,
-        "label_column": None,
-        "labels": None,
-        "origin_column": None,
-        "on_unreadable": "error",
-    }
     try:
-        fetch_source("queries", source, fetched)
+        fetch_source("queries", as_source(config), fetched)
         rows = read_samples(fetched, ["image", "prompt"])
     finally:
         fetched.unlink(missing_ok=True)
