@@ -1,3 +1,4 @@
+import sys
 from functools import partial
 from pathlib import Path
 from runpy import run_path
@@ -20,6 +21,7 @@ dmin = run_path(str(ROOT / "scripts" / "dmin" / "workflow" / "checkout.py"))["lo
 # Snakemake lets the last of two equal keys win, so its config files are read again, strictly; a module's config is of
 # the workflow that uses it.
 if not workflow.modifier.skip_configfile:
+    dmin.shorten_terminal(logger, lambda: workflow.local_exec)
     dmin.check_config_files(workflow.overwrite_configfiles, None if "datasets" in config else "config/config.yaml")
 
 # A config that defines data sets stands alone; any other is laid over the embedded example.
@@ -31,7 +33,8 @@ if "datasets" not in config:
 report: "report/workflow.rst"
 
 
-tables = dmin.open_tables(config, ROOT)
+# Snakemake knows its targets only once the rules are read.
+tables = dmin.open_tables(config, ROOT, spoilt="doctor" in sys.argv)
 datasets, bases, models, banks, runs = tables.datasets, tables.bases, tables.models, tables.banks, tables.runs
 base_trainings, classifier_trainings = tables.base_trainings, tables.classifier_trainings
 compute, games, measures = tables.compute, tables.games, tables.measures
@@ -94,6 +97,7 @@ include: "rules/contributors.smk"
 include: "rules/contributor_figures.smk"
 include: "rules/paper.smk"
 include: "rules/plan.smk"
+include: "rules/doctor.smk"
 include: "rules/verify.smk"
 
 
@@ -106,12 +110,19 @@ onstart:
             raise WorkflowError(error)
 
 
+onsuccess:
+    if line := dmin.pages(workflow.pathvars.apply(f"<results>/runs/{name}/explorer.html") for name in runs):
+        if any(job.rule.name == "explorer" for job in workflow.dag.jobs):
+            logger.info(line)
+
+
 localrules:
     all,
     datasets,
     models,
     gradients,
     indexes,
+    rankings,
     influence,
     kernels,
     tables,
@@ -128,6 +139,7 @@ localrules:
     classifiers,
     paper,
     plan,
+    doctor,
     verify,
 
 
@@ -135,6 +147,7 @@ rule all:
     default_target: True
     input:
         rules.tables.input,
+        rules.rankings.input,
         rules.kernels.input,
         rules.figures.input,
         rules.explorers.input,

@@ -191,7 +191,7 @@ def plot_scores(inputs: Inputs) -> Step:
     from dmin.figures.ranked import MethodScores, draw_score_distributions
 
     scores = MethodScores(inputs.scores("dmin").scores, "dmin", str(WIDTH))
-    return lambda: draw_score_distributions(scores, inputs.tables, [inputs.folder / "scores.png"], DPI)
+    return lambda: draw_score_distributions(scores, inputs.tables, True, [inputs.folder / "scores.png"], DPI)
 
 
 def plot_gallery(inputs: Inputs) -> Step:

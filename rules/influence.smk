@@ -263,6 +263,34 @@ rule time_scan:
         "../scripts/time_scan.py"
 
 
+# The lists for people. A rule of its own, so that another caption or file name scores nothing again.
+rule write_ranking:
+    input:
+        top="<run>/influence/{ranked}/top.parquet",
+        samples=lambda w: runs[w.run].model.dataset.train,
+        queries="<run>/queries/queries.parquet",
+    output:
+        csv="<run>/influence/{ranked}/ranking.csv",
+        json="<run>/influence/{ranked}/ranking.json",
+    log:
+        "<logs>/write_ranking/{run}/{ranked}.log",
+    benchmark:
+        "<benchmarks>/write_ranking/{run}/{ranked}.tsv"
+    wildcard_constraints:
+        ranked=r"[a-z_]+(/v(\d+|full)/(exact|cascade|hnsw))?",
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        code=code("write_ranking"),
+    script:
+        "../scripts/write_ranking.py"
+
+
+rule rankings:
+    input:
+        [run.influence.rankings for run in runs.values()],
+
+
 rule influence:
     input:
         [run.influence.tops + run.influence.searched for run in runs.values()],

@@ -87,6 +87,7 @@ def test_own_images_pass_the_same_door_and_colours_as_sources(tmp_path: Path) ->
         import_queries(images, SIZE, tmp_path / "queries.parquet", profiles)
         queries = read_samples(tmp_path / "queries.parquet")
         assert np.abs(sample_pixels(queries)[0, 4, 4].astype(int) - colour).max() <= 3
+        assert queries["image"][0]["path"] == "a.png" and queries["seed"].isna().all(), "a file has a name and no seed"
     (tmp_path / "secret.png").write_bytes((folder / "a.png").read_bytes())
     (folder / "b.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(UserError, match=r"^Source 'queries': .*b\.png' lies outside the folder of its source"):

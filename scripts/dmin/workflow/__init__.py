@@ -19,6 +19,7 @@ from ..runtime.errors import UserError
 from .ablations import COMPRESSED_METHODS
 from .config_files import check_config_files
 from .disk import require_room
+from .doctor_entries import doctor_entries
 from .figures import comparing_figures, drawn_figures, explorer_notes, figure_files, labelled_tops
 from .game_plans import game_plan
 from .games import PARTS, TRAINERS
@@ -30,6 +31,7 @@ from .paper import SECTIONS, paper_runs
 from .plan_entries import plan_entry
 from .studies import ALL_CONTROLS, CONTROLS
 from .tables import one_of, open_tables
+from .terminal import pages, shorten_terminal
 from .values import page_text, pick
 from .verify_entries import verify_entries, verify_folders
 
@@ -56,6 +58,7 @@ __all__ = [
     "cascade_mb",
     "check_config_files",
     "comparing_figures",
+    "doctor_entries",
     "drawn_figures",
     "explorer_notes",
     "figure_files",
@@ -67,11 +70,13 @@ __all__ = [
     "one_of",
     "open_tables",
     "page_text",
+    "pages",
     "paper_runs",
     "pick",
     "plan_entry",
     "require_room",
     "scoring_mb",
+    "shorten_terminal",
     "verify_entries",
     "verify_folders",
 ]

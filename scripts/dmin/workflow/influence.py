@@ -192,6 +192,11 @@ class Influence:
         """All ranked lists that are exact."""
         return [self.top(*pair) for pair in self.scored]
 
+    @property
+    def rankings(self) -> list[str]:
+        """The same lists as tables for people."""
+        return [top.replace("top.parquet", "ranking.csv") for top in self.tops]
+
     def retrieved(self, backend: str = "hnsw", file: str = "top.parquet") -> list[str]:
         """Return the ranked lists that a backend of the config leaves at every width, or another file beside them."""
         if self.indexed not in self.methods or backend not in self.settings["backends"]:

@@ -22,26 +22,6 @@ from .study_checks import check_ablation, check_lds, check_studies
 MOST_SHARDS = 100_000
 
 
-def check_run(run: Run) -> None:
-    """Refuse a run that cannot be.
-
-    Raises:
-        UserError: its methods, widths, lists, queries, gradients or studies cannot be.
-    """
-    _check_checkpoints(run)
-    _check_widths(run)
-    check_queries(run)
-    _check_jobs(run)
-    _check_lists(run)
-    _check_methods(run)
-    _check_gradients(run)
-    if run.lds is not None:
-        check_lds(run, run.lds)
-    if "ablation" in run.settings:
-        check_ablation(run)
-    check_studies(run)
-
-
 def check_parameters(run: Run) -> None:
     """Refuse a choice of parameters that is no pattern, or that the model lacks as far as config and files tell.
 
@@ -64,6 +44,14 @@ def check_parameters(run: Run) -> None:
         raise UserError(
             f"{key} is '{selection}', which matches no parameter of model {model.name}; correct {targets}the choice."
         )
+
+
+def _check_optional(run: Run) -> None:
+    if run.lds is not None:
+        check_lds(run, run.lds)
+    if "ablation" in run.settings:
+        check_ablation(run)
+    check_studies(run)
 
 
 def _check_checkpoints(run: Run) -> None:
@@ -195,3 +183,16 @@ def _check_gradients(run: Run) -> None:
             f"{key}.timesteps.count is {timesteps['count']}, at which the grid {timesteps['grid']} repeats a timestep; "
             "lower it or use the grid uniform."
         )
+
+
+# Each refuses a run that cannot be, by its first mistake of a kind.
+RUN_CHECKS = (
+    _check_checkpoints,
+    _check_widths,
+    check_queries,
+    _check_jobs,
+    _check_lists,
+    _check_methods,
+    _check_gradients,
+    _check_optional,
+)
