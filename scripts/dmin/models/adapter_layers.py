@@ -45,7 +45,7 @@ def put_adapter(file: Path, network: Any, part: AdapterPart, what: str) -> None:
             value.data = value.data.float()
         if kind == "LORA":
             set_peft_model_state_dict(network, tensors, NAME)
-            held = set(get_peft_model_state_dict(network, adapter_name=NAME))
+            held = set(get_peft_model_state_dict(network, adapter_name=NAME, save_embedding_layers=False))
         else:
             held = _set_factors(network, tensors)
     except (UserError, MemoryError, torch.OutOfMemoryError):
