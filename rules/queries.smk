@@ -206,6 +206,7 @@ rule encode_queries:
     input:
         samples="<run>/queries/queries.parquet",
         base=ancient(lambda w: runs[w.run].model.base.files),
+        adapter=lambda w: runs[w.run].model.text_weights,
     output:
         "<run>/queries/queries.safetensors",
     log:

@@ -22,6 +22,8 @@ class FamilyEntry:
         objectives: the values of ``gradients.objective`` that it has; the first is that of its training.
         preconditions: its training may weigh the loss as preconditioning the output does.
         pndm: it samples with PNDM, whose descending list of timesteps repeats its second.
+        known_as: first letters, small, of what trainers of adapters call models of its kind in their files
+            (``ss_base_model_version``, ``modelspec.architecture``); none where adapters are not checked by it.
     """
 
     name: str
@@ -32,6 +34,7 @@ class FamilyEntry:
     objectives: tuple[str, ...] = ("training",)
     preconditions: bool = False
     pndm: bool = False
+    known_as: tuple[str, ...] = ()
     module: str = field(init=False)
 
     def __post_init__(self) -> None:

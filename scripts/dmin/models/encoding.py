@@ -17,7 +17,7 @@ from dmin.models.encoded import EncodedSamples
 from dmin.models.families.family import Family
 from dmin.models.families.prompts import tell_long_prompts
 from dmin.models.families.sampling import NotFiniteError, require_finite
-from dmin.models.load import load_family
+from dmin.models.load import TrainedModel, load_family, load_trained
 from dmin.models.spool import Spool
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
@@ -27,20 +27,26 @@ from dmin.settings.models import Base
 log = logging.getLogger(__name__)
 
 
-def encode_samples(samples: Path, base: Base, out: Path, pace: Pace) -> None:
+def encode_samples(samples: Path, base: Base, out: Path, pace: Pace, adapter: Path | None = None) -> None:
     """Encode the images and prompts of a parquet file with the frozen encoders of ``base``.
+
+    The ``adapter`` is the file of one that may change text encoders, which then encode the prompts with it.
 
     Latents are modes of the autoencoder's posterior, never samples of it, so that equal images stay equal. Prompts that
     are too long are cut; how many is logged and kept in the file as ``truncated``. Memory is that of one batch: what is
     encoded goes to disk beside ``out`` until all is.
 
     Raises:
-        UserError: as :func:`load_family`; a latent or an embedding is not finite (the sample is named); or all prompts
+        UserError: as :func:`load_trained`; a latent or an embedding is not finite (the sample is named); or all prompts
             are encoded alike, as by an empty tokenizer.
     """
     start = time.monotonic()
     rows = SampleRows(samples, ["image", "prompt"])
-    family = load_family(base, resolve_device(pace.device), ["encoders"])
+    device = resolve_device(pace.device)
+    if adapter is None:
+        family = load_family(base, device, ["encoders"])
+    else:
+        family = load_trained(TrainedModel(base, adapter), device, ["encoders"])
     long: list[int] = []
     prompts: list[str] = []
     with Spool(out.parent) as spool:

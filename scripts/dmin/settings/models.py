@@ -55,7 +55,7 @@ class OwnWeights(TypedDict):
 
     path: str
     revision: str | None
-    alpha: int | None
+    alpha: float | None
 
 
 class Lora(TypedDict):

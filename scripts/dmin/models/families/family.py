@@ -201,6 +201,13 @@ class Family(ABC):
         """Add the adapter written by :meth:`save_adapter`, with the scale it was trained with."""
         raise UserError(f"The family {self.name} takes no adapter; set finetune to full.")
 
+    def text_encoder_of(self, part: str) -> Any:
+        """Return a text encoder that an adapter may change, by its name in the pipeline, loaded if it was not.
+
+        None where there is none of that name.
+        """
+        return None
+
     def load_part(self, part: str) -> Any:
         """Return a network of the pipeline that nothing trains, of the class in ``frozen``."""
         return self._frozen(self.stored.network(self.frozen[part], part))

@@ -32,6 +32,7 @@ FAMILY = {
     ),
     "objectives": ("training", "reference"),
     "preconditions": True,
+    "known_as": ("sd3", "sd_3", "stable-diffusion-3", "stable_diffusion_3"),
 }
 
 T5_LENGTH = 256
