@@ -88,6 +88,7 @@ include: "rules/report.smk"
 include: "rules/comparison.smk"
 include: "rules/retraining.smk"
 include: "rules/removal.smk"
+include: "rules/deletion.smk"
 include: "rules/games.smk"
 include: "rules/behaviours.smk"
 include: "rules/contributors.smk"
@@ -121,6 +122,7 @@ localrules:
     ablations,
     lds,
     removal,
+    deletion,
     thickness,
     contributors,
     games,

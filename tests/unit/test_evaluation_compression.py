@@ -118,7 +118,7 @@ class Run:
             ],
             columns=["set", "repeat", "query_id", "loss"],
         )
-        write_parquet(table, self.folder / "losses.parquet")
+        write_parquet(table.assign(low_timestep=0, high_timestep=0, timesteps=1), self.folder / "losses.parquet")
         interval = Interval(bootstrap=100, confidence=0.95, seed=1)
         return JudgingBank([self.folder / "losses.parquet"], [self.folder / "sets.parquet"], interval)
 

@@ -161,19 +161,19 @@ def test_study_of_removal_knows_its_sets() -> None:
     study = tables(["dmin", "text"], removal=removal).runs["r"].studies["removal"]
     assert study.removals == ["none", "random", "dmin", "text"]
     assert [study.sets(name) for name in study.removals] == [1, 3, 4, 4]
-    assert study.removed_per_query == 8
+    assert study.sizes == [8]
     assert study.ranges("dmin") == ["00000000-00000005", "00000005-00000008"]
     assert study.range_settings("dmin", "00000000-00000005")["exclude"] == [1]
     assert study.range_settings("text", "00000000-00000005")["exclude"] == []
     assert "dmin/{set}" in study.training_settings("dmin", "00000000-00000005")["advice"]
     assert study.choice_settings("none") == {}
-    assert study.choice_settings("random") == {"draws": 3, "k": 8, "seed": 42}
+    assert study.choice_settings("random") == {"draws": 3, "k": [8], "seed": 42}
     assert study.choice_settings("dmin") == {"k": 8, "queries": 4}
     assert study.scores("dmin") == [f"{RUN}/influence/dmin/v256/scores.npy"]
     assert study.scores("text", "scores.json") == [f"{RUN}/influence/text/scores.json"]
     assert study.scores("random") == []
     assert study.widths == {"dmin": "256"}
-    assert len(study.images) == len(study.removal_of_images) == 1 + 2 + 2 + 2
+    assert len(study.images) == len(study.removal_of_ranges) == 1 + 2 + 2 + 2
 
 
 def test_figures_of_a_run() -> None:

@@ -30,7 +30,8 @@ def judged(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Chec
     checkout.write_config(config_with())
     plan = checkout.plan("lds")
     assert plan == {
-        "draw_sets": 2, "retrain_subsets": 2, "measure_losses": 2, "evaluate_lds": 1, "plot_yardsticks": 1, "lds": 1,
+        "draw_sets": 2, "retrain_subsets": 2, "measure_losses": 2, "evaluate_lds": 1, "evaluate_lds_bands": 1,
+        "pool_lds": 1, "plot_yardsticks": 1, "lds": 1,
     }  # fmt: skip
     checkout.run("lds")
     return checkout
@@ -54,7 +55,8 @@ def plan_with(judged: Checkout, bank: dict[str, Any] | None = None, **influence:
         plan = judged.plan("lds")
     finally:
         judged.write_config(config_with())
-    return {rule: count for rule, count in plan.items() if rule not in ("lds", "plot_yardsticks")}
+    after = ("lds", "plot_yardsticks", "evaluate_lds_bands", "pool_lds")
+    return {rule: count for rule, count in plan.items() if rule not in after}
 
 
 def test_every_method_and_width_is_judged(judged: Checkout) -> None:
@@ -63,6 +65,10 @@ def test_every_method_and_width_is_judged(judged: Checkout) -> None:
     assert list(zip(table["method"], table["v"], strict=True)) == [*methods, ("text", "")]
     assert set(table["subsets"]) == {8} and set(table["seeds"]) == {2} and set(table["queries"]) == {12}
     assert table["lds"].between(-1, 1).all() and set(table["query_set"]) == {"generated"}
+    bands = pd.read_csv(judged.root / "results/runs/micro/tables/lds_bands.csv", dtype={"v": "string"})
+    assert set(zip(bands["low_timestep"], bands["high_timestep"], strict=True)) == {(0, 0), (500, 500)}
+    assert set(bands["bank"]) == {"small"} and len(bands) == 2 * len(table)
+    assert (judged.root / "results/banks/pooled_lds.csv").exists()
     assert (judged.root / "results/runs/micro/figures/yardsticks.png").stat().st_size > 1000
     assert plan_with(judged) == {}
 

@@ -68,16 +68,18 @@ class Chooser:
 
 
 class RemovalSettings(TypedDict):
-    """For how many queries a method removes how many (``k``) samples, and how many random draws there are."""
+    """For how many queries a method removes how many samples (each of ``k``), and how many random draws there are."""
 
     queries: int
-    k: int
+    k: Sequence[int]
     draws: int
     seed: int
 
 
 def choose_removals(chooser: Chooser, samples: Path, queries: pd.DataFrame, config: RemovalSettings, out: Path) -> None:
     """Choose what is removed for every query by a method, in every random draw, or nothing; see :func:`write_removals`.
+
+    The sets of the first k come first, then those of the second.
 
     Args:
         chooser: the method, ``random``, or ``none``.
@@ -90,10 +92,12 @@ def choose_removals(chooser: Chooser, samples: Path, queries: pd.DataFrame, conf
     subsets, sets = read_subsets([samples]), []
     if chooser.name == RANDOM:
         ids = list(subsets)
-        sets = [("", draw_samples(ids, config["k"], config["seed"], "removal", n)) for n in range(config["draws"])]
+        draws = range(config["draws"])
+        sets = [("", draw_samples(ids, k, config["seed"], "removal", n)) for k in config["k"] for n in draws]
     elif chooser.scores is not None:
         chosen = queries["id"].iloc[choose_in_turn(queries["subset"].tolist(), config["queries"])].tolist()
-        sets = list(zip(chosen, top_samples(chooser.scores, chosen, config["k"]), strict=True))
+        tops = top_samples(chooser.scores, chosen, max(config["k"]))
+        sets = [(query, top[:k]) for k in config["k"] for query, top in zip(chosen, tops, strict=True)]
     write_removals(chooser.name, sets, subsets, out)
 
 

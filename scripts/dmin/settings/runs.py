@@ -143,6 +143,7 @@ class Lds(TypedDict):
 
     bank: str
     timesteps: int
+    bands: list[int]
     bootstrap: int
     seed: int
 
@@ -166,6 +167,21 @@ class Thickness(TypedDict):
 
     methods: list[str]
     top_k: int
+    draws: int
+    seeds: int
+    budget: Literal["epochs", "steps"]
+    per_job: int
+    seed: int
+    exclude: list[str]
+
+
+class Deletion(TypedDict):
+    """Deletion: the loss of queries once models are trained without what a method ranks first for them."""
+
+    methods: list[str]
+    queries: int
+    shares: list[float]
+    timesteps: int
     draws: int
     seeds: int
     budget: Literal["epochs", "steps"]
@@ -208,6 +224,7 @@ class Run(TypedDict):
     evaluation: Evaluation
     lds: NotRequired[Lds]
     removal: NotRequired[Removal]
+    deletion: NotRequired[Deletion]
     thickness: NotRequired[Thickness]
     ablation: NotRequired[Ablation]
 

@@ -20,6 +20,7 @@ from .game_checks import check_game
 from .games import Game
 from .measures import Measures
 from .models import Base, Model
+from .pooling import Pooling
 from .run_checks import check_run
 from .runs import Run
 from .study_checks import check_bank, check_seeds
@@ -107,6 +108,11 @@ class Tables:
     def studied(self, study: str) -> list[Run]:
         """Return the runs that have a study."""
         return [run for run in self.runs.values() if study in run.studies]
+
+    @property
+    def pooling(self) -> Pooling:
+        """The runs with an LDS, pooled."""
+        return Pooling([run.lds for run in self.runs.values() if run.lds])
 
     def figure_settings(self, *keys: str) -> dict[str, Any]:
         """Return the settings of figures that one depends on: its resolution, and ``keys``."""
