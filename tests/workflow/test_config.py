@@ -311,7 +311,7 @@ def test_config_without_runs_is_fine() -> None:
     load({})
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "base.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "base.yaml", "lds.yaml", "banks.yaml"])
 def test_shipped_config_follows_the_schema(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
     load(yaml.safe_load((PROJECT / "config" / name).read_text()))
