@@ -163,8 +163,8 @@ MISTAKES: list[tuple[str, Change, list[str]]] = [
     ),
     (
         "unknown storage",
-        put(f"{RUN}.ablation", {"compression": {"storage": ["int4"]}}),
-        [f"{RUN}.ablation.compression.storage.0", "'int4'", "choose one of fp32, fp16, int8"],
+        put(f"{RUN}.ablation", {"compression": {"storage": ["int2"]}}),
+        [f"{RUN}.ablation.compression.storage.0", "'int2'", "choose one of fp32, fp16, int8, int4, one_bit"],
     ),
     (
         "journey on held-out images",

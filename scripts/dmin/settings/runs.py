@@ -203,7 +203,7 @@ class Compression(TypedDict):
     """Widths and number formats of stored sketches."""
 
     widths: list[int]
-    storage: list[Literal["fp32", "fp16", "int8"]]
+    storage: list[Literal["fp32", "fp16", "int8", "int4", "one_bit"]]
 
 
 class Ablation(TypedDict):
