@@ -135,6 +135,28 @@ rule evaluate_lds_bands:
         "../scripts/evaluate_lds_bands.py"
 
 
+rule plot_lds_bands:
+    input:
+        "<run>/tables/lds_bands.csv",
+    output:
+        figure(
+            "lds_bands",
+            "lds_bands",
+            "Comparison",
+            figure="LDS by timestep",
+            run="{run}",
+        ),
+    log:
+        "<logs>/plot_lds_bands/{run}.log",
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        figures=tables.figure_settings(),
+        code=code("plot_lds_bands", "looks"),
+    script:
+        "../scripts/plot_lds_bands.py"
+
+
 rule pool_lds:
     input:
         unpack(lambda w: tables.pooling.files),
@@ -236,4 +258,4 @@ rule lds:
         tables.pooling.table,
         [run.table(name) for run in runs.values() if run.lds for name in ("lds", "lds_bands")],
         [run.table("lds_lambda") for run in runs.values() if run.lds and run.lds.sweeps()],
-        [run.figures("yardsticks") for run in runs.values() if run.lds],
+        [run.figures("yardsticks", "lds_bands") for run in runs.values() if run.lds],

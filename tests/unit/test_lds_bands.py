@@ -14,6 +14,7 @@ from dmin.evaluation.lds import JudgingBank
 from dmin.evaluation.lds_bands import Banding, evaluate_lds_bands
 from dmin.evaluation.pooled_lds import PooledRun, evaluate_pooled_lds
 from dmin.evaluation.retrained import Retrained, RetrainedParts
+from dmin.figures.lds_bands import plot_lds_bands
 
 
 @pytest.fixture
@@ -87,3 +88,12 @@ def test_bank_without_signal_is_not_pooled(bank: dict[str, Any], caplog: pytest.
     with caplog.at_level("WARNING"):
         table = pooled(bank, ("one", "uniform", "shared"), dmin="random", text="true")
     assert table.empty and "bank one has a ceiling of" in caplog.text
+
+
+def test_silent_band_is_drawn_grey_under_its_ceiling(bank: dict[str, Any]) -> None:
+    figure = plot_lds_bands(banded(bank, 0.1))
+    (panel,) = figure.axes
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["0 to 150", "200 to 450", "500 to 950"]
+    assert len(panel.patches) == 1 and panel.patches[0].get_extents() is not None
+    points = [line for line in panel.lines if line.get_marker() not in ("None", "", None)]
+    assert len(points) == 3 and all(np.isfinite(line.get_ydata()).sum() == 2 for line in points)

@@ -33,7 +33,7 @@ def judged(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Chec
     plan = checkout.plan("lds")
     assert plan == {
         "draw_sets": 2, "retrain_subsets": 2, "measure_losses": 2, "evaluate_lds": 1, "evaluate_lds_bands": 1,
-        "pool_lds": 1, "plot_yardsticks": 1, "lds": 1,
+        "plot_lds_bands": 1, "pool_lds": 1, "plot_yardsticks": 1, "lds": 1,
     }  # fmt: skip
     checkout.run("lds")
     return checkout
@@ -57,7 +57,7 @@ def plan_with(judged: Checkout, bank: dict[str, Any] | None = None, **influence:
         plan = judged.plan("lds")
     finally:
         judged.write_config(config_with())
-    after = ("lds", "plot_yardsticks", "evaluate_lds_bands", "pool_lds")
+    after = ("lds", "plot_yardsticks", "evaluate_lds_bands", "plot_lds_bands", "pool_lds")
     return {rule: count for rule, count in plan.items() if rule not in after}
 
 
