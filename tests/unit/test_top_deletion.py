@@ -119,7 +119,7 @@ def test_both_yardsticks_are_drawn_for_every_size() -> None:
     rows = [(name, v, k, k / 10, k / 20, k / 5) for name, v in (("dmin", "64"), ("pixels", "")) for k in (2, 5)]
     columns = ["method", "v", "k", "over_random", "over_random_low", "over_random_high"]
     deletion = pd.DataFrame([*rows, ("random", "", 2, None, None, None)], columns=columns)
-    figure = plot_lds_deletion(lds, deletion)
+    figure = plot_lds_deletion(lds, deletion.assign(difference=0, low=0, high=0))
     assert [panel.get_title(loc="left") for panel in figure.axes] == ["2 removed", "5 removed"]
     points = [line.get_xydata().tolist()[0] for line in figure.axes[1].lines if len(line.get_xydata()) == 1]
     assert points == [[0.2, 0.5], [0.4, 0.5]]

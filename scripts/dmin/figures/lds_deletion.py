@@ -28,7 +28,8 @@ def plot_lds_deletion(lds: pd.DataFrame, deletion: pd.DataFrame) -> Figure:
         UserError: a table is empty or lacks a column.
     """
     lds = require_table(lds, _LDS, "LDS")
-    both = require_table(deletion, _DELETION, "deletion").merge(lds, on=["method", "v"]).dropna(subset="over_random")
+    deletion = require_table(deletion, _DELETION, "deletion")[[*_DELETION]]
+    both = deletion.merge(lds[[*_LDS]], on=["method", "v"]).dropna(subset="over_random")
     sizes = sorted(set(both["k"]))
     panels = Panels(max(1, len(sizes)), 3, 2.9, 2.7)
     for panel, k in zip(panels.axes, sizes, strict=False):

@@ -122,7 +122,7 @@ def write_removals(
             whose, what = f" for query '{query}'" if query else "", f"subset '{empty[0]}'" if empty else "the set"
             raise UserError(
                 f"Removal {removal}/{number}{whose} takes all {sizes[empty[0]] if empty else len(subsets)} training "
-                f"samples of {what}; lower the study's k (top_k) or take more samples."
+                f"samples of {what}; lower the study's k, shares or top_k, or take more samples."
             )
     rows = [(number, query, name) for number, (query, ids) in enumerate(sets) for name in ids]
     table = pd.DataFrame(rows, columns=["set", "query_id", "id"])
