@@ -39,7 +39,7 @@ def plot_lds_bands(table: pd.DataFrame) -> Figure:
         where = rows["low_timestep"].map(place) + 0.5 * (number / max(1, len(methods) - 1) - 0.5)
         panel.plot(where, rows["lds"], color=style.colour, marker=style.marker, markersize=3.8, linestyle="")
         panel.vlines(where, rows["low"], rows["high"], color=style.colour, linewidth=0.9, alpha=0.6)
-    for number, row in bands.iterrows():
+    for number, row in enumerate(bands.to_dict("records")):
         ends = number - 0.45, number + 0.45
         if pd.isna(row["lds"]):
             panel.axvspan(*ends, color=MUTED, alpha=0.15, linewidth=0)

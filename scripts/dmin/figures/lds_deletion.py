@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -35,7 +37,7 @@ def plot_lds_deletion(lds: pd.DataFrame, deletion: pd.DataFrame) -> Figure:
     for panel, k in zip(panels.axes, sizes, strict=False):
         for row in both[both["k"] == k].to_dict("records"):
             style = method_style(row["method"])
-            line = {"color": style.colour, "linewidth": 0.9, "alpha": 0.6}
+            line: dict[str, Any] = {"color": style.colour, "linewidth": 0.9, "alpha": 0.6}
             panel.plot([row["low"], row["high"]], [row["over_random"]] * 2, **line)
             panel.plot([row["lds"]] * 2, [row["over_random_low"], row["over_random_high"]], **line)
             panel.plot([row["lds"]], [row["over_random"]], marker=style.marker, color=style.colour, zorder=3)
