@@ -91,6 +91,7 @@ include: "rules/report.smk"
 include: "rules/comparison.smk"
 include: "rules/retraining.smk"
 include: "rules/removal.smk"
+include: "rules/deletion.smk"
 include: "rules/games.smk"
 include: "rules/behaviours.smk"
 include: "rules/contributors.smk"
@@ -132,6 +133,7 @@ localrules:
     ablations,
     lds,
     removal,
+    deletion,
     thickness,
     contributors,
     games,

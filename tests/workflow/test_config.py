@@ -164,7 +164,7 @@ MISTAKES: list[tuple[str, Change, list[str]]] = [
     (
         "unknown storage",
         put(f"{RUN}.ablation", {"compression": {"storage": ["int2"]}}),
-        [f"{RUN}.ablation.compression.storage.0", "'int2'", "choose one of fp32, fp16, int8, int4, sign"],
+        [f"{RUN}.ablation.compression.storage.0", "'int2'", "choose one of fp32, fp16, int8, int4, one_bit"],
     ),
     (
         "journey on held-out images",
@@ -311,7 +311,7 @@ def test_config_without_runs_is_fine() -> None:
     load({})
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "base.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "base.yaml", "lds.yaml", "banks.yaml"])
 def test_shipped_config_follows_the_schema(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
     load(yaml.safe_load((PROJECT / "config" / name).read_text()))

@@ -12,8 +12,9 @@ import pandas as pd
 
 from dmin.catalogue.estimators import ESTIMATORS
 from dmin.evaluation.exact_games import DRAWS, draw_fits
-from dmin.evaluation.lds import lds_interval, noise_ceiling
+from dmin.evaluation.lds import lds_interval
 from dmin.evaluation.member_agreement import correlate
+from dmin.evaluation.retrained import noise_ceiling
 from dmin.games.baselines import judged_baselines
 from dmin.games.contributions import find_fits, read_contributions
 from dmin.games.exact import complete

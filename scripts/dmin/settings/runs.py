@@ -161,6 +161,7 @@ class Lds(TypedDict):
 
     bank: str
     timesteps: int
+    bands: list[int]
     bootstrap: int
     seed: int
 
@@ -192,6 +193,21 @@ class Thickness(TypedDict):
     exclude: list[str]
 
 
+class Deletion(TypedDict):
+    """Deletion: the loss of queries once models are trained without what a method ranks first for them."""
+
+    methods: list[str]
+    queries: int
+    shares: list[float]
+    timesteps: int
+    draws: int
+    seeds: int
+    budget: Literal["epochs", "steps"]
+    per_job: int
+    seed: int
+    exclude: list[str]
+
+
 class HnswGrid(TypedDict):
     """Every combination of HNSW settings, by default those of the paper's supplement."""
 
@@ -205,7 +221,7 @@ class Compression(TypedDict):
     """Widths and number formats of stored sketches."""
 
     widths: list[int]
-    storage: list[Literal["fp32", "fp16", "int8", "int4", "sign"]]
+    storage: list[Literal["fp32", "fp16", "int8", "int4", "one_bit"]]
 
 
 class Ablation(TypedDict):
@@ -226,6 +242,7 @@ class Run(TypedDict):
     evaluation: Evaluation
     lds: NotRequired[Lds]
     removal: NotRequired[Removal]
+    deletion: NotRequired[Deletion]
     thickness: NotRequired[Thickness]
     ablation: NotRequired[Ablation]
 

@@ -21,6 +21,7 @@ from .games import Game
 from .measures import Measures
 from .mistakes import Mistakes
 from .models import Base, Model
+from .pooling import Pooling
 from .run_checks import RUN_CHECKS, check_parameters
 from .runs import Run
 from .study_checks import check_bank, check_seeds
@@ -110,6 +111,11 @@ class Tables:
     def studied(self, study: str) -> list[Run]:
         """Return the runs that have a study."""
         return [run for run in self.runs.values() if study in run.studies]
+
+    @property
+    def pooling(self) -> Pooling:
+        """The runs with an LDS, pooled."""
+        return Pooling([run.lds for run in self.runs.values() if run.lds])
 
     def figure_settings(self, *keys: str) -> dict[str, Any]:
         """Return the settings of figures that one depends on: its resolution, and ``keys``."""
