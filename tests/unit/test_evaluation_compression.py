@@ -18,7 +18,7 @@ from dmin.data.samples import write_samples
 from dmin.evaluation.compressed_rows import CompressedRows
 from dmin.evaluation.compression import COLUMNS, Measures, rank_correlation, score_compressed
 from dmin.evaluation.lds import JudgingBank, predict_sets
-from dmin.evaluation.storage import BITS, stored, stored_bytes
+from dmin.evaluation.storage import stored, stored_bytes
 from dmin.retraining.sets import draw_sets
 from dmin.runtime.atomic import write_json, write_parquet
 from dmin.runtime.errors import UserError
