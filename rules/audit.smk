@@ -136,6 +136,83 @@ rule audit_issues:
         "../scripts/audit_issues.py"
 
 
+rule evaluate_audit:
+    input:
+        samples="<run>/audit/samples.csv",
+        held_out="<run>/audit/held_out.csv",
+        planted=lambda w: runs[w.run].model.dataset.planted,
+    output:
+        detection=report(
+            "<run>/tables/audit_detection.csv",
+            caption="../report/audit_detection.rst",
+            category="Audit",
+            labels={"run": "{run}", "table": "planted faults"},
+        ),
+        found="<run>/tables/audit_found.csv",
+    log:
+        "<logs>/evaluate_audit/{run}.log",
+    benchmark:
+        "<benchmarks>/evaluate_audit/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        settings=lambda w: dmin.pick(runs[w.run].evaluation, "confidence", "seed"),
+        code=code("evaluate_audit"),
+    script:
+        "../scripts/evaluate_audit.py"
+
+
+rule evaluate_audit_calibration:
+    input:
+        samples="<run>/audit/samples.csv",
+        held_out="<run>/audit/held_out.csv",
+        planted=lambda w: runs[w.run].model.dataset.planted,
+    output:
+        report(
+            "<run>/tables/audit_calibration.csv",
+            caption="../report/audit_calibration.rst",
+            category="Audit",
+            labels={"run": "{run}", "table": "p-values"},
+        ),
+    log:
+        "<logs>/evaluate_audit_calibration/{run}.log",
+    benchmark:
+        "<benchmarks>/evaluate_audit_calibration/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        settings=lambda w: {**runs[w.run].issue_settings, "seed": runs[w.run].evaluation["seed"]},
+        code=code("evaluate_audit_calibration"),
+    script:
+        "../scripts/evaluate_audit_calibration.py"
+
+
+rule audit_page:
+    input:
+        issues="<run>/audit/audit.csv",
+        summary="<run>/audit/audit.json",
+        measured="<run>/audit/samples.csv",
+        samples=lambda w: runs[w.run].model.dataset.train,
+    output:
+        report(
+            "<run>/audit/audit.html",
+            caption="../report/audit_page.rst",
+            category="Audit",
+            labels={"run": "{run}", "page": "audit"},
+        ),
+    log:
+        "<logs>/audit_page/{run}.log",
+    benchmark:
+        "<benchmarks>/audit_page/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        code=code("audit_page"),
+    script:
+        "../scripts/audit_page.py"
+
+
 rule audit:
     input:
-        [f"{run.audit.folder}/audit.{kind}" for run in tables.audited for kind in ("csv",)],
+        [f"{run.audit.folder}/audit.{kind}" for run in tables.audited for kind in ("csv", "html")],
+        [table for run in tables.audited for table in run.audit.tables],
