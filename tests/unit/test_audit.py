@@ -13,6 +13,7 @@ from fabricated_audit import FAULTY, SETTINGS, fabricated_audit, write_tables
 from scipy.stats import kstest
 
 from dmin.audit.calibration import evaluate_calibration
+from dmin.audit.caption_margins import Captioned, caption_margins
 from dmin.audit.captions import choose_captions
 from dmin.audit.conformal import adjusted, conformal_p
 from dmin.audit.detection import DetectionFiles, auc_interval, average_precision, evaluate_audit, expected_hits
@@ -167,6 +168,21 @@ def test_captions_that_are_tried_are_others_and_of_the_nearest() -> None:
     assert choose_captions((["same"] * 6, features), (["same"] * 6, features), 3, same=True) == [[]] * 6
 
 
+def test_an_image_under_the_caption_of_another_subset_stands_out() -> None:
+    generator = np.random.default_rng(4)
+    features = generator.standard_normal((80, 8)) * 0.3 + np.repeat(np.eye(8)[:2], 40, axis=0)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    captions = [f"the flag of {place}" for place in range(40)] + [f"a red brick, number {place}" for place in range(40)]
+    captions[3], captions[50] = captions[50], captions[3]
+    rows = Captioned(features, captions)
+    found = caption_margins(rows, rows, same=True)
+    for margin in found.values():
+        assert set(np.argsort(margin)[-2:]) == {3, 50}
+    assert caption_margins(Captioned(features, ["", "same"] * 40), Captioned(features, ["", "same"] * 40), True) == {}
+    held_out = caption_margins(Captioned(features[:2], ["the flag of 0", "a red brick"]), rows, same=False)
+    assert held_out["caption_image_margin"][1] > held_out["caption_image_margin"][0]
+
+
 def test_losses_become_columns_without_the_level_of_their_timestep() -> None:
     rows = [
         (sample, "", step, draw, level * factor)
@@ -180,8 +196,8 @@ def test_losses_become_columns_without_the_level_of_their_timestep() -> None:
     own = own_columns(losses, levels)
     assert list(own.columns) == ["loss_900", "loss_900_se", "loss_100", "loss_100_se", "loss", "loss_se"]
     assert own["loss"].to_dict() == pytest.approx({"s": -0.2, "u": 0.2}) and own["loss_se"].max() < 1e-9
-    captions = caption_columns(losses, levels)
-    assert captions.loc["s", "caption_gap"] == pytest.approx((0.2 + 0.1 - 0.1 - 0.1) / 4)
+    captions = caption_columns(losses)
+    assert captions.loc["s", "caption_gap"] == pytest.approx((np.log(8 / 6) + np.log(8 / 9)) / 2)
     assert captions.loc["s", "better_caption"] == "u" and "u" not in captions.index
     assert caption_columns(losses[losses["caption_of"] == ""], levels).empty
 

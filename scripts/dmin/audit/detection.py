@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, rankdata
 
-from dmin.audit.findings import strength_of_margins
+from dmin.audit.findings import MISLABELLED, WRONG_CAPTION, added_up
 from dmin.audit.report import read_samples_table
 from dmin.evaluation.intervals import rate_interval
 from dmin.runtime.atomic import write_csv
@@ -26,7 +26,7 @@ BASELINES = ("loss", "gradient_norm", "feature_distance", "random")
 # Columns by which images are ranked, the most suspicious last; with a minus, first.
 _RANKED = (
     "self_influence", "self_influence_scaled", "leverage", "influence_margin", "feature_margin", "influence_distance",
-    "caption_gap", "-held_out_influence", "hubs", "-contrast",
+    "caption_gap", "caption_image_margin", "caption_text_margin", "-held_out_influence", "hubs", "-contrast",
 )  # fmt: skip
 
 
@@ -46,8 +46,9 @@ def detectors(samples: pd.DataFrame, held_out: pd.DataFrame, seed: int) -> dict[
         column = name.removeprefix("-")
         if column in samples and samples[column].notna().any():
             found[column] = samples[column].to_numpy(dtype=float) * (-1 if name.startswith("-") else 1)
-    if len(held_out) and samples["influence_margin"].notna().all():
-        found["mislabelled"] = strength_of_margins(samples, held_out)
+    for issue, names in (("mislabelled", MISLABELLED), ("wrong caption", WRONG_CAPTION)):
+        if len(held_out) and names[0] in samples and samples[names[0]].notna().any():
+            found[issue] = added_up(samples, held_out, names)
     for name in ("copies", "near_copies"):
         found[name] = np.array([len(text.split()) for text in samples[name]], dtype=float)
     return {name: np.where(np.isfinite(values), values, np.nanmin(values)) for name, values in found.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
@@ -130,12 +130,18 @@ def without_p(strength: np.ndarray, evidence: Callable[[int], str]) -> Found:
     return Found(strength, none, none, none, strength > 0, strength > 0, evidence)
 
 
-def strength_of_margins(table: pd.DataFrame, held_out: pd.DataFrame) -> np.ndarray:
-    """Return how much nearer images are to another subset than to their own ``[n]``, by gradients and by features.
+# What is added up to the strength of an issue, each over its deviation among held-out images.
+MISLABELLED = ("influence_margin", "feature_margin")
+WRONG_CAPTION = ("caption_gap", "caption_image_margin", "caption_text_margin")
 
-    The sum of both margins, each over its standard deviation among held-out images.
+
+def added_up(table: pd.DataFrame, held_out: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """Return the sum ``[n]`` of some columns of a table, each over its standard deviation among held-out images.
+
+    Columns that the table lacks are left out.
     """
     total = np.zeros(len(table))
-    for name in ("influence_margin", "feature_margin"):
-        total += table[name].to_numpy(dtype=float) / (held_out[name].std() or 1.0)
+    for name in names:
+        if name in table:
+            total += table[name].to_numpy(dtype=float) / (held_out[name].std() or 1.0)
     return total

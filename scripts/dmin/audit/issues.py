@@ -11,14 +11,16 @@ from scipy.stats import t as student
 
 from dmin.audit.conformal import adjusted
 from dmin.audit.findings import (
+    MISLABELLED,
+    WRONG_CAPTION,
     Audited,
     Found,
     LeftOutError,
+    added_up,
     against_held_out,
     require_held_out,
     require_images,
     require_subsets,
-    strength_of_margins,
     with_interval,
     without_p,
 )
@@ -37,8 +39,8 @@ def mislabelled(given: Audited) -> Found:
     train = given.train
     return against_held_out(
         given,
-        strength_of_margins(train, given.held_out),
-        strength_of_margins(given.held_out, given.held_out),
+        added_up(train, given.held_out, MISLABELLED),
+        added_up(given.held_out, given.held_out, MISLABELLED),
         lambda place: (
             f"its neighbours are of other subsets: {_subsets_of(train, 'feature', place)} by features, "
             f"{_subsets_of(train, 'influence', place)} by influence"
@@ -47,26 +49,25 @@ def mislabelled(given: Audited) -> Found:
 
 
 def wrong_caption(given: Audited) -> Found:
-    """Tell images whose loss is lower under the captions of their neighbours than under their own."""
+    """Tell images whose loss is lower under the captions of their neighbours, and that look unlike their caption's."""
     require_images(given)
     if "caption_gap" not in given.train or given.train["caption_gap"].isna().all():
         raise LeftOutError("there are no captions that differ, or audit.captions is 0")
     require_held_out(given)
-    train = given.train
+    train, held_out = given.train, given.held_out
     prompts = train.set_index("sample")["prompt"]
-    gap = train["caption_gap"].to_numpy()
-    found = against_held_out(
-        given,
-        gap,
-        given.held_out["caption_gap"].to_numpy(),
-        lambda place: (
-            f"its loss is {100 * gap[place]:.1f} % of the usual one higher under its own caption than under its "
-            f"neighbours', as '{prompts[train['better_caption'].iloc[place]]}'"
-        ),
-    )
-    steps = sum(str(name).startswith("loss_") and str(name)[5:].isdigit() for name in train)
-    half = train["caption_gap_se"].to_numpy() * student.ppf(0.5 + given.settings["confidence"] / 2, steps - 1)
-    return with_interval(found, gap - half, gap + half)
+    strength = added_up(train, held_out, WRONG_CAPTION)
+
+    def words(place: int) -> str:
+        row = train.iloc[place]
+        more = 100 * (np.exp(row["caption_gap"]) - 1)
+        than = f"{abs(more):.0f} % {'higher' if more > 0 else 'lower'} under its own caption than under its neighbours'"
+        return f"its loss is {than}, as '{prompts[row['better_caption']]}', and it looks unlike images of such captions"
+
+    found = against_held_out(given, strength, added_up(held_out, held_out, WRONG_CAPTION), words)
+    half = train["caption_gap_se"] / (held_out["caption_gap"].std() or 1.0)
+    half = half.to_numpy() * norm.ppf(0.5 + given.settings["confidence"] / 2)
+    return with_interval(found, strength - half, strength + half)
 
 
 def duplicate(given: Audited) -> Found:

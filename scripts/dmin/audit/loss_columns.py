@@ -46,24 +46,25 @@ def own_columns(losses: pd.DataFrame, levels: pd.Series) -> pd.DataFrame:
     return found
 
 
-def caption_columns(losses: pd.DataFrame, levels: pd.Series) -> pd.DataFrame:
+def caption_columns(losses: pd.DataFrame) -> pd.DataFrame:
     """Return how much a sample's loss is above that under other captions, by sample; empty without any.
 
-    ``caption_gap`` is the mean over other captions and timesteps of the difference under one noise, over the level of
-    the timestep and noise: above 0 where the captions of its neighbours fit better than its own. ``caption_gap_se`` is
-    its standard error over timesteps, ``better_caption`` the image whose caption fits best.
+    ``caption_gap`` is the mean over other captions and noises of the logarithm of the ratio of both losses under one
+    noise, at the timestep with the most of it: .1 where the loss is a tenth higher under its own caption.
+    ``caption_gap_se`` is its standard error over these, ``better_caption`` the image whose caption fits best.
     """
     others = losses[losses["caption_of"] != ""]
     if others.empty:
         return pd.DataFrame(columns=["caption_gap", "caption_gap_se", "better_caption"])
-    own = losses[(losses["caption_of"] == "") & (losses["draw"] == 0)].set_index(["sample", "timestep"])["loss"]
-    keys = pd.MultiIndex.from_frame(others[["sample", "timestep"]])
-    gaps = (own.reindex(keys).to_numpy() - others["loss"].to_numpy()) / _level(others, levels)
-    gaps_of = others.assign(gap=gaps)
-    by_step = gaps_of.groupby(["sample", "timestep"])["gap"].mean().groupby("sample")
-    by_caption = gaps_of.groupby(["sample", "caption_of"])["gap"].mean().reset_index()
+    others = others[others["timestep"] == others["timestep"].max()]
+    keys = ["sample", "timestep", "draw"]
+    own = losses[losses["caption_of"] == ""].set_index(keys)["loss"]
+    ratio = own.reindex(pd.MultiIndex.from_frame(others[keys])).to_numpy() / others["loss"].to_numpy()
+    gaps = others.assign(gap=np.log(ratio))
+    by_caption = gaps.groupby(["sample", "caption_of"])["gap"].mean().reset_index()
     best = by_caption.loc[by_caption.groupby("sample")["gap"].idxmax()].set_index("sample")["caption_of"]
-    return pd.DataFrame({"caption_gap": by_step.mean(), "caption_gap_se": by_step.sem(), "better_caption": best})
+    by_sample = gaps.groupby("sample")["gap"]
+    return pd.DataFrame({"caption_gap": by_sample.mean(), "caption_gap_se": by_sample.sem(), "better_caption": best})
 
 
 def _level(losses: pd.DataFrame, levels: pd.Series) -> np.ndarray:

@@ -63,8 +63,9 @@ def measure_sample_losses(
 ) -> None:
     """Write the training loss of every sample; columns ``sample,caption_of,timestep,draw,loss``.
 
-    ``caption_of`` is empty for the sample's own caption, which meets every noise; other captions meet the first of each
-    timestep. All samples meet the same noises, so that their losses can be compared.
+    ``caption_of`` is empty for the sample's own caption, which meets every noise; other captions meet those of the
+    timestep with the most noise, where a caption decides most. All samples meet the same noises, so that their losses
+    can be compared.
 
     Args:
         split: the samples.
@@ -108,9 +109,9 @@ def _evaluations(captions: Sequence[Sequence[int]], steps: Sequence[int], draws:
     rows = [
         (sample, caption, step, draw)
         for sample, others in enumerate(captions)
-        for caption, numbers in ((-1, draws), *((other, 1) for other in others))
-        for step in steps
-        for draw in range(numbers)
+        for caption in (-1, *others)
+        for step in (steps if caption < 0 else [max(steps)])
+        for draw in range(draws)
     ]
     return Evaluations(*np.asarray(rows, dtype=np.int64).T)
 

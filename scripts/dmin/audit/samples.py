@@ -13,6 +13,7 @@ import pandas as pd
 
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.audit import influence
+from dmin.audit.caption_margins import Captioned, caption_margins
 from dmin.audit.image_columns import equal_to, near_copies, read_files, read_images
 from dmin.audit.inputs import AuditInputs, SplitInputs
 from dmin.audit.loss_columns import caption_columns, loss_levels, own_columns, read_losses
@@ -52,6 +53,10 @@ class _Split:
     def subsets(self) -> list[str]:
         return self.table["subset"].tolist()
 
+    @property
+    def captioned(self) -> Captioned:
+        return Captioned(self.features, [text or "" for text in self.table["prompt"]])
+
 
 @dataclass(frozen=True)
 class _Yardstick:
@@ -72,9 +77,11 @@ class _Yardstick:
         asked = influence.asked(scores, self.thresholds, self.train.gradients.shape[1])
         blocks = feature_blocks(split.features, self.train.features)
         by_features = neighbourhood(blocks, split.subsets, self.train.subsets, self.k, same)
+        captions = caption_margins(split.captioned, self.train.captioned, same)
         frames = [
             split.table.rename(columns={"id": "sample"}).reset_index(drop=True),
             _loss_columns(split, self.levels),
+            pd.DataFrame(captions, index=range(len(split.table))),
             _asked_columns(asked, self.queries),
             _neighbour_columns("influence", by_influence, self.ids),
             _neighbour_columns("feature", by_features, self.ids),
@@ -148,7 +155,7 @@ def _held_out_columns(
 
 
 def _loss_columns(split: _Split, levels: pd.Series) -> pd.DataFrame:
-    own, captions = own_columns(split.losses, levels), caption_columns(split.losses, levels)
+    own, captions = own_columns(split.losses, levels), caption_columns(split.losses)
     found = own.join(captions) if len(captions) else own
     return found.loc[split.table["id"]].reset_index(drop=True)
 
