@@ -49,6 +49,7 @@ def faulty(**values: float) -> Audited:
 def test_an_issue_is_found_and_little_else(issue: str) -> None:
     found = ISSUES[issue](faulty(**FAULTS[issue]))
     assert found.controlled[FAULTY].all()
+    assert (found.strength[FAULTY] > 0).all()
     others = np.delete(found.controlled, FAULTY)
     assert others.sum() <= 0.25 * len(FAULTY)
     assert all(found.evidence(place) for place in np.flatnonzero(found.has))

@@ -16,7 +16,7 @@ from dmin.data.sample_rows import SampleRows
 from dmin.data.samples import iter_samples
 
 # Copies have hashes that differ in at most so many of 63 places, and features whose cosine is at least so large.
-COPIES = ((2, 0.7), (14, 0.93))
+COPIES = ((2, 0.85), (14, 0.93))
 # Images decoded at once.
 _DECODED = 64
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ from dmin.audit.findings import (
 )
 
 # Factor by which an image may have been enlarged, share of it that may be border, and what is no content, in 0..1.
-_ENLARGED, _BORDER, _EMPTY = 2.0, 0.5, 4 / 255
+_ENLARGED, _BORDER, _EMPTY = 2.0, 0.75, 4 / 255
 # Robust standard deviations from the median of its subset at which an image is out of the ordinary.
 _UNUSUAL = 5.0
 
@@ -193,7 +194,7 @@ def low_quality(given: Audited) -> Found:
             "it is one colour all over": 1.0 * ~full,
             "it is enlarged from {width} x {height} pixels": _where(train["upscaling"], _ENLARGED, full),
             "{border:.0%} of it is border, unlike its subset": _where(
-                train["border"], _BORDER, full & (usual_border < _BORDER / 2)
+                train["border"], _BORDER, full & (usual_border < _BORDER / 3)
             ),
             "it is far more blurred than its subset": _where(blurred, _UNUSUAL, full),
             "it is black or white nearly all over, unlike its subset": _where(light, _UNUSUAL, full),
@@ -204,7 +205,8 @@ def low_quality(given: Audited) -> Found:
         reasons = [reason for reason, strength in strengths.iloc[place].items() if strength > 0]
         return "; ".join(str(reason).format_map(train.iloc[place].to_dict()) for reason in reasons)
 
-    return without_p(strengths.max(axis=1).to_numpy(), words)
+    # Others may be meant.
+    return replace(without_p(strengths.max(axis=1).to_numpy(), words), controlled=~full.to_numpy())
 
 
 ISSUES: Mapping[str, Callable[[Audited], Found]] = {

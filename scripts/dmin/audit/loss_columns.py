@@ -49,9 +49,9 @@ def own_columns(losses: pd.DataFrame, levels: pd.Series) -> pd.DataFrame:
 def caption_columns(losses: pd.DataFrame) -> pd.DataFrame:
     """Return how much a sample's loss is above that under other captions, by sample; empty without any.
 
-    ``caption_gap`` is the mean over other captions and noises of the logarithm of the ratio of both losses under one
-    noise, at the timestep with the most of it: .1 where the loss is a tenth higher under its own caption.
-    ``caption_gap_se`` is its standard error over these, ``better_caption`` the image whose caption fits best.
+    ``caption_gap`` is the mean over other captions of the logarithm of the ratio of both losses under one noise, at the
+    timestep with the most of it: .1 where the loss is a tenth higher under its own caption. ``caption_gap_se`` is its
+    standard error over captions, ``better_caption`` the image whose caption fits best.
     """
     others = losses[losses["caption_of"] != ""]
     if others.empty:

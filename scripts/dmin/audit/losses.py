@@ -63,7 +63,7 @@ def measure_sample_losses(
 ) -> None:
     """Write the training loss of every sample; columns ``sample,caption_of,timestep,draw,loss``.
 
-    ``caption_of`` is empty for the sample's own caption, which meets every noise; other captions meet those of the
+    ``caption_of`` is empty for the sample's own caption, which meets every noise; other captions meet the first of the
     timestep with the most noise, where a caption decides most. All samples meet the same noises, so that their losses
     can be compared.
 
@@ -111,7 +111,7 @@ def _evaluations(captions: Sequence[Sequence[int]], steps: Sequence[int], draws:
         for sample, others in enumerate(captions)
         for caption in (-1, *others)
         for step in (steps if caption < 0 else [max(steps)])
-        for draw in range(draws)
+        for draw in range(draws if caption < 0 else 1)
     ]
     return Evaluations(*np.asarray(rows, dtype=np.int64).T)
 
