@@ -200,7 +200,7 @@ def test_losses_become_columns_without_the_level_of_their_timestep() -> None:
     captions = caption_columns(losses)
     assert captions.loc["s", "caption_gap"] == pytest.approx((np.log(8 / 6) + np.log(8 / 9)) / 2)
     assert captions.loc["s", "better_caption"] == "u" and "u" not in captions.index
-    assert caption_columns(losses[losses["caption_of"] == ""], levels).empty
+    assert caption_columns(losses[losses["caption_of"] == ""]).empty
 
 
 def test_areas_and_precisions_are_those_of_the_definition() -> None:

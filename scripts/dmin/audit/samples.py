@@ -126,7 +126,7 @@ def audit_samples(inputs: AuditInputs, settings: SampleSettings, samples: Path, 
         held = yardstick.columns(test, near, influence.query_scores(queries, test.gradients), same=False).frame
     table = pd.concat(parts, axis=1)
     ranks = table.groupby("subset")["loss"].rank(pct=True)
-    table.insert(table.columns.get_loc("loss_se") + 1, "loss_percentile", ranks)
+    table.insert(list(table.columns).index("loss_se") + 1, "loss_percentile", ranks)
     write_csv(table, samples)
     write_csv(held, held_out)
     log.info("%d training images, %d held-out ones", len(table), len(held))
