@@ -70,7 +70,7 @@ wildcard_constraints:
     behaviour=dmin.one_of(dmin.BEHAVIOURS),
     anchor=r"full|pruned|repeat\d+",
     cache=dmin.cache_pattern(),
-    split="train|queries",
+    split="train|test|queries",
     range=r"\d{8}-\d{8}",
     study=dmin.one_of(dmin.CONTROLS),
     removal=dmin.one_of([*dmin.ALL_CONTROLS, *dmin.METHODS]),
@@ -96,6 +96,7 @@ include: "rules/games.smk"
 include: "rules/behaviours.smk"
 include: "rules/contributors.smk"
 include: "rules/contributor_figures.smk"
+include: "rules/audit.smk"
 include: "rules/paper.smk"
 include: "rules/plan.smk"
 include: "rules/doctor.smk"
@@ -137,6 +138,7 @@ localrules:
     thickness,
     contributors,
     games,
+    audit,
     base_models,
     classifiers,
     paper,

@@ -40,6 +40,27 @@ rule assemble_dataset:
         "../scripts/assemble_dataset.py"
 
 
+# Only what judges an audit asks for it.
+rule list_planted:
+    input:
+        lambda w: datasets[w.dataset].fetched,
+    output:
+        "<results>/datasets/{dataset}/planted.csv",
+    log:
+        "<logs>/list_planted/{dataset}.log",
+    benchmark:
+        "<benchmarks>/list_planted/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=dmin.one_of(name for name in datasets if "plant" in datasets[name].settings),
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        dataset=lambda w: datasets[w.dataset].assembly,
+        code=code("list_planted"),
+    script:
+        "../scripts/list_planted.py"
+
+
 rule datasets:
     input:
         [dataset.summary for dataset in datasets.values()],

@@ -13,7 +13,7 @@ SCRIPTS = ROOT / "scripts"
 # Lowest first.
 ROOMS = [
     "runtime", "catalogue", "settings", "workflow", "data", "models", "gradients", "attribution", "retrieval",
-    "retraining", "games", "evaluation", "figures", "plan", "verify", "doctor",
+    "retraining", "games", "evaluation", "audit", "figures", "plan", "verify", "doctor",
 ]  # fmt: skip
 LONGEST = 300
 # Still longer, and a circle still there; what is mended leaves these lists.

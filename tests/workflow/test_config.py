@@ -141,8 +141,8 @@ MISTAKES: list[tuple[str, Change, list[str]]] = [
     ),
     (
         "no test set",
-        put("datasets.micro.train_fraction", 1.0),
-        ["datasets.micro.train_fraction", "1.0 is greater than or equal to the maximum of 1"],
+        put("datasets.micro.train_fraction", 1.5),
+        ["datasets.micro.train_fraction", "1.5 is greater than the maximum of 1"],
     ),
     ("unknown data set", put(f"{MODEL}.dataset", "mirco"), [f"{MODEL}.dataset", "'mirco'", "datasets does not define"]),
     ("unknown base", put(f"{MODEL}.base", "large"), [f"{MODEL}.base", "'large'", "bases does not define"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 
 class NoisedCopies(TypedDict):
@@ -28,6 +28,17 @@ class Source(TypedDict):
     on_unreadable: Literal["error", "skip"]
 
 
+class Plant(TypedDict):
+    """Faults that are planted in the training set, each the share of its rows that get it."""
+
+    swapped_captions: float
+    flipped_labels: float
+    exact_duplicates: float
+    transformed_duplicates: float
+    foreign: float
+    blank: float
+
+
 class Dataset(TypedDict):
     """A data set, assembled from one or more sources."""
 
@@ -38,6 +49,7 @@ class Dataset(TypedDict):
     noise: NoisedCopies
     classes: list[str] | None
     convert_profiles: bool
+    plant: NotRequired[Plant]
     sources: list[Source]
 
 

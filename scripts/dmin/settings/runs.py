@@ -232,6 +232,17 @@ class Ablation(TypedDict):
     seeds: list[str]
 
 
+class Audit(TypedDict):
+    """An audit of the training set (target audit)."""
+
+    timesteps: int
+    draws: int
+    captions: int
+    k: int
+    fdr: float
+    seed: int
+
+
 class Run(TypedDict):
     """Which training images shaped the images that a model generates."""
 
@@ -245,6 +256,7 @@ class Run(TypedDict):
     deletion: NotRequired[Deletion]
     thickness: NotRequired[Thickness]
     ablation: NotRequired[Ablation]
+    audit: NotRequired[Audit]
 
 
 class Bank(TypedDict):

@@ -14,6 +14,8 @@ from .models import Base, Model
 RESERVED = ("noise", "mean", "all")
 # The names of ranges of rows have eight digits.
 MOST_ROWS = 99_999_999
+# What is left is what faults are told from.
+MOST_PLANTED = 0.6
 CORRECT_PATH = "correct it (it is relative to the working directory)"
 
 
@@ -44,11 +46,28 @@ def check_dataset(dataset: Dataset) -> None:
     counts = dataset.counts
     if counts.total > MOST_ROWS:
         raise UserError(f"{place} has {counts.total} rows, noised copies included; take at most {MOST_ROWS}.")
-    if counts.train < 1 or counts.train == counts.total:
+    _check_plant(dataset)
+    if counts.train < 1 or (counts.train == counts.total and settings["train_fraction"] < 1):
         raise UserError(
             f"{place}.train_fraction {settings['train_fraction']} leaves the training or the test set of "
             f"{counts.total} rows empty; change it or take more rows."
         )
+
+
+def _check_plant(dataset: Dataset) -> None:
+    key, shares = f"datasets.{dataset.name}.plant", dataset.settings.get("plant")
+    if shares is None:
+        return
+    total = sum(shares.values())
+    if total > MOST_PLANTED:
+        raise UserError(
+            f"{key} asks for faults in {total:.3g} of the rows; lower its shares to a sum of at most {MOST_PLANTED}."
+        )
+    for name in ("swapped_captions", "flipped_labels", "foreign"):
+        if shares[name] and len(dataset.subsets) < 2:  # type: ignore[literal-required]
+            raise UserError(f"{key}.{name} is set, but the data set has one subset; leave it out or add a source.")
+    if shares["foreign"] and dataset.counts.test == 0:
+        raise UserError(f"{key}.foreign takes images of the test set, which is empty; lower train_fraction below 1.")
 
 
 def _check_test_sources(dataset: Dataset) -> None:

@@ -21,6 +21,11 @@ class SplitCounts:
     total: int
     train: int
 
+    @property
+    def test(self) -> int:
+        """Rows of the test set."""
+        return self.total - self.train
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -38,6 +43,11 @@ class Dataset:
     def test(self) -> str:
         """The table of test samples."""
         return f"<results>/datasets/{self.name}/test.parquet"
+
+    @property
+    def planted(self) -> str:
+        """What was planted in the training samples, which no step before the audit reads."""
+        return f"<results>/datasets/{self.name}/planted.csv"
 
     @property
     def summary(self) -> str:

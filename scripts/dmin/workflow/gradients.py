@@ -23,6 +23,7 @@ from .queries import Queries
 from .ranges import cut_ranges
 from .values import leave_out, pick
 
+# Those that methods read; an audit has the gradients of the split "test" beside.
 SPLITS = ("train", "queries")
 
 
@@ -48,7 +49,8 @@ class Gradients:
 
     def count(self, split: str) -> int:
         """Return how many samples a split has."""
-        return self.model.dataset.counts.train if split == "train" else self.queries.count
+        counts = self.model.dataset.counts
+        return {"train": counts.train, "test": counts.test, "queries": self.queries.count}[split]
 
     @property
     def timestep_count(self) -> int:
@@ -89,7 +91,7 @@ class Gradients:
 
     def samples(self, split: str) -> str:
         """Return the encoded samples of a split."""
-        return self.queries.encoded if split == "queries" else self.model.samples
+        return {"train": self.model.samples, "test": self.model.test_samples, "queries": self.queries.encoded}[split]
 
     def weights(self, cache: str) -> str:
         """Return the weights whose gradients a cache holds: the trained ones, or the folder of the checkpoints."""

@@ -55,6 +55,11 @@ class Model:
         return f"<results>/encoded/{self.dataset.name}/{self.base.name}/train.safetensors"
 
     @property
+    def test_samples(self) -> str:
+        """The encoded test samples, which only an audit reads."""
+        return f"<results>/encoded/{self.dataset.name}/{self.base.name}/test.safetensors"
+
+    @property
     def weights(self) -> str:
         """The trained weights: an adapter file, or a pipeline folder."""
         file = "pipeline" if self.settings["finetune"] == "full" else "pytorch_lora_weights.safetensors"

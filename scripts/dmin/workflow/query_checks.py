@@ -30,6 +30,12 @@ def _check_source(run: Run) -> None:
     for name, given in (("prompts", queries["prompts"]), ("images", queries["images"])):
         if given and source != name:
             raise UserError(f"{key} has {name}, but the source is {source}; set source to {name}, or leave {name} out.")
+    dataset = run.model.dataset
+    if source == "held_out" and dataset.counts.test == 0:
+        raise UserError(
+            f"{key}.source is held_out, but datasets.{dataset.name}.train_fraction leaves the test set empty; lower it "
+            "below 1."
+        )
 
 
 def _check_own(run: Run) -> None:

@@ -117,6 +117,11 @@ class Tables:
         """The runs with an LDS, pooled."""
         return Pooling([run.lds for run in self.runs.values() if run.lds])
 
+    @property
+    def audited(self) -> list[Run]:
+        """The runs whose training set is audited."""
+        return [run for run in self.runs.values() if "audit" in run.settings]
+
     def figure_settings(self, *keys: str) -> dict[str, Any]:
         """Return the settings of figures that one depends on: its resolution, and ``keys``."""
         return canonical(pick(self.config["figures"], "dpi", *keys))
