@@ -26,6 +26,7 @@ def fetch(inputs: Inputs) -> Step:
 
     config: Any = {
         "name": "s", "path": str(inputs.source), "split": "train", "revision": None, "rows": None, "labels": None,
+        "sample": "first", "repeats": None, "trigger": None, "on_empty_caption": "error",
         "image_column": "image", "caption_column": "prompt", "label_column": "label", "origin_column": "origin",
         "on_unreadable": "error",
     }  # fmt: skip

@@ -14,6 +14,7 @@ rule fetch_source:
         "../envs/dmin.yaml"
     params:
         source=lambda w: datasets[w.dataset].source(w.source),
+        seed=lambda w: datasets[w.dataset].draw_seed(w.source),
         source_contents=contents.source,
         code=code("fetch_source"),
     script:

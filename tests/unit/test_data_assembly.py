@@ -37,7 +37,7 @@ def _source(path: Path, rows: int, value: int) -> Path:
     frame = pd.DataFrame(
         {"image": pd.Series(images, dtype=object), "prompt": [f"{path.stem} {i}" for i in range(rows)]}
     )
-    write_samples(frame.assign(label=None, origin=[f"o{i}" for i in range(rows)]), path)
+    write_samples(frame.assign(label=None, origin=[f"o{i}" for i in range(rows)], repeats=1), path)
     return path
 
 
@@ -56,7 +56,7 @@ def test_colour_profiles_are_converted_unless_asked_not_to(tmp_path: Path) -> No
     buffer = io.BytesIO()
     Image.new("RGB", (10, 10), (255, 0, 0)).save(buffer, "PNG", icc_profile=turned_profile())
     images = pd.Series([{"bytes": buffer.getvalue(), "path": None}] * 4)
-    frame = pd.DataFrame({"image": images, "prompt": "p", "label": None, "origin": "o"})
+    frame = pd.DataFrame({"image": images, "prompt": "p", "label": None, "origin": "o", "repeats": 1})
     write_samples(frame, tmp_path / "a.parquet")
     changes: dict[str, Any] = {"noise": {"fraction": 0, "std": 0}, "train_fraction": 0.5}
     fingerprints = set()
@@ -82,7 +82,7 @@ def test_counts_do_not_lose_a_row_to_floating_point(percent: int) -> None:
 def test_tables_hold_every_row_once_and_the_copies(sources: dict[str, Path], tmp_path: Path) -> None:
     train, test, summary = _assemble(sources, tmp_path / "out")
     assert (len(train), len(test)) == (35, 9)
-    assert list(train.columns) == ["id", "subset", "prompt", "label", "origin", "image"]
+    assert list(train.columns) == ["id", "subset", "prompt", "label", "origin", "repeats", "image"]
     rows = pd.concat([train, test]).set_index("id")
     originals = {f"{name}/{i}" for name in "ab" for i in range(20)}
     assert rows.index.is_unique and originals < set(rows.index)

@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any, TypedDict
@@ -29,7 +29,7 @@ from dmin.settings.models import NoisedCopies
 
 log = logging.getLogger(__name__)
 
-SAMPLE_COLUMNS = ("id", "subset", "prompt", "label", "origin", "image")
+SAMPLE_COLUMNS = ("id", "subset", "prompt", "label", "origin", "repeats", "image")
 
 
 class Assembly(TypedDict):
@@ -53,6 +53,7 @@ class _Row:
     prompt: str
     label: str | None
     origin: str
+    repeats: int
     original: int
 
 
@@ -92,7 +93,9 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path,
     if tested:
         order = np.concatenate([[i for i in order if i not in tested], [i for i in order if i in tested]])
     splits = {"train": [rows[i] for i in order[:cut]], "test": [rows[i] for i in order[cut:]]}
-    _check_splits(config["classes"] or list(sources), splits)
+    # Nothing is held out where every image is ranked.
+    held_out = () if config["train_fraction"] == 1 and not tested else ("test",)
+    _check_splits(config["classes"] or list(sources), {split: splits[split] for split in ("train", *held_out)})
 
     copied = {row.original for row in rows if row.subset == NOISE_SUBSET}
     std = config["noise"]["std"]
@@ -110,6 +113,8 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path,
                 for row in splits[split]:
                     png, digest = spool.read((row.original, row.subset == NOISE_SUBSET))
                     _update(fingerprint, split, row.id, row.prompt, digest)
+                    if row.repeats > 1:
+                        _update(fingerprint, f"repeats {row.repeats}")
                     writer.append(_cells(row, png))
     counts = {split: dict(Counter(row.subset for row in part)) for split, part in splits.items()}
     facts = {"fingerprint": fingerprint.hexdigest(), "size": size, "seed": seed, "counts": counts}
@@ -163,9 +168,10 @@ def _plan_rows(sources: Mapping[str, Path], config: Assembly) -> tuple[list[_Row
     rows: list[_Row] = []
     tested: set[int] = set()
     for name in sources:
-        for number, row in enumerate(iter_samples(sources[name], ("prompt", "label", "origin"))):
+        for number, row in enumerate(iter_samples(sources[name], ("prompt", "label", "origin", "repeats"))):
             subset = _subset(name, number, row["label"], config["classes"])
-            rows.append(_Row(f"{name}/{number}", subset, row["prompt"], row["label"], row["origin"], len(rows)))
+            words = (row["prompt"], row["label"], row["origin"])
+            rows.append(_Row(f"{name}/{number}", subset, *words, row["repeats"], len(rows)))
             if name in config["test_sources"]:
                 tested.add(len(rows) - 1)
     copied = [place for place in range(len(rows)) if place not in tested]
@@ -173,7 +179,7 @@ def _plan_rows(sources: Mapping[str, Path], config: Assembly) -> tuple[list[_Row
     generator = np.random.default_rng(derive_seed(config["seed"], "noise copies"))
     for place in sorted(copied[drawn] for drawn in generator.choice(len(copied), copies, replace=False)):
         row = rows[place]
-        rows.append(_Row(f"{row.id}+noise", NOISE_SUBSET, row.prompt, row.label, row.id, place))
+        rows.append(replace(row, id=f"{row.id}+noise", subset=NOISE_SUBSET, origin=row.id))
     return rows, len(rows) - len(tested) if tested else cut, tested
 
 
@@ -212,6 +218,7 @@ def _cells(row: _Row, png: bytes) -> dict[str, Any]:
         "prompt": row.prompt,
         "label": row.label,
         "origin": row.origin,
+        "repeats": row.repeats,
         "image": {"bytes": png, "path": None},
     }
 

@@ -15,7 +15,7 @@ from dmin.settings.runs import OwnImages
 
 
 def import_queries(config: OwnImages, size: int, out: Path, profiles: bool = True) -> None:
-    """Write images as queries, square and ``size`` wide; columns ``id, subset, prompt, seed, image``.
+    """Write images as queries, square and ``size`` wide; columns ``id, subset, prompt, origin, seed, image``.
 
     The subset is always ``query``; the seed, which generated nothing, is 0; the prompt is empty where none is known.
     With ``profiles``, images that have an ICC profile are converted to sRGB, as the training images are.
@@ -27,14 +27,18 @@ def import_queries(config: OwnImages, size: int, out: Path, profiles: bool = Tru
     source: Source = {
         "name": "queries",
         **config,
+        "on_empty_caption": "error",
+        "trigger": None,
         "label_column": None,
         "labels": None,
         "origin_column": None,
+        "sample": "first",
+        "repeats": 1,
         "on_unreadable": "error",
     }
     try:
         fetch_source("queries", source, fetched)
-        rows = read_samples(fetched, ["image", "prompt"])
+        rows = read_samples(fetched, ["image", "prompt", "origin"])
     finally:
         fetched.unlink(missing_ok=True)
     names = query_names(OWN, len(rows))
@@ -42,5 +46,5 @@ def import_queries(config: OwnImages, size: int, out: Path, profiles: bool = Tru
         {"bytes": encode_png(decode_image(cell["bytes"], name, size, profiles=profiles)), "path": None}
         for name, cell in zip(names, rows["image"], strict=True)
     ]
-    table = {"id": names, "subset": OWN, "prompt": rows["prompt"].tolist(), "seed": 0, "image": pd.Series(images)}
-    write_samples(pd.DataFrame(table), out)
+    texts = {"id": names, "subset": OWN, "prompt": rows["prompt"].tolist(), "origin": rows["origin"].tolist()}
+    write_samples(pd.DataFrame({**texts, "seed": 0, "image": pd.Series(images)}), out)
