@@ -28,6 +28,7 @@ rule assemble_dataset:
         train="<results>/datasets/{dataset}/train.parquet",
         test="<results>/datasets/{dataset}/test.parquet",
         summary="<results>/datasets/{dataset}/dataset.json",
+        duplicates="<results>/datasets/{dataset}/duplicates.csv",
     log:
         "<logs>/assemble_dataset/{dataset}.log",
     benchmark:

@@ -13,7 +13,7 @@ import pytest
 from icc import turned_profile
 from PIL import Image
 
-from dmin.data.assembly import assemble_dataset, split_counts
+from dmin.data.assembly import AssembledFiles, assemble_dataset, split_counts
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, sample_pixels, write_samples
 from dmin.runtime.errors import UserError
@@ -47,8 +47,8 @@ def sources(tmp_path: Path) -> dict[str, Path]:
 
 
 def _assemble(sources: dict[str, Path], folder: Path, **changes: Any) -> tuple[pd.DataFrame, pd.DataFrame, Any]:
-    paths = [folder / name for name in ("train.parquet", "test.parquet", "dataset.json")]
-    assemble_dataset(sources, CONFIG | changes, paths[0], paths[1], paths[2])
+    paths = [folder / name for name in ("train.parquet", "test.parquet", "dataset.json", "duplicates.csv")]
+    assemble_dataset(sources, CONFIG | changes, AssembledFiles(*paths))  # type: ignore[arg-type]
     return read_samples(paths[0]), read_samples(paths[1]), json.loads(paths[2].read_text())
 
 
@@ -104,6 +104,56 @@ def test_tables_hold_every_row_once_and_the_copies(sources: dict[str, Path], tmp
     assert train["id"].tolist() != sorted(train["id"])
 
 
+def test_every_row_may_be_trained_on(sources: dict[str, Path], tmp_path: Path) -> None:
+    train, test, summary = _assemble(sources, tmp_path / "out", train_fraction=1)
+    assert len(train) == 44 and len(test) == 0 and list(test.columns) == list(train.columns)
+    assert summary["counts"]["test"] == {}
+
+
+def test_repeats_come_along_and_are_part_of_the_data(sources: dict[str, Path], tmp_path: Path) -> None:
+    fingerprint = _assemble(sources, tmp_path / "one")[2]["fingerprint"]
+    write_samples(read_samples(sources["a"]).assign(repeats=7), sources["a"])
+    train, test, summary = _assemble(sources, tmp_path / "two")
+    rows = pd.concat([train, test]).set_index("id")["repeats"]
+    assert {name: set(rows[rows.index.str.startswith(name)]) for name in "ab"} == {"a": {7}, "b": {1}}
+    assert summary["fingerprint"] != fingerprint
+
+
+def _photo(seed: int, side: int = 64) -> Image.Image:
+    """Return a smooth picture, as photos are."""
+    small = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def test_duplicates_are_told_with_their_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    photo, buffer = _photo(0), io.BytesIO()
+    photo.save(buffer, "JPEG", quality=60)
+    retouched = Image.fromarray(np.clip(np.asarray(photo, dtype=int) + 3, 0, 255).astype(np.uint8))
+    files = {
+        "a.png": encode_png(photo), "b.png": encode_png(photo), "stored again.jpg": buffer.getvalue(),
+        "brighter.png": encode_png(retouched), "larger.png": encode_png(_photo(0, 100)),
+        "mirrored.png": encode_png(photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
+        "red.png": encode_png(Image.new("RGB", (64, 64), "red")),
+        "blue.png": encode_png(Image.new("RGB", (64, 64), "blue")),
+        **{f"other {number}.png": encode_png(_photo(number)) for number in range(1, 40)},
+    }  # fmt: skip
+    images = pd.Series([{"bytes": data, "path": None} for data in files.values()])
+    frame = pd.DataFrame({"image": images, "prompt": "p", "label": None, "origin": list(files), "repeats": 1})
+    write_samples(frame, tmp_path / "s.parquet")
+    _assemble({"s": tmp_path / "s.parquet"}, tmp_path / "out", size=64)
+    found = pd.read_csv(tmp_path / "out" / "duplicates.csv").set_index("file")
+    assert found["of_file"].to_dict() == dict.fromkeys(
+        ["b.png", "stored again.jpg", "brighter.png", "larger.png"], "a.png"
+    )
+    assert found["kind"].tolist() == ["exact", "near", "near", "near"] and found.at["b.png", "distance"] == 0
+    assert found.at["b.png", "sample"] == "s/1" and found.at["b.png", "of"] == "s/0"
+    assert set(found["split"]) <= {"train", "test"}
+    assert (
+        "1 exact duplicates: b.png = a.png" in caplog.text
+        and "3 near duplicates: stored again.jpg = a.png" in caplog.text
+    )
+
+
 def test_named_sources_are_the_test_set_and_copies_are_of_the_others(tmp_path: Path) -> None:
     sources = {}
     for number, (name, rows) in enumerate({"train": 30, "test": 10}.items()):
@@ -127,7 +177,8 @@ def test_same_input_gives_the_same_bytes(sources: dict[str, Path], tmp_path: Pat
     _assemble(sources, tmp_path / "two")
     for name in ("train.parquet", "test.parquet", "dataset.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert {path.name for path in (tmp_path / "one").iterdir()} == {"train.parquet", "test.parquet", "dataset.json"}
+    made = {"train.parquet", "test.parquet", "dataset.json", "duplicates.csv", ".sha256"}
+    assert {path.name for path in (tmp_path / "one").iterdir()} == made
 
 
 @pytest.mark.parametrize(

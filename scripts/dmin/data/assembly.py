@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import IO, Any, TypedDict
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
+from dmin.data.duplicates import COLUMNS as DUPLICATE_COLUMNS
+from dmin.data.duplicates import Duplicates, tell_duplicates
 from dmin.data.images import decode_image, encode_png, image_to_array
 from dmin.data.noise import add_noise
 from dmin.data.samples import SampleWriter, iter_samples
 from dmin.data.subsets import NOISE_SUBSET
-from dmin.runtime.atomic import atomic_path, write_json
+from dmin.runtime.atomic import atomic_path, write_csv, write_json
 from dmin.runtime.errors import UserError
 from dmin.runtime.parquet import parquet_digest
 from dmin.runtime.seeds import derive_generator, derive_seed
@@ -67,8 +70,18 @@ def split_counts(rows: int, noise_fraction: float, train_fraction: float) -> tup
     return copies, total, math.floor(Fraction(str(train_fraction)) * total)
 
 
-def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path, test: Path, summary: Path) -> None:
-    """Write the training and the test table of a data set, and its summary.
+@dataclass(frozen=True)
+class AssembledFiles:
+    """What an assembly makes: the table of each split, a summary, and the table of duplicates."""
+
+    train: Path
+    test: Path
+    summary: Path
+    duplicates: Path
+
+
+def assemble_dataset(sources: Mapping[str, Path], config: Assembly, files: AssembledFiles) -> None:
+    """Write the training and the test table of a data set, its summary and what is in it twice.
 
     Sources are concatenated in the order of the mapping. Every image is decoded once to ``size x size`` pixels and
     stored as PNG. ``split_counts`` fixes the numbers of noised copies and, unless ``test_sources`` name the test set,
@@ -79,8 +92,9 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path,
         sources: source parquet files by name.
         config: ``classes`` are the labels that are the subsets, or null where each source is a subset; the rows of
             ``test_sources`` are the test set, and copies are of the other rows.
-        train, test: parquet files to make, columns ``id, subset, prompt, label, origin, image{bytes,path}``.
-        summary: JSON file to make with ``fingerprint, size, seed, counts`` (per split and subset).
+        files: parquet files of both splits, columns ``id, subset, prompt, label, origin, repeats, image{bytes,path}``;
+            JSON with ``fingerprint, size, seed, counts`` (per split and subset); and CSV with the columns of
+            :mod:`dmin.data.duplicates`, a row for each image that repeats an earlier one.
 
     Raises:
         UserError: a source name is reserved, a file is damaged, an image unreadable, a label is not among the classes,
@@ -99,12 +113,13 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path,
 
     copied = {row.original for row in rows if row.subset == NOISE_SUBSET}
     std = config["noise"]["std"]
-    fingerprint = hashlib.blake2b(digest_size=16)
+    fingerprint, duplicates = hashlib.blake2b(digest_size=16), Duplicates()
+    train, test = files.train, files.test
     with ExitStack() as stack:
         spool = stack.enter_context(_Spool(train.parent))
         for place, (sample_id, data) in enumerate(_read_images(sources)):
             image = decode_image(data, sample_id, size, profiles=config["convert_profiles"])
-            spool.add((place, False), image)
+            duplicates.add(place, spool.add((place, False), image), image)
             if place in copied:
                 spool.add((place, True), add_noise(image, std, derive_generator(seed, NOISE_SUBSET, sample_id)))
         for split, path in (("train", train), ("test", test)):
@@ -120,7 +135,16 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path,
     facts = {"fingerprint": fingerprint.hexdigest(), "size": size, "seed": seed, "counts": counts}
     made_from = {name: parquet_digest(path) for name, path in sources.items()}
     tables = {"train": parquet_digest(train), "test": parquet_digest(test)}
-    write_json({**facts, "made_from": made_from, "tables": tables}, summary)
+    write_json({**facts, "made_from": made_from, "tables": tables}, files.summary)
+    split_of = {row.id: split for split, part in splits.items() for row in part}
+    repeated = [
+        {"sample": row.id, "file": row.origin, "subset": row.subset, "split": split_of[row.id]}
+        | {"kind": "exact" if bits is None else "near", "of": first.id, "of_file": first.origin}
+        | {"of_split": split_of[first.id], "distance": bits or 0}
+        for row, first, bits in ((rows[place], rows[other], bits) for place, other, bits in duplicates.found())
+    ]
+    tell_duplicates(repeated)
+    write_csv(pd.DataFrame(repeated, columns=DUPLICATE_COLUMNS), files.duplicates)
     log.info("%d rows: %d train, %d test, %d noised copies", len(rows), cut, len(rows) - cut, len(copied))
 
 
@@ -138,13 +162,14 @@ class _Spool:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def add(self, key: tuple[int, bool], image: Image.Image) -> None:
-        """Store an image as PNG with a digest of its pixels, which does not depend on the PNG encoder."""
+    def add(self, key: tuple[int, bool], image: Image.Image) -> bytes:
+        """Store an image as PNG with a digest of its pixels, which does not depend on the PNG encoder; return it."""
         pixels = image_to_array(image)
         digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).digest()
         png = encode_png(image)
         self._entries[key] = (self._file.tell(), len(png), digest)
         self._file.write(png)
+        return digest
 
     def read(self, key: tuple[int, bool]) -> tuple[bytes, bytes]:
         """Return the PNG bytes and the pixel digest."""

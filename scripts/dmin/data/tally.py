@@ -49,7 +49,8 @@ def check_tally(name: str, config: Source, tally: Tally) -> None:
         skipped = f" ({len(tally.unreadable)} unreadable ones left out)" if tally.unreadable else ""
         if tally.reason:
             skipped = f"{skipped[:-1]}: {tally.reason})"
-        asked, fix = "all" if wanted is None else wanted, "lower rows or add images"
+        asked = "all" if wanted is None else wanted
+        fix = f"set rows to {tally.taken}, or add images" if tally.taken else "add images"
         if config["labels"] is not None:
             skipped += f" with a label among {', '.join(config['labels'])}"
         if tally.taken == 0 and tally.other_labels:
