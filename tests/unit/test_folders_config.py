@@ -131,3 +131,14 @@ def test_counting_imports_no_library(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path / "a.parquet")], capture_output=True, text=True, check=True
     )
     assert result.stdout == "3 []\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"), [({}, True), ({"classes": ["a", "b"]}, False), ({"source": 1}, False)]
+)
+def test_facets_are_of_queries_with_labels(tmp_path: Path, changes: dict[str, Any], expected: bool) -> None:
+    path = str(write_folder(tmp_path / "in", *[f"{kind}/{n}.png" for kind in "ab" for n in range(8)]))
+    source = {"name": "s", "path": path, "label_column": "label"}
+    queries = PROMPTS if changes.pop("source", None) else {"per_subset": 1}
+    run = opened(source, queries=queries, train_fraction=0.5, **changes).runs["r"]
+    assert run.queries.labelled is expected

@@ -67,6 +67,13 @@ class Queries:
         return self.settings["source"] in ("generated", "held_out")
 
     @property
+    def labelled(self) -> bool:
+        """Whether queries have labels that are no subsets, by which hits can be told too."""
+        sources = self.dataset.settings["sources"]
+        named = any(source["label_column"] for source in sources) and not self.dataset.settings["classes"]
+        return named and self.kind in ("generated", "held_out")
+
+    @property
     def subsets(self) -> list[str]:
         """The names of the queries' subsets; those of a user's own are all of one."""
         return self.dataset.subsets if self.subsets_known else ["query"]
