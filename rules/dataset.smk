@@ -14,6 +14,7 @@ rule fetch_source:
         "../envs/dmin.yaml"
     params:
         source=lambda w: datasets[w.dataset].source(w.source),
+        seed=lambda w: datasets[w.dataset].draw_seed(w.source),
         source_contents=contents.source,
         code=code("fetch_source"),
     script:
@@ -27,6 +28,7 @@ rule assemble_dataset:
         train="<results>/datasets/{dataset}/train.parquet",
         test="<results>/datasets/{dataset}/test.parquet",
         summary="<results>/datasets/{dataset}/dataset.json",
+        duplicates="<results>/datasets/{dataset}/duplicates.csv",
     log:
         "<logs>/assemble_dataset/{dataset}.log",
     benchmark:

@@ -178,7 +178,7 @@ rule retrieve:
     resources:
         mem_mb=lambda w: dmin.index_mb(runs[w.run].gradients, w.v, runs[w.run].influence.settings["hnsw"]["M"]),
     params:
-        settings=lambda w: runs[w.run].influence.retrieval_settings,
+        settings=lambda w: runs[w.run].influence.search_settings("hnsw"),
         code=code("retrieve"),
     script:
         "../scripts/retrieve.py"
@@ -235,7 +235,7 @@ rule retrieve_cascade:
             runs[w.run].gradients, w.v, runs[w.run].influence.settings["cascade"]["rank"]
         ),
     params:
-        settings=lambda w: runs[w.run].influence.cascade_settings,
+        settings=lambda w: runs[w.run].influence.search_settings("cascade"),
         code=code("retrieve_cascade"),
     script:
         "../scripts/retrieve_cascade.py"

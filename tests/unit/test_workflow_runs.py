@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from run_config import PROJECT, RUN, config, tables
 
+from dmin.folders.files import is_local
 from dmin.runtime.errors import UserError
 from dmin.workflow.figures import comparing_figures, drawn_figures, explorer_notes, labelled_tops
-from dmin.workflow.files import image_files, is_local, weight_files
+from dmin.workflow.files import image_files, weight_files
 from dmin.workflow.gradients import cache_pattern, checkpoint_step, even_timesteps
 from dmin.workflow.job_contents import JobContents
 from dmin.workflow.plan_entries import gradient_jobs, planned_jobs

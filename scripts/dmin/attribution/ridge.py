@@ -60,7 +60,7 @@ class RidgeKernel:
         return (cross.astype(np.float64) @ self._vectors / shifted) @ self._vectors.T
 
     def leverages(self, relative_lambda: float) -> np.ndarray:
-        """Return ``h_ii = phi_i (Phi^T Phi + lambda I)^-1 phi_i``, ``[n]`` in [0, 1).
+        """Return ``h_ii = phi_i (Phi^T Phi + lambda I)^-1 phi_i``, ``[n]`` in [0, 1): what each sample has of its own fit.
 
         Raises:
             UserError: see :meth:`penalty`.
@@ -75,13 +75,3 @@ class RidgeKernel:
         """
         shifted = self._values + self.penalty(relative_lambda)
         return np.sqrt(self._vectors**2 @ (self._values / shifted**2))
-
-    def leverages(self, relative_lambda: float) -> np.ndarray:
-        """Return the diagonal ``[n]`` of ``K (K + lambda I)^-1``, in 0..1: what each sample has of its own fit.
-
-        Raises:
-            UserError: see :meth:`penalty`.
-        """
-        shares = self._values / (self._values + self.penalty(relative_lambda))
-        leverages: np.ndarray = self._vectors**2 @ shares
-        return leverages

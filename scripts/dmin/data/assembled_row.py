@@ -10,6 +10,7 @@ class AssembledRow:
     """A row of the data set.
 
     Attributes:
+        repeats: how often training sees it in a pass.
         original: the place, among the originals, of the image that it has, or that it is a noised copy of.
         change: how its image is changed on purpose, a name of :data:`dmin.data.planted_images.CHANGES`; empty where it
             is not.
@@ -20,5 +21,6 @@ class AssembledRow:
     prompt: str
     label: str | None
     origin: str
+    repeats: int
     original: int
     change: str = ""

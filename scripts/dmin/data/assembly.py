@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any, NotRequired, TypedDict, cast
@@ -20,6 +20,7 @@ import pandas as pd
 from PIL import Image
 
 from dmin.data.assembled_row import AssembledRow
+from dmin.data.duplicates import Duplicates, write_duplicates
 from dmin.data.images import decode_image, encode_png, image_to_array, open_image
 from dmin.data.noise import add_noise
 from dmin.data.planted_images import CHANGES
@@ -34,7 +35,7 @@ from dmin.settings.models import NoisedCopies, Plant
 
 log = logging.getLogger(__name__)
 
-SAMPLE_COLUMNS = ("id", "subset", "prompt", "label", "origin", "image")
+SAMPLE_COLUMNS = ("id", "subset", "prompt", "label", "origin", "repeats", "image")
 
 
 class Assembly(TypedDict):
@@ -55,6 +56,7 @@ class _Plan:
     """All rows of a data set by split, what was planted in them, and the places of the originals that are copied."""
 
     splits: Mapping[str, Sequence[AssembledRow]]
+    originals: Sequence[AssembledRow]
     planted: Sequence[Fault]
     copied: set[int]
 
@@ -69,8 +71,18 @@ def split_counts(rows: int, noise_fraction: float, train_fraction: float) -> tup
     return copies, total, math.floor(Fraction(str(train_fraction)) * total)
 
 
-def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path, test: Path, summary: Path) -> None:
-    """Write the training and the test table of a data set, and its summary.
+@dataclass(frozen=True)
+class AssembledFiles:
+    """What an assembly makes: the table of each split, a summary, and the table of duplicates."""
+
+    train: Path
+    test: Path
+    summary: Path
+    duplicates: Path
+
+
+def assemble_dataset(sources: Mapping[str, Path], config: Assembly, files: AssembledFiles) -> None:
+    """Write the training and the test table of a data set, its summary and what is in it twice.
 
     Sources are concatenated in the order of the mapping. Every image is decoded once to ``size x size`` pixels and
     stored as PNG. ``split_counts`` fixes the numbers of noised copies and, unless ``test_sources`` name the test set,
@@ -83,8 +95,9 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path,
         sources: source parquet files by name.
         config: ``classes`` are the labels that are the subsets, or null where each source is a subset; the rows of
             ``test_sources`` are the test set, and copies are of the other rows.
-        train, test: parquet files to make, columns ``id, subset, prompt, label, origin, image{bytes,path}``.
-        summary: JSON file to make with ``fingerprint, size, seed, counts`` (per split and subset).
+        files: parquet files of both splits, columns ``id, subset, prompt, label, origin, repeats, image{bytes,path}``;
+            JSON with ``fingerprint, size, seed, counts`` (per split and subset); and CSV with the columns of
+            :mod:`dmin.data.duplicates`, a row for each image that repeats an earlier one.
 
     Raises:
         UserError: a source name is reserved, a file is damaged, an image unreadable, a label is not among the classes,
@@ -95,12 +108,13 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path,
     plan = _plan(sources, config)
     splits, copied = plan.splits, plan.copied
     std = config["noise"]["std"]
-    fingerprint = hashlib.blake2b(digest_size=16)
+    fingerprint, duplicates = hashlib.blake2b(digest_size=16), Duplicates()
+    train, test = files.train, files.test
     with ExitStack() as stack:
         spool = stack.enter_context(_Spool(train.parent))
         for place, (sample_id, data) in enumerate(_read_images(sources)):
             image = decode_image(data, sample_id, size, profiles=config["convert_profiles"])
-            spool.add((place, False), image)
+            duplicates.add(place, spool.add((place, False), image), image)
             if place in copied:
                 spool.add((place, True), add_noise(image, std, derive_generator(seed, NOISE_SUBSET, sample_id)))
         for split, path in (("train", train), ("test", test)):
@@ -111,12 +125,16 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path,
                         spool.change(row.original, row.change)
                     png, digest = spool.read((row.original, row.change or row.subset == NOISE_SUBSET))
                     _update(fingerprint, split, row.id, row.prompt, digest)
+                    if row.repeats > 1:
+                        _update(fingerprint, f"repeats {row.repeats}")
                     writer.append(_cells(row, png))
     counts = {split: dict(Counter(row.subset for row in part)) for split, part in splits.items()}
     facts = {"fingerprint": fingerprint.hexdigest(), "size": size, "seed": seed, "counts": counts}
     made_from = {name: parquet_digest(path) for name, path in sources.items()}
     tables = {"train": parquet_digest(train), "test": parquet_digest(test)}
-    write_json({**facts, "made_from": made_from, "tables": tables}, summary)
+    write_json({**facts, "made_from": made_from, "tables": tables}, files.summary)
+    split_of = {row.id: split for split, part in splits.items() for row in part}
+    write_duplicates(duplicates, plan.originals, split_of, files.duplicates)
     numbers = {split: len(part) for split, part in splits.items()}
     log.info(
         "%d rows: %d train, %d test, %d noised copies, %d planted faults",
@@ -150,12 +168,14 @@ def _plan(sources: Mapping[str, Path], config: Assembly) -> _Plan:
     if tested:
         order = np.concatenate([[i for i in order if i not in tested], [i for i in order if i in tested]])
     train, test = [rows[i] for i in order[:cut]], [rows[i] for i in order[cut:]]
-    _check_splits(config["classes"] or list(sources), {"train": train, "test": test} if test else {"train": train})
+    # Nothing is held out where every image is ranked.
+    whole = config["train_fraction"] == 1 and not tested
+    _check_splits(config["classes"] or list(sources), {"train": train} if whole else {"train": train, "test": test})
     planted: list[Fault] = []
     if "plant" in config:
         train, planted = plant_faults(train, test, cast(Mapping[str, float], config["plant"]), config["seed"])
     copied = {row.original for row in rows if row.subset == NOISE_SUBSET}
-    return _Plan({"train": train, "test": test}, planted, copied)
+    return _Plan({"train": train, "test": test}, rows, planted, copied)
 
 
 class _Spool:
@@ -172,13 +192,14 @@ class _Spool:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def add(self, key: tuple[int, bool | str], image: Image.Image) -> None:
-        """Store an image as PNG with a digest of its pixels, which does not depend on the PNG encoder."""
+    def add(self, key: tuple[int, bool | str], image: Image.Image) -> bytes:
+        """Store an image as PNG with a digest of its pixels, which does not depend on the PNG encoder; return it."""
         pixels = image_to_array(image)
         digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).digest()
         png = encode_png(image)
         self._entries[key] = (self._file.seek(0, os.SEEK_END), len(png), digest)
         self._file.write(png)
+        return digest
 
     def change(self, place: int, change: str) -> None:
         """Store a changed copy of the original at a place under the name of the change."""
@@ -207,9 +228,10 @@ def _plan_rows(sources: Mapping[str, Path], config: Assembly) -> tuple[list[Asse
     rows: list[AssembledRow] = []
     tested: set[int] = set()
     for name in sources:
-        for number, row in enumerate(iter_samples(sources[name], ("prompt", "label", "origin"))):
+        for number, row in enumerate(iter_samples(sources[name], ("prompt", "label", "origin", "repeats"))):
             subset = _subset(name, number, row["label"], config["classes"])
-            rows.append(AssembledRow(f"{name}/{number}", subset, row["prompt"], row["label"], row["origin"], len(rows)))
+            words = (row["prompt"], row["label"], row["origin"])
+            rows.append(AssembledRow(f"{name}/{number}", subset, *words, row["repeats"], len(rows)))
             if name in config["test_sources"]:
                 tested.add(len(rows) - 1)
     copied = [place for place in range(len(rows)) if place not in tested]
@@ -217,7 +239,7 @@ def _plan_rows(sources: Mapping[str, Path], config: Assembly) -> tuple[list[Asse
     generator = np.random.default_rng(derive_seed(config["seed"], "noise copies"))
     for place in sorted(copied[drawn] for drawn in generator.choice(len(copied), copies, replace=False)):
         row = rows[place]
-        rows.append(AssembledRow(f"{row.id}+noise", NOISE_SUBSET, row.prompt, row.label, row.id, place))
+        rows.append(replace(row, id=f"{row.id}+noise", subset=NOISE_SUBSET, origin=row.id))
     return rows, len(rows) - len(tested) if tested else cut, tested
 
 
@@ -256,6 +278,7 @@ def _cells(row: AssembledRow, png: bytes) -> dict[str, Any]:
         "prompt": row.prompt,
         "label": row.label,
         "origin": row.origin,
+        "repeats": row.repeats,
         "image": {"bytes": png, "path": None},
     }
 

@@ -12,7 +12,7 @@ import torch
 
 from dmin.data.pixels import pixels_to_tensor
 from dmin.data.sample_rows import SampleRows
-from dmin.data.samples import sample_pixels
+from dmin.data.samples import read_columns, read_samples, sample_pixels
 from dmin.models.encoded import EncodedSamples
 from dmin.models.families.family import Family
 from dmin.models.families.prompts import tell_long_prompts
@@ -42,6 +42,7 @@ def encode_samples(samples: Path, base: Base, out: Path, pace: Pace, adapter: Pa
     """
     start = time.monotonic()
     rows = SampleRows(samples, ["image", "prompt"])
+    repeats = read_repeats(samples)
     device = resolve_device(pace.device)
     if adapter is None:
         family = load_family(base, device, ["encoders"])
@@ -64,8 +65,16 @@ def encode_samples(samples: Path, base: Base, out: Path, pace: Pace, adapter: Pa
             [prompt for place, prompt in enumerate(prompts) if place not in cut], conditioning, base["path"]
         )
         unconditional = {name: value.cpu() for name, value in family.encode_prompts([""]).items()}
-        EncodedSamples(rows.ids, latents, conditioning, unconditional).save(out, truncated=len(long))
+        EncodedSamples(rows.ids, latents, conditioning, unconditional, repeats).save(out, truncated=len(long))
     log.info("%d samples encoded in %.1f s", len(rows), time.monotonic() - start)
+
+
+def read_repeats(samples: Path) -> torch.Tensor | None:
+    """Return how often each sample is seen in an epoch, ``[N]``; None where once, as queries are."""
+    if "repeats" not in read_columns(samples):
+        return None
+    repeats = torch.tensor(read_samples(samples, ["repeats"])["repeats"].tolist(), dtype=torch.long)
+    return repeats if bool((repeats != 1).any()) else None
 
 
 def _encode(family: Family, part: pd.DataFrame) -> dict[str, torch.Tensor]:

@@ -21,10 +21,14 @@ class Source(TypedDict):
     split: str
     image_column: str
     caption_column: str | None
+    on_empty_caption: Literal["error", "keep"]
+    trigger: str | None
     label_column: str | None
     labels: list[str] | None
     origin_column: str | None
-    rows: int
+    rows: int | None
+    sample: Literal["first", "random"]
+    repeats: int | None
     on_unreadable: Literal["error", "skip"]
 
 

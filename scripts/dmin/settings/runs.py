@@ -13,7 +13,7 @@ class OwnImages(TypedDict):
     split: str
     image_column: str
     caption_column: str | None
-    rows: int
+    rows: int | None
 
 
 class QueryClassifier(TypedDict):

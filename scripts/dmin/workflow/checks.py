@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..catalogue.families import FAMILIES
+from ..folders.files import is_local
+from ..folders.tables import TEXT_TABLES
 from ..runtime.errors import UserError
 from .datasets import Dataset
 from .files import exists, is_file, is_missing
@@ -33,6 +35,8 @@ def check_dataset(dataset: Dataset) -> None:
         if name in RESERVED:
             raise UserError(f"{key}: this name is reserved; choose another.")
         check_images(key, source["path"])
+        if source["sample"] == "random" and not is_local(source["path"]):
+            raise UserError(f"{key}: sample is random, but a hub data set is read from the first row; set it to first.")
         if source["labels"] and source["label_column"] is None:
             raise UserError(f"{key}: labels is set, but label_column is null; name the column that holds the labels.")
         if settings["classes"] and source["label_column"] is None:
@@ -47,7 +51,8 @@ def check_dataset(dataset: Dataset) -> None:
     if counts.total > MOST_ROWS:
         raise UserError(f"{place} has {counts.total} rows, noised copies included; take at most {MOST_ROWS}.")
     _check_plant(dataset)
-    if counts.train < 1 or (counts.train == counts.total and settings["train_fraction"] < 1):
+    whole = settings["train_fraction"] == 1 and not settings["test_sources"]
+    if counts.train < 1 or (counts.train == counts.total and not whole):
         raise UserError(
             f"{place}.train_fraction {settings['train_fraction']} leaves the training or the test set of "
             f"{counts.total} rows empty; change it or take more rows."
@@ -145,8 +150,11 @@ def check_images(key: str, path: str) -> None:
         raise UserError(f"{key}: path '{path}' does not exist; {CORRECT_PATH}.")
     if not exists(path) or Path(path).is_dir():
         return
-    if not is_file(path) or Path(path).suffix != ".parquet":
-        raise UserError(f"{key}: path '{path}' is no parquet file; set it to a .parquet file or a folder.")
+    if not is_file(path) or Path(path).suffix not in (".parquet", *TEXT_TABLES):
+        raise UserError(
+            f"{key}: path '{path}' is no parquet file; set it to a .parquet file, a table that names images "
+            f"({', '.join(TEXT_TABLES)}) or a folder."
+        )
 
 
 def refuse_own_weights(key: str, model: Model) -> None:

@@ -118,7 +118,12 @@ def _check_behaviours(place: str, measures: Measures) -> None:
             f"{place}.query is {settings['query']}, but members generate {settings['images']['count']} images; "
             "lower it."
         )
-    if settings["reference"]["rows"] > game.model.dataset.counts.total - game.model.dataset.counts.train:
+    if not game.model.dataset.counts.test:
+        raise UserError(
+            f"{place} takes prompts and a reference from the test set, but datasets.{game.model.dataset.name}."
+            "train_fraction is 1 and leaves none; lower it."
+        )
+    if settings["reference"]["rows"] > game.model.dataset.counts.test:
         raise UserError(
             f"{place}.reference.rows is {settings['reference']['rows']}, more than the test set of "
             f"{game.model.dataset.name} has; lower it."

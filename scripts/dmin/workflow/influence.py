@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 from ..catalogue.methods import (
     BLOCKS_CACHE,
@@ -20,6 +21,7 @@ from ..catalogue.methods import (
 from ..settings.runs import Influence as InfluenceSettings
 from ..settings.runs import Options
 from .gradients import SPLITS, Gradients
+from .values import pick
 
 # The width whose pictures are shown of each method, where it has that width.
 SHOWN_WIDTH = "4096"
@@ -216,28 +218,19 @@ class Influence:
     @property
     def retrieval_inputs(self) -> dict[str, list[str]]:
         """What the table on retrieval compares: lists, the exact ones of the same widths, and what each has cost."""
-        indexes = {"hnsw": self.index, "cascade": self.cascade}
+        paths = {"cascade": self.cascade, "hnsw": self.index}
+        built = [path for backend, path in paths.items() if backend in self.backends]
         exact = [self.top(self.indexed, v) for v in self.compressed_widths]
         return {
             "found": [path for backend in self.backends for path in self.retrieved(backend)],
             "exact": exact * len(self.backends),
             "retrievals": self.searched,
-            "indexes": [
-                path(v, ".metrics.json")
-                for backend, path in indexes.items()
-                if backend in self.backends
-                for v in self.compressed_widths
-            ],
+            "indexes": [path(v, ".metrics.json") for path in built for v in self.compressed_widths],
         }
 
     def cascade(self, v: str | int, suffix: str = ".safetensors") -> str:
         """Return the first stage of the search in two stages at width v, or another file beside it."""
         return f"<results>/runs/{self.run}/index/v{v}/cascade-r{self.settings['cascade']['rank']}{suffix}"
-
-    @property
-    def cascade_settings(self) -> dict[str, float]:
-        """What a search in two stages depends on, beside its first stage and the queries."""
-        return {"delta": self.settings["cascade"]["delta"], "top_k": self.settings["top_k"]}
 
     @property
     def indexed(self) -> str:
@@ -255,10 +248,10 @@ class Influence:
         hnsw = self.settings["hnsw"]
         return f"<results>/runs/{self.run}/index/v{v}/M{hnsw['M']}-efc{hnsw['ef_construction']}{suffix}"
 
-    @property
-    def retrieval_settings(self) -> dict[str, int]:
-        """What a retrieval depends on, beside index and queries."""
-        return {"ef": self.settings["hnsw"]["ef"], "top_k": self.settings["top_k"]}
+    def search_settings(self, backend: Literal["hnsw", "cascade"]) -> dict[str, float]:
+        """Return what a retrieval depends on, beside index and queries."""
+        own = {"ef": self.settings["hnsw"]["ef"]} if backend == "hnsw" else pick(self.settings["cascade"], "delta")
+        return {**own, "top_k": self.settings["top_k"]}
 
     @property
     def indexes(self) -> list[str]:

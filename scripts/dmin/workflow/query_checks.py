@@ -31,10 +31,10 @@ def _check_source(run: Run) -> None:
         if given and source != name:
             raise UserError(f"{key} has {name}, but the source is {source}; set source to {name}, or leave {name} out.")
     dataset = run.model.dataset
-    if source == "held_out" and dataset.counts.test == 0:
+    if run.queries.subsets_known and not dataset.counts.test:
         raise UserError(
-            f"{key}.source is held_out, but datasets.{dataset.name}.train_fraction leaves the test set empty; lower it "
-            "below 1."
+            f"{key}.source is {source}, which takes from the test set, but datasets.{dataset.name}.train_fraction is 1 "
+            "and leaves none; set the source to prompts or images, or train_fraction below 1."
         )
 
 

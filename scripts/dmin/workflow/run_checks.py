@@ -8,11 +8,12 @@ from pathlib import Path
 
 from ..catalogue.families import FAMILIES
 from ..catalogue.methods import JOURNEY_CACHE, METHODS, read_cache
+from ..folders.files import is_local
 from ..runtime.attributed import check_width
 from ..runtime.errors import UserError
 from ..settings.timesteps import grid_timesteps
 from .checks import CORRECT_PATH
-from .files import is_local, is_missing
+from .files import is_missing
 from .gradients import SPLITS
 from .query_checks import check_queries
 from .runs import Run

@@ -154,7 +154,7 @@ def _retrievals(run: Run, backend: Literal["hnsw", "cascade"]) -> Iterator[Entry
     """Yield the entries of a backend's indexes and of its ranked lists, where the run has them."""
     influence = run.influence
     path = influence.index if backend == "hnsw" else influence.cascade
-    settings = influence.retrieval_settings if backend == "hnsw" else influence.cascade_settings
+    settings = influence.search_settings(backend)
     built = pick(influence.settings[backend], *BUILT[backend])
     for v, top in zip(influence.compressed_widths, influence.retrieved(backend), strict=False):
         sketch = ["sha256", _place(influence.indexed_sketch(v, "train"))]

@@ -19,9 +19,13 @@ def as_source(config: OwnImages) -> Source:
     return {
         "name": "queries",
         **config,
+        "on_empty_caption": "error",
+        "trigger": None,
         "label_column": None,
         "labels": None,
         "origin_column": None,
+        "sample": "first",
+        "repeats": 1,
         "on_unreadable": "error",
     }
 
@@ -39,7 +43,7 @@ def import_queries(config: OwnImages, size: int, out: Path, profiles: bool = Tru
     fetched = out.with_name(f".{out.name}.source")
     try:
         fetch_source("queries", as_source(config), fetched)
-        rows = read_samples(fetched, ["image", "prompt"])
+        rows = read_samples(fetched, ["image", "prompt", "origin"])
     finally:
         fetched.unlink(missing_ok=True)
     names = query_names(OWN, len(rows))
@@ -47,5 +51,5 @@ def import_queries(config: OwnImages, size: int, out: Path, profiles: bool = Tru
         {"bytes": encode_png(decode_image(cell["bytes"], name, size, profiles=profiles)), "path": cell["path"]}
         for name, cell in zip(names, rows["image"], strict=True)
     ]
-    table = {"id": names, "subset": OWN, "prompt": rows["prompt"].tolist(), "seed": None, "image": pd.Series(images)}
-    write_samples(pd.DataFrame(table), out)
+    texts = {"id": names, "subset": OWN, "prompt": rows["prompt"].tolist(), "origin": rows["origin"].tolist()}
+    write_samples(pd.DataFrame({**texts, "seed": None, "image": pd.Series(images)}), out)
