@@ -60,7 +60,7 @@ class RidgeKernel:
         return (cross.astype(np.float64) @ self._vectors / shifted) @ self._vectors.T
 
     def leverages(self, relative_lambda: float) -> np.ndarray:
-        """Return ``h_ii = phi_i (Phi^T Phi + lambda I)^-1 phi_i``, ``[n]`` in [0, 1): what each sample has of its own fit.
+        """Return ``h_ii = phi_i (Phi^T Phi + lambda I)^-1 phi_i``, ``[n]`` in [0, 1): a sample's share of its own fit.
 
         Raises:
             UserError: see :meth:`penalty`.

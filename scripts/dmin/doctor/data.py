@@ -15,8 +15,9 @@ from PIL import Image
 
 from dmin.data.images import decode_image, open_image
 from dmin.data.samples import iter_samples
-from dmin.data.source import fetch_source, is_local
+from dmin.data.source import fetch_source
 from dmin.doctor.findings import Finding
+from dmin.folders.files import is_local
 from dmin.settings.models import Source
 
 # Rows that are read, so that the answer comes within a minute.

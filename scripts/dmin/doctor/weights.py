@@ -9,8 +9,8 @@ from typing import Any, cast
 import torch
 from safetensors import safe_open
 
-from dmin.data.source import is_local
 from dmin.doctor.findings import Finding
+from dmin.folders.files import is_local
 from dmin.models.adapter_file import ADAPTER_FILE
 from dmin.models.families.family import Family
 from dmin.models.load import TrainedModel, load_family, load_trained

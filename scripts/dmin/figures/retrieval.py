@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -41,7 +43,7 @@ def plot_retrieval(table: pd.DataFrame) -> Figure:
         shift = _DODGE * (place - (len(backends) - 1) / 2)
         rows = table[table["backend"] == backend]
         rows = rows.assign(x=[positions[str(width)] + shift for width in rows["v"]]).sort_values("x")
-        style = {"color": PALETTE[place], "marker": _MARKERS[backend], "markersize": 5}
+        style: dict[str, Any] = {"color": PALETTE[place], "marker": _MARKERS[backend], "markersize": 5}
         recall.plot(rows["x"], rows["recall"], **style)
         latency.plot(rows["x"], rows["p50_ms"], **style)
         latency.vlines(rows["x"], rows["p50_ms"], rows["p95_ms"], color=PALETTE[place], linewidth=1.2)

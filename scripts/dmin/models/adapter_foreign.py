@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
@@ -39,9 +39,12 @@ Tensors = Mapping[str, torch.Tensor]
 class Networks(Protocol):
     """What conversion must know of a pipeline; a family offers it."""
 
-    pipeline: Any
+    pipeline: ClassVar[Any]
     """Its class in diffusers."""
-    denoiser: Any
+
+    @property
+    def denoiser(self) -> Any:
+        """The network that is denoised with."""
 
     def text_encoder_of(self, part: str) -> Any:
         """Return a text encoder of the pipeline, None where it has none of that name."""

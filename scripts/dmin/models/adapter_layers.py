@@ -77,16 +77,16 @@ def _set_factors(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> set
     modules, held = dict(network.named_modules()), set()
     for layer in {name.rpartition(".")[0] for name in tensors}:
         module = modules[layer]
-        for factor in module.adapter_layer_names:  # type: ignore[union-attr]
+        for factor in module.adapter_layer_names:
             place, value = getattr(module, factor), tensors.get(f"{layer}.{factor}")
             if NAME in place:
                 del place[NAME]
             if value is not None:
-                device = module.get_base_layer().weight.device  # type: ignore[operator]
+                device = module.get_base_layer().weight.device
                 place[NAME] = nn.Parameter(value.to(device), requires_grad=False)
                 held.add(f"{layer}.{factor}")
-        change = module.get_delta_weight(NAME)  # type: ignore[operator]
-        if change.shape != module.get_base_layer().weight.shape:  # type: ignore[operator]
+        change = module.get_delta_weight(NAME)
+        if change.shape != module.get_base_layer().weight.shape:
             raise ValueError(f"the factors of '{layer}' do not give its weight")
     return held
 

@@ -50,7 +50,8 @@ def lora_part(source: Path, given: ForeignPart, said: AdapterSettings, alpha: fl
         for layer, parts in layers.items()
         for role, value in parts.items()
     }
-    ranks, alphas = ({own[layer]: value for layer, value in values.items()} for values in (ranks, alphas))
+    ranks = {own[layer]: value for layer, value in ranks.items()}
+    alphas = {own[layer]: value for layer, value in alphas.items()}
     rank, usual = _usual(ranks), _usual(alphas)
     settings: dict[str, Any] = LoraConfig(
         r=rank,

@@ -73,7 +73,7 @@ class CascadeSearch:
         self.made_from = {side: made[PROVENANCE]["sha256"][role] for side, made, role in sides if PROVENANCE in made}
         rows = load_array(sketch, "sketch", "Sketch")
         # Private and so writable, which torch wants though nothing is written.
-        private = np.memmap(sketch, rows.dtype, "c", rows.offset, rows.shape)
+        private: np.ndarray = np.load(sketch, mmap_mode="c", allow_pickle=False)
         self._rows = private.reshape(len(rows), -1)
         made = facts.get(PROVENANCE, {}).get("made_from", {}).get("sketch")
         found = read_json(sketch.with_suffix(".json")).get(PROVENANCE, {}).get("sha256", {}).get("sketch")

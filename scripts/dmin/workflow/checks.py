@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from ..catalogue.families import FAMILIES
 from ..folders.files import is_local
@@ -60,8 +61,8 @@ def check_dataset(dataset: Dataset) -> None:
 
 
 def _check_plant(dataset: Dataset) -> None:
-    key, shares = f"datasets.{dataset.name}.plant", dataset.settings.get("plant")
-    if shares is None:
+    key, shares = f"datasets.{dataset.name}.plant", cast("dict[str, float]", dataset.settings.get("plant", {}))
+    if not shares:
         return
     total = sum(shares.values())
     if total > MOST_PLANTED:
@@ -69,7 +70,7 @@ def _check_plant(dataset: Dataset) -> None:
             f"{key} asks for faults in {total:.3g} of the rows; lower its shares to a sum of at most {MOST_PLANTED}."
         )
     for name in ("swapped_captions", "flipped_labels", "foreign"):
-        if shares[name] and len(dataset.subsets) < 2:  # type: ignore[literal-required]
+        if shares[name] and len(dataset.subsets) < 2:
             raise UserError(f"{key}.{name} is set, but the data set has one subset; leave it out or add a source.")
     if shares["foreign"] and dataset.counts.test == 0:
         raise UserError(f"{key}.foreign takes images of the test set, which is empty; lower train_fraction below 1.")
