@@ -76,11 +76,11 @@ def test_plants_that_cannot_be_are_refused(plant: dict[str, float], words: list[
 def test_what_needs_a_test_set_is_refused_without_one() -> None:
     config = micro_config()
     config["datasets"]["micro"]["train_fraction"] = 1
-    config["runs"]["micro"]["audit"] = {}
+    config["runs"]["micro"] |= {"audit": {}, "queries": {"source": "prompts", "prompts": ["a red square"]}}
     run = load(config).runs["micro"]
     assert run.audit.splits == ["train"] and run.audit.tables == []
     config["runs"]["micro"]["queries"] = {"source": "held_out", "per_subset": 2}
-    with pytest.raises(SystemExit, match=r"source is held_out, but .* leaves the test set empty"):
+    with pytest.raises(SystemExit, match=r"source is held_out, .* train_fraction is 1 and leaves none"):
         load(config)
 
 
