@@ -80,7 +80,7 @@ def test_what_needs_a_test_set_is_refused_without_one() -> None:
     run = load(config).runs["micro"]
     assert run.audit.splits == ["train"] and run.audit.tables == []
     config["runs"]["micro"]["queries"] = {"source": "held_out", "per_subset": 2}
-    with pytest.raises(SystemExit, match=r"source is held_out, .* train_fraction is 1 and leaves none"):
+    with pytest.raises(SystemExit, match=r"source is held_out, which .*train_fraction is 1 and leaves none"):
         load(config)
 
 
