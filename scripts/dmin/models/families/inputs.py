@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from dmin.runtime.errors import UserError
@@ -18,14 +18,17 @@ _FURTHER: Mapping[str, tuple[Any, ...]] = {
 }
 
 
-def require_no_further_input(config: Mapping[str, Any], base: str) -> None:
+def require_no_further_input(config: Mapping[str, Any], base: str, given: Collection[str] = ()) -> None:
     """Refuse the ``config`` of a denoiser that is also conditioned on classes, images, sizes or a guidance scale.
+
+    Args:
+        given: values of these keys for which the family has the input.
 
     Raises:
         UserError: naming the key.
     """
     for key, without in _FURTHER.items():
-        if config.get(key) not in without:
+        if config.get(key) not in (*without, *given):
             raise UserError(
                 f"The denoiser of '{base}' has {key} {shown(config[key])}, an input beside latents, time and prompt "
                 "that is not given here; take a base without it."

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dmin.models.families.inputs import require_no_mask, require_width
-from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_autoencoder
+from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_autoencoder, shrinkage
 from dmin.models.families.lora import LoraFamily
 from dmin.models.families.prompts import beyond, tokenise
 from dmin.models.families.sampling import Conditioning, Recorder, Sampling, sample_ddim, with_guidance
@@ -43,9 +43,11 @@ class StableDiffusion(LoraFamily):
     def load_target(self) -> Target:
         return diffusion_target(self.stored)
 
-    def load_encoders(self) -> None:
+    def load_autoencoder(self) -> None:
         self.vae = self.load_part("vae")
         require_autoencoder(self.vae, self.base)
+
+    def load_text_encoders(self) -> None:
         self.text_encoder = self.load_part("text_encoder")
         positions = self.text_encoder.config.max_position_embeddings
         self.tokenizer = self.load_tokenizer("tokenizer", self.text_encoder, positions)
@@ -55,8 +57,9 @@ class StableDiffusion(LoraFamily):
         require_width(self.base, key, config[key], self.text_encoder.config.hidden_size)
 
     def latent_shape(self, size: int) -> tuple[int, ...]:
-        side = latent_side(self.vae, size, patch=1)
-        return (self.vae.config.latent_channels, side, side)
+        config = self.part_config("vae")
+        side = latent_side(shrinkage(config), size, patch=1)
+        return (config["latent_channels"], side, side)
 
     @torch.no_grad()
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:

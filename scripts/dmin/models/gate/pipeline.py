@@ -69,17 +69,20 @@ class StoredPipeline:
             )
         return index
 
-    def require_parts(self, known: Collection[str], ignored: Collection[str], family: str) -> None:
-        """Refuse a pipeline whose index names parts that the family does not know, or code that is not its library's.
+    def require_parts(
+        self, known: Collection[str], ignored: Collection[str], optional: Collection[str], family: str
+    ) -> None:
+        """Refuse a pipeline whose index lacks parts, or names some that the family or the libraries do not know.
 
-        ``ignored`` parts are never loaded.
+        ``ignored`` parts are never loaded, ``optional`` ones may be absent.
 
         Raises:
             UserError: naming the part.
         """
         if self.folder is not None and not (self.folder / "model_index.json").exists():
             return
-        for part, value in self.index().items():
+        index = self.index()
+        for part, value in index.items():
             if not isinstance(value, list | tuple) or part in ignored or not any(value):
                 continue
             if part not in known:
@@ -92,6 +95,14 @@ class StoredPipeline:
                     f"Base '{self.path}' takes its {part} from '{shown(value[0])}', and only parts of "
                     f"{' and '.join(LIBRARIES)} are loaded; take a pipeline without code of its own."
                 )
+        # What has no list of parts at all is no pipeline of this format, and fails where its first part is read.
+        listed = [part for part, value in index.items() if isinstance(value, list | tuple)]
+        lacking = [part for part in sorted({*known} - {*optional}) if listed and not any(index.get(part) or [])]
+        if lacking:
+            raise UserError(
+                f"Base '{self.path}' has no {lacking[0]}, which {family} needs; take a whole pipeline, or put the "
+                f"folder {lacking[0]} of another one into it and name it in model_index.json."
+            )
 
     def config(self, kind: Any, part: str) -> dict[str, Any]:
         """Return the config of a part, a network or scheduler of the class ``kind``.
