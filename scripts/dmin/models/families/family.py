@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 
+from dmin.catalogue.families import FAMILIES
 from dmin.models.families.parts import Parts
 from dmin.models.families.sampling import Conditioning, Recorder, Sampling
 from dmin.models.gate.pipeline import StoredPipeline
@@ -26,11 +27,13 @@ class Family(Parts, ABC):
     name of its folder in the pipeline; everything else is frozen. ``frozen`` are the classes of the other parts,
     networks and tokenizers, of which a pipeline may lack those in ``optional``; ``further`` are the denoiser's inputs
     beside latents, time and prompt that the family gives. ``untrained`` says that the pipeline
-    holds no weights of the denoiser, ``preconditioned`` that its loss is that of the clean latents.
+    holds no weights of the denoiser, ``preconditioned`` that its loss is that of the clean latents,
+    ``guidance`` what its guidance embedding is given in training and gradients, None without one.
 
     Args:
         base: as in the config: a pipeline folder, or a model's name on the hub.
-        device: where everything is put, in float32 and eval mode.
+        device: where everything is put, in eval mode and float32, or with linear layers in bfloat16 where the base's
+            ``precision`` says so.
         parts: what is loaded: ``autoencoder``, ``text``, both as ``encoders``, and ``denoiser``; with ``untrained``, a
             denoiser may have no weights.
     """
@@ -38,11 +41,15 @@ class Family(Parts, ABC):
     denoiser: Any
     target: Target
     preconditioned: bool = False
+    guidance: float | None = None
 
     def __init__(self, base: Base, device: torch.device, parts: Sequence[str]) -> None:
         self.base, self.device = base["path"], device
-        self.stored = StoredPipeline(base["path"], base["revision"], self.flat)
+        self.stored = StoredPipeline.of(base, self.flat)
+        self.half = base.get("precision") == "bfloat16"
         self.preconditioned = base.get("preconditioned", False)
+        given = base.get("guidance")
+        self.guidance = FAMILIES[base["family"]].guidance if given is None else given
         self.target = self.load_target()
         self.require_family()
         if {"encoders", "autoencoder"} & {*parts}:
@@ -51,6 +58,20 @@ class Family(Parts, ABC):
             self.load_text_encoders()
         if "denoiser" in parts:
             self.denoiser = self.freeze(self.read_denoiser("untrained" in parts))
+
+    @classmethod
+    def planned(cls, base: Base, stored: Any, config: dict[str, Any]) -> Self:
+        """Return a family without parts, which knows its shapes and denoises on the meta device.
+
+        Args:
+            stored: gives configs as :class:`StoredPipeline` does.
+            config: that of the denoiser.
+        """
+        family = cls.__new__(cls)
+        family.base, family.device, family.stored, family.guidance = base["path"], torch.device("meta"), stored, 1.0
+        # What shapes are asked of before there is a network.
+        family.planned_config = config
+        return family
 
     @property
     def name(self) -> str:
@@ -109,6 +130,14 @@ class Family(Parts, ABC):
     def long_prompts(self, prompts: Sequence[str]) -> list[int]:
         """Return the places of the prompts that are longer than every text encoder takes, and so are cut."""
         return []
+
+    def prompt_shapes(self, clip_tokens: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each tensor that :meth:`encode_prompts` makes of one prompt, from configs alone.
+
+        Args:
+            clip_tokens: what CLIP reads of a prompt.
+        """
+        return {}
 
     @abstractmethod
     def denoise(self, noised: torch.Tensor, times: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
@@ -203,7 +232,9 @@ class Family(Parts, ABC):
         Parts that nothing here uses, as a safety checker, are left out.
         """
         given = {**self.load_beside(), self.part: self.denoiser}
-        pipeline = self.pipeline.from_pretrained(self.base, revision=self.stored.revision, dtype=torch.float32, **given)
+        pipeline = self.pipeline.from_pretrained(
+            self.stored.path, revision=self.stored.revision, dtype=torch.float32, **given
+        )
         # One file for each network, whatever its size.
         pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size="1TB")
         write_shapes(self.denoiser, folder / self.part)

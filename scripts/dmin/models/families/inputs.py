@@ -8,13 +8,17 @@ from typing import Any
 from dmin.runtime.errors import UserError
 from dmin.runtime.text import shown
 
-# Keys of a UNet's config that ask for an input which no family here gives, and the values that ask for none.
+# Keys of a denoiser's config that ask for an input which no family here gives, and the values that ask for none.
 _FURTHER: Mapping[str, tuple[Any, ...]] = {
     "class_embed_type": (None,),
     "num_class_embeds": (None,),
     "addition_embed_type": (None, "text"),
     "encoder_hid_dim_type": (None, "text_proj"),
     "time_cond_proj_dim": (None,),
+    "siglip_feat_dim": (None,),
+    "use_additional_t_cond": (None, False),
+    "use_layer3d_rope": (None, False),
+    "zero_cond_t": (None, False),
 }
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from dmin.models.adapter_file import ADAPTER_FILE, canonicalise_adapter
 from dmin.models.adapter_names import PARTS
@@ -36,6 +37,14 @@ class LoraFamily(Family):
                 init_lora_weights="gaussian",
             )
         )
+        if self.half:
+            self._adapter_in_float32()
+
+    def _adapter_in_float32(self) -> None:
+        """Keep an adapter in single precision, which PEFT makes in that of the layer below it."""
+        for name, value in self.denoiser.named_parameters():
+            if "lora_" in name:
+                value.data = value.data.float()
 
     def save_adapter(self, folder: Path) -> None:
         self.denoiser.save_lora_adapter(folder, safe_serialization=True, weight_name=ADAPTER_FILE)
@@ -74,6 +83,10 @@ class LoraFamily(Family):
         except Exception as error:
             # diffusers and PEFT raise whatever they like over a foreign file.
             raise UserError(f"Adapter '{file}' cannot be loaded ({reason(error)}); train it on this base.") from error
+        if self.half:
+            # What went into half precision is read again, as exact as it is stored.
+            self._adapter_in_float32()
+            set_peft_model_state_dict(self.denoiser, load_file(file), adapter_name=name)
         # diffusers only warns about weights without a place, and leaves places without weights at random.
         unmatched = sorted(set(shapes) ^ set(get_peft_model_state_dict(self.denoiser, adapter_name=name)))
         if unmatched:

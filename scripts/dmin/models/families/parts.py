@@ -11,6 +11,7 @@ import torch
 from dmin.models.families.inputs import require_no_further_input
 from dmin.models.gate.pipeline import StoredPipeline, is_tokenizer
 from dmin.models.gate.tokens import require_length, require_vocabulary
+from dmin.models.half import keep_half
 from dmin.models.shapes import load_reshaped, read_shapes, reshape
 from dmin.runtime.errors import UserError
 
@@ -32,11 +33,13 @@ class Parts:
     device: torch.device
     stored: StoredPipeline
     untrained: bool = False
+    half: bool = False
+    planned_config: dict[str, Any] | None = None
 
     @property
     def denoiser_config(self) -> dict[str, Any]:
         """The config of the pipeline's denoiser, which need not be loaded."""
-        return self.stored.config(self.network, self.part)
+        return self.planned_config or self.stored.config(self.network, self.part)
 
     def part_config(self, part: str) -> dict[str, Any]:
         """Return the config of a part of diffusers in ``frozen``, what it leaves out as its class has it."""
@@ -56,7 +59,14 @@ class Parts:
 
     def load_part(self, part: str) -> Any:
         """Return a network of the pipeline that nothing trains, of the class in ``frozen``."""
-        return self.freeze(self.stored.network(self.frozen[part], part))
+        # Autoencoders are small, and what they decode shows every rounding.
+        return self.freeze(self.read_network(self.frozen[part], part, self.half and part != "vae"))
+
+    def read_network(self, kind: Any, part: str, half: bool) -> Any:
+        """Return a network of the pipeline, with the weights of its linear layers in bfloat16 if ``half``."""
+        if not half:
+            return self.stored.network(kind, part)
+        return keep_half(self.stored.network(kind, part, torch.bfloat16))
 
     def load_tokenizer(self, part: str, encoder: Any, positions: int | None) -> Any:
         """Return a tokenizer of the pipeline for a text ``encoder`` that takes ``positions`` tokens, None for any.
@@ -65,7 +75,7 @@ class Parts:
             UserError: its files are not whole, or it does not belong to the encoder.
         """
         tokenizer, where = self.stored.tokenizer(self.frozen[part], part), f"{self.base}/{part}"
-        require_vocabulary(tokenizer, where, encoder.config.vocab_size)
+        require_vocabulary(tokenizer, where, encoder.config.get_text_config().vocab_size)
         if positions is not None:
             require_length(tokenizer, where, positions)
         return tokenizer
@@ -77,7 +87,7 @@ class Parts:
         place = self.stored.place(self.part)
         manifest = None if place is None else read_shapes(place)
         if not self.untrained and manifest is None:
-            return self.stored.network(self.network, self.part)
+            return self.read_network(self.network, self.part, self.half)
         if self.untrained and not (self.flat and may_be_untrained):
             remedy = ", or have it trained (finetune: full)" if self.flat else ""
             raise UserError(f"Base '{self.base}' has no weights of its {self.part}; add them{remedy}.")

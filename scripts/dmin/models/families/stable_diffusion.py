@@ -25,6 +25,7 @@ FAMILY = {
         "by DDIM with guidance."
     ),
     "pndm": True,
+    "pipelines": ("StableDiffusionPipeline",),
 }
 
 
@@ -72,6 +73,10 @@ class StableDiffusion(LoraFamily):
 
     def long_prompts(self, prompts: Sequence[str]) -> list[int]:
         return beyond(self.tokenizer, prompts, self.tokenizer.model_max_length)
+
+    def prompt_shapes(self, clip_tokens: int) -> dict[str, tuple[int, ...]]:
+        config = self.denoiser_config
+        return {"prompt_embeds": (clip_tokens, config.get("encoder_hid_dim") or config["cross_attention_dim"])}
 
     def denoise(self, noised: torch.Tensor, times: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
         output: torch.Tensor = self.denoiser(noised, times, conditioning["prompt_embeds"]).sample

@@ -32,6 +32,8 @@ FAMILY = {
     ),
     "objectives": ("training", "reference"),
     "preconditions": True,
+    "pipelines": ("StableDiffusion3Pipeline",),
+    "hub_mb": 33_000,
 }
 
 T5_LENGTH = 256
@@ -127,6 +129,15 @@ class StableDiffusion3(LoraFamily):
             return beyond(self.t5[0], prompts, T5_LENGTH)
         tokenizer = self.clips[0][0]
         return beyond(tokenizer, prompts, tokenizer.model_max_length)
+
+    def prompt_shapes(self, clip_tokens: int) -> dict[str, tuple[int, ...]]:
+        config = self.denoiser_config
+        width = config["joint_attention_dim"]
+        return {
+            "clip": (clip_tokens, width),
+            "pooled": (config["pooled_projection_dim"],),
+            "t5": (T5_LENGTH, width),
+        }
 
     def denoise(self, noised: torch.Tensor, times: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
         clip, width = conditioning["clip"], self.denoiser.config.joint_attention_dim
