@@ -96,7 +96,7 @@ def test_images_are_those_of_the_pipeline(base: dict[str, Any], family: Any) -> 
     given = CALLS.get(base["built"], {"guidance_scale": 3.0})
     packed = _packed(noise) if base["family"] in ("flux", "qwen_image") else noise
     found = pipeline(
-        PROMPTS[:2], height=SIZE, width=SIZE, num_inference_steps=3, latents=packed, output_type="np", **given
+        prompt=PROMPTS[:2], height=SIZE, width=SIZE, num_inference_steps=3, latents=packed, output_type="np", **given
     )
     assert np.abs(images.astype(float) - 255 * found.images).max() <= 1
     assert images.shape == (2, SIZE, SIZE, 3) and images.std() > 5
