@@ -5,7 +5,7 @@ PYTHON ?= $(firstword $(shell for python in 3.11 3.12 3.13; do command -v python
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet
 
-.PHONY: example check test pages lint types unit setup setup-dev lock audit benchmark benchmark-scaling benchmark-memory
+.PHONY: example check test pages lint types unit setup setup-dev lock audit benchmark benchmark-scaling benchmark-memory benchmark-search
 
 example: setup
 	$(BIN)/snakemake --cores all
@@ -42,6 +42,9 @@ benchmark-scaling: setup-dev
 
 benchmark-memory: setup-dev
 	$(BIN)/python benchmarks/memory.py
+
+benchmark-search: setup-dev
+	$(BIN)/python benchmarks/search.py
 
 setup: .venv/.installed
 

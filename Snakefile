@@ -1,3 +1,4 @@
+import sys
 from functools import partial
 from pathlib import Path
 from runpy import run_path
@@ -20,6 +21,7 @@ dmin = run_path(str(ROOT / "scripts" / "dmin" / "workflow" / "checkout.py"))["lo
 # Snakemake lets the last of two equal keys win, so its config files are read again, strictly; a module's config is of
 # the workflow that uses it.
 if not workflow.modifier.skip_configfile:
+    dmin.shorten_terminal(logger, lambda: workflow.local_exec)
     dmin.check_config_files(workflow.overwrite_configfiles, None if "datasets" in config else "config/config.yaml")
 
 # A config that defines data sets stands alone; any other is laid over the embedded example.
@@ -31,7 +33,8 @@ if "datasets" not in config:
 report: "report/workflow.rst"
 
 
-tables = dmin.open_tables(config, ROOT)
+# Snakemake knows its targets only once the rules are read.
+tables = dmin.open_tables(config, ROOT, spoilt="doctor" in sys.argv)
 datasets, bases, models, banks, runs = tables.datasets, tables.bases, tables.models, tables.banks, tables.runs
 base_trainings, classifier_trainings = tables.base_trainings, tables.classifier_trainings
 compute, games, measures = tables.compute, tables.games, tables.measures
@@ -67,7 +70,7 @@ wildcard_constraints:
     behaviour=dmin.one_of(dmin.BEHAVIOURS),
     anchor=r"full|pruned|repeat\d+",
     cache=dmin.cache_pattern(),
-    split="train|queries",
+    split="train|test|queries",
     range=r"\d{8}-\d{8}",
     study=dmin.one_of(dmin.CONTROLS),
     removal=dmin.one_of([*dmin.ALL_CONTROLS, *dmin.METHODS]),
@@ -88,12 +91,15 @@ include: "rules/report.smk"
 include: "rules/comparison.smk"
 include: "rules/retraining.smk"
 include: "rules/removal.smk"
+include: "rules/deletion.smk"
 include: "rules/games.smk"
 include: "rules/behaviours.smk"
 include: "rules/contributors.smk"
 include: "rules/contributor_figures.smk"
+include: "rules/audit.smk"
 include: "rules/paper.smk"
 include: "rules/plan.smk"
+include: "rules/doctor.smk"
 include: "rules/verify.smk"
 
 
@@ -106,12 +112,19 @@ onstart:
             raise WorkflowError(error)
 
 
+onsuccess:
+    if line := dmin.pages(workflow.pathvars.apply(f"<results>/runs/{name}/explorer.html") for name in runs):
+        if any(job.rule.name == "explorer" for job in workflow.dag.jobs):
+            logger.info(line)
+
+
 localrules:
     all,
     datasets,
     models,
     gradients,
     indexes,
+    rankings,
     influence,
     kernels,
     tables,
@@ -121,13 +134,16 @@ localrules:
     ablations,
     lds,
     removal,
+    deletion,
     thickness,
     contributors,
     games,
+    audit,
     base_models,
     classifiers,
     paper,
     plan,
+    doctor,
     verify,
 
 
@@ -135,6 +151,7 @@ rule all:
     default_target: True
     input:
         rules.tables.input,
+        rules.rankings.input,
         rules.kernels.input,
         rules.figures.input,
         rules.explorers.input,

@@ -26,6 +26,7 @@ def fetch(inputs: Inputs) -> Step:
 
     config: Any = {
         "name": "s", "path": str(inputs.source), "split": "train", "revision": None, "rows": None, "labels": None,
+        "sample": "first", "repeats": None, "trigger": None, "on_empty_caption": "error",
         "image_column": "image", "caption_column": "prompt", "label_column": "label", "origin_column": "origin",
         "on_unreadable": "error",
     }  # fmt: skip
@@ -33,7 +34,7 @@ def fetch(inputs: Inputs) -> Step:
 
 
 def assemble(inputs: Inputs) -> Step:
-    from dmin.data.assembly import assemble_dataset
+    from dmin.data.assembly import AssembledFiles, assemble_dataset
 
     noise = {"fraction": 0.1, "std": 0.1}
     config: Any = {
@@ -45,8 +46,9 @@ def assemble(inputs: Inputs) -> Step:
         "classes": SUBSETS,
         "convert_profiles": False,
     }
-    summary = inputs.folder / "dataset.json"
-    return lambda: assemble_dataset({"s": inputs.fetched}, config, inputs.train, inputs.test, summary)
+    others = (inputs.folder / name for name in ("dataset.json", "duplicates.csv"))
+    files = AssembledFiles(inputs.train, inputs.test, *others)
+    return lambda: assemble_dataset({"s": inputs.fetched}, config, files)
 
 
 class Encoders:
@@ -191,7 +193,7 @@ def plot_scores(inputs: Inputs) -> Step:
     from dmin.figures.ranked import MethodScores, draw_score_distributions
 
     scores = MethodScores(inputs.scores("dmin").scores, "dmin", str(WIDTH))
-    return lambda: draw_score_distributions(scores, inputs.tables, [inputs.folder / "scores.png"], DPI)
+    return lambda: draw_score_distributions(scores, inputs.tables, True, [inputs.folder / "scores.png"], DPI)
 
 
 def plot_gallery(inputs: Inputs) -> Step:

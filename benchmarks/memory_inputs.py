@@ -62,7 +62,7 @@ def write_inputs(folder: Path, count: int) -> None:
     ]
     queries = ((inputs.queries, QUERIES, "query"), (inputs.one_query.queries, 1, "query"))
     for path, rows, name in ((inputs.source, count, "s"), *queries):
-        with SampleWriter(path, ("id", "subset", "prompt", "label", "origin", "seed", "image")) as writer:
+        with SampleWriter(path, ("id", "subset", "prompt", "label", "origin", "repeats", "seed", "image")) as writer:
             for row in range(rows):
                 subset = SUBSETS[row % 2]
                 text = {"prompt": f"a picture of {subset}, number {row}", "label": subset, "origin": f"file {row}"}

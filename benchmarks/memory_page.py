@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pandas as pd
+from page_part import SCALING, write_part
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "scaling.md"
 TARGET = 100_000
 
 
-def write_memory_table(table: pd.DataFrame, page: Path = PAGE) -> None:
+def write_memory_table(table: pd.DataFrame, page: Path = SCALING) -> None:
     """Write the table between the marks ``<!-- memory -->`` of the page."""
-    text = re.sub(
-        r"(<!-- memory -->\n).*?(<!-- /memory -->)",
-        lambda found: found[1] + memory_table(table) + found[2],
-        page.read_text(encoding="utf-8"),
-        flags=re.DOTALL,
-    )
-    page.write_text(text, encoding="utf-8")
+    write_part(page, "memory", memory_table(table))
 
 
 def memory_table(table: pd.DataFrame) -> str:

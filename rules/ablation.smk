@@ -89,8 +89,8 @@ rule search_index:
         index="<run>/ablation/hnsw/v{v}/M{M}-efc{efc}.hnsw",
         description="<run>/ablation/hnsw/v{v}/M{M}-efc{efc}.json",
         metrics="<run>/ablation/hnsw/v{v}/M{M}-efc{efc}.metrics.json",
-        queries="<run>/sketch/loss/v{v}/queries.npy",
-        exact="<run>/influence/dmin/v{v}/exact/top.parquet",
+        queries=lambda w: runs[w.run].influence.indexed_sketch(w.v, "queries"),
+        exact=lambda w: runs[w.run].influence.top(runs[w.run].influence.indexed, w.v),
         samples=lambda w: runs[w.run].model.dataset.train,
         query_samples="<run>/queries/queries.parquet",
     output:

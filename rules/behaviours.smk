@@ -230,7 +230,7 @@ rule measure_noise:
 rule measure_cost:
     input:
         metrics=lambda w: [file for _, file in measures[w.game].metrics],
-        pruning=lambda w: games[w.game].pruning_files("pruning.metrics.json"),
+        pruning=lambda w: games[w.game].pruning_files("pruning.metrics.json", "pruning.json"),
     output:
         "<game>/tables/cost.csv",
     log:
@@ -242,6 +242,7 @@ rule measure_cost:
     params:
         trainers=lambda w: [trainer for trainer, _ in measures[w.game].metrics],
         steps=lambda w: measures[w.game].trained_steps,
+        samples=lambda w: measures[w.game].trained_samples,
         code=code("measure_cost"),
     script:
         "../scripts/measure_cost.py"
@@ -262,6 +263,7 @@ rule compare_models:
         "../envs/dmin.yaml"
     params:
         rows=lambda w: measures[w.game].compared_steps,
+        distance=lambda w: measures[w.game].distance,
         code=code("compare_models"),
     script:
         "../scripts/compare_models.py"

@@ -86,6 +86,7 @@ rule plot_methods:
     params:
         methods=lambda w: runs[w.run].influence.methods,
         figures=tables.figure_settings("gallery"),
+        subsets_known=lambda w: runs[w.run].queries.subsets_known,
         code=code("plot_methods", "looks"),
     script:
         "../scripts/plot_methods.py"

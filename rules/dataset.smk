@@ -14,6 +14,7 @@ rule fetch_source:
         "../envs/dmin.yaml"
     params:
         source=lambda w: datasets[w.dataset].source(w.source),
+        seed=lambda w: datasets[w.dataset].draw_seed(w.source),
         source_contents=contents.source,
         code=code("fetch_source"),
     script:
@@ -27,6 +28,7 @@ rule assemble_dataset:
         train="<results>/datasets/{dataset}/train.parquet",
         test="<results>/datasets/{dataset}/test.parquet",
         summary="<results>/datasets/{dataset}/dataset.json",
+        duplicates="<results>/datasets/{dataset}/duplicates.csv",
     log:
         "<logs>/assemble_dataset/{dataset}.log",
     benchmark:
@@ -38,6 +40,27 @@ rule assemble_dataset:
         code=code("assemble_dataset"),
     script:
         "../scripts/assemble_dataset.py"
+
+
+# Only what judges an audit asks for it.
+rule list_planted:
+    input:
+        lambda w: datasets[w.dataset].fetched,
+    output:
+        "<results>/datasets/{dataset}/planted.csv",
+    log:
+        "<logs>/list_planted/{dataset}.log",
+    benchmark:
+        "<benchmarks>/list_planted/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=dmin.one_of(name for name in datasets if "plant" in datasets[name].settings),
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        dataset=lambda w: datasets[w.dataset].assembly,
+        code=code("list_planted"),
+    script:
+        "../scripts/list_planted.py"
 
 
 rule datasets:

@@ -29,12 +29,35 @@ rule evaluate_detection:
         "../scripts/evaluate_detection.py"
 
 
+rule evaluate_facets:
+    input:
+        tops=lambda w: [*runs[w.run].influence.tops, *runs[w.run].influence.retrieved()],
+        samples=lambda w: runs[w.run].model.dataset.train,
+        queries="<run>/queries/queries.parquet",
+    output:
+        report(
+            "<run>/tables/facets.csv",
+            caption="../report/facets.rst",
+            category="Tables",
+            labels={"run": "{run}", "table": "detection by facet"},
+        ),
+    log:
+        "<logs>/evaluate_facets/{run}.log",
+    benchmark:
+        "<benchmarks>/evaluate_facets/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        evaluation=lambda w: dmin.pick(runs[w.run].evaluation, "k", "confidence"),
+        query_set=lambda w: runs[w.run].queries.settings["source"],
+        code=code("evaluate_facets"),
+    script:
+        "../scripts/evaluate_facets.py"
+
+
 rule evaluate_retrieval:
     input:
-        found=lambda w: runs[w.run].influence.retrieved(),
-        exact=lambda w: runs[w.run].influence.retrieved("exact"),
-        retrievals=lambda w: runs[w.run].influence.metrics["retrieve"],
-        indexes=lambda w: runs[w.run].influence.metrics["index"],
+        unpack(lambda w: runs[w.run].influence.retrieval_inputs),
     output:
         report(
             "<run>/tables/retrieval.csv",
@@ -136,4 +159,5 @@ rule tables:
             if run.queries.subsets_known
             for name in ("detection_rate", "generation_quality")
         ],
+        [run.table("facets") for run in runs.values() if run.queries.labelled],
         [run.table("query_labels") for run in runs.values() if run.queries.kind in ("classified", "selected")],

@@ -84,6 +84,35 @@ rule encode_samples:
         "../scripts/encode_samples.py"
 
 
+rule encode_own_samples:
+    input:
+        samples=lambda w: models[w.model].dataset.train,
+        base=ancient(lambda w: models[w.model].base.files),
+        adapter=lambda w: models[w.model].text_weights,
+    output:
+        "<results>/models/{model}/encoded/train.safetensors",
+    log:
+        "<logs>/encode_own_samples/{model}.log",
+    benchmark:
+        "<benchmarks>/encode_own_samples/{model}.tsv"
+    wildcard_constraints:
+        model=tables.models_of("adapter", own=True),
+    conda:
+        "../envs/dmin.yaml"
+    threads: compute["threads"]
+    resources:
+        mem_mb=lambda w: dmin.model_mb(models[w.model].base),
+        gpu=tables.gpus,
+        device=compute["device"],
+        batch=compute["encode_batch"],
+    params:
+        base=lambda w: models[w.model].base.settings,
+        base_contents=contents.base,
+        code=code("encode_samples", "family"),
+    script:
+        "../scripts/encode_samples.py"
+
+
 rule train_model:
     input:
         samples=lambda w: models[w.model].samples,

@@ -77,7 +77,7 @@ rule import_queries:
     conda:
         "../envs/dmin.yaml"
     params:
-        images=lambda w: runs[w.run].queries.settings["images"],
+        images=lambda w: runs[w.run].queries.images,
         image_contents=contents.queries,
         size=lambda w: runs[w.run].model.dataset.settings["size"],
         profiles=lambda w: runs[w.run].model.dataset.settings["convert_profiles"],
@@ -206,6 +206,7 @@ rule encode_queries:
     input:
         samples="<run>/queries/queries.parquet",
         base=ancient(lambda w: runs[w.run].model.base.files),
+        adapter=lambda w: runs[w.run].model.text_weights,
     output:
         "<run>/queries/queries.safetensors",
     log:

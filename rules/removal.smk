@@ -5,18 +5,20 @@ rule choose_removals:
     input:
         samples=lambda w: runs[w.run].model.dataset.train,
         queries="<run>/queries/queries.parquet",
-        scores=lambda w: runs[w.run].studies["removal"].scores(w.removal),
-        descriptions=lambda w: runs[w.run].studies["removal"].scores(w.removal, "scores.json"),
+        scores=lambda w: runs[w.run].studies[w.study].scores(w.removal),
+        descriptions=lambda w: runs[w.run].studies[w.study].scores(w.removal, "scores.json"),
     output:
-        "<run>/removal/{removal}/removed.parquet",
+        "<run>/{study}/{removal}/removed.parquet",
     log:
-        "<logs>/choose_removals/{run}/{removal}.log",
+        "<logs>/choose_removals/{run}/{study}/{removal}.log",
     benchmark:
-        "<benchmarks>/choose_removals/{run}/{removal}.tsv"
+        "<benchmarks>/choose_removals/{run}/{study}/{removal}.tsv"
+    wildcard_constraints:
+        study="removal|deletion",
     conda:
         "../envs/dmin.yaml"
     params:
-        settings=lambda w: runs[w.run].studies["removal"].choice_settings(w.removal),
+        settings=lambda w: runs[w.run].studies[w.study].choice_settings(w.removal),
         code=code("choose_removals"),
     script:
         "../scripts/choose_removals.py"
@@ -125,7 +127,7 @@ rule evaluate_removal:
     resources:
         batch=compute["encode_batch"],
     params:
-        removals=lambda w: runs[w.run].studies["removal"].removal_of_images,
+        removals=lambda w: runs[w.run].studies["removal"].removal_of_ranges,
         widths=lambda w: runs[w.run].studies["removal"].widths,
         settings=lambda w: runs[w.run].studies["removal"].table_settings,
         code=code("evaluate_removal"),
@@ -172,7 +174,7 @@ rule plot_removal_images:
     conda:
         "../envs/dmin.yaml"
     params:
-        removals=lambda w: runs[w.run].studies["removal"].removal_of_images,
+        removals=lambda w: runs[w.run].studies["removal"].removal_of_ranges,
         figures=tables.figure_settings(),
         code=code("plot_removal_images", "looks"),
     script:
@@ -212,7 +214,7 @@ rule evaluate_thickness:
     conda:
         "../envs/dmin.yaml"
     params:
-        removals=lambda w: runs[w.run].studies["thickness"].removal_of_images,
+        removals=lambda w: runs[w.run].studies["thickness"].removal_of_ranges,
         removed=lambda w: runs[w.run].studies["thickness"].removals,
         widths=lambda w: runs[w.run].studies["thickness"].widths,
         settings=lambda w: runs[w.run].studies["thickness"].table_settings,
@@ -256,7 +258,7 @@ rule plot_thickness_images:
     conda:
         "../envs/dmin.yaml"
     params:
-        removals=lambda w: runs[w.run].studies["thickness"].removal_of_images,
+        removals=lambda w: runs[w.run].studies["thickness"].removal_of_ranges,
         figures=tables.figure_settings(),
         code=code("plot_thickness_images", "looks"),
     script:

@@ -50,6 +50,7 @@ rule plot_scores:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
+        subsets_known=lambda w: runs[w.run].queries.subsets_known,
         code=code("plot_scores", "look"),
     script:
         "../scripts/plot_scores.py"
@@ -110,7 +111,7 @@ rule plot_retrieval:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
-        code=code("plot_retrieval", "look"),
+        code=code("plot_retrieval"),
     script:
         "../scripts/plot_retrieval.py"
 
@@ -126,6 +127,7 @@ rule plot_queries:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings(),
+        subsets_known=lambda w: runs[w.run].queries.subsets_known,
         code=code("plot_queries"),
     script:
         "../scripts/plot_queries.py"
@@ -154,6 +156,7 @@ rule plot_gallery:
         "../envs/dmin.yaml"
     params:
         figures=tables.figure_settings("gallery"),
+        subsets_known=lambda w: runs[w.run].queries.subsets_known,
         code=code("plot_gallery", "look"),
     script:
         "../scripts/plot_gallery.py"
@@ -184,6 +187,7 @@ rule explorer:
         labels=lambda w: list(dmin.labelled_tops(runs[w.run])),
         notes=lambda w: dmin.page_text(dmin.explorer_notes(runs[w.run])),
         top=tables.config["figures"]["explorer_top"],
+        subsets_known=lambda w: runs[w.run].queries.subsets_known,
         code=code("explorer"),
     script:
         "../scripts/explorer.py"

@@ -85,12 +85,13 @@ rule evaluate_lds:
         scores=lambda w: runs[w.run].influence.scored_files("scores.npy"),
         descriptions=lambda w: runs[w.run].influence.scored_files("scores.json"),
     output:
-        report(
+        table=report(
             "<run>/tables/lds.csv",
             caption="../report/lds_table.rst",
             category="Tables",
             labels={"run": "{run}", "table": "LDS"},
         ),
+        queries="<run>/tables/lds_queries.csv",
     log:
         "<logs>/evaluate_lds/{run}.log",
     benchmark:
@@ -104,6 +105,80 @@ rule evaluate_lds:
         code=code("evaluate_lds"),
     script:
         "../scripts/evaluate_lds.py"
+
+
+rule evaluate_lds_bands:
+    input:
+        losses=lambda w: runs[w.run].lds.losses,
+        sets=lambda w: runs[w.run].lds.bank.sets,
+        scores=lambda w: runs[w.run].influence.scored_files("scores.npy"),
+        descriptions=lambda w: runs[w.run].influence.scored_files("scores.json"),
+    output:
+        report(
+            "<run>/tables/lds_bands.csv",
+            caption="../report/lds_bands.rst",
+            category="Tables",
+            labels={"run": "{run}", "table": "LDS by timestep"},
+        ),
+    log:
+        "<logs>/evaluate_lds_bands/{run}.log",
+    benchmark:
+        "<benchmarks>/evaluate_lds_bands/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        methods=lambda w: [list(pair) for pair in runs[w.run].influence.scored],
+        banding=lambda w: runs[w.run].lds.band_settings,
+        settings=lambda w: runs[w.run].lds.interval,
+        code=code("evaluate_lds_bands"),
+    script:
+        "../scripts/evaluate_lds_bands.py"
+
+
+rule plot_lds_bands:
+    input:
+        "<run>/tables/lds_bands.csv",
+    output:
+        figure(
+            "lds_bands",
+            "lds_bands",
+            "Comparison",
+            figure="LDS by timestep",
+            run="{run}",
+        ),
+    log:
+        "<logs>/plot_lds_bands/{run}.log",
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        figures=tables.figure_settings(),
+        code=code("plot_lds_bands", "looks"),
+    script:
+        "../scripts/plot_lds_bands.py"
+
+
+rule pool_lds:
+    input:
+        unpack(lambda w: tables.pooling.files),
+    output:
+        report(
+            "<results>/banks/pooled_lds.csv",
+            caption="../report/pooled_lds.rst",
+            category="Tables",
+            labels={"run": "all", "table": "pooled LDS"},
+        ),
+    log:
+        "<logs>/pool_lds.log",
+    benchmark:
+        "<benchmarks>/pool_lds.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        runs=lambda w: tables.pooling.settings,
+        interval=lambda w: tables.pooling.interval,
+        code=code("pool_lds"),
+    script:
+        "../scripts/pool_lds.py"
 
 
 rule sweep_lds_lambda:
@@ -180,6 +255,7 @@ rule plot_yardsticks:
 
 rule lds:
     input:
-        [run.table("lds") for run in runs.values() if run.lds],
+        tables.pooling.table,
+        [run.table(name) for run in runs.values() if run.lds for name in ("lds", "lds_bands")],
         [run.table("lds_lambda") for run in runs.values() if run.lds and run.lds.sweeps()],
-        [run.figures("yardsticks") for run in runs.values() if run.lds],
+        [run.figures("yardsticks", "lds_bands") for run in runs.values() if run.lds],

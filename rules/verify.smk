@@ -13,8 +13,8 @@ rule check_files:
     conda:
         "../envs/dmin.yaml"
     params:
-        entries=lambda w: dmin.verify_entries(runs.values(), contents),
-        folders=lambda w: dmin.verify_folders(runs.values()),
+        entries=lambda w: dmin.verify_entries(runs.values(), games.values(), contents),
+        folders=lambda w: dmin.verify_folders(runs.values(), games.values()),
         # A check is a question, which is answered each time it is asked.
         asked=lambda w: time.time(),
         code=code("check_files"),

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from dmin.data.assembly import assemble_dataset
+from dmin.data.assembly import AssembledFiles, assemble_dataset
 from dmin.runtime.job import job
 
 with job(snakemake):
@@ -8,7 +8,5 @@ with job(snakemake):
     assemble_dataset(
         dict(zip(settings["sources"], map(Path, snakemake.input), strict=True)),
         settings,
-        Path(snakemake.output.train),
-        Path(snakemake.output.test),
-        Path(snakemake.output.summary),
+        AssembledFiles(**{name: Path(path) for name, path in snakemake.output.items()}),
     )

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from dmin.games.tables import ModelRow, compare_models
+from dmin.games.models import ModelRow, compare_models
 from dmin.runtime.job import job
 
 with job(snakemake):
@@ -14,5 +14,6 @@ with job(snakemake):
         [Path(path) for path in given.get("retrain", [])],
         Path(given["train"]),
         record[0] if record else None,
+        snakemake.params.distance,
         Path(snakemake.output[0]),
     )

@@ -5,9 +5,11 @@ from dmin.runtime.job import job
 from dmin.runtime.pace import Pace
 
 with job(snakemake):
+    adapter = snakemake.input.get("adapter")
     encode_samples(
         Path(snakemake.input.samples),
         snakemake.params.base,
         Path(snakemake.output[0]),
         Pace(snakemake.resources.device, snakemake.resources.batch),
+        Path(adapter[0]) if adapter else None,
     )

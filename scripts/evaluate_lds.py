@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from dmin.evaluation.lds import JudgingBank, evaluate_lds
+from dmin.evaluation.lds import JudgingBank, LdsFiles, evaluate_lds
 from dmin.runtime.job import job
 
 with job(snakemake):
@@ -10,5 +10,5 @@ with job(snakemake):
         JudgingBank(losses, sets, snakemake.params.settings),
         {(method, v): Path(path) for (method, v), path in pairs},
         snakemake.params.query_set,
-        Path(snakemake.output[0]),
+        LdsFiles(Path(snakemake.output.table), Path(snakemake.output.queries)),
     )

@@ -16,5 +16,10 @@ with job(snakemake):
         read_samples(Path(snakemake.input.queries)),
         read_samples(Path(snakemake.input.samples), ids=shown),
         rankings,
-        About(snakemake.wildcards.run, json.loads(snakemake.params.notes), snakemake.params.top),
+        About(
+            snakemake.wildcards.run,
+            json.loads(snakemake.params.notes),
+            snakemake.params.top,
+            snakemake.params.subsets_known,
+        ),
     )

@@ -5,5 +5,6 @@ from dmin.runtime.job import job
 from dmin.runtime.provenance import write_contents
 
 with job(snakemake):
-    fetch_source(snakemake.wildcards.source, snakemake.params.source, Path(snakemake.output[0]))
+    source = snakemake.params.source
+    fetch_source(snakemake.wildcards.source, source, Path(snakemake.output[0]), snakemake.params.seed)
     write_contents(snakemake.params.source_contents, Path(snakemake.output[0]))

@@ -9,7 +9,7 @@ with job(snakemake):
     draw_gallery(
         MethodScores(Path(inputs.scores), wildcards.method, wildcards.v),
         SampleTables(Path(inputs.queries), Path(inputs.samples)),
-        wildcards.subset,
+        wildcards.subset if snakemake.params.subsets_known else None,
         figures["gallery"],
         [Path(path) for path in snakemake.output],
         figures["dpi"],

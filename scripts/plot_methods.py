@@ -9,7 +9,7 @@ with job(snakemake):
     draw_method_gallery(
         dict(zip(snakemake.params.methods, map(Path, inputs.tops), strict=True)),
         SampleTables(Path(inputs.queries), Path(inputs.samples)),
-        snakemake.wildcards.subset,
+        snakemake.wildcards.subset if snakemake.params.subsets_known else None,
         figures["gallery"]["most"],
         [Path(path) for path in snakemake.output],
         figures["dpi"],

@@ -9,6 +9,7 @@ with job(snakemake):
     draw_score_distributions(
         MethodScores(Path(inputs.scores), wildcards.method, wildcards.v),
         SampleTables(Path(inputs.queries), Path(inputs.samples)),
+        snakemake.params.subsets_known,
         [Path(path) for path in snakemake.output],
         snakemake.params.figures["dpi"],
     )

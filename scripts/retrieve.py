@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from dmin.attribution.sample_tables import SampleTables
+from dmin.retrieval.answers import Answers
 from dmin.retrieval.hnsw import retrieve
 from dmin.runtime.job import job
 
@@ -11,6 +12,5 @@ with job(snakemake):
         Path(inputs.queries),
         SampleTables(Path(inputs.query_samples), Path(inputs.samples)),
         snakemake.params.settings,
-        Path(snakemake.output.top),
-        Path(snakemake.output.metrics),
+        Answers(**{name: Path(path) for name, path in snakemake.output.items()}),
     )

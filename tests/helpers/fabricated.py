@@ -26,8 +26,14 @@ METADATA: dict[str, Any] = {
 }
 
 
-def write_gradients(path: Path, ids: Sequence[str], gradients: np.ndarray, **metadata: Any) -> Path:
-    """Write a shard of the gradients ``[n, T, P]`` as the cache would."""
+# Methods whose scores tell how much a sample matters, and not in which direction.
+UNSIGNED = {"das"}
+
+
+def write_gradients(
+    path: Path, ids: Sequence[str], gradients: np.ndarray, errors: np.ndarray | None = None, **metadata: Any
+) -> Path:
+    """Write a shard of the gradients ``[n, T, P]`` as the cache would; errors of the output ``[n, T]`` are 1."""
     settings = {**METADATA, "P": gradients.shape[-1], **metadata}
     norm = np.linalg.norm(gradients, axis=-1).astype(np.float32)
     unit = (gradients / norm[..., None]).astype(np.float32)
@@ -37,6 +43,7 @@ def write_gradients(path: Path, ids: Sequence[str], gradients: np.ndarray, **met
         "sketch": rows.reshape(*norm.shape, -1).astype(np.float16),
         "norm": norm,
         "raw": unit.astype(np.float16),
+        "error": np.ones_like(norm) if errors is None else errors.astype(np.float32),
     }
     write_shard(path, ids, settings, tensors)
     return path

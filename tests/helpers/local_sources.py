@@ -21,11 +21,15 @@ def settings(path: object, **changes: Any) -> dict[str, Any]:
         "revision": None,
         "split": "train",
         "image_column": "image",
-        "caption_column": "prompt",
+        "caption_column": "auto",
+        "on_empty_caption": "error",
+        "trigger": None,
         "label_column": None,
         "labels": None,
         "origin_column": None,
         "rows": None,
+        "sample": "first",
+        "repeats": None,
         "on_unreadable": "error",
     }
     return {"path": str(path)} | defaults | changes

@@ -67,7 +67,7 @@ def write_diffusers(
 
 def imported(path: Path, base: Mapping[str, Any], folder: Path, alpha: int | None = None) -> torch.Tensor:
     """Import an adapter and return what the denoiser answers with it."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     out = folder / "pytorch_lora_weights.safetensors"
     import_adapter({"path": str(path), "revision": None, "alpha": alpha}, base, out, folder / "model.json")
     family = load_family(base, CPU, ["denoiser"])

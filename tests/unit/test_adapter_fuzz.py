@@ -6,10 +6,12 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from diffusers import FluxPipeline, StableDiffusionXLPipeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, inject_adapter_in_model
@@ -109,14 +111,16 @@ def make_tensors(ranks: Mapping[str, int], dtype: torch.dtype) -> dict[str, torc
     return found
 
 
-def completed(source: Path, alpha: int | None) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
+def completed(
+    source: Path, alpha: int | None, networks: Any = None
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
     """Return config and tensors of an adapter once it is completed; None where it was refused in one sentence."""
     from safetensors import safe_open
 
     out = source.parent / "out" / ADAPTER_FILE
     out.parent.mkdir()
     try:
-        complete_adapter(source, alpha, out)
+        complete_adapter(source, alpha, out, networks)
     except UserError as error:
         assert "\n" not in str(error) and str(error).isprintable() and len(str(error)) < 700, error
         assert not out.exists()
@@ -211,6 +215,49 @@ def test_bytes_at_random(keep: int, patches: list[tuple[int, bytes]], instead: b
     if found is not None:
         assert all(value.isfinite().all() for value in found[1].values())
         assert found[0]["lora_alpha"] == 4
+
+
+PREFIX = ["lora_unet_", "lora_te_", "lora_te2_", "unet.", "diffusion_model.", "lycoris_", ""]
+PLACE = [
+    "down_to_q", "down.to_q", "mid.to_out.0", "mid_to_out_0", "double_blocks_0_img_attn_qkv", "a.processor.to_q",
+    "input_blocks_4_1_proj_in", "output_blocks_9_9_x", "middle_block_7_x", "blocks.0.attn", "single_blocks.999",
+]  # fmt: skip
+ROLE = [
+    ".lora_down.weight", ".lora_up.weight", ".alpha", ".dora_scale", ".lora.down.weight", "_lora.up.weight", ".diff",
+    ".lora_A.weight", ".lora_B.default.weight", ".lokr_w1", ".lokr_w2", ".hada_w1_a", ".lora_mid.weight",
+]  # fmt: skip
+FOREIGN = st.tuples(st.sampled_from(PREFIX), st.sampled_from(PLACE), st.sampled_from(ROLE)).map("".join)
+
+
+class Networks:
+    """The toy as the denoiser of a pipeline, with itself for a text encoder."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline, self.denoiser = pipeline, Toy()
+        self.denoiser.config = SimpleNamespace(layers_per_block=2)  # type: ignore[assignment]
+
+    def text_encoder_of(self, part: str) -> Any:
+        return self.denoiser if part == "text_encoder" else None
+
+
+@pytest.mark.attack("adapter", "names of every trainer, mixed at random", "one sentence, or layers of the base alone")
+@BUDGET
+@given(
+    st.dictionaries(FOREIGN, st.sampled_from([(), (1,), (2, 6), (4, 2), (2, 4), (6, 2), (2, 2, 1, 1)]), max_size=5),
+    st.sampled_from([StableDiffusionXLPipeline, FluxPipeline]),
+    st.booleans(),
+)
+def test_names_of_trainers_at_random(tensors: dict[str, tuple[int, ...]], pipeline: Any, whole: bool) -> None:
+    if whole:
+        pair = {"lora_unet_down_to_k.lora_down.weight": (2, 4), "lora_unet_down_to_k.lora_up.weight": (6, 2)}
+        tensors = {**tensors, **pair}
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "adapter.safetensors"
+        save_file({name: torch.ones(shape) for name, shape in tensors.items()}, source)
+        found = completed(source, 1, Networks(pipeline))
+    if found is not None:
+        named = {name.removeprefix("text_encoder.").partition(".lo")[0] for name in found[1]}
+        assert named <= LAYERS.keys()
 
 
 NAME = st.one_of(

@@ -21,16 +21,6 @@ def plain(tiny_base: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any], torch.
     return peft_adapter(tiny_base)
 
 
-def kohya(tensors: Tensors) -> Tensors:
-    """Name the tensors as sd-scripts does."""
-    names = {".lora_A.weight": ".lora_down.weight", ".lora_B.weight": ".lora_up.weight"}
-    found = {}
-    for name, value in tensors.items():
-        part = next(part for part in names if name.endswith(part))
-        found[f"lora_unet_{name.removesuffix(part).replace('.', '_')}{names[part]}"] = value
-    return found
-
-
 def renamed(old: str, new: str) -> Callable[[Tensors], Tensors]:
     return lambda tensors: {name.replace(old, new): value for name, value in tensors.items()}
 
@@ -46,27 +36,27 @@ def replaced(part: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Calla
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        pytest.param(kohya, r"it looks like sd-scripts \(kohya\)", id="kohya"),
+        pytest.param(renamed("lora_A", "lora.down"), "and '.*to_k', one layer; keep one of them", id="two names"),
+        pytest.param(renamed("lora_A.weight", "hada_w1_a"), r"mixes LoRA, DoRA, LoKr and LoHa \(hada, lora", id="LoHa"),
+        pytest.param(renamed("lora_A.weight", "lokr_w1"), r"mixes LoRA, DoRA, LoKr and LoHa \(lokr, lora", id="LoKr"),
+        pytest.param(renamed("lora_A.weight", "lora_mid.weight"), "which is a convolution in three factors", id="core"),
+        pytest.param(renamed("lora_A.weight", "oft_blocks"), "which is another kind than LoRA, DoRA, LoKr", id="OFT"),
+        pytest.param(added(f"{Q}.diff", 16), "which is whole changes of layers beside it", id="whole change"),
+        pytest.param(added("a_1000000000_b.lora_up.weight", 4), "which is no matrix of a LoRA", id="a large number"),
         pytest.param(
-            renamed(".lora_A.weight", ".processor.to_q_lora.down.weight"), "looks like the attention processors of old",
-            id="processors",
-        ),
-        pytest.param(renamed("lora_A", "lora.down"), "looks like diffusers before PEFT", id="before PEFT"),
-        pytest.param(renamed("lora_A.weight", "hada_w1_a"), "looks like LyCORIS or another kind", id="LoHa"),
-        pytest.param(renamed("lora_A.weight", "lokr_w1"), "looks like LyCORIS or another kind", id="LoKr"),
-        pytest.param(renamed("lora_A.weight", "lora_A.default.weight"), "PEFT's modules in memory", id="in memory"),
-        pytest.param(
-            added(f"{Q}.lora_magnitude_vector", 16), "looks like DoRA, whose magnitudes are not supported",
-            marks=pytest.mark.attack("adapter", "DoRA's magnitude vectors", "refused by name"),
+            added(f"{Q}.lora_magnitude_vector", 16), r"has magnitudes \(DoRA\) in '.*to_q' and not in all layers",
+            marks=pytest.mark.attack("adapter", "DoRA's magnitudes in one layer alone", "refused, the layer named"),
         ),
         pytest.param(added(f"{Q}.lora_B.bias", 16), r"a bias of its own \(lora_bias\)", id="lora_bias"),
         pytest.param(added("conv_in.modules_to_save.weight", 3), "modules_to_save", id="whole layers"),
-        pytest.param(added(f"{Q}.alpha"), "alpha' and is no LoRA", id="alpha tensors"),
-        pytest.param(added("conv_in.weight", 3), "'unet.conv_in.weight' and is no LoRA", id="whole network"),
+        pytest.param(
+            added(f"{Q}.alpha"), "has alpha 1 in '.*to_q' and says 8 of it",
+            marks=pytest.mark.attack("adapter", "two alphas of one layer, in its header and its tensors", "refused"),
+        ),
+        pytest.param(added("conv_in.weight", 3), "'unet.conv_in.weight', which is no matrix of a", id="whole network"),
         pytest.param(
             lambda tensors: tensors | {f"text_encoder.text_model.{k}": v + 0 for k, v in tensors.items()},
-            r"changes the text encoder too \('text_encoder\.text_model",
-            marks=pytest.mark.attack("adapter", "parts for the text encoder beside the UNet's", "one short sentence"),
+            "says no alpha; give the one", id="text encoder without alpha",
         ),
         pytest.param(lambda tensors: {}, "has no tensor", id="empty"),
         pytest.param(
@@ -111,9 +101,8 @@ def test_tensors_that_cannot_be_applied_are_refused(
     sentence: str,
 ) -> None:
     settings = {"unet.r": 4, "unet.lora_alpha": 8}
-    prefix = "" if change is kohya else "unet."
     changed = change(dict(plain[0]))
-    prefixed = {name if name.startswith("text_encoder.") else f"{prefix}{name}": v for name, v in changed.items()}
+    prefixed = {name if name.startswith("text_encoder.") else f"unet.{name}": v for name, v in changed.items()}
     path = write_diffusers(tmp_path / "adapter.safetensors", prefixed, settings, prefix="")
     refused(path, tiny_base, tmp_path, sentence)
 
@@ -204,6 +193,11 @@ def test_folder_of_an_adapter_holds_regular_files_of_its_own(
     both = write_peft(tmp_path / "both", plain[0], plain[1])
     write_diffusers(both / "pytorch_lora_weights.safetensors", plain[0], {})
     refused(both, tiny_base, both, "has both pytorch_lora_weights.safetensors and adapter_model.safetensors")
+    named = tmp_path / "named"
+    write_diffusers(named / "my fox.safetensors", plain[0], {"unet.r": 4, "unet.lora_alpha": 8})
+    assert (imported(named, tiny_base, tmp_path / "one") - plain[2]).abs().max() < 1e-5
+    write_diffusers(named / "my fox-000010.safetensors", plain[0], {})
+    refused(named, tiny_base, tmp_path / "two", "has both my fox-000010.safetensors and my fox.safetensors")
     pickled = tmp_path / "pickled"
     pickled.mkdir()
     (pickled / "adapter_model.bin").write_bytes(b"\x80\x04.")

@@ -94,7 +94,7 @@ def test_alpha_of_another_part_is_not_the_denoisers(
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"use_dora": True}, "says use_dora True, which is not supported"),
+        ({"use_dora": True}, "says use_dora and has no magnitudes"),
         ({"lora_bias": True}, "says lora_bias True, which is not supported"),
         ({"bias": "all"}, "says bias all, which is not supported"),
         ({"modules_to_save": ["conv_in"]}, "says modules_to_save .*conv_in"),

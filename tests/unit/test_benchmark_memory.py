@@ -30,9 +30,9 @@ def test_page_is_in_step_with_its_table(tmp_path: Path, monkeypatch: pytest.Monk
     import memory_page
 
     page = tmp_path / "scaling.md"
-    shutil.copy(memory_page.PAGE, page)
+    shutil.copy(memory_page.SCALING, page)
     memory_page.write_memory_table(pd.read_csv(BENCHMARKS / "results" / "memory.csv"), page)
-    assert page.read_text() == memory_page.PAGE.read_text(), "run python benchmarks/memory.py --page-only"
+    assert page.read_text() == memory_page.SCALING.read_text(), "run python benchmarks/memory.py --page-only"
 
 
 def test_what_many_images_take_follows_from_the_two_largest_sizes(monkeypatch: pytest.MonkeyPatch) -> None:

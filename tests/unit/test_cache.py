@@ -136,6 +136,27 @@ def test_draws_average_the_gradient_before_its_norm_is_taken(
     assert _error(averaged.read("raw"), gradients / norms) < HALF
 
 
+def test_mean_output_is_differentiated_and_its_error_kept(
+    tiny_base: Mapping[str, Any], tiny_adapter: Path, tiny_samples: Path, tmp_path: Path
+) -> None:
+    samples = EncodedSamples.load(tiny_samples)
+    output = make_shard(tmp_path, tiny_base, tiny_adapter, tiny_samples, quantity="output_mean")
+    family = load_family(tiny_base, CPU, ["denoiser"])
+    family.load_adapter(tiny_adapter.parent)
+    chosen = [value.requires_grad_() for name, value in family.denoiser.named_parameters() if "lora_" in name]
+    for place, sample in enumerate(samples.ids[:2]):
+        for step, timestep in enumerate(TIMESTEPS):
+            noise = draw_noise(gradient_config()["noise"], [(sample, timestep)], samples.latents.shape[1:], 1)
+            conditioning = {name: value[place : place + 1] for name, value in samples.conditioning.items()}
+            given = (samples.latents[place : place + 1], noise, torch.tensor([timestep]))
+            prediction = family.predict(*given, conditioning)
+            gradient = torch.cat([g.flatten() for g in torch.autograd.grad(prediction.mean(), chosen)]).double()
+            error = (prediction - family.target.of(*given)).square().mean().sqrt()
+            assert output.read("error")[place, step] == pytest.approx(error.item(), rel=1e-5)
+            assert output.read("norm")[place, step] == pytest.approx(gradient.norm().item(), rel=1e-4)
+            assert _error(output.read("raw")[place, step], gradient / gradient.norm()) < HALF
+
+
 def test_squared_output_is_differentiated_without_its_target(
     shard: Shard, tiny_base: Mapping[str, Any], tiny_adapter: Path, tiny_samples: Path, tmp_path: Path
 ) -> None:

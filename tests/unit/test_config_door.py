@@ -287,7 +287,7 @@ def test_paths_that_hold_no_images_are_refused_before_any_work(
     os.mkfifo("pipe.parquet")
     given = put(config() if key == SOURCE else config(queries={"source": "images"}), f"{key}.path", name)
     sentence = refused(put(given, f"{key}.rows", 50))
-    assert f": path '{name}' is no parquet file; set it to a .parquet file or a folder." in sentence
+    assert f": path '{name}' is no parquet file; set it to a .parquet file, a table that names images" in sentence
 
 
 def test_split_of_one_file_of_query_images_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from dmin.evaluation.model_table import join_costs
 from dmin.figures.contributions import plot_contributions
 from dmin.figures.contributor_lds import plot_contributor_lds
 from dmin.figures.deletion import plot_deletion
-from dmin.figures.estimators import estimator_style, order_estimators, shown_behaviours
+from dmin.figures.estimators import behaviour_label, estimator_style, order_estimators, shown_behaviours
 from dmin.figures.exact import plot_exact
 from dmin.figures.member_agreement import draw_member_agreement
 from dmin.figures.without_top import choose_rows, draw_without_top
@@ -97,7 +97,9 @@ def test_models_are_joined_with_their_cost() -> None:
         {
             "model": ["full", "pruned", "retrain", "sparsified"],
             "steps": [9, 5, 9, 1],
+            "distance": "frechet_efficientnet",
             "to_data": [1.0, 2, 3, 4],
+            "to_whole": [np.nan, 1, 1, 1],
             "to_retrained": [np.nan, np.nan, np.nan, 0.5],
             "parameters": 7,
             "macs": 8,
@@ -185,6 +187,7 @@ def test_every_name_has_a_style_and_exact_values_come_first() -> None:
 
 
 def test_of_many_behaviours_parts_come_last() -> None:
-    names = [f"class_share_{digit}" for digit in range(6)] + ["entropy", "frechet_efficientnet", "mean_loss"]
-    assert shown_behaviours(names, 4) == ["class_share_0", "entropy", "frechet_efficientnet", "mean_loss"]
+    names = [f"class_share/{digit}" for digit in range(6)] + ["frechet_efficientnet", "local_l2", "local_loss"]
+    assert shown_behaviours(names, 4) == ["class_share/0", "frechet_efficientnet", "local_l2", "local_loss"]
     assert shown_behaviours(names, 9) == sorted(names)
+    assert behaviour_label("class_share/0") == "class share: 0"

@@ -10,12 +10,13 @@ import pytest
 from fabricated_game import COST, INTERVAL, PLAYERS, WORTH, read_game, write_game, write_local_scores
 
 from dmin.attribution.score_matrix import ScoreMatrix
-from dmin.evaluation import exact_games
+from dmin.evaluation import contributor_lds, exact_games
 from dmin.evaluation.contributor_lds import budgets, evaluate_contributor_lds, find_lds
-from dmin.evaluation.exact_games import compare_exact, evaluate_exact, relative_error
+from dmin.evaluation.exact_games import compare_exact, counts, evaluate_exact, relative_error
 from dmin.evaluation.member_agreement import evaluate_agreement, find_agreement
 from dmin.games.baselines import aggregate_scores
 from dmin.games.contributions import fit_contributions, write_contributions
+from dmin.games.laws import Law, keys
 from dmin.games.records import Records
 from dmin.runtime.errors import UserError
 
@@ -169,7 +170,72 @@ def test_exact_game_judges_every_estimator_over_the_number_of_coalitions(
     assert relative_error(np.array([3.0, 0]), np.array([0.0, 4])) == 5 / 4
 
 
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw coalitions and cuts six times."""
+    for module in (exact_games, contributor_lds):
+        monkeypatch.setattr(module, "DRAWS", 6)
+    exact_games.draw_members.cache_clear()
+
+
+def all_trained(folder: Path, seeds: int, repeated: bool) -> Records:
+    """Return a game all of whose coalitions were trained and none drawn for a fit; some again, if ``repeated``."""
+    files = write_game(folder, seeds=2)
+    table = pd.read_csv(files.members)
+    exact = (table["coalition"] < 64) & (table["seed"] < seeds)
+    table[exact | (repeated & (table["coalition"] >= 1_000_000))].to_csv(files.members, index=False)
+    return Records.read(files)
+
+
+def test_a_game_of_all_coalitions_is_cut_into_fit_and_test(tmp_path: Path, few_draws: None) -> None:
+    records = all_trained(tmp_path, 2, repeated=False)
+    contributions = fit_contributions(records, {}, INTERVAL)
+    found = find_lds(records, contributions, COSTS, INTERVAL)
+    table = found[(found["behaviour"] == "quality") & (found["coalitions"] > 0)]
+    assert set(table["size"]) == {2, 3, 4} and set(table["trainer"]) == {"retrain", "sparsified"}
+    # Half of 15 and of 20 coalitions.
+    assert table.groupby("size")["tests"].first().to_dict() == {2: 8, 3: 10, 4: 8} and (table["ceiling"] > 0.9).all()
+    shapley = table[(table["estimator"] == "shapley") & (table["size"] == 3)].set_index(["trainer", "coalitions"])
+    assert shapley.loc["retrain"].index.tolist() == [6, 8, 12, 16, 24, 32], "36 of 62 are left, 4 are too few"
+    assert shapley.loc[("retrain", 32), "lds"] > shapley.loc[("retrain", 6), "lds"] > 0
+    # Six retrainings pay for all 32 sparsified coalitions that are left.
+    assert (shapley.loc["retrain", "sparsified"] == shapley.loc[("sparsified", 32), "lds"]).all()
+    dear = find_lds(records, contributions, COSTS.replace(0.05, 0.4), INTERVAL)
+    dear = dear[(dear["estimator"] == "shapley") & (dear["behaviour"] == "quality") & (dear["size"] == 3)]
+    cells = dear.set_index(["trainer", "coalitions"])["sparsified"]
+    # 12 x .4 and .6 are 5.4; 16 would be 7.
+    assert cells["retrain", 6] == shapley.loc[("sparsified", 12), "lds"]
+    assert cells["retrain", 8] == shapley.loc[("sparsified", 16), "lds"] and cells["sparsified"].isna().all()
+
+
+def test_no_estimator_is_fitted_on_what_it_is_judged_by(few_draws: None) -> None:
+    member = Law("all", 6).draw()
+    held = tuple(frozenset(keys(member[np.random.default_rng(draw).permutation(64)[:25]])) for draw in range(6))
+    for name in ("shapley", "datamodel", "banzhaf", "permutation"):
+        drawn = exact_games.draw_members(name, 6, 0, held)
+        assert len(drawn) == 6
+        for (_, coalitions), avoid in zip(drawn, held, strict=True):
+            assert len(coalitions) == 32 and not avoid & set(keys(coalitions))
+
+
+def test_coalitions_trained_again_tell_the_noise_of_all(tmp_path: Path, few_draws: None) -> None:
+    alone = all_trained(tmp_path / "alone", 1, repeated=False)
+    again = all_trained(tmp_path / "again", 1, repeated=True)
+    assert np.isnan(alone.member_noise("quality", "retrain"))
+    # 13 coalitions of the test with two seeds each, whose noise is .2.
+    assert 0.1 < again.member_noise("quality", "retrain") < 0.3
+    shares = [of(fit_contributions(records, {}, INTERVAL), "exact_shapley") for records in (alone, again)]
+    assert shares[0]["low"].isna().all() and (shares[1]["low"] < shares[1]["value"]).all()
+    assert ((shares[1]["low"] < SHAPLEY) & (shares[1]["high"] > SHAPLEY)).sum() >= 5
+    tables = [
+        find_lds(records, fit_contributions(records, {}, INTERVAL), COSTS, INTERVAL) for records in (alone, again)
+    ]
+    assert set(tables[1]["tests"]) == {8, 10}, "what was trained again is no test of its own"
+    assert tables[0]["ceiling"].isna().all() and tables[1]["ceiling"].between(0.9, 1).all()
+
+
 def test_numbers_of_coalitions_double() -> None:
+    assert counts(4) == [4, 6, 8, 12] and counts(6) == [4, 6, 8, 12, 16, 24, 32, 48]
     assert budgets(40) == [8, 16, 32, 40] and budgets(16) == [8, 16] and budgets(5) == [5]
 
 

@@ -13,7 +13,7 @@ import pytest
 from icc import turned_profile
 from PIL import Image
 
-from dmin.data.assembly import assemble_dataset, split_counts
+from dmin.data.assembly import AssembledFiles, assemble_dataset, split_counts
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, sample_pixels, write_samples
 from dmin.runtime.errors import UserError
@@ -37,7 +37,7 @@ def _source(path: Path, rows: int, value: int) -> Path:
     frame = pd.DataFrame(
         {"image": pd.Series(images, dtype=object), "prompt": [f"{path.stem} {i}" for i in range(rows)]}
     )
-    write_samples(frame.assign(label=None, origin=[f"o{i}" for i in range(rows)]), path)
+    write_samples(frame.assign(label=None, origin=[f"o{i}" for i in range(rows)], repeats=1), path)
     return path
 
 
@@ -47,8 +47,8 @@ def sources(tmp_path: Path) -> dict[str, Path]:
 
 
 def _assemble(sources: dict[str, Path], folder: Path, **changes: Any) -> tuple[pd.DataFrame, pd.DataFrame, Any]:
-    paths = [folder / name for name in ("train.parquet", "test.parquet", "dataset.json")]
-    assemble_dataset(sources, CONFIG | changes, paths[0], paths[1], paths[2])
+    paths = [folder / name for name in ("train.parquet", "test.parquet", "dataset.json", "duplicates.csv")]
+    assemble_dataset(sources, CONFIG | changes, AssembledFiles(*paths))  # type: ignore[arg-type]
     return read_samples(paths[0]), read_samples(paths[1]), json.loads(paths[2].read_text())
 
 
@@ -56,7 +56,7 @@ def test_colour_profiles_are_converted_unless_asked_not_to(tmp_path: Path) -> No
     buffer = io.BytesIO()
     Image.new("RGB", (10, 10), (255, 0, 0)).save(buffer, "PNG", icc_profile=turned_profile())
     images = pd.Series([{"bytes": buffer.getvalue(), "path": None}] * 4)
-    frame = pd.DataFrame({"image": images, "prompt": "p", "label": None, "origin": "o"})
+    frame = pd.DataFrame({"image": images, "prompt": "p", "label": None, "origin": "o", "repeats": 1})
     write_samples(frame, tmp_path / "a.parquet")
     changes: dict[str, Any] = {"noise": {"fraction": 0, "std": 0}, "train_fraction": 0.5}
     fingerprints = set()
@@ -82,7 +82,7 @@ def test_counts_do_not_lose_a_row_to_floating_point(percent: int) -> None:
 def test_tables_hold_every_row_once_and_the_copies(sources: dict[str, Path], tmp_path: Path) -> None:
     train, test, summary = _assemble(sources, tmp_path / "out")
     assert (len(train), len(test)) == (35, 9)
-    assert list(train.columns) == ["id", "subset", "prompt", "label", "origin", "image"]
+    assert list(train.columns) == ["id", "subset", "prompt", "label", "origin", "repeats", "image"]
     rows = pd.concat([train, test]).set_index("id")
     originals = {f"{name}/{i}" for name in "ab" for i in range(20)}
     assert rows.index.is_unique and originals < set(rows.index)
@@ -102,6 +102,56 @@ def test_tables_hold_every_row_once_and_the_copies(sources: dict[str, Path], tmp
     assert summary["counts"] == counts
     assert {key: summary[key] for key in ("size", "seed")} == {"size": 8, "seed": 0}
     assert train["id"].tolist() != sorted(train["id"])
+
+
+def test_every_row_may_be_trained_on(sources: dict[str, Path], tmp_path: Path) -> None:
+    train, test, summary = _assemble(sources, tmp_path / "out", train_fraction=1)
+    assert len(train) == 44 and len(test) == 0 and list(test.columns) == list(train.columns)
+    assert summary["counts"]["test"] == {}
+
+
+def test_repeats_come_along_and_are_part_of_the_data(sources: dict[str, Path], tmp_path: Path) -> None:
+    fingerprint = _assemble(sources, tmp_path / "one")[2]["fingerprint"]
+    write_samples(read_samples(sources["a"]).assign(repeats=7), sources["a"])
+    train, test, summary = _assemble(sources, tmp_path / "two")
+    rows = pd.concat([train, test]).set_index("id")["repeats"]
+    assert {name: set(rows[rows.index.str.startswith(name)]) for name in "ab"} == {"a": {7}, "b": {1}}
+    assert summary["fingerprint"] != fingerprint
+
+
+def _photo(seed: int, side: int = 64) -> Image.Image:
+    """Return a smooth picture, as photos are."""
+    small = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def test_duplicates_are_told_with_their_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    photo, buffer = _photo(0), io.BytesIO()
+    photo.save(buffer, "JPEG", quality=60)
+    retouched = Image.fromarray(np.clip(np.asarray(photo, dtype=int) + 3, 0, 255).astype(np.uint8))
+    files = {
+        "a.png": encode_png(photo), "b.png": encode_png(photo), "stored again.jpg": buffer.getvalue(),
+        "brighter.png": encode_png(retouched), "larger.png": encode_png(_photo(0, 100)),
+        "mirrored.png": encode_png(photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
+        "red.png": encode_png(Image.new("RGB", (64, 64), "red")),
+        "blue.png": encode_png(Image.new("RGB", (64, 64), "blue")),
+        **{f"other {number}.png": encode_png(_photo(number)) for number in range(1, 40)},
+    }  # fmt: skip
+    images = pd.Series([{"bytes": data, "path": None} for data in files.values()])
+    frame = pd.DataFrame({"image": images, "prompt": "p", "label": None, "origin": list(files), "repeats": 1})
+    write_samples(frame, tmp_path / "s.parquet")
+    _assemble({"s": tmp_path / "s.parquet"}, tmp_path / "out", size=64)
+    found = pd.read_csv(tmp_path / "out" / "duplicates.csv").set_index("file")
+    assert found["of_file"].to_dict() == dict.fromkeys(
+        ["b.png", "stored again.jpg", "brighter.png", "larger.png"], "a.png"
+    )
+    assert found["kind"].tolist() == ["exact", "near", "near", "near"] and found.at["b.png", "distance"] == 0
+    assert found.at["b.png", "sample"] == "s/1" and found.at["b.png", "of"] == "s/0"
+    assert set(found["split"]) <= {"train", "test"}
+    assert (
+        "1 exact duplicates: b.png = a.png" in caplog.text
+        and "3 near duplicates: stored again.jpg = a.png" in caplog.text
+    )
 
 
 def test_named_sources_are_the_test_set_and_copies_are_of_the_others(tmp_path: Path) -> None:
@@ -127,7 +177,8 @@ def test_same_input_gives_the_same_bytes(sources: dict[str, Path], tmp_path: Pat
     _assemble(sources, tmp_path / "two")
     for name in ("train.parquet", "test.parquet", "dataset.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert {path.name for path in (tmp_path / "one").iterdir()} == {"train.parquet", "test.parquet", "dataset.json"}
+    made = {"train.parquet", "test.parquet", "dataset.json", "duplicates.csv", ".sha256"}
+    assert {path.name for path in (tmp_path / "one").iterdir()} == made
 
 
 @pytest.mark.parametrize(

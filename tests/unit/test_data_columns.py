@@ -75,7 +75,7 @@ def test_labels_that_are_no_number_are_none(tmp_path: Path) -> None:
     kinds = pa.array([1.0, float("nan")])
     pq.write_table(pa.table({"image": images, "prompt": ["a", "b"], "kind": kinds}), tmp_path / "in.parquet")
     frame = fetched(tmp_path, settings(tmp_path / "in.parquet", label_column="kind", origin_column="kind"))
-    assert frame["label"].fillna("none").tolist() == ["1.0", "none"] and frame["origin"].tolist() == ["1.0", "1"]
+    assert frame["label"].fillna("none").tolist() == ["1.0", "none"] and frame["origin"].tolist() == ["1.0", "1.png"]
 
 
 @pytest.mark.fault("a label that is a list, bytes or a table", "refused; the column and its setting are named")

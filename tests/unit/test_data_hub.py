@@ -25,10 +25,14 @@ CONFIG: dict[str, Any] = {
     "split": "train",
     "image_column": "image",
     "caption_column": "text",
+    "on_empty_caption": "error",
+    "trigger": None,
     "label_column": None,
     "labels": None,
     "origin_column": None,
     "rows": None,
+    "sample": "first",
+    "repeats": None,
     "on_unreadable": "error",
 }
 

@@ -38,7 +38,7 @@ def test_parquet_with_bytes_keeps_the_encoding(tmp_path: Path) -> None:
 def test_rows_limit_null_caption_and_default_origin(tmp_path: Path) -> None:
     path = table(tmp_path / "in.parquet", cells(*[encoded(i) for i in range(4)]))
     frame = fetched(tmp_path, settings(path, rows=3, caption_column=None))
-    assert frame["prompt"].tolist() == ["", "", ""] and frame["origin"].tolist() == ["0", "1", "2"]
+    assert frame["prompt"].tolist() == ["", "", ""] and frame["origin"].tolist() == ["0.png", "1.png", "2.png"]
     assert frame["label"].isna().all()
 
 
@@ -46,7 +46,7 @@ def test_rows_of_other_labels_are_passed_over(tmp_path: Path) -> None:
     path = table(tmp_path / "in.parquet", cells(*[encoded(value) for value in range(5)]), kind=list("abacb"))
     config = settings(path, label_column="kind", labels=["a", "c"], rows=3)
     frame = fetched(tmp_path, config)
-    assert frame["label"].tolist() == ["a", "a", "c"] and frame["origin"].tolist() == ["0", "2", "3"]
+    assert frame["label"].tolist() == ["a", "a", "c"] and frame["origin"].tolist() == ["0.png", "2.png", "3.png"]
     with pytest.raises(UserError, match=r"4 rows asked for, 3 found with a label among a, c in"):
         fetched(tmp_path, {**config, "rows": 4})
 
@@ -111,7 +111,7 @@ def test_unreadable_images_are_all_counted_and_named(tmp_path: Path) -> None:
         "('gone.png': No such file or directory); replace them, or set on_unreadable: skip to leave them out."
     )
     assert [item.name for item in tmp_path.iterdir()] == ["in.parquet"]
-    assert fetched(tmp_path, settings(path, rows=1))["origin"].tolist() == ["0"]
+    assert fetched(tmp_path, settings(path, rows=1))["origin"].tolist() == ["0.png"]
 
 
 def test_skipped_images_are_filled_up_by_later_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -119,7 +119,7 @@ def test_skipped_images_are_filled_up_by_later_rows(tmp_path: Path, caplog: pyte
     path = table(tmp_path / "in.parquet", cells(*data))
     with caplog.at_level(logging.INFO):
         frame = fetched(tmp_path, settings(path, rows=3, on_unreadable="skip"))
-    assert frame["origin"].tolist() == ["0", "2", "3"]
+    assert frame["origin"].tolist() == ["0.png", "2.png", "3.png"]
     assert counts(tmp_path) == {"list_captions": 0, "rows": 3, "skipped": 1}
     assert "skipped unreadable row 1 (1.png)" in caplog.text and "3 rows taken (3 asked for), 1 skipped" in caplog.text
     with pytest.raises(UserError) as caught:
@@ -165,7 +165,7 @@ def test_wrong_paths(tmp_path: Path) -> None:
     (tmp_path / "empty" / "a.png").write_bytes(encoded())
     with pytest.raises(UserError, match=r"cannot be read \(it has no folder 'nope'\)"):
         fetched(tmp_path, settings(tmp_path / "empty", split="nope"))
-    with pytest.raises(UserError, match="has no column 'prompt'"):
+    with pytest.raises(UserError, match="has no captions, neither in a column"):
         fetched(tmp_path, settings(tmp_path / "empty"))
 
 

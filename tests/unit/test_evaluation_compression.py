@@ -31,7 +31,7 @@ TRAIN, QUERIES, T, P = 90, 8, 3, 200
 EVALUATION = {"k": [5, 10], "confidence": 0.95}
 
 
-@pytest.mark.parametrize(("storage", "relative"), [("fp32", 0), ("fp16", 2**-11), ("int8", 1 / 254)])
+@pytest.mark.parametrize(("storage", "relative"), [("fp32", 0), ("fp16", 2**-11), ("int8", 1 / 254), ("int4", 1 / 14)])
 def test_storage_rounds_within_its_step(storage: str, relative: float) -> None:
     rows = np.random.default_rng(0).standard_normal((4, T, 32)).astype(np.float32)
     # Rows of very different length lose no more than their own share.
@@ -46,16 +46,26 @@ def test_storage_rounds_within_its_step(storage: str, relative: float) -> None:
 
 
 def test_zeros_stay_zeros() -> None:
-    assert not stored(np.zeros((2, T, 8), np.float32), "int8").any()
+    for storage in ("int8", "int4", "one_bit"):
+        assert not stored(np.zeros((2, T, 8), np.float32), storage).any()
+
+
+def test_one_bit_keeps_signs_and_the_mean_size() -> None:
+    rows = np.array([[[1.0, -2.0, 0.0, 5.0]]], np.float32)
+    np.testing.assert_array_equal(stored(rows, "one_bit"), [[[2, -2, 2, 2]]])
+    assert stored(rows, "one_bit").dtype == np.float32
 
 
 def test_bytes_are_counted_with_their_scales() -> None:
     assert [stored_bytes(10, 4096, storage) for storage in ("fp32", "fp16", "int8")] == [163840, 81920, 41000]
+    assert [stored_bytes(10, 4096, storage) for storage in ("int4", "one_bit")] == [20520, 5160]
+    # Seven signs are one byte, seven halves of a byte four.
+    assert [stored_bytes(1, 7, storage) for storage in ("int4", "one_bit")] == [8, 5]
 
 
 def test_unknown_storage_and_too_large_values_are_refused() -> None:
-    with pytest.raises(UserError, match="Storage 'int4' is unknown; choose one of fp32, fp16, int8"):
-        stored(np.ones((1, 1, 1), np.float32), "int4")
+    with pytest.raises(UserError, match="Storage 'int2' is unknown; choose one of fp32, fp16, int8, int4"):
+        stored(np.ones((1, 1, 1), np.float32), "int2")
     with pytest.raises(UserError, match="store it as fp32"):
         stored(np.full((1, 1, 1), 1e6, np.float32), "fp16")
 
@@ -118,7 +128,7 @@ class Run:
             ],
             columns=["set", "repeat", "query_id", "loss"],
         )
-        write_parquet(table, self.folder / "losses.parquet")
+        write_parquet(table.assign(low_timestep=0, high_timestep=0, timesteps=1), self.folder / "losses.parquet")
         interval = Interval(bootstrap=100, confidence=0.95, seed=1)
         return JudgingBank([self.folder / "losses.parquet"], [self.folder / "sets.parquet"], interval)
 

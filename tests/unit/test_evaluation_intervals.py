@@ -10,7 +10,9 @@ import pytest
 from scipy.stats import binomtest, ttest_1samp
 
 from dmin.evaluation.intervals import combined_interval, mean_interval, rate_interval, shifted_interval
-from dmin.evaluation.lds import lds_ends, resampled_lds, spearman_rows
+from dmin.evaluation.lds import lds_ends, resampled_lds
+from dmin.evaluation.pooled_lds import JudgedRun, pooled_lds, resampled_pooled_lds
+from dmin.evaluation.ranks import spearman_rows
 
 DRAWS = 600
 
@@ -118,4 +120,38 @@ def test_lds_is_covered() -> None:
         return lds_ends(resamples, float(spearman_rows(left, right).mean()), 0.95)
 
     truth = float(spearman_rows(*world(np.random.default_rng(9), 300, 2000)).mean())
+    assert covered(truth, draw, 100) >= 0.93
+
+
+@pytest.mark.fault(
+    "the pooled difference of two methods' LDS",
+    "its interval over sets and queries covers 93 % or more at a nominal 95 %",
+)
+def test_pooled_difference_of_lds_is_covered() -> None:
+    methods, quality = ["one", "two"], (0.8, 0.4)
+
+    def world(generator: np.random.Generator, queries: int, sets: int) -> list[JudgedRun]:
+        runs = []
+        for bank in "ab":
+            # Queries share a part of what a set does to them, and so do both methods' errors.
+            shared = generator.standard_normal(sets)
+            target = 0.8 * generator.standard_normal((queries, sets)) + 0.6 * shared
+            error = 0.8 * generator.standard_normal((queries, sets)) + 0.6 * generator.standard_normal(sets)
+            predicted = {
+                name: share * target + (1 - share) * error for name, share in zip(methods, quality, strict=True)
+            }
+            runs.append(JudgedRun(bank, target, predicted))
+        return runs
+
+    def difference(runs: list[JudgedRun]) -> float:
+        one, two = pooled_lds(runs, methods)
+        return float(one - two)
+
+    def draw(generator: np.random.Generator) -> tuple[float, float]:
+        runs = world(generator, 10, 20)
+        drawn = resampled_pooled_lds(runs, methods, 60, int(generator.integers(1 << 30)))
+        low, high = shifted_interval(drawn[:, 0] - drawn[:, 1], difference(runs), 0.95)
+        return float(low), float(high)
+
+    truth = difference(world(np.random.default_rng(9), 200, 2000))
     assert covered(truth, draw, 100) >= 0.93

@@ -118,21 +118,34 @@ def _ranked(path: Path, lists: dict[str, list[str]]) -> Path:
 
 def test_retrieval_table_joins_search_and_index_by_width(tmp_path: Path) -> None:
     exact = [_ranked(tmp_path / f"exact{v}.parquet", {"q": ["a", "b"], "r": ["c", "d"]}) for v in (16, 64)]
-    found = [
-        _ranked(tmp_path / "found16.parquet", {"q": ["b", "x"], "r": ["c", "y"]}),
-        _ranked(tmp_path / "found64.parquet", {"q": ["a", "b"], "r": ["c", "d"]}),
+    lists = {16: {"q": ["b", "x"], "r": ["c", "y"]}, 64: {"q": ["a", "b"], "r": ["c", "d"]}}
+    folders = {v: tmp_path / "dmin_scaled" / f"v{v}" / "hnsw" for v in lists}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    found = [_ranked(folders[v] / "top.parquet", names) for v, names in lists.items()]
+    searches = [
+        _metrics(tmp_path / f"s{name}{v}.json", 1, 1, backend=name, v=v, p50_ms=v / 100, p95_ms=v / 10)
+        for name, v in (("hnsw", 16), ("hnsw", 64), ("exact", 64))
     ]
-    searches = [_metrics(tmp_path / f"s{v}.json", 1, 1, v=v, p50_ms=v / 100, p95_ms=v / 10) for v in (16, 64)]
     # The indexes come in any order.
-    indexes = [_metrics(tmp_path / f"i{v}.json", v / 1000, 1, v=v, bytes=v * 10) for v in (64, 16)]
-    evaluate_retrieval(found, exact, searches, indexes, [2, 1], tmp_path / "retrieval.csv")
+    indexes = [
+        _metrics(tmp_path / f"i{name}{v}.json", v / 1000, 1, backend=name, v=v, bytes=v * 10)
+        for name, v in (("hnsw", 64), ("cascade", 64), ("hnsw", 16))
+    ]
+    scanned = folders[64].with_name("exact") / "top.parquet"
+    scanned.parent.mkdir()
+    scanned.write_bytes(exact[1].read_bytes())
+    evaluate_retrieval([*found, scanned], [*exact, exact[1]], searches, indexes, [2, 1], tmp_path / "retrieval.csv")
     table = pd.read_csv(tmp_path / "retrieval.csv")
+    scan = table[table["backend"] == "exact"]
+    assert (scan["recall"] == 1).all() and (scan[["build_seconds", "index_bytes"]] == 0).all(axis=None)
+    table = table[table["backend"] != "exact"]
     assert table[["v", "k"]].to_numpy().tolist() == [[16, 1], [16, 2], [64, 1], [64, 2]]
     assert table["recall"].tolist() == [0.5, 0.5, 1.0, 1.0]
     assert table["p50_ms"].tolist() == [0.16, 0.16, 0.64, 0.64]
     assert table["build_seconds"].tolist() == [0.016, 0.016, 0.064, 0.064]
     assert table["index_bytes"].tolist() == [160, 160, 640, 640]
-    assert set(table["method"]) == {"dmin"} and set(table["backend"]) == {"hnsw"}
+    assert set(table["method"]) == {"dmin_scaled"} and set(table["backend"]) == {"hnsw"}
 
 
 def _unit(degrees: list[float]) -> np.ndarray:

@@ -155,6 +155,22 @@ def test_detection_rates_count_all_ranks_and_no_noised_copy(tmp_path: Path) -> N
     assert [len(top) for top in ranking["top"]] == [24, 24]
 
 
+def test_own_images_have_no_hits_no_rates_and_their_file_names(tmp_path: Path) -> None:
+    queries, samples = make_queries(""), make_samples()
+    ranking = make_ranking(queries, samples, 30)
+    queries["subset"], queries["seed"] = "query", None
+    queries["image"] = [{**image, "path": f"made {number}.png"} for number, image in enumerate(queries["image"])]
+    write_explorer(tmp_path / "page.html", queries, samples, {"a": ranking}, About("r", {}, 24, subsets_known=False))
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    data = embedded(page)
+    assert data["cutoffs"] == [] and data["rankings"][0]["rates"] == [[], []]
+    # Neither a subset nor a seed is made up for what has none.
+    assert [[row[1], row[3], row[5]] for row in data["queries"]] == [["", "", "made 0.png"], ["", "", "made 1.png"]]
+    words = page.partition("<body>")[2].partition("<script")[0]
+    assert not re.search(r"\bhits?\b|[Dd]etection|another subset", words), "nothing on the page claims a hit"
+    assert "hits first" in write(tmp_path / "known.html").partition("<script")[0]
+
+
 def test_rates_beyond_the_ranks_are_unknown(tmp_path: Path) -> None:
     data = embedded(write(tmp_path / "page.html", ranks=7))
     assert data["rankings"][0]["rates"][0] == [2 / 5, None, None]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from dmin.catalogue.methods import METHODS
@@ -68,7 +69,8 @@ def norm_table() -> pd.DataFrame:
 
 
 def retrieval_table(widths: Sequence[str] = ("256", "1024")) -> pd.DataFrame:
-    rows = [("dmin", v, "hnsw", k, 0.99, 0.1, 0.2, 1.0, 1000) for v in widths for k in (5, 10)]
+    backends = {"exact": (1, 3, 5, 0, 0), "cascade": (1, 2, 3, 2, 900), "hnsw": (0.99, 0.1, 0.2, 1, 1000)}
+    rows = [("dmin", v, name, k, *values) for v in widths for k in (5, 10) for name, values in backends.items()]
     columns = ["method", "v", "backend", "k", "recall", "p50_ms", "p95_ms", "build_seconds", "index_bytes"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -215,6 +217,23 @@ def test_options_choose_methods_and_widths() -> None:
     figure = plot_detection_by_k(detection_table(), options)
     labels = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
     assert labels == {"DMin", "Random", "Chance"}
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text)]
+
+
+def test_queries_of_unknown_subset_get_files_and_no_hits() -> None:
+    assert relation(None, "cats") == "unknown" and relation(None, "noise") == "noise"
+    items = [GalleryItem(picture(n), "a", subset, 0.5, f"{n}.png") for n, subset in enumerate(("cats", "dogs"))]
+    shown = texts(plot_gallery([GalleryEntry(picture(9), "a cat", items, [], None)], "DMin"))
+    assert {"0.png", "1.png"} <= set(shown) and not any("hit" in text or "subset" in text for text in shown)
+    methods = plot_method_gallery(picture(5), "a cat", None, {"dmin": items}, "DMin")
+    assert not any("hit" in text for text in texts(methods))
+    scores = np.random.default_rng(0).normal(size=(2, 3))
+    panel = plot_score_distributions(scores, None, ["cats", "dogs", "noise"], "DMin").axes[0]
+    assert panel.get_title(loc="left") == "all queries"
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["noised copy", "training images"]
 
 
 def test_a_noised_copy_is_never_a_hit() -> None:

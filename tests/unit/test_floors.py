@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
 # Lowest first.
 ROOMS = [
-    "runtime", "catalogue", "settings", "workflow", "data", "models", "gradients", "attribution", "retrieval",
-    "retraining", "games", "evaluation", "figures", "plan", "verify",
+    "runtime", "folders", "catalogue", "settings", "workflow", "data", "models", "gradients", "attribution",
+    "retrieval", "retraining", "games", "evaluation", "audit", "figures", "plan", "verify", "doctor",
 ]  # fmt: skip
 LONGEST = 300
 # Still longer, and a circle still there; what is mended leaves these lists.

@@ -7,21 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkout import PROJECT
 from safetensors.torch import save_file
 from scipy.linalg import sqrtm
 from tiny_families import build_ddpm
 
 from dmin.catalogue.behaviours import BEHAVIOURS
+from dmin.data.samples import read_samples, sample_pixels
 from dmin.games.behaviours import class_share, entropy, inception_score, local_l2
 from dmin.games.bound import lower_bounds
 from dmin.games.feature_distances import covered_share, frechet_distance, kernel_distance, nearest_cluster
 from dmin.games.feature_files import read_features, write_features
+from dmin.games.features import encode_features
 from dmin.games.inception import WIDTH, Inception, load_inception
 from dmin.games.measure import value_name
 from dmin.games.measured import Measured, ReferenceFiles, References
 from dmin.models.encoded import EncodedSamples
 from dmin.models.load import load_family
 from dmin.runtime.errors import UserError
+from dmin.runtime.pace import Pace
 
 RANDOM = np.random.default_rng(0)
 
@@ -134,9 +138,25 @@ def test_features_are_kept_by_member(tmp_path: Path) -> None:
     write_features(given, tmp_path / "f.safetensors")
     found = read_features(tmp_path / "f.safetensors")
     assert list(found) == ["7/1", "6/0"] and np.array_equal(found["7/1"], given["7/1"])
+    written = (tmp_path / "f.safetensors").read_bytes()
+    (tmp_path / "f.safetensors").write_bytes(written[:-1] + bytes([written[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"Features '.*' is torn or foreign \(it fails the checksum"):
+        read_features(tmp_path / "f.safetensors")
+    save_file({"000000": torch.ones(2, 4)}, tmp_path / "f.safetensors", {"members": '["6/0"]'})
+    assert np.array_equal(read_features(tmp_path / "f.safetensors")["6/0"], given["6/0"]), "without checksums"
     (tmp_path / "f.safetensors").write_bytes(b"torn")
     with pytest.raises(UserError, match="torn or foreign"):
         read_features(tmp_path / "f.safetensors")
+
+
+def test_features_of_the_classifier_are_few_and_tell_digits_apart() -> None:
+    images = read_samples(PROJECT / "resources" / "mnist" / "digits.parquet", ["image", "label"])
+    two = images[images["label"].astype(int) < 2].groupby("label").head(30)
+    weights = str(PROJECT / "resources" / "mnist" / "classifier.safetensors")
+    found = encode_features(sample_pixels(two), {"kind": "classifier", "path": weights}, Pace("cpu", 7))
+    assert found.shape == (60, 96) and found.dtype == np.float32
+    zeros, ones = (found[(two["label"].astype(int) == digit).to_numpy()] for digit in (0, 1))
+    assert frechet_distance(zeros[:15], ones[:15]) > 3 * frechet_distance(zeros[:15], zeros[15:])
 
 
 def test_inception_has_the_published_names_and_width(tmp_path: Path) -> None:

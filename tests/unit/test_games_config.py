@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ from checkout import PROJECT
 from config_tables import load
 
 from dmin.workflow.games import Game
+from dmin.workflow.job_contents import JobContents
 from dmin.workflow.tables import Tables
+from dmin.workflow.verify_entries import verify_entries, verify_folders
 
 CONFIG = yaml.safe_load((PROJECT / "config" / "contributors.yaml").read_text())
 Change = Callable[[dict[str, Any]], Any]
@@ -40,11 +43,18 @@ def game_with(change: Change | None = None) -> Game:
 def test_example_is_an_exact_game() -> None:
     game = game_with()
     assert game.player_count == 6 and [block.count for block in game.blocks("exact")] == [64]
+    samples = tables_with().measures["six"].trained_samples
+    assert samples == {"retrain": 6400, "unlearn": 1280, "sparsified": 1280, "pruning": 9600}
     assert game.tuning("sparsified")["train"]["steps"] * 5 <= game.tuning("retrain")["train"]["steps"]
     assert list(game.banks("exact", "fit", "test")) == [
         (trainer, "exact", name)
         for trainer in ("retrain", "unlearn", "sparsified")
         for name in ("00000000-00000032", "00000032-00000064")
+    ] + [
+        (trainer, "test", name)
+        for trainer in ("retrain", "sparsified")
+        # Three coalitions of 2, 3 and 4 players, with two seeds each.
+        for name in ("02680000-02680006", "03000000-03000006", "03340000-03340006")
     ]
     assert load(CONFIG).games["eight"].blocks("exact")[0].count == 256
 
@@ -101,12 +111,38 @@ def test_behaviours_depend_on_what_they_read_alone() -> None:
     assert changed.behaviour_settings("mean_loss", "repeat2")["repeat"] == 2
 
 
+def test_features_of_the_classifier_hang_on_its_file() -> None:
+    measures = tables_with(lambda game: game.update(encoder={"kind": "classifier"})).measures["six"]
+    weights = "resources/mnist/classifier.safetensors"
+    assert measures.encoder == {"kind": "classifier", "path": weights} and measures.encoder_files == [weights]
+    assert measures.behaviour_settings("frechet")["encoder"]["kind"] == "classifier"
+
+
 def test_entropy_is_over_classes_or_clusters() -> None:
-    measures = tables_with(lambda game: game.update(clusters=5, classifier=None, behaviours=["entropy"])).measures[
-        "six"
-    ]
+    def cluster(game: dict[str, Any]) -> None:
+        game.update(clusters=5, classifier=None, behaviours=["entropy"], encoder={"kind": "efficientnet"})
+
+    measures = tables_with(cluster).measures["six"]
     assert measures.reads("entropy") == "features" and measures.needs("entropy") == {"train"}
     assert tables_with().measures["six"].needs("entropy") == {"classifier"}
+
+
+def test_every_member_is_verified_with_what_it_went_on_with() -> None:
+    tables = tables_with(lambda game: game.update(exclude=["sparsified/3"]))
+    entries = verify_entries([], tables.games.values(), JobContents(tables, print))
+    kinds = Counter(entry["kind"] for entry in entries)
+    # The model and the pruned one; 64 coalitions by three trainers, but one, and nine by two of them with two seeds.
+    assert kinds == {"imported": 1, "dataset": 1, "weights": 2, "checkpoints": 1, "member": 3 * 64 - 1 + 2 * 18}
+    members = {entry["files"]["weights"]: entry for entry in entries if entry["kind"] == "member"}
+    name = "games/six/members/{}/exact/models/00000000-00000032/set0004-0/pipeline"
+    assert "start" not in members[name.format("retrain")]["made_from"]
+    assert members[name.format("unlearn")]["made_from"]["start"] == ["weights", "models/six/pipeline"]
+    assert members[name.format("sparsified")]["made_from"]["start"] == ["weights", "games/six/pruned/pipeline"]
+    folders = verify_folders([], tables.games.values())
+    assert folders["games/six"] == "games/six" and folders["models/six"] == ""
+    files = [next(iter(entry["files"].values())) for entry in entries]
+    assert len(set(files)) == len(files)
+    assert all(any(file.startswith(f"{folder}/") for folder in folders) for file in files)
 
 
 def set_fit(**given: Any) -> Change:
@@ -147,7 +183,18 @@ def set_fit(**given: Any) -> Change:
             lambda game: game.update(encoder={"kind": "inception"}),
             "encoder.kind is inception, but encoder.path is null",
         ),
-        (lambda game: game.update(encoder={"path": "no"}), "encoder.path is 'no', which does not exist"),
+        (
+            lambda game: game.update(encoder={"kind": "inception", "path": "no"}),
+            "encoder.path is 'no', which does not exist",
+        ),
+        (
+            lambda game: game.update(encoder={"kind": "efficientnet", "path": "no"}),
+            "encoder.path is 'no', which kind efficientnet does not read",
+        ),
+        (
+            lambda game: game.update(encoder={"kind": "classifier"}, behaviours=["frechet"], classifier=None),
+            "encoder.kind is classifier, which asks a classifier, but games.six.classifier is null",
+        ),
         (lambda game: game.update(query=96), "query is 96, but members generate 96 images; lower it"),
         (lambda game: game.update(reference={"rows": 361}), "reference.rows is 361, more than the test set of six"),
         (lambda game: game.update(exclude=["sparsified/64"]), "a member that the game does not have"),

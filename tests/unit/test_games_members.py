@@ -17,9 +17,10 @@ from tiny_training import ADAPTER, FULL, TRAIN, retrained, retraining_job, train
 
 from dmin.data.samples import write_samples
 from dmin.games.feature_files import write_features
+from dmin.games.models import compare_models
 from dmin.games.players import Players, keep_samples, read_players, require_same, take_players
 from dmin.games.prune_model import PrunedFiles, prune_model
-from dmin.games.tables import compare_models, measure_cost, measure_noise
+from dmin.games.tables import PruningCost, measure_cost, measure_noise
 from dmin.models.encoded import EncodedSamples
 from dmin.models.load import TrainedModel, load_trained
 from dmin.models.training.pace import TrainingPace
@@ -183,14 +184,26 @@ def test_cost_is_in_units_of_one_retraining(tmp_path: Path) -> None:
     for name, seconds in (("retrain", [30.0, 50.0]), ("sparsified", [4.0]), ("none", [])):
         (tmp_path / f"{name}.json").write_text(json.dumps({"trained_seconds": seconds}))
     (tmp_path / "pruning.json").write_text(json.dumps({"seconds": 60.0, "steps": 600}))
+    (tmp_path / "record.json").write_text(json.dumps({"macs": {"before": 10, "after": 4}}))
     rows: list[Any] = [
-        {"trainer": "retrain", "steps": 400, "metrics": [str(tmp_path / "retrain.json"), str(tmp_path / "none.json")]},
-        {"trainer": "sparsified", "steps": 80, "metrics": [str(tmp_path / "sparsified.json")]},
+        {
+            "trainer": "retrain",
+            "steps": 400,
+            "samples": 6400,
+            "metrics": [str(tmp_path / "retrain.json"), str(tmp_path / "none.json")],
+        },
+        {"trainer": "unlearn", "steps": 80, "samples": 1280, "metrics": [str(tmp_path / "none.json")]},
+        {"trainer": "sparsified", "steps": 80, "samples": 1280, "metrics": [str(tmp_path / "sparsified.json")]},
     ]
-    measure_cost(rows, [tmp_path / "pruning.json"], tmp_path / "cost.csv")
+    pruning = PruningCost(tmp_path / "pruning.json", tmp_path / "record.json", 9600)
+    measure_cost(rows, pruning, 6400, tmp_path / "cost.csv")
     table = pd.read_csv(tmp_path / "cost.csv").set_index("trainer")
-    assert table["compute"].to_dict() == {"retrain": 1.0, "sparsified": 0.1, "pruning": 1.5}
-    assert table["members"].to_dict() == {"retrain": 2, "sparsified": 1, "pruning": 1}
+    # A fifth of the samples, and of each multiplication two fifths.
+    assert table["compute"].to_dict() == pytest.approx(
+        {"retrain": 1, "unlearn": 0.2, "sparsified": 0.08, "pruning": 0.6}
+    )
+    assert table["seconds"][["retrain", "sparsified", "pruning"]].tolist() == [40, 4, 60]
+    assert table["members"].to_dict() == {"retrain": 2, "unlearn": 0, "sparsified": 1, "pruning": 1}
 
 
 def test_noise_is_set_beside_what_members_differ_by(tmp_path: Path) -> None:
@@ -223,10 +236,11 @@ def test_models_are_compared_with_data_whole_model_and_retrained_members(tmp_pat
         json.dumps({"parameters": {"before": 9, "after": 4}, "macs": {"before": 8, "after": 3}})
     )
     files = [tmp_path / "retrain.safetensors"], tmp_path / "train.safetensors", tmp_path / "pruning.json"
-    compare_models(table, *files, tmp_path / "models.csv")
+    compare_models(table, *files, "frechet_classifier", tmp_path / "models.csv")
     found = pd.read_csv(tmp_path / "models.csv").set_index("model")
     # A shift by d in six features is a distance of 6 d^2.
     assert found["to_data"].to_dict() == pytest.approx({"full": 6, "retrain": 60, "sparsified": 87}, rel=1e-4)
+    assert set(found["distance"]) == {"frechet_classifier"}
     assert found["to_whole"]["retrain"] == pytest.approx(30, rel=1e-4)
     assert found["to_retrained"]["sparsified"] == pytest.approx(3, rel=1e-4)
     assert found["parameters"].to_dict() == {"full": 9, "retrain": 9, "sparsified": 4}

@@ -19,7 +19,7 @@ from dmin.gradients.cache_kind import CacheKind
 from dmin.gradients.make_shard import ShardTask
 from dmin.gradients.pilot_scale import pilot_places, pilot_scale
 from dmin.gradients.scale import ScaledSink, TensorScale, tensor_factors
-from dmin.gradients.shard import Shard
+from dmin.gradients.shard import Shard, open_shards, write_shard
 from dmin.gradients.sketches.count_sketch import CountSketch
 from dmin.models.load import TrainedModel, load_family
 from dmin.runtime.errors import UserError
@@ -170,6 +170,15 @@ def test_caches_of_different_scales_do_not_mix(shards: dict[str, Shard]) -> None
         dmin_scaled.scores(scaled, plain, {})
 
 
+def test_shards_of_two_scales_do_not_make_one_cache(shards: dict[str, Shard], tmp_path: Path) -> None:
+    scaled = shards["loss_scaled"]
+    other = {**scaled.metadata, "scale": {**scaled.metadata["scale"], "factors": "another"}}
+    arrays = {name: scaled.read(name) for name in ("sketch", "norm")}
+    write_shard(tmp_path / "other.safetensors", scaled.ids, other, arrays)
+    with pytest.raises(UserError, match=r"loss_scaled.*' and '.*other.safetensors' differ in scale"):
+        open_shards([scaled.path, tmp_path / "other.safetensors"])
+
+
 def test_scale_of_other_parameters_is_refused(scale: Path, tiny_base: Mapping[str, Any]) -> None:
     family = load_family(tiny_base, CPU, ["denoiser"])
     offsets = {name: place for place, (name, _) in enumerate(family.denoiser.named_parameters())}
@@ -212,3 +221,29 @@ def test_pilot_larger_than_the_set_is_refused_before_any_gradient(
     with pytest.raises(UserError, match=r"^gradients.scale.pilot is 3, but there are 2 training samples; lower it.$"):
         pilot_scale(tmp_path / "two.safetensors", model, config, kind, Pace("cpu", 4), tmp_path / "loss.json")
     assert not (tmp_path / "loss.json").exists()
+
+
+def test_uncompressed_scaled_gradients_are_unit_after_the_scale(
+    scale: Path,
+    shards: dict[str, Shard],
+    tiny_base: Mapping[str, Any],
+    tiny_adapter: Path,
+    tiny_samples: Path,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "raw.safetensors"
+    cache_gradients(
+        ShardTask(tiny_samples, 0, 5, path, path.with_suffix(".json")),
+        TrainedModel(tiny_base, tiny_adapter),
+        gradient_config(scale=SCALE, keep_raw=True),
+        CacheKind("loss_scaled", {"quantity": "loss", "draws": 1, "power": 1}, scale=scale),
+        Pace("cpu", 4),
+    )
+    plain = shards["plain"]
+    scaled = plain.read("raw").astype(np.float64) * flat(scale, "factor")
+    scaled /= np.linalg.norm(scaled, axis=-1, keepdims=True)
+    kept = Shard(path).read("raw").astype(np.float64)
+    assert np.abs(kept - scaled).max() < 1e-3
+    whole = GradientRows([path], None)
+    found = dmin_scaled.scores(whole, whole, {})
+    assert np.abs(found - np.einsum("qtp,itp->qi", scaled, scaled)).max() < 5e-3

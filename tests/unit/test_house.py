@@ -20,17 +20,18 @@ MOST_ARGUMENTS = 6
 MODEL_PACKAGES = {"diffusers", "transformers", "peft", "accelerate"}
 HEAVY = MODEL_PACKAGES | {"torch", "datasets"}
 MODEL_SCRIPTS = {
-    "cache_gradients", "cache_lissa", "encode_samples", "generate_anchor", "generate_candidates",
+    "cache_gradients", "cache_lissa", "doctor", "encode_samples", "generate_anchor", "generate_candidates",
     "generate_from_prompts", "generate_members", "generate_queries", "import_adapter", "import_pipeline",
-    "measure_behaviour", "measure_losses", "pilot_scale", "plan", "prune_model", "record_trajectory", "regenerate",
-    "retrain_subsets", "train_base", "train_model", "unlearn",
+    "measure_behaviour", "measure_losses", "measure_sample_losses", "pilot_scale", "plan", "prune_model",
+    "record_trajectory", "regenerate", "retrain_subsets", "train_base", "train_model", "unlearn",
 }  # fmt: skip
 # They run a network of their own, or draw from a generator of torch.
 TORCH_SCRIPTS = {
-    "embed_images", "embed_train", "evaluate_generation", "evaluate_removal", "evaluate_thickness", "label_queries",
-    "select_queries", "take_queries", "train_classifier",
+    "build_cascade", "compare_models", "embed_images", "embed_samples", "embed_train", "evaluate_generation",
+    "evaluate_removal", "evaluate_thickness", "label_queries", "retrieve_cascade", "select_queries", "take_queries",
+    "train_classifier",
 }  # fmt: skip
-DATASETS_SCRIPTS = {"fetch_source", "import_queries"}
+DATASETS_SCRIPTS = {"doctor", "fetch_source", "import_queries"}
 TORCH_METHODS = {"clip", "ssim"}
 
 

@@ -12,93 +12,29 @@ import numpy as np
 import pandas as pd
 import pytest
 from fabricated import CACHE_DIM, compress_shards, write_gradients
+from retrained_bank import CONFIG, loss_table, write_bank
 from schema_defaults import options
 
 from dmin.attribution.gradient_files import GradientFiles, GradientSides
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.methods.trak import mean_problem
-from dmin.evaluation.lds import (
-    JudgingBank,
-    Retrained,
-    evaluate_lds,
-    noise_ceiling,
-    predict_sets,
-    rank_rows,
-    spearman_rows,
-)
+from dmin.evaluation.lds import JudgingBank, evaluate_lds, predict_sets, top_scores
 from dmin.evaluation.lds_lambda import choose_lambda, halve_sets, sweep_lds
+from dmin.evaluation.ranks import rank_rows, spearman_rows
+from dmin.evaluation.retrained import Retrained, noise_ceiling
 from dmin.retraining.sets import draw_sets, read_sets
 from dmin.runtime.errors import UserError
-
-CONFIG = {"bootstrap": 100, "confidence": 0.95, "seed": 1}
-
-
-class Ridge:
-    """Ridge regression, retrained exactly on any part of its samples; every query's loss is its squared error."""
-
-    def __init__(self, train: int = 400, queries: int = 12, width: int = 5) -> None:
-        generator = np.random.default_rng(0)
-        truth = generator.standard_normal(width)
-        self.x, self.x_query = (generator.standard_normal((count, width)) for count in (train, queries))
-        self.y = self.x @ truth + generator.standard_normal(train)
-        # Far from the model's answers, so that a query's loss is all but linear in them.
-        self.y_query = self.x_query @ truth + 10 * np.sign(generator.standard_normal(queries))
-
-    def solve(self, rows: np.ndarray) -> np.ndarray:
-        x = self.x[rows]
-        result: np.ndarray = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ self.y[rows])
-        return result
-
-    def losses(self, member: np.ndarray) -> np.ndarray:
-        """The losses ``[sets, 1, queries]``."""
-        return np.stack([(self.x_query @ self.solve(rows) - self.y_query) ** 2 for rows in member])[:, None]
-
-    def influence(self) -> np.ndarray:
-        """What one more training sample takes from each query's loss, ``[queries, train]``."""
-        everything = np.ones(len(self.x), dtype=bool)
-        theta = self.solve(everything)
-        inverse = np.linalg.inv(self.x.T @ self.x + np.eye(self.x.shape[1]))
-        residual, residual_query = self.y - self.x @ theta, self.y_query - self.x_query @ theta
-        result: np.ndarray = residual_query[:, None] * (self.x_query @ inverse @ self.x.T) * residual
-        return result
 
 
 @pytest.fixture
 def bank(tmp_path: Path) -> dict[str, Any]:
-    """An exactly retrained bank on disk, with the true influence, its negative and random scores."""
-    model = Ridge()
-    ids = [f"train/{row}" for row in range(len(model.x))]
-    queries = [f"query/{row:02d}" for row in range(len(model.x_query))]
-    member = draw_sets(["a"] * len(ids), 48, 0.5, seed=3)
-    sets, rows = np.nonzero(member)
-    pd.DataFrame({"set": sets, "id": [ids[row] for row in rows]}).to_parquet(tmp_path / "sets.parquet")
-    losses = model.losses(member)[:, 0]
-    table = pd.DataFrame(
-        [(number, 0, name, losses[number, place]) for number in range(48) for place, name in enumerate(queries)],
-        columns=["set", "repeat", "query_id", "loss"],
-    )
-    halves = [table[table["set"] % 2 == half] for half in range(2)]
-    for half, part in enumerate(halves):
-        part.to_parquet(tmp_path / f"losses-{half}.parquet")
-    true = model.influence()
-    scores = {"true": true, "opposite": -true, "random": np.random.default_rng(5).standard_normal(true.shape)}
-    for name, values in scores.items():
-        # The order of queries in a score file is its own.
-        np.save(tmp_path / f"{name}.npy", values[::-1])
-        (tmp_path / f"{name}.json").write_text(json.dumps({"queries": queries[::-1], "train": ids}))
-    return {
-        "bank": JudgingBank(
-            [tmp_path / f"losses-{half}.parquet" for half in range(2)], [tmp_path / "sets.parquet"], CONFIG
-        ),
-        "scores": {(name, "8"): tmp_path / f"{name}.npy" for name in scores},
-        "query_set": "generated",
-        "out": tmp_path / "lds.csv",
-    }
+    """Return an exactly retrained bank on disk, with the true influence, its negative and random scores."""
+    return write_bank(tmp_path)
 
 
 def test_influence_of_a_linear_model_foretells_its_retraining(bank: dict[str, Any]) -> None:
     evaluate_lds(**bank)
-    table = pd.read_csv(bank["out"]).set_index("method")
+    table = pd.read_csv(bank["out"].table).set_index("method")
     assert table.loc["true", "lds"] > 0.95
     assert table.loc["opposite", "lds"] == pytest.approx(-table.loc["true", "lds"])
     assert abs(table.loc["random", "lds"]) < 0.15
@@ -111,10 +47,10 @@ def test_influence_of_a_linear_model_foretells_its_retraining(bank: dict[str, An
 def test_difference_to_dmin_is_paired(bank: dict[str, Any]) -> None:
     found = bank["scores"]
     evaluate_lds(**bank)
-    assert pd.read_csv(bank["out"])["over_dmin"].isna().all()
+    assert pd.read_csv(bank["out"].table)["over_dmin"].isna().all()
     bank["scores"] = {("dmin", "8"): found["random", "8"], ("dmin", "16"): found["opposite", "8"], **found}
     evaluate_lds(**bank)
-    table = pd.read_csv(bank["out"]).set_index(["method", "v"])
+    table = pd.read_csv(bank["out"].table).set_index(["method", "v"])
     same, better = table.loc[("random", 8)], table.loc[("true", 8)]
     assert same["over_dmin"] == same["over_dmin_low"] == same["over_dmin_high"] == 0
     assert better["over_dmin"] == pytest.approx(better["lds"] - same["lds"])
@@ -123,15 +59,15 @@ def test_difference_to_dmin_is_paired(bank: dict[str, Any]) -> None:
         (name, ""): path for (name, _), path in found.items()
     }}  # fmt: skip
     evaluate_lds(**bank)
-    unsized = pd.read_csv(bank["out"]).set_index("method").loc["opposite"]
+    unsized = pd.read_csv(bank["out"].table).set_index("method").loc["opposite"]
     assert unsized["over_dmin"] == 0, "a method without a width is compared with the widest"
 
 
 def test_table_is_the_same_each_time(bank: dict[str, Any]) -> None:
     evaluate_lds(**bank)
-    first = bank["out"].read_bytes()
+    first = bank["out"].table.read_bytes()
     evaluate_lds(**bank)
-    assert bank["out"].read_bytes() == first
+    assert bank["out"].table.read_bytes() == first
 
 
 def test_missing_retraining_is_named(bank: dict[str, Any]) -> None:
@@ -197,9 +133,8 @@ class Sweep:
         first = halve_sets(24, options()["seed"])
         foretold = {value: predict_sets(problem.solve(value), self.member) for value in {choosing, judging}}
         losses = -np.where(first, foretold[choosing], foretold[judging])
-        table = pd.DataFrame(
-            [(number, 0, f"queries/{query}", losses[query, number]) for query, number in np.ndindex(losses.shape)],
-            columns=["set", "repeat", "query_id", "loss"],
+        table = loss_table(
+            (number, 0, f"queries/{query}", losses[query, number]) for query, number in np.ndindex(losses.shape)
         )
         table.to_parquet(self.folder / "losses.parquet")
         sides = GradientSides(
@@ -266,3 +201,22 @@ def test_lambda_is_chosen_on_other_sets_than_it_is_judged_by() -> None:
     assert first.sum() == 4
     with pytest.raises(UserError, match="take at least 6"):
         halve_sets(5, seed=1)
+
+
+def test_read_outs_of_the_same_scores(bank: dict[str, Any]) -> None:
+    evaluate_lds(**bank)
+    table = pd.read_csv(bank["out"].table).set_index("method")
+    # A square forgets the sign, in which all of the influence lies here.
+    assert table.loc["true", "lds_squared"] == pytest.approx(table.loc["opposite", "lds_squared"])
+    assert 0.2 < table.loc["true", "lds_top"] < table.loc["true", "lds"]
+    scores = np.array([[3.0, -5.0, 1.0, 2.0] + [0.5] * 36, np.arange(40.0)])
+    kept = top_scores(scores)
+    assert sorted(kept[0][kept[0] != 0]) == [2, 3] and sorted(kept[1][kept[1] != 0]) == [38, 39]
+
+
+def test_mean_over_queries_is_the_lds(bank: dict[str, Any]) -> None:
+    evaluate_lds(**bank)
+    whole = pd.read_csv(bank["out"].table).set_index("method")["lds"]
+    each = pd.read_csv(bank["out"].queries)
+    assert each.groupby("method")["lds"].mean()[whole.index].tolist() == pytest.approx(whole.tolist())
+    assert (each.groupby("method")["query_id"].nunique() == 12).all() and each["ceiling"].isna().all()

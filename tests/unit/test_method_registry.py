@@ -18,7 +18,7 @@ from dmin.attribution import settings
 from dmin.attribution.checkpoints import Checkpoint
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS, Method, find_method
-from dmin.catalogue.methods import CACHES, INDEXED, SCALED_CACHES
+from dmin.catalogue.methods import CACHES, INDEXABLE, OUTPUT_CACHES, SCALED_CACHES
 from dmin.data.images import encode_png
 from dmin.data.sample_rows import SampleRows
 from dmin.data.samples import write_samples
@@ -38,11 +38,12 @@ def test_methods_that_people_rely_on_are_there() -> None:
     expected = {
         "nothing": {"random"},
         "checkpoints": {"tracin", "retrac"},
-        "samples": {"pixels", "ssim", "clip", "text"},
+        "scores": {"dmin_scaled_pixels"},
+        "samples": {"pixels", "ssim", "clip", "text", "nda"},
         "gradients": {
             "dmin", "dmin_no_norm", "dmin_renorm", "dmin_centred", "dmin_kernel", "grad_dot", "grad_cos",
             "tracin_final", "retrac_final", "trak", "relative_if", "renormalised_if", "dmin_weighted",
-            "dtrak", "dtrak_unit", "journey_trak", "datainf", "lissa_gram", "lissa",
+            "dtrak", "dtrak_unit", "journey_trak", "datainf", "lissa_gram", "lissa", "das",
         },
     }  # fmt: skip
     for inputs, names in expected.items():
@@ -65,9 +66,9 @@ def test_an_entry_says_what_tables_and_figures_need(name: str) -> None:
 
 
 def test_caches_are_those_that_some_pass_makes() -> None:
-    made = {"loss", "output_norm", "loss_blocks", "journey", "lissa", *SCALED_CACHES}
+    made = {"loss", *OUTPUT_CACHES, "loss_blocks", "journey", "lissa", *SCALED_CACHES}
     assert set(CACHES) <= made
-    assert METHODS[INDEXED].entry.caches == ("loss", "loss")
+    assert [METHODS[name].entry.caches for name in INDEXABLE] == [("loss", "loss"), ("loss_scaled", "loss_scaled")]
 
 
 class Recorded(dict[str, Any]):
@@ -105,6 +106,8 @@ def score_anything(method: Method, given: Any, folder: Path) -> Any:
         sides.append(GradientRows([path], None))
     if method.inputs == "checkpoints":
         return method.scores([Checkpoint(*sides, 0.5)])
+    if method.inputs == "scores":
+        return method.scores([generator.standard_normal((4, 8)) for _ in method.entry.parts])
     subsets = {name: "ab"[place % 2] for side in sides for place, name in enumerate(getattr(side, "ids", []))}
     return method.run(*sides, given, subsets, Pace("cpu", 4))[0]
 
@@ -121,7 +124,9 @@ def test_an_entry_names_the_options_that_scores_depend_on(name: str, tmp_path: P
 
 
 def test_unknown_method_is_refused() -> None:
-    with pytest.raises(UserError, match=r"Method 'dmin2' is unknown; choose one of clip, datainf, .*, trak_scaled\."):
+    with pytest.raises(
+        UserError, match=r"Method 'dmin2' is unknown; choose one of clip, das, datainf, .*, weighted_tensors\."
+    ):
         find_method("dmin2")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,26 @@ def test_ranges_of_a_saved_file(tmp_path: Path, start: int, stop: int | None) ->
     assert set(part.conditioning) == set(part.unconditional) == {"prompt_embeds"}
     assert torch.equal(part.conditioning["prompt_embeds"], whole.conditioning["prompt_embeds"][start:stop])
     assert torch.equal(part.unconditional["prompt_embeds"], whole.unconditional["prompt_embeds"])
+
+
+def test_repeats_are_kept(tmp_path: Path) -> None:
+    whole = replace(random_samples(5), repeats=torch.tensor([1, 4, 2, 1, 3]))
+    whole.save(tmp_path / "a.safetensors")
+    part = EncodedSamples.load(tmp_path / "a.safetensors", 1, 3)
+    assert part.repeats is not None and part.repeats.tolist() == [4, 2]
+    assert part.rows(1, 2).repeats == torch.tensor([2]) and part.entries.tolist() == [0, 0, 0, 0, 1, 1]
+    random_samples(5).save(tmp_path / "b.safetensors")
+    assert EncodedSamples.load(tmp_path / "b.safetensors").repeats is None
+
+
+def test_repeats_are_encoded_with_the_samples(tiny_base: Mapping[str, Any], tmp_path: Path) -> None:
+    images = [{"bytes": encode_png(Image.new("RGB", (SIZE, SIZE), (n, 0, 0))), "path": None} for n in range(3)]
+    table = {"id": list("abc"), "prompt": list("xyz"), "image": pd.Series(images)}
+    for repeats, expected in (([1, 1, 1], None), ([1, 5, 2], [1, 5, 2])):
+        write_samples(pd.DataFrame({**table, "repeats": repeats}), tmp_path / "in.parquet")
+        encode_samples(tmp_path / "in.parquet", tiny_base, tmp_path / "out.safetensors", Pace("cpu", 2))  # type: ignore[arg-type]
+        found = EncodedSamples.load(tmp_path / "out.safetensors").repeats
+        assert (None if found is None else found.tolist()) == expected
 
 
 @pytest.mark.fault("encoded samples truncated", "refused and named")

@@ -26,13 +26,17 @@ TEST = pd.DataFrame(
         "id": ["flags/1", "flags/2", "flags/3", "bricks/1"],
         "subset": ["flags", "flags", "flags", "bricks"],
         "prompt": ["a red flag", "a blue flag", "a green flag", "a blue brick"],
+        "label": ["red", "blue", "green", None],
     }
 )
 
 
 def test_prompts_are_drawn_within_their_subset() -> None:
     queries = choose_prompts(TEST, ["flags", "bricks"], 2, seed=1)
-    assert list(queries.columns) == ["id", "subset", "prompt", "seed"]
+    labels = dict(zip(TEST["prompt"], TEST["label"], strict=True))
+    assert queries["label"].tolist()[:2] == [labels[prompt] for prompt in queries["prompt"][:2]]
+    assert queries["label"].isna().tolist() == [False, False, True, True]
+    assert list(queries.columns) == ["id", "subset", "prompt", "label", "seed"]
     assert queries["id"].tolist() == [f"query/{subset}/{n:04d}" for subset in ("flags", "bricks") for n in range(2)]
     flags, bricks = queries[:2], queries[2:]
     assert flags["prompt"].nunique() == 2 and set(flags["prompt"]) <= set(TEST["prompt"][:3])
@@ -63,7 +67,7 @@ def test_images_are_the_same_in_any_batch(tiny_base: Mapping[str, Any], tiny_ada
         generate_queries(tmp_path / "test.parquet", model, config, ["flags", "bricks"], out, Pace("cpu", batch))
         tables.append(read_samples(out))
     alone, together = tables
-    assert list(alone.columns) == ["id", "subset", "prompt", "seed", "image"]
+    assert list(alone.columns) == ["id", "subset", "prompt", "label", "seed", "image"]
     pd.testing.assert_frame_equal(alone.drop(columns="image"), together.drop(columns="image"))
     left, right = (sample_pixels(table).astype(int) for table in tables)
     assert left.shape == (4, SIZE, SIZE, 3)
@@ -87,6 +91,7 @@ def test_own_images_pass_the_same_door_and_colours_as_sources(tmp_path: Path) ->
         import_queries(images, SIZE, tmp_path / "queries.parquet", profiles)
         queries = read_samples(tmp_path / "queries.parquet")
         assert np.abs(sample_pixels(queries)[0, 4, 4].astype(int) - colour).max() <= 3
+        assert queries["image"][0]["path"] == "a.png" and queries["seed"].isna().all(), "a file has a name and no seed"
     (tmp_path / "secret.png").write_bytes((folder / "a.png").read_bytes())
     (folder / "b.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(UserError, match=r"^Source 'queries': .*b\.png' lies outside the folder of its source"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,14 @@ from dmin.models.encoded import EncodedSamples
 from dmin.models.families.stable_diffusion import StableDiffusion
 from dmin.models.load import load_family
 from dmin.models.training import train_model as training
-from dmin.models.training.batch import batch_indices, logged_noise
+from dmin.models.training.batch import batch_indices, draw_batch, logged_noise, training_log
 from dmin.runtime.digests import file_digest
 from dmin.runtime.errors import UserError
+
+
+def uniform(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Draw timesteps as a diffusion target of 1000 does."""
+    return torch.randint(0, 1000, (count,), generator=generator)
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +141,23 @@ def test_every_epoch_visits_every_sample_once(count: int, size: int) -> None:
     assert torch.equal(orders.sort(1).values, torch.arange(count).expand(epochs, count))
     if count == 10:
         assert len({tuple(order.tolist()) for order in orders}) == epochs
+
+
+def test_epochs_visit_samples_as_often_as_they_repeat() -> None:
+    samples = replace(random_samples(4), repeats=torch.tensor([3, 1, 2, 1]))
+    settings = {**ADAPTER["train"], "batch_size": 5}
+
+    def visited(samples: EncodedSamples, steps: int) -> torch.Tensor:
+        drawn = [draw_batch(samples.entries, (1,), settings, step, uniform) for step in range(steps)]
+        return torch.cat([batch.index for batch in drawn])
+
+    assert visited(samples, 7)[:35].bincount().tolist() == [15, 5, 10, 5]
+    assert visited(samples.take([3, 0]), 4).bincount().tolist() == [5, 15]
+    log = training_log(samples.ids, samples.entries, (1,), {**settings, "steps": 7}, uniform)
+    assert log["sample_id"].value_counts()[samples.ids].tolist() == [15, 5, 10, 5]
+    # Once each, a training is what it was without.
+    once = replace(samples, repeats=torch.ones(4, dtype=torch.long))
+    assert torch.equal(visited(once, 4), visited(random_samples(4), 4))
 
 
 def test_batches_depend_on_step_and_seed_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+import dmin
 from dmin.catalogue.families import FAMILIES
 from dmin.catalogue.methods import METHODS
 from dmin.catalogue.pages import render_families, render_methods, render_methods_by_input
 from dmin.runtime.errors import UserError
+from dmin.settings.api_page import render_api
 from dmin.settings.pages import PARTS, replace_part, update_pages
 from dmin.settings.papers import render_papers
 
@@ -105,3 +108,14 @@ def test_sources_of_methods_are_papers_of_the_citation_file() -> None:
     assert len(sources) >= 15 and {"dmin", "trak", "dtrak", "datainf", "lissa", "tracin", "ssim"} <= set(sources)
     unknown = {name: source for name, source in sources.items() if not any(paper in source for paper in papers)}
     assert unknown == {}
+
+
+def test_api_page_has_what_the_package_offers_with_its_arguments() -> None:
+    page = render_api()
+    headings = re.findall(r"^#{2,3} `([\w.]+)", page, re.MULTILINE)
+    assert [name for name in headings if name[0] != "."] == ["dmin.attribute", "dmin.open_run", "dmin.OpenedRun"]
+    arguments = re.findall(r"^- `(\w+)`:", page.partition("**Returns**")[0], re.MULTILINE)
+    assert list(inspect.signature(dmin.attribute).parameters) == arguments
+    methods = {f".{name}" for name in vars(dmin.OpenedRun) if not name.startswith("_")}
+    assert {name for name in headings if name[0] == "."} == methods
+    assert "``" not in page and ":func:" not in page

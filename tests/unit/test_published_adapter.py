@@ -61,7 +61,7 @@ def test_what_is_no_adapter_is_refused(tiny_adapter: Path, tmp_path: Path) -> No
     kohya = {**tensors, "lora_unet_x.alpha": torch.tensor(8.0)}
     ranks = {**tensors, name: torch.cat([tensors[name], tensors[name]])}
     for case, content, sentence in (
-        ("kohya", kohya, "has 'lora_unet_x.alpha' and is no LoRA in the diffusers format"),
+        ("kohya", kohya, "has 'lora_unet_x.alpha' and is no LoRA in the diffusers or PEFT format"),
         ("ranks", ranks, r"has shapes \[8, \d+\] and \[\d+, 4\] in '.*', which are not those of one rank"),
     ):
         (tmp_path / case).mkdir()

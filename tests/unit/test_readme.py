@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fabricated import compress_shards, write_gradients
 from PIL import Image
+
+from dmin.api import CONFIG
+from dmin.command import parser
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -41,6 +45,15 @@ def test_example_ranks_the_sample_that_a_query_is_like_first(
     assert [query for query, _ in printed] == ["queries/0", "queries/1"]
     assert printed[0][1].startswith("['train/4', ") and printed[1][1].startswith("['train/1', ")
     assert all(found.count("train/") == 5 for _, found in printed)
+
+
+def test_quickstart_is_short_and_its_flags_are_those_of_the_command() -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    (quickstart,) = [block for block in blocks if "dmin attribute" in block]
+    assert len(quickstart.splitlines()) <= 10
+    commands = [shlex.split(line) for line in quickstart.replace("\\\n", " ").splitlines() if line.startswith("dmin ")]
+    asked = {words[1]: parser().parse_args(words[1:]) for words in commands}
+    assert asked["attribute"].queries == Path("generated") and asked["doctor"].config == Path("answer") / CONFIG
 
 
 def test_pictures_are_there_small_and_described() -> None:

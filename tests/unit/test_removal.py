@@ -38,7 +38,7 @@ TRAIN = {
     "accumulation": 1, "checkpointing": False, "precision": "float32", "ema": None, "seed": 1, "checkpoints": [],
 }  # fmt: skip
 MODEL: dict[str, Any] = {"finetune": "full", "train": TRAIN}
-CONFIG = {"queries": 3, "k": 3, "draws": 2, "seed": 5}
+CONFIG = {"queries": 3, "k": [3], "draws": 2, "seed": 5}
 BANK = {"seeds": 2, "seed": 5, "exclude": [], "removes": True, "budget": "epochs"}
 
 
@@ -107,9 +107,9 @@ def test_random_removals_are_for_all_queries_and_more_keep_the_first(tables: dic
 
 def test_removal_of_a_whole_class_is_refused(tables: dict[str, Path]) -> None:
     with pytest.raises(UserError, match=r"^Removal dmin/0 for query 'query/a/0000' takes all 6 .* 'a'; lower"):
-        removed(tables, "dmin", scores=True, k=6)
+        removed(tables, "dmin", scores=True, k=[6])
     with pytest.raises(UserError, match=r"^Removal random/0 takes all"):
-        removed(tables, "random", k=12)
+        removed(tables, "random", k=[12])
 
 
 def test_removing_some_is_training_on_the_rest() -> None:

@@ -13,9 +13,10 @@ from tiny_training import BANK, FULL, retrained, retraining_job
 
 import dmin.retraining.retrain as module
 from dmin.models.encoded import EncodedSamples
+from dmin.models.load import load_trained
 from dmin.models.training.pace import TrainingPace
 from dmin.models.training.task import Recipe
-from dmin.retraining.losses import measure_losses
+from dmin.retraining.losses import COLUMNS, measure_losses, query_losses, timestep_parts
 from dmin.retraining.members import Member, Retrainings
 from dmin.retraining.retrain import member_recipe, retrain_subsets
 from dmin.retraining.sets import read_sets, write_sets
@@ -122,9 +123,32 @@ def test_losses_do_not_depend_on_the_batch_and_differ_between_models(job: dict[s
         settings = {"timesteps": 4, "seed": 9}
         measure_losses(retrained(job), job["samples"], settings, out, Pace("cpu", batch))
         tables.append(pd.read_parquet(out))
-    assert len(tables[0]) == 4 * 8 and list(tables[0]) == ["set", "repeat", "query_id", "loss"]
+    assert len(tables[0]) == 4 * 8 * 4 and list(tables[0]) == COLUMNS
+    assert tables[0]["low_timestep"].tolist()[:4] == tables[0]["high_timestep"].tolist()[:4] == [750, 500, 250, 0]
     pd.testing.assert_frame_equal(*tables, rtol=1e-5)
-    assert tables[0].groupby("query_id")["loss"].nunique().eq(4).all()
+    assert tables[0].groupby(["query_id", "low_timestep"])["loss"].nunique().eq(4).all()
+
+
+def test_losses_are_kept_for_parts_of_many_timesteps(job: dict[str, Any], tmp_path: Path) -> None:
+    job["retrainings"] = Retrainings(BANK, 0, 1)
+    retrain_subsets(**job)
+    measure_losses(retrained(job), job["samples"], {"timesteps": 50, "seed": 9}, tmp_path / "out", Pace("cpu", 100))
+    table = pd.read_parquet(tmp_path / "out")
+    assert len(table) == 8 * 20 and sorted(set(table["timesteps"])) == [2, 3]
+    family = load_trained(retrained(job).of(Member(0, 0)), torch.device("cpu"), ["denoiser"])
+    each = query_losses(family, EncodedSamples.load(job["samples"]), list(range(980, -1, -20)), 9, 100)
+    whole = (table["loss"] * table["timesteps"]).groupby(table["query_id"], sort=False).sum() / 50
+    assert whole.tolist() == pytest.approx(each.mean(1).tolist())
+    first = table.iloc[0]
+    assert first[["low_timestep", "high_timestep", "timesteps"]].tolist() == [940, 980, 3]
+    assert first["loss"] == pytest.approx(each[0, :3].mean().item())
+
+
+def test_parts_hold_every_timestep_once() -> None:
+    for count in (1, 7, 20, 33, 1000):
+        steps = list(range(count))[::-1]
+        parts = timestep_parts(steps)
+        assert [step for part in parts for step in part] == steps and len(parts) == min(count, 20)
 
 
 def test_model_that_gives_no_loss_is_named(job: dict[str, Any], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from dmin.attribution.ranking import rank_top
 from dmin.attribution.sample_tables import SampleTables
 from dmin.data.samples import write_samples
 from dmin.evaluation.retrieval_table import recall_at
+from dmin.retrieval.answers import Answers
 from dmin.retrieval.hnsw import Construction, IndexFiles, build_index, retrieve
 from dmin.runtime.atomic import write_json
 from dmin.runtime.errors import UserError
@@ -47,7 +48,9 @@ def _build(train: Path, name: str = "index", links: int = 8, seed: int = 1) -> P
 def _retrieve(index: Path, train: Path, queries: Path, ef: int, top_k: int) -> pd.DataFrame:
     tables = SampleTables(queries=queries.with_suffix(".parquet"), train=train.with_suffix(".parquet"))
     top = index.with_name("top.parquet")
-    retrieve(index, queries, tables, {"ef": ef, "top_k": top_k}, top, index.with_name("retrieval.metrics.json"))
+    retrieve(
+        index, queries, tables, {"ef": ef, "top_k": top_k}, Answers(top, index.with_name("retrieval.metrics.json"))
+    )
     return pd.read_parquet(top)
 
 

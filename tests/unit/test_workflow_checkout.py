@@ -15,7 +15,7 @@ from dmin.workflow.checkout import load_library
 
 PROJECT = Path(__file__).parents[2]
 LIBRARY = PROJECT / "scripts" / "dmin"
-LIGHT = ["__init__.py", "catalogue", "workflow", "runtime/__init__.py", "runtime/errors.py"]
+LIGHT = ["__init__.py", "catalogue", "folders", "workflow", "runtime/__init__.py", "runtime/errors.py"]
 SETTINGS = ["__init__.py", "config.py", "models.py", "runs.py", "timesteps.py"]
 
 
@@ -87,7 +87,7 @@ def test_what_rules_load_is_light_and_no_part_of_the_installed_library() -> None
     loaded = {re.sub(r"^dmin_[0-9a-f]+", "own", name) for name in result.stdout.split()}
     assert {name for name in loaded if name.split(".")[0] == "dmin"} == set()
     rooms = {name.split(".")[1] for name in loaded if name.startswith("own.")}
-    assert rooms == {"catalogue", "runtime", "settings", "workflow"}
+    assert rooms == {"catalogue", "folders", "runtime", "settings", "workflow"}
     assert {name for name in loaded if name.startswith("own.runtime.")} == {
         f"own.runtime.{name}" for name in ("attributed", "errors", "text", "weight_headers")
     }

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from run_config import PROJECT, RUN, config, tables
 
+from dmin.folders.files import is_local
 from dmin.runtime.errors import UserError
 from dmin.workflow.figures import comparing_figures, drawn_figures, explorer_notes, labelled_tops
-from dmin.workflow.files import image_files, is_local, weight_files
+from dmin.workflow.files import image_files, weight_files
 from dmin.workflow.gradients import cache_pattern, checkpoint_step, even_timesteps
 from dmin.workflow.job_contents import JobContents
 from dmin.workflow.plan_entries import gradient_jobs, planned_jobs
@@ -84,7 +85,8 @@ def test_caches_differ_from_that_of_the_loss_as_their_kind_says() -> None:
     gradients = tables(["dmin"]).runs["r"].gradients
     loss = gradients.gradient_settings("loss", "train")
     assert not {"shard_size", "block_dim"} & loss.keys() and loss["keep_raw"]
-    assert gradients.cache_settings("output_norm", "train") == {"draws": 1, "quantity": "output_norm"}
+    for output in ("output_norm", "output_mean"):
+        assert gradients.cache_settings(output, "train") == {"draws": 1, "quantity": output}
     blocks = gradients.gradient_settings("loss_blocks", "train")
     assert blocks == loss | {"cache_dim": 32, "sketch_kind": "blocks", "keep_raw": False}
     journey = gradients.gradient_settings("journey", "queries")
@@ -110,7 +112,7 @@ def test_checkpoints_are_replayed_for_training_samples_and_met_afresh_by_queries
 
 
 def test_cache_pattern_names_every_kind() -> None:
-    kinds = "journey|loss|loss_blocks|loss_query_scaled|loss_scaled|output_norm|output_norm_scaled"
+    kinds = "journey|loss|loss_blocks|loss_query_scaled|loss_scaled|output_mean|output_norm|output_norm_scaled"
     assert cache_pattern("lissa") == rf"{kinds}|checkpoint-\d+"
 
 
@@ -138,6 +140,48 @@ def test_widths_and_lists_of_each_kind_of_method() -> None:
     assert found.lambda_sweeps() == [f"{RUN}/influence/dtrak/v{v}/lambda.csv" for v in (64, 256)]
 
 
+def test_index_holds_the_sketches_of_the_method_that_the_config_names() -> None:
+    def index(methods: list[str], **hnsw: Any) -> Any:
+        influence = {"methods": methods, "widths": [64], "top_k": 10, "hnsw": hnsw}
+        return tables(methods, influence=influence).runs["r"].influence
+
+    both = ["dmin", "dmin_scaled"]
+    assert [index(given).indexed for given in (["text"], ["dmin"], ["dmin_scaled"], both)] == [
+        "dmin", "dmin", "dmin_scaled", "dmin",
+    ]  # fmt: skip
+    scaled = index(both, method="dmin_scaled")
+    assert scaled.retrieved() == [f"{RUN}/influence/dmin_scaled/v64/hnsw/top.parquet"]
+    assert scaled.indexed_sketch("64", "queries") == f"{RUN}/sketch/loss_scaled/v64/queries.npy"
+    assert index(both).indexed_sketch("64", "train") == f"{RUN}/sketch/loss/v64/train.npy"
+
+
+def test_index_of_a_method_that_the_run_lacks_is_refused() -> None:
+    influence = {"methods": ["dmin"], "widths": [64], "top_k": 10, "hnsw": {"method": "dmin_scaled"}}
+    tell = (
+        r"^runs.r.influence.hnsw.method is dmin_scaled, which influence.methods lacks; add it there or set it to auto.$"
+    )
+    with pytest.raises(UserError, match=tell):
+        tables(["dmin"], influence=influence)
+
+
+def test_uncompressed_gradients_are_kept_under_every_scale_of_the_loss() -> None:
+    methods = ["dmin_scaled", "dmin_query_scaled", "dtrak_unit_scaled"]
+    influence = {"methods": methods, "widths": [64], "top_k": 10, "uncompressed": True}
+    run = tables(methods, influence=influence).runs["r"]
+    assert [run.influence.widths(method) for method in methods] == [["64", "full"], ["64", "full"], ["64"]]
+    kept = {name: run.gradients.gradient_settings(name, "train")["keep_raw"] for name in run.influence.caches("train")}
+    assert kept == {"loss": True, "loss_scaled": True, "output_norm_scaled": False}
+    asked = run.influence.gradients_at("dmin_query_scaled", "full", "queries")
+    assert asked == run.gradients.shards("loss_query_scaled", "queries")
+
+
+def test_pilot_larger_than_the_set_is_refused_only_where_a_scale_is_read() -> None:
+    gradients = {"cache_dim": 256, "scale": {"pilot": 85}}
+    with pytest.raises(UserError, match=r"^runs.r.gradients.scale.pilot is 85, but the training set has 84 samples"):
+        tables(["dmin_scaled"], gradients=gradients)
+    assert tables(["dmin"], gradients=gradients).runs["r"].gradients.scale("loss") == []
+
+
 def test_run_without_dmin_searches_no_index() -> None:
     influence = tables(["grad_dot"]).runs["r"].influence
     assert influence.retrieved() == [] and influence.journey_steps() == []
@@ -161,19 +205,43 @@ def test_study_of_removal_knows_its_sets() -> None:
     study = tables(["dmin", "text"], removal=removal).runs["r"].studies["removal"]
     assert study.removals == ["none", "random", "dmin", "text"]
     assert [study.sets(name) for name in study.removals] == [1, 3, 4, 4]
-    assert study.removed_per_query == 8
+    assert study.sizes == [8]
     assert study.ranges("dmin") == ["00000000-00000005", "00000005-00000008"]
     assert study.range_settings("dmin", "00000000-00000005")["exclude"] == [1]
     assert study.range_settings("text", "00000000-00000005")["exclude"] == []
     assert "dmin/{set}" in study.training_settings("dmin", "00000000-00000005")["advice"]
     assert study.choice_settings("none") == {}
-    assert study.choice_settings("random") == {"draws": 3, "k": 8, "seed": 42}
-    assert study.choice_settings("dmin") == {"k": 8, "queries": 4}
+    assert study.choice_settings("random") == {"draws": 3, "k": [8], "seed": 42}
+    assert study.choice_settings("dmin") == {"k": [8], "queries": 4}
     assert study.scores("dmin") == [f"{RUN}/influence/dmin/v256/scores.npy"]
     assert study.scores("text", "scores.json") == [f"{RUN}/influence/text/scores.json"]
     assert study.scores("random") == []
     assert study.widths == {"dmin": "256"}
-    assert len(study.images) == len(study.removal_of_images) == 1 + 2 + 2 + 2
+    assert len(study.images) == len(study.removal_of_ranges) == 1 + 2 + 2 + 2
+
+
+def test_study_of_deletion_has_a_set_for_every_share() -> None:
+    deletion = {"methods": ["dmin"], "queries": 4, "draws": 3, "shares": [0.1, 0.011, 0.01], "per_job": 50}
+    study = tables(["dmin", "text"], deletion=deletion).runs["r"].studies["deletion"]
+    # Of 80 samples both small shares are one.
+    assert study.sizes == [1, 8]
+    assert [study.sets(name) for name in study.removals] == [1, 6, 8]
+    assert study.choice_settings("dmin") == {"k": [1, 8], "queries": 4}
+    assert study.losses == [
+        f"{RUN}/deletion/{name}/losses/00000000-{stop:08d}.parquet"
+        for name, stop in (("none", 2), ("random", 12), ("dmin", 16))
+    ]
+    assert study.loss_settings == {"timesteps": 1000, "seed": 42}
+
+
+def test_runs_are_pooled_at_the_width_that_is_shown() -> None:
+    lds = {"bank": "k"}
+    pooling = tables(["dmin", "text"], lds=lds).pooling
+    assert pooling.table == ["<results>/banks/pooled_lds.csv"]
+    assert pooling.settings == [{"bank": "k", "setting": ["dmin_cubic", "shared"], "methods": ["dmin", "text"]}]
+    scores = [f"{RUN}/influence/dmin/v256/scores.npy", f"{RUN}/influence/text/scores.npy"]
+    assert pooling.files["scores_0"] == scores and pooling.files["losses_0"][0].startswith(f"{RUN}/lds/losses/")
+    assert tables(["dmin"]).pooling.table == []
 
 
 def test_figures_of_a_run() -> None:
@@ -204,10 +272,10 @@ def test_every_file_of_a_run_is_checked_after_what_it_was_made_from() -> None:
     methods = ["dmin", "tracin", "journey_trak", "lissa", "datainf", "text"]
     found = tables(methods)
     run = found.runs["r"]
-    entries = verify_entries([run], JobContents(found, print))
+    entries = verify_entries([run], [], JobContents(found, print))
     kinds = [entry["kind"] for entry in entries]
     assert sorted(set(kinds), key=kinds.index) == [
-        "imported", "dataset", "weights", "checkpoints", "shard", "sketch", "index", "scores", "retrieved",
+        "imported", "dataset", "weights", "checkpoints", "shard", "sketch", "scores", "index", "retrieved",
     ]  # fmt: skip
     assert kinds.count("scores") == len(run.influence.tops)
     files = [next(iter(entry["files"].values())) for entry in entries]
@@ -221,7 +289,7 @@ def test_every_file_of_a_run_is_checked_after_what_it_was_made_from() -> None:
     assert "replay" in replayed["made_from"]
     answers = shards["runs/r/gradients/lissa/queries/00000000-00000006.safetensors"]
     assert set(answers["config"]) == {"gradients", "lissa"}
-    folders = verify_folders([run])
+    folders = verify_folders([run], [])
     assert [folder for folder, name in folders.items() if name] == ["runs/r"] and "models/m" in folders
     assert all(any(file.startswith(f"{folder}/") for folder in folders) for file in files)
 

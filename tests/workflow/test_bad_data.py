@@ -31,14 +31,18 @@ ODD = ["{wildcards.x}.png", "a <b> {c.png", "*[1]?.png", os.fsdecode(b"caf\xe9.p
 # Source, its table, its settings, and what the sentence must hold.
 FAULTS: Mapping[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "no_image": ({"picture": IMAGES, "prompt": CAPTIONS}, {}, ["'image'", "set image_column to one of", "picture"]),
-    "no_caption": ({"image": IMAGES, "text": CAPTIONS}, {}, ["'prompt'", "set caption_column to one of", "text"]),
+    "no_caption": ({"image": IMAGES, "words": CAPTIONS}, {}, ["no captions", "set caption_column to one of", "words"]),
     "torn": ({"image": TORN, "prompt": CAPTIONS}, {}, ["1 unreadable image(s), row 2 (2.png)", "on_unreadable: skip"]),
     "untold": (
         {"image": IMAGES, "prompt": ["", *CAPTIONS[1:5], " "]},
         {},
         ["'prompt' is empty in 2 row(s), row 0 (0.png), row 5 (5.png)", "fill them in"],
     ),
-    "short": ({"image": IMAGES, "prompt": CAPTIONS}, {"rows": 9}, ["9 rows asked for, 6 found", "lower rows"]),
+    "short": (
+        {"image": IMAGES, "prompt": CAPTIONS},
+        {"rows": 9},
+        ["9 rows asked for, 6 found", "set rows to 6, or add images"],
+    ),
 }
 
 

@@ -11,6 +11,7 @@ from checkout import PROJECT, Checkout, micro_config
 from config_tables import load
 
 BANK: dict[str, Any] = {"model": "micro", "subsets": 8, "fraction": 0.5, "seeds": 2, "per_job": 8}
+DELETION = {"methods": ["dmin"], "queries": 2, "shares": [0.05, 0.1], "timesteps": 2, "draws": 1, "per_job": 8}
 MODEL = micro_config()["models"]["micro"]
 TABLE = "results/runs/micro/tables/lds.csv"
 
@@ -19,6 +20,7 @@ def config_with(bank: dict[str, Any] | None = None, **influence: Any) -> str:
     config = micro_config()
     config["banks"] = {"small": BANK | (bank or {})}
     config["runs"]["micro"]["lds"] = {"bank": "small", "timesteps": 2, "bootstrap": 100}
+    config["runs"]["micro"]["deletion"] = DELETION
     config["runs"]["micro"]["influence"] |= influence
     return yaml.safe_dump(config, sort_keys=False)
 
@@ -30,7 +32,8 @@ def judged(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Chec
     checkout.write_config(config_with())
     plan = checkout.plan("lds")
     assert plan == {
-        "draw_sets": 2, "retrain_subsets": 2, "measure_losses": 2, "evaluate_lds": 1, "plot_yardsticks": 1, "lds": 1,
+        "draw_sets": 2, "retrain_subsets": 2, "measure_losses": 2, "evaluate_lds": 1, "evaluate_lds_bands": 1,
+        "plot_lds_bands": 1, "pool_lds": 1, "plot_yardsticks": 1, "lds": 1,
     }  # fmt: skip
     checkout.run("lds")
     return checkout
@@ -54,7 +57,8 @@ def plan_with(judged: Checkout, bank: dict[str, Any] | None = None, **influence:
         plan = judged.plan("lds")
     finally:
         judged.write_config(config_with())
-    return {rule: count for rule, count in plan.items() if rule not in ("lds", "plot_yardsticks")}
+    after = ("lds", "plot_yardsticks", "evaluate_lds_bands", "plot_lds_bands", "pool_lds")
+    return {rule: count for rule, count in plan.items() if rule not in after}
 
 
 def test_every_method_and_width_is_judged(judged: Checkout) -> None:
@@ -63,6 +67,10 @@ def test_every_method_and_width_is_judged(judged: Checkout) -> None:
     assert list(zip(table["method"], table["v"], strict=True)) == [*methods, ("text", "")]
     assert set(table["subsets"]) == {8} and set(table["seeds"]) == {2} and set(table["queries"]) == {12}
     assert table["lds"].between(-1, 1).all() and set(table["query_set"]) == {"generated"}
+    bands = pd.read_csv(judged.root / "results/runs/micro/tables/lds_bands.csv", dtype={"v": "string"})
+    assert set(zip(bands["low_timestep"], bands["high_timestep"], strict=True)) == {(0, 0), (500, 500)}
+    assert set(bands["bank"]) == {"small"} and len(bands) == 2 * len(table)
+    assert (judged.root / "results/banks/pooled_lds.csv").exists()
     assert (judged.root / "results/runs/micro/figures/yardsticks.png").stat().st_size > 1000
     assert plan_with(judged) == {}
 
@@ -91,6 +99,22 @@ def test_other_sets_are_trained_afresh(judged: Checkout) -> None:
 def test_set_left_out_touches_its_own_range(judged: Checkout) -> None:
     plan = plan_with(judged, {"subsets": 12, "exclude": [11]})
     assert plan["retrain_subsets"] == 1
+
+
+def test_deletion_stands_beside_the_lds(judged: Checkout) -> None:
+    assert judged.plan("deletion") == {
+        "choose_removals": 3, "retrain_without": 3, "measure_losses_without": 3, "evaluate_top_deletion": 1,
+        "plot_lds_deletion": 1, "deletion": 1,
+    }  # fmt: skip
+    judged.run("deletion")
+    table = pd.read_csv(judged.root / "results/runs/micro/tables/deletion.csv")
+    assert list(zip(table["method"], table["k"], strict=True)) == [
+        ("random", 3), ("random", 6), ("dmin", 3), ("dmin", 6),
+    ]  # fmt: skip
+    assert table.loc[table["method"] == "dmin", "queries"].tolist() == [2, 2] and set(table["seeds"]) == {2}
+    assert table["difference"].notna().all() and table.loc[2:, "over_random"].notna().all()
+    assert (judged.root / "results/runs/micro/figures/lds_deletion.png").stat().st_size > 1000
+    assert judged.plan("deletion") == {}
 
 
 @pytest.mark.parametrize(

@@ -141,8 +141,8 @@ MISTAKES: list[tuple[str, Change, list[str]]] = [
     ),
     (
         "no test set",
-        put("datasets.micro.train_fraction", 1.0),
-        ["datasets.micro.train_fraction", "1.0 is greater than or equal to the maximum of 1"],
+        put("datasets.micro.train_fraction", 1.5),
+        ["datasets.micro.train_fraction", "1.5 is greater than the maximum of 1"],
     ),
     ("unknown data set", put(f"{MODEL}.dataset", "mirco"), [f"{MODEL}.dataset", "'mirco'", "datasets does not define"]),
     ("unknown base", put(f"{MODEL}.base", "large"), [f"{MODEL}.base", "'large'", "bases does not define"]),
@@ -163,8 +163,8 @@ MISTAKES: list[tuple[str, Change, list[str]]] = [
     ),
     (
         "unknown storage",
-        put(f"{RUN}.ablation", {"compression": {"storage": ["int4"]}}),
-        [f"{RUN}.ablation.compression.storage.0", "'int4'", "choose one of fp32, fp16, int8"],
+        put(f"{RUN}.ablation", {"compression": {"storage": ["int2"]}}),
+        [f"{RUN}.ablation.compression.storage.0", "'int2'", "choose one of fp32, fp16, int8, int4, one_bit"],
     ),
     (
         "journey on held-out images",
@@ -311,7 +311,7 @@ def test_config_without_runs_is_fine() -> None:
     load({})
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "base.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "base.yaml", "lds.yaml", "banks.yaml"])
 def test_shipped_config_follows_the_schema(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
     load(yaml.safe_load((PROJECT / "config" / name).read_text()))

@@ -32,7 +32,7 @@ def test_config_admits_every_method_and_rules_score_each_once_a_width() -> None:
     assert influence.methods == list(METHODS)
     parts = [influence.gradient_methods, influence.checkpoint_methods]
     rest = [name for name in METHODS if not any(name in part for part in parts)]
-    assert {METHODS[name].inputs for name in rest} == {"samples", "nothing"}
+    assert {METHODS[name].inputs for name in rest} == {"samples", "scores", "nothing"}
     assert len(influence.tops) == len(set(influence.tops)) == sum(len(influence.widths(name)) for name in METHODS)
 
 
@@ -42,7 +42,7 @@ def test_every_cache_that_a_method_reads_is_filled() -> None:
         for split, names in caches.items():
             assert names, (method, split)
             assert set(names) <= {*run.influence.caches(split), *run.gradients.checkpoint_caches}
-    plain = ["journey", "lissa", "loss", "loss_blocks", "output_norm"]
+    plain = ["journey", "lissa", "loss", "loss_blocks", "output_mean", "output_norm"]
     assert run.influence.caches("queries") == sorted([*plain, *SCALED_CACHES])
 
 

@@ -84,4 +84,9 @@ def test_nothing_that_needs_subsets_is_made(own: Path, run: str) -> None:
     assert (folder / "explorer.html").stat().st_size > 0
     assert not list(folder.glob("figures/detection*")) and not (folder / "figures" / "training.svg").exists()
     top = pd.read_parquet(folder / "influence" / "dmin" / "v64" / "exact" / "top.parquet")
-    assert len(top) > 0
+    ranking = pd.read_csv(folder / "influence" / "dmin" / "v64" / "exact" / "ranking.csv")
+    assert len(ranking) == len(top) > 0 and ranking["sample"].tolist() == top["sample_id"].tolist()
+    if run == "images":
+        assert ranking["query_file"][0] == "000.png"
+    page = (folder / "explorer.html").read_text()
+    assert "hits first" not in page.partition("<script")[0]

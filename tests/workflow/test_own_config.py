@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from checkout import PROJECT, micro_config
 from config_tables import load
+from safetensors.torch import save_file
 
 from dmin.workflow.paper import SECTIONS, paper_runs
 
@@ -76,6 +78,22 @@ def test_queries_are_counted_before_anything_runs() -> None:
         assert run.queries.count == count and run.queries.subsets == ["query"]
         assert not run.influence.lambda_sweeps()
     assert run.queries.prompts == ["a", "b", "赤い旗"]
+
+
+@pytest.mark.parametrize(
+    ("names", "place"),
+    [
+        (["unet.a.lora_A.weight", "unet.a.lora_B.weight"], "<results>/encoded/micro/tiny/train.safetensors"),
+        (["lora_unet_a.lora_up.weight", "lora_unet_a.alpha"], "<results>/encoded/micro/tiny/train.safetensors"),
+        (["lora_te_a.lora_up.weight"], "<results>/models/micro/encoded/train.safetensors"),
+        (["text_encoder_2.a.lora_A.weight"], "<results>/models/micro/encoded/train.safetensors"),
+    ],
+)
+def test_samples_of_an_adapter_that_changes_prompts_are_its_own(names: list[str], place: str) -> None:
+    config = own(PROMPTS)
+    save_file({name: torch.ones(128, 128) for name in names}, "own.safetensors")
+    model = load(config).models["micro"]
+    assert model.samples == place and model.text_weights == ([model.weights] if "models" in place else [])
 
 
 def test_shipped_config_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:

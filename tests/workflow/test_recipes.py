@@ -145,3 +145,16 @@ def test_family(copied: Checkout, python: Callable[..., str]) -> None:
     copied.write_config(yaml.safe_dump(config))
     planned = copied.plan()
     assert planned["train_full"] == 1 and planned["cache_gradients"] >= 2
+
+
+def test_behaviour_and_estimator(copied: Checkout, python: Callable[..., str]) -> None:
+    touched = follow(recipe("A behaviour"), copied.root)
+    assert touched == ["scripts/dmin/games/behaviours/brightness.py", "tests/unit/test_games_brightness.py"]
+    fitted = follow(recipe("An estimator"), copied.root)
+    assert fitted == ["scripts/dmin/games/estimators/both_ends.py", "tests/unit/test_games_both_ends.py"]
+    assert set(python("dmin.settings.pages").split()) == {"config/README.md", "docs/contributors.md"}
+    page = (copied.root / "docs" / "contributors.md").read_text()
+    assert "`brightness`" in page and "`both_ends`" in page
+    assert "`brightness`" in (copied.root / "config" / "README.md").read_text()
+    python(*pytest_arguments(touched[1], fitted[1], "tests/unit/test_pages.py"))
+    assert copied.plan() == {}, "a new behaviour or estimator reruns something"

@@ -67,6 +67,19 @@ class GradientRows:
         return self._norms
 
     @property
+    def errors(self) -> np.ndarray:
+        """Root of the mean squared error of the output, ``[N, T]``, of a cache that holds it.
+
+        Raises:
+            UserError: the cache holds none.
+        """
+        if "error" not in self._shards[0].names:
+            raise UserError(
+                f"Gradients '{self._shards[0].path}' have no errors of the output; score from the cache output_mean."
+            )
+        return np.concatenate([shard.read("error") for shard in self._shards])
+
+    @property
     def v(self) -> str:
         """The width as tables name it: a number, or ``full`` for uncompressed gradients."""
         return "full" if self._sketch is None else str(self.width)

@@ -28,9 +28,9 @@ class Method:
 
     ``scores(queries, train, options)`` gives float32 ``[queries, train]``, larger for more influence. Both sides are
     :class:`GradientRows` where it reads gradients, else :class:`SampleRows`; where it reads checkpoints, ``scores``
-    takes a sequence of :class:`Checkpoint` alone. A method that computes on a device takes a :class:`Pace` as its
-    fourth argument. A method that learns takes the subset of every id, and returns facts of what it learned after the
-    scores.
+    takes a sequence of :class:`Checkpoint` alone, and where it reads scores, those of its parts. A method that computes
+    on a device takes a :class:`Pace` as its fourth argument. A method that learns from subsets takes that of
+    every id. Facts of what was learned may follow the scores in a tuple.
     A kernel method defines ``ridge(queries, train)`` instead, whose solution at ``relative_lambda`` its scores are.
 
     ``facts(options)`` of a file says what is recorded beside the scores; without it, the options of the entry are.
@@ -61,10 +61,10 @@ class Method:
             pace: for a method that computes on a device.
         """
         facts = self.facts(options)
-        if self.entry.learns:
-            values, learned = self.scores(queries, train, options, subsets)
-            return values, facts | learned
-        return self.scores(queries, train, options, *([pace] if self.entry.device else [])), facts
+        further = [subsets] if self.entry.learns else [pace] if self.entry.device else []
+        found = self.scores(queries, train, options, *further)
+        values, learned = found if isinstance(found, tuple) else (found, {})
+        return values, facts | learned
 
 
 def _solution(ridge: Ridge) -> Callable[[GradientRows, GradientRows, Options], np.ndarray]:

@@ -59,6 +59,14 @@ class RidgeKernel:
         shifted = self._values + self.penalty(relative_lambda)
         return (cross.astype(np.float64) @ self._vectors / shifted) @ self._vectors.T
 
+    def leverages(self, relative_lambda: float) -> np.ndarray:
+        """Return ``h_ii = phi_i (Phi^T Phi + lambda I)^-1 phi_i``, ``[n]`` in [0, 1): a sample's share of its own fit.
+
+        Raises:
+            UserError: see :meth:`penalty`.
+        """
+        return self._vectors**2 @ (self._values / (self._values + self.penalty(relative_lambda)))
+
     def solution_norms(self, relative_lambda: float) -> np.ndarray:
         """Return the lengths ``[n]`` of ``(Phi^T Phi + lambda I)^-1 phi_i``, in the space of the vectors.
 

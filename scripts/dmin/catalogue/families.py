@@ -28,6 +28,8 @@ class FamilyEntry:
             be of no other family.
         hub_mb: what the largest of its models loads at once in single precision, denoiser or encoders, for those on the
             hub.
+        known_as: first letters, small, of what trainers of adapters call models of its kind in their files
+            (``ss_base_model_version``, ``modelspec.architecture``); none where adapters are not checked by it.
     """
 
     name: str
@@ -41,6 +43,7 @@ class FamilyEntry:
     guidance: float | None = None
     pipelines: tuple[str, ...] = ()
     hub_mb: int = 5000
+    known_as: tuple[str, ...] = ()
     module: str = field(init=False)
 
     def __post_init__(self) -> None:

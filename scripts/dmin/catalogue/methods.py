@@ -16,8 +16,8 @@ class MethodEntry:
 
     Attributes:
         name: its name in the config, in files and in tables; the name of its file.
-        inputs: ``gradients`` of one cache, those of several ``checkpoints``, the tables of ``samples``, or ``nothing``
-            but their ids.
+        inputs: ``gradients`` of one cache, those of several ``checkpoints``, the tables of ``samples``, the ``scores``
+            of other methods, or ``nothing`` but the ids.
         summary: one line for tables of methods.
         score: the formula of the score, for tables of methods.
         range: the range of the scores or their unit.
@@ -25,6 +25,7 @@ class MethodEntry:
         look: its colour, marker and line (``solid``, ``dashed``, ``dotted`` or ``dashdot``) in figures; without one,
             figures give it a look that depends on its name alone.
         caches: the kinds of gradient cache that it reads, of the training samples and of the queries.
+        parts: the methods whose scores it reads; of those with widths, at its own.
         columns: what a table of samples must hold beside ``id`` and ``subset``.
         options: the keys of ``influence.options`` that its scores depend on.
         learns: it learns from the subsets of queries and samples.
@@ -33,13 +34,14 @@ class MethodEntry:
     """
 
     name: str
-    inputs: Literal["nothing", "samples", "gradients", "checkpoints"]
+    inputs: Literal["nothing", "samples", "gradients", "checkpoints", "scores"]
     summary: str
     score: str
     range: str
     label: str = ""
     look: tuple[str, str, str] | None = None
     caches: tuple[str, str] | None = None
+    parts: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     learns: bool = False
@@ -52,6 +54,8 @@ class MethodEntry:
         object.__setattr__(self, "label", self.label or self.name.replace("_", " "))
         if (self.inputs == "gradients") != (self.caches is not None):
             raise ValueError(f"Method {self.name} reads {self.inputs}, which does not go with caches {self.caches}.")
+        if (self.inputs == "scores") != bool(self.parts):
+            raise ValueError(f"Method {self.name} reads {self.inputs}, which does not go with parts {self.parts}.")
 
 
 METHODS: dict[str, MethodEntry] = {
@@ -67,15 +71,20 @@ def methods_reading(*inputs: str) -> list[str]:
 GRADIENT_METHODS = methods_reading("gradients")
 CHECKPOINT_METHODS = methods_reading("checkpoints")
 SAMPLE_METHODS = methods_reading("nothing", "samples")
+MIXED_METHODS = methods_reading("scores")
 KERNEL_METHODS = [name for name, entry in METHODS.items() if entry.kernel]
 
-# The method whose vectors an HNSW index holds: its scores are the inner products of sketches as they are stored.
-INDEXED = "dmin"
+# The methods whose vectors an HNSW index can hold: their scores are the inner products of sketches as they are stored.
+INDEXABLE = ("dmin", "dmin_scaled")
 
+# Gradients of the output instead of the loss; each is called as what it differentiates.
+OUTPUT_CACHES = ("output_norm", "output_mean")
 # A sketch for each tensor, which does not fold.
 BLOCKS_CACHE = "loss_blocks"
 # Gradients under a scale: those of which kind, and how often each tensor's factor is applied.
 SCALED_CACHES = {"loss_scaled": ("loss", 1), "loss_query_scaled": ("loss", 2), "output_norm_scaled": ("output_norm", 1)}
+# Gradients of the loss at every timestep, of which uncompressed ones are kept where the config asks for them.
+KEPT_CACHES = {"loss", *(name for name, (quantity, _) in SCALED_CACHES.items() if quantity == "loss")}
 # Gradients along the trajectory that generated a query.
 JOURNEY_CACHE = "journey"
 # Queries answered by LiSSA instead of their gradients.

@@ -9,7 +9,7 @@ from .estimators import ESTIMATORS
 from .families import FAMILIES, FamilyEntry
 from .methods import METHODS, MethodEntry
 
-_ORDER = ("gradients", "checkpoints", "samples", "nothing")
+_ORDER = ("gradients", "checkpoints", "scores", "samples", "nothing")
 
 
 def render_methods_by_input() -> str:
@@ -77,6 +77,8 @@ def _reads(entry: MethodEntry) -> str:
     if entry.caches is not None:
         train, queries = entry.caches
         return f"gradients, cache `{train}`" + ("" if queries == train else f", of queries `{queries}`")
+    if entry.parts:
+        return "scores of " + " and ".join(f"`{part}`" for part in entry.parts)
     if entry.inputs == "samples":
         return " and ".join(f"{column}s" for column in entry.columns)
     return {"checkpoints": "gradients at every checkpoint of the training", "nothing": "nothing"}[entry.inputs]

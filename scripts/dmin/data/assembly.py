@@ -5,31 +5,37 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any, TypedDict
+from typing import IO, Any, NotRequired, TypedDict, cast
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
-from dmin.data.images import decode_image, encode_png, image_to_array
+from dmin.data.assembled_row import AssembledRow
+from dmin.data.duplicates import Duplicates, write_duplicates
+from dmin.data.images import decode_image, encode_png, image_to_array, open_image
 from dmin.data.noise import add_noise
+from dmin.data.planted_images import CHANGES
+from dmin.data.planting import Fault, plant_faults
 from dmin.data.samples import SampleWriter, iter_samples
 from dmin.data.subsets import NOISE_SUBSET
-from dmin.runtime.atomic import atomic_path, write_json
+from dmin.runtime.atomic import atomic_path, write_csv, write_json
 from dmin.runtime.errors import UserError
 from dmin.runtime.parquet import parquet_digest
 from dmin.runtime.seeds import derive_generator, derive_seed
-from dmin.settings.models import NoisedCopies
+from dmin.settings.models import NoisedCopies, Plant
 
 log = logging.getLogger(__name__)
 
-SAMPLE_COLUMNS = ("id", "subset", "prompt", "label", "origin", "image")
+SAMPLE_COLUMNS = ("id", "subset", "prompt", "label", "origin", "repeats", "image")
 
 
 class Assembly(TypedDict):
@@ -42,18 +48,17 @@ class Assembly(TypedDict):
     noise: NoisedCopies
     classes: list[str] | None
     convert_profiles: bool
+    plant: NotRequired[Plant]
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A row of the data set; ``original`` is its place among the originals, or that of the image it copies."""
+class _Plan:
+    """All rows of a data set by split, what was planted in them, and the places of the originals that are copied."""
 
-    id: str
-    subset: str
-    prompt: str
-    label: str | None
-    origin: str
-    original: int
+    splits: Mapping[str, Sequence[AssembledRow]]
+    originals: Sequence[AssembledRow]
+    planted: Sequence[Fault]
+    copied: set[int]
 
 
 def split_counts(rows: int, noise_fraction: float, train_fraction: float) -> tuple[int, int, int]:
@@ -66,20 +71,33 @@ def split_counts(rows: int, noise_fraction: float, train_fraction: float) -> tup
     return copies, total, math.floor(Fraction(str(train_fraction)) * total)
 
 
-def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path, test: Path, summary: Path) -> None:
-    """Write the training and the test table of a data set, and its summary.
+@dataclass(frozen=True)
+class AssembledFiles:
+    """What an assembly makes: the table of each split, a summary, and the table of duplicates."""
+
+    train: Path
+    test: Path
+    summary: Path
+    duplicates: Path
+
+
+def assemble_dataset(sources: Mapping[str, Path], config: Assembly, files: AssembledFiles) -> None:
+    """Write the training and the test table of a data set, its summary and what is in it twice.
 
     Sources are concatenated in the order of the mapping. Every image is decoded once to ``size x size`` pixels and
     stored as PNG. ``split_counts`` fixes the numbers of noised copies and, unless ``test_sources`` name the test set,
     of training rows; which rows are copied and the order are drawn from ``seed``, the noise of a copy from (``seed``,
     id of its original).
 
+    Faults that ``plant`` asks for are in the training table alone (:func:`dmin.data.planting.plant_faults`).
+
     Args:
         sources: source parquet files by name.
         config: ``classes`` are the labels that are the subsets, or null where each source is a subset; the rows of
             ``test_sources`` are the test set, and copies are of the other rows.
-        train, test: parquet files to make, columns ``id, subset, prompt, label, origin, image{bytes,path}``.
-        summary: JSON file to make with ``fingerprint, size, seed, counts`` (per split and subset).
+        files: parquet files of both splits, columns ``id, subset, prompt, label, origin, repeats, image{bytes,path}``;
+            JSON with ``fingerprint, size, seed, counts`` (per split and subset); and CSV with the columns of
+            :mod:`dmin.data.duplicates`, a row for each image that repeats an earlier one.
 
     Raises:
         UserError: a source name is reserved, a file is damaged, an image unreadable, a label is not among the classes,
@@ -87,36 +105,77 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, train: Path,
     """
     _check_names(sources)
     size, seed = config["size"], config["seed"]
-    rows, cut, tested = _plan_rows(sources, config)
-    order = np.random.default_rng(derive_seed(seed, "shuffle")).permutation(len(rows))
-    if tested:
-        order = np.concatenate([[i for i in order if i not in tested], [i for i in order if i in tested]])
-    splits = {"train": [rows[i] for i in order[:cut]], "test": [rows[i] for i in order[cut:]]}
-    _check_splits(config["classes"] or list(sources), splits)
-
-    copied = {row.original for row in rows if row.subset == NOISE_SUBSET}
+    plan = _plan(sources, config)
+    splits, copied = plan.splits, plan.copied
     std = config["noise"]["std"]
-    fingerprint = hashlib.blake2b(digest_size=16)
+    fingerprint, duplicates = hashlib.blake2b(digest_size=16), Duplicates()
+    train, test = files.train, files.test
     with ExitStack() as stack:
         spool = stack.enter_context(_Spool(train.parent))
         for place, (sample_id, data) in enumerate(_read_images(sources)):
             image = decode_image(data, sample_id, size, profiles=config["convert_profiles"])
-            spool.add((place, False), image)
+            duplicates.add(place, spool.add((place, False), image), image)
             if place in copied:
                 spool.add((place, True), add_noise(image, std, derive_generator(seed, NOISE_SUBSET, sample_id)))
         for split, path in (("train", train), ("test", test)):
             temporary = stack.enter_context(atomic_path(path))
             with SampleWriter(temporary, SAMPLE_COLUMNS) as writer:
                 for row in splits[split]:
-                    png, digest = spool.read((row.original, row.subset == NOISE_SUBSET))
+                    if row.change:
+                        spool.change(row.original, row.change)
+                    png, digest = spool.read((row.original, row.change or row.subset == NOISE_SUBSET))
                     _update(fingerprint, split, row.id, row.prompt, digest)
+                    if row.repeats > 1:
+                        _update(fingerprint, f"repeats {row.repeats}")
                     writer.append(_cells(row, png))
     counts = {split: dict(Counter(row.subset for row in part)) for split, part in splits.items()}
     facts = {"fingerprint": fingerprint.hexdigest(), "size": size, "seed": seed, "counts": counts}
     made_from = {name: parquet_digest(path) for name, path in sources.items()}
     tables = {"train": parquet_digest(train), "test": parquet_digest(test)}
-    write_json({**facts, "made_from": made_from, "tables": tables}, summary)
-    log.info("%d rows: %d train, %d test, %d noised copies", len(rows), cut, len(rows) - cut, len(copied))
+    write_json({**facts, "made_from": made_from, "tables": tables}, files.summary)
+    split_of = {row.id: split for split, part in splits.items() for row in part}
+    write_duplicates(duplicates, plan.originals, split_of, files.duplicates)
+    numbers = {split: len(part) for split, part in splits.items()}
+    log.info(
+        "%d rows: %d train, %d test, %d noised copies, %d planted faults",
+        sum(numbers.values()),
+        *numbers.values(),
+        len(copied),
+        len(plan.planted),
+    )
+
+
+def list_planted(sources: Mapping[str, Path], config: Assembly, out: Path) -> None:
+    """Write what :func:`assemble_dataset` plants; columns ``sample,fault,of``.
+
+    The table is of the choice alone, which is made again, so that no step before it can read it.
+
+    Raises:
+        UserError: as :func:`assemble_dataset`.
+    """
+    planted = [(fault.sample, fault.fault, fault.of) for fault in _plan(sources, config).planted]
+    write_csv(pd.DataFrame(planted, columns=["sample", "fault", "of"]), out)
+
+
+def _plan(sources: Mapping[str, Path], config: Assembly) -> _Plan:
+    """Return what the tables will hold, without the images.
+
+    Raises:
+        UserError: a source is torn, a label is not among the classes, or a split lacks a subset.
+    """
+    rows, cut, tested = _plan_rows(sources, config)
+    order = np.random.default_rng(derive_seed(config["seed"], "shuffle")).permutation(len(rows))
+    if tested:
+        order = np.concatenate([[i for i in order if i not in tested], [i for i in order if i in tested]])
+    train, test = [rows[i] for i in order[:cut]], [rows[i] for i in order[cut:]]
+    # Nothing is held out where every image is ranked.
+    whole = config["train_fraction"] == 1 and not tested
+    _check_splits(config["classes"] or list(sources), {"train": train} if whole else {"train": train, "test": test})
+    planted: list[Fault] = []
+    if "plant" in config:
+        train, planted = plant_faults(train, test, cast(Mapping[str, float], config["plant"]), config["seed"])
+    copied = {row.original for row in rows if row.subset == NOISE_SUBSET}
+    return _Plan({"train": train, "test": test}, rows, planted, copied)
 
 
 class _Spool:
@@ -125,7 +184,7 @@ class _Spool:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        self._entries: dict[tuple[int, bool], tuple[int, int, bytes]] = {}
+        self._entries: dict[tuple[int, bool | str], tuple[int, int, bytes]] = {}
 
     def __enter__(self) -> _Spool:
         return self
@@ -133,15 +192,21 @@ class _Spool:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def add(self, key: tuple[int, bool], image: Image.Image) -> None:
-        """Store an image as PNG with a digest of its pixels, which does not depend on the PNG encoder."""
+    def add(self, key: tuple[int, bool | str], image: Image.Image) -> bytes:
+        """Store an image as PNG with a digest of its pixels, which does not depend on the PNG encoder; return it."""
         pixels = image_to_array(image)
         digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).digest()
         png = encode_png(image)
-        self._entries[key] = (self._file.tell(), len(png), digest)
+        self._entries[key] = (self._file.seek(0, os.SEEK_END), len(png), digest)
         self._file.write(png)
+        return digest
 
-    def read(self, key: tuple[int, bool]) -> tuple[bytes, bytes]:
+    def change(self, place: int, change: str) -> None:
+        """Store a changed copy of the original at a place under the name of the change."""
+        png, _ = self.read((place, False))
+        self.add((place, change), CHANGES[change](open_image(png, f"image {place}")))
+
+    def read(self, key: tuple[int, bool | str]) -> tuple[bytes, bytes]:
         """Return the PNG bytes and the pixel digest."""
         start, length, digest = self._entries[key]
         self._file.seek(start)
@@ -158,14 +223,15 @@ def _check_names(sources: Mapping[str, Path]) -> None:
             raise UserError(f"Source '{name}' has '/' or '+' in its name, which sample ids use; rename the source.")
 
 
-def _plan_rows(sources: Mapping[str, Path], config: Assembly) -> tuple[list[_Row], int, set[int]]:
+def _plan_rows(sources: Mapping[str, Path], config: Assembly) -> tuple[list[AssembledRow], int, set[int]]:
     """Return all rows before the shuffle, originals first, the number of training rows, and the places of test rows."""
-    rows: list[_Row] = []
+    rows: list[AssembledRow] = []
     tested: set[int] = set()
     for name in sources:
-        for number, row in enumerate(iter_samples(sources[name], ("prompt", "label", "origin"))):
+        for number, row in enumerate(iter_samples(sources[name], ("prompt", "label", "origin", "repeats"))):
             subset = _subset(name, number, row["label"], config["classes"])
-            rows.append(_Row(f"{name}/{number}", subset, row["prompt"], row["label"], row["origin"], len(rows)))
+            words = (row["prompt"], row["label"], row["origin"])
+            rows.append(AssembledRow(f"{name}/{number}", subset, *words, row["repeats"], len(rows)))
             if name in config["test_sources"]:
                 tested.add(len(rows) - 1)
     copied = [place for place in range(len(rows)) if place not in tested]
@@ -173,7 +239,7 @@ def _plan_rows(sources: Mapping[str, Path], config: Assembly) -> tuple[list[_Row
     generator = np.random.default_rng(derive_seed(config["seed"], "noise copies"))
     for place in sorted(copied[drawn] for drawn in generator.choice(len(copied), copies, replace=False)):
         row = rows[place]
-        rows.append(_Row(f"{row.id}+noise", NOISE_SUBSET, row.prompt, row.label, row.id, place))
+        rows.append(replace(row, id=f"{row.id}+noise", subset=NOISE_SUBSET, origin=row.id))
     return rows, len(rows) - len(tested) if tested else cut, tested
 
 
@@ -189,7 +255,7 @@ def _subset(source: str, number: int, label: str | None, classes: Sequence[str] 
     return label
 
 
-def _check_splits(subsets: Sequence[str], splits: Mapping[str, Sequence[_Row]]) -> None:
+def _check_splits(subsets: Sequence[str], splits: Mapping[str, Sequence[AssembledRow]]) -> None:
     for split, part in splits.items():
         missing = sorted(set(subsets) - {row.subset for row in part})
         if missing:
@@ -205,13 +271,14 @@ def _read_images(sources: Mapping[str, Path]) -> Iterator[tuple[str, bytes]]:
             yield f"{name}/{number}", row["image"]["bytes"]
 
 
-def _cells(row: _Row, png: bytes) -> dict[str, Any]:
+def _cells(row: AssembledRow, png: bytes) -> dict[str, Any]:
     return {
         "id": row.id,
         "subset": row.subset,
         "prompt": row.prompt,
         "label": row.label,
         "origin": row.origin,
+        "repeats": row.repeats,
         "image": {"bytes": png, "path": None},
     }
 

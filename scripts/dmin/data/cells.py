@@ -9,6 +9,9 @@ from typing import Any
 from dmin.runtime.errors import UserError
 from dmin.runtime.text import shown
 
+# What a trigger word stands in for.
+PLACES = ("[trigger]", "[name]")
+
 
 def caption(name: str, column: str, number: int, cell: object) -> str:
     """Return a caption or the first non-empty one of a list, without outer blanks; empty where there is none.
@@ -26,6 +29,27 @@ def caption(name: str, column: str, number: int, cell: object) -> str:
         if text and text.strip():
             return text.strip()
     return ""
+
+
+def with_trigger(name: str, number: int, words: str, trigger: str | None) -> str:
+    """Return a caption with the trigger word in place of ``[trigger]`` and ``[name]``, or before it.
+
+    Source: ai-toolkit, which puts the word before captions that do not hold it, and nothing in its place where it is
+    empty.
+
+    Raises:
+        UserError: the caption asks for a trigger word, and it is None; source and row are named.
+    """
+    if trigger is None:
+        if PLACES[0] in words:
+            raise UserError(
+                f"Source '{name}': the caption of row {number} has {PLACES[0]}; set trigger to the word that stands "
+                "for it, or to ''."
+            )
+        return words
+    for place in PLACES:
+        words = words.replace(place, trigger)
+    return words.strip() if not trigger or trigger in words else f"{trigger} {words}".strip()
 
 
 def class_name(classes: Sequence[str] | None, value: Any) -> Any:

@@ -16,7 +16,8 @@ from huggingface_hub import constants
 from huggingface_hub import errors as hub_errors
 
 from dmin.data.hub_errors import error_chain, is_network
-from dmin.data.opened import Opened, Row, UnreadableSourceError
+from dmin.data.opened import Opened, Row
+from dmin.folders.files import UnreadableSourceError
 from dmin.runtime.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -1,145 +1,139 @@
-"""What ``metadata.csv``, ``.jsonl`` or ``.parquet`` says of the images in a folder, row by row."""
+"""Tables that name images, row by row: ``metadata.csv``, ``.jsonl`` or ``.parquet``, or one that a path names."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
 import os
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from dmin.data.opened import Opened, Row, UnreadableSourceError, open_parquet
-from dmin.runtime.text import TwiceError, read_text, shown, text_lines, unique_keys
+import pyarrow as pa
+
+from dmin.data.opened import Opened, Row, open_parquet
+from dmin.folders.captions import has_caption, read_caption
+from dmin.folders.files import IMAGES, UnreadableSourceError
+from dmin.folders.layout import Layout
+from dmin.folders.tables import image_columns, read_table
+from dmin.runtime.text import shown
 
 log = logging.getLogger(__name__)
 
-METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-# The column of an image's path; of others, as mask_file_name, the first word is the column's name.
-_FILE = "file_name"
+# Of captions in files beside the images.
+CAPTION = "caption"
 
 
-def open_metadata(folder: Path, files: Sequence[str], root: Path, images: Sequence[str]) -> Opened:
-    """Open the images that metadata files name, in their order; their other columns come with them.
+@dataclass(frozen=True)
+class _Names:
+    """Finds the files that cells name.
 
-    Args:
-        folder: what the paths of ``files`` and ``images`` start from; ``file_name`` starts from its file's own folder.
-        root: where images must lie.
-        images: all images; those that no file names are not rows.
+    Attributes:
+        folder: what the paths of images start from.
+        spellings: the paths of images by their composed form.
+    """
+
+    folder: Path
+    spellings: Mapping[str, str]
+
+    def path(self, value: str, place: Path) -> Path:
+        """Return the path of an image that a cell names, which starts from ``place``.
+
+        It may be written as on Windows, with é as e and an accent, or without its ending, as sd-scripts does.
+        """
+        if "\\" in value and not _there(place / value):
+            value = value.replace("\\", "/")
+        path = place / value
+        if _there(path):
+            return path
+        if not value.isascii():
+            found = self.spellings.get(_composed(os.path.relpath(os.path.normpath(path), self.folder)))
+            if found is not None:
+                return self.folder / found
+        if path.suffix.lower() not in IMAGES:
+            ends = (path.with_name(f"{path.name}{end}") for end in sorted(IMAGES) if path.name)
+            return next(filter(_there, ends), path)
+        return path
+
+
+def open_tables(layout: Layout) -> Opened:
+    """Open the images that tables name, in their order; their other columns come with them.
+
+    Paths start from the folder of their own table. Files beside the images give a column ``caption`` where the tables
+    have none.
 
     Raises:
-        UnreadableSourceError: a file is malformed, lacks ``file_name``, has other columns than the first, or stands
-            beside another.
+        UnreadableSourceError: a table is malformed, names no images, or has other columns than the first.
         UserError: a file is in another encoding, or a pointer of Git LFS.
     """
-    places = [PurePosixPath(file).parent for file in files]
-    if len(set(places)) < len(places):
-        raise UnreadableSourceError(f"it holds several of {', '.join(METADATA)} in one folder: keep one")
-    tables = [_open(folder / file, root) for file in files]
+    folder, root = layout.folder, layout.root
+    tables = [_open(folder / file, root) for file in layout.files]
     names = list(tables[0].columns)
-    for file, table in zip(files, tables, strict=True):
-        if not any(_is_file(name) for name in table.columns):
-            found = shown(", ".join(table.columns)) or "none"
-            raise UnreadableSourceError(f"'{shown(file)}' has no column file_name; its columns: {found}")
+    for file, table in zip(layout.files, tables, strict=True):
+        image_columns(list(table.columns), file)
         if set(table.columns) != set(names):
-            raise UnreadableSourceError(f"'{shown(file)}' has other columns than '{shown(files[0])}'")
-    columns = {_column(name): name for name in names}
+            raise UnreadableSourceError(f"'{shown(file)}' has other columns than '{shown(layout.files[0])}'")
+    images = image_columns(names, layout.files[0])
     # The path of an image goes before a column that already has the name.
-    columns |= {_column(name): name for name in names if _is_file(name)}
-    spellings = {_composed(image): image for image in images}
-    _count(folder, files, tables, images, spellings)
+    columns = {name: name for name in names if name not in images} | {new: name for name, new in images.items()}
+    find = _Names(folder, {_composed(image): image for image in layout.images})
+    first = next(iter(images))
+    if layout.images:
+        _tell_left(layout, tables, first, find)
+    beside = CAPTION not in columns and any(
+        has_caption(find.path(value, place)) for value, place in _values(layout, tables, first)
+    )
 
     def read(wanted: Sequence[str]) -> Iterator[Row]:
-        for file, table in zip(files, tables, strict=True):
+        # A caption beside an image is found by the path of the image.
+        needed = {columns[name] for name in wanted if name in columns} | ({first} if beside else set())
+        for file, table in zip(layout.files, tables, strict=True):
             place = (folder / file).parent
-            for row in table.read([columns[name] for name in wanted]):
-                yield {name: _cell(columns[name], row[columns[name]], place, folder, spellings) for name in wanted}
+            for row in table.read(sorted(needed)):
+                found = {name: _cell(columns[name], row, place, images, find) for name in wanted if name in columns}
+                if beside and CAPTION in wanted:
+                    value = row[first]
+                    named = isinstance(value, str) and value
+                    found[CAPTION] = read_caption(find.path(value, place), [root]) if named else None
+                yield found
 
-    return Opened(dict.fromkeys(columns), read, [root], tables[0].classes)
+    # Cells of images may hold bytes too, whatever their type; captions beside them are text.
+    kinds: dict[str, pa.DataType | None] = dict.fromkeys(columns)
+    return Opened(kinds | ({CAPTION: pa.string()} if beside else {}), read, [root], tables[0].classes)
 
 
 def _open(path: Path, root: Path) -> Opened:
     if path.suffix == ".parquet":
         return open_parquet([path], root)
-    names, rows = _csv_rows(path) if path.suffix == ".csv" else _json_rows(path)
+    table = read_table(path)
 
     def read(columns: Sequence[str]) -> Iterator[Row]:
-        for row in rows:
+        for row in table.rows:
             yield {column: row.get(column) for column in columns}
 
-    return Opened(dict.fromkeys(names), read, [root])
+    return Opened(dict.fromkeys(table.columns), read, [root])
 
 
-def _csv_rows(path: Path) -> tuple[list[str], list[Row]]:
-    """Return the columns and the rows of a CSV file; cells are text, whatever they look like, and empty ones None."""
-    reader = csv.reader(io.StringIO(read_text(path, "Metadata"), newline=""), strict=True)
-    rows: list[Row] = []
-    try:
-        header = next(reader, [])
-        if len(set(header)) < len(header):
-            raise UnreadableSourceError(f"'{path.name}' has a column twice: {shown(', '.join(header))}")
-        for cells in reader:
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                raise UnreadableSourceError(
-                    f"'{path.name}' has {len(cells)} cells in line {reader.line_num}, but {len(header)} columns"
-                )
-            rows.append({name: cell or None for name, cell in zip(header, cells, strict=True)})
-    except csv.Error as error:
-        raise UnreadableSourceError(f"'{path.name}', line {reader.line_num}: {error}") from error
-    return header, rows
-
-
-def _json_rows(path: Path) -> tuple[list[str], list[Row]]:
-    """Return the columns and the rows of a file of JSON lines."""
-    rows: list[Row] = []
-    for number, line in enumerate(text_lines(read_text(path, "Metadata")), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line, object_pairs_hook=unique_keys)
-        except TwiceError as error:
-            raise UnreadableSourceError(f"'{path.name}' has the key '{shown(error)}' twice in line {number}") from None
-        except (ValueError, RecursionError) as error:
-            raise UnreadableSourceError(f"'{path.name}' has no JSON in line {number}") from error
-        if not isinstance(row, dict):
-            raise UnreadableSourceError(f"'{path.name}' has a {type(row).__name__} in line {number}, not an object")
-        rows.append(row)
-    return list(dict.fromkeys(name for row in rows for name in row)), rows
-
-
-def _is_file(name: str) -> bool:
-    return name == _FILE or name.endswith(f"_{_FILE}")
-
-
-def _column(name: str) -> str:
-    """Return the column that a metadata file's column becomes."""
-    return name if not _is_file(name) else "image" if name == _FILE else name.removesuffix(f"_{_FILE}")
-
-
-def _cell(column: str, value: Any, place: Path, folder: Path, spellings: Mapping[str, str]) -> Any:
-    """Return a cell; that of a file's name as an image, whose path starts from the metadata's folder."""
-    if not _is_file(column):
+def _cell(column: str, row: Row, place: Path, images: Mapping[str, str], find: _Names) -> Any:
+    """Return a cell; that of a file's name as an image, whose path starts from the table's folder."""
+    value = row[column]
+    if column not in images:
         return value
     if not isinstance(value, str) or not value:
-        return None
+        return value if isinstance(value, bytes | dict) else None
     # An address stays what it is, so that it can be named.
-    return value if "://" in value else {"bytes": None, "path": str(_path(value, place, folder, spellings))}
+    return (
+        value if "://" in value or value.startswith("data:") else {"bytes": None, "path": str(find.path(value, place))}
+    )
 
 
-def _path(value: str, place: Path, folder: Path, spellings: Mapping[str, str]) -> Path:
-    """Return the path of an image that a cell names; it may be written as on Windows, or é as e and an accent."""
-    if "\\" in value and not _there(place / value):
-        value = value.replace("\\", "/")
-    path = place / value
-    if value.isascii() or _there(path):
-        return path
-    found = spellings.get(_composed(os.path.relpath(os.path.normpath(path), folder)))
-    return path if found is None else folder / found
+def _values(layout: Layout, tables: Sequence[Opened], column: str) -> Iterator[tuple[str, Path]]:
+    """Yield the names of images with the folder of their table."""
+    for file, table in zip(layout.files, tables, strict=True):
+        for row in table.read([column]):
+            if isinstance(row[column], str) and row[column]:
+                yield row[column], (layout.folder / file).parent
 
 
 def _composed(name: str) -> str:
@@ -154,16 +148,11 @@ def _there(path: Path) -> bool:
         return False
 
 
-def _count(
-    folder: Path, files: Sequence[str], tables: Sequence[Opened], images: Sequence[str], spellings: Mapping[str, str]
-) -> None:
+def _tell_left(layout: Layout, tables: Sequence[Opened], column: str, find: _Names) -> None:
     """Say how many images are not rows."""
-    named: set[str] = set()
-    for file, table in zip(files, tables, strict=True):
-        if _FILE in table.columns:
-            place = (folder / file).parent
-            values = (str(row[_FILE]) for row in table.read([_FILE]))
-            named |= {os.path.normpath(_path(value, place, folder, spellings)) for value in values}
-    left = [image for image in images if os.path.normpath(folder / image) not in named]
+    named = {os.path.normpath(find.path(value, place)) for value, place in _values(layout, tables, column)}
+    left = [image for image in layout.images if os.path.normpath(layout.folder / image) not in named]
     if left:
-        log.warning("%s: %d images are not in the metadata and not read, %s first", folder, len(left), shown(left[0]))
+        log.warning(
+            "%s: %d images are not in the metadata and not read, %s first", layout.folder, len(left), shown(left[0])
+        )

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dmin.folders.files import UnreadableSourceError
 from dmin.runtime.errors import UserError
 from dmin.runtime.text import is_lfs_pointer, shown
 
@@ -19,18 +20,6 @@ Row = dict[str, Any]
 _BATCH = 64
 # Arrow's default is to hold every row group that it will come to, as a whole.
 _BUFFERED: Mapping[str, Any] = {"pre_buffer": False, "buffer_size": 2**18}
-
-
-class UnreadableSourceError(ValueError):
-    """A folder or file that no rows can be read from.
-
-    Attributes:
-        fix: what to do; empty for what is always said.
-    """
-
-    def __init__(self, reason: str, fix: str = "") -> None:
-        super().__init__(reason)
-        self.fix = fix
 
 
 @dataclass(frozen=True)
@@ -42,12 +31,14 @@ class Opened:
         read: gives the rows in order, with some of the columns.
         roots: folders that files named by cells must lie in; relative paths start from the first.
         classes: the names of the classes that a column of integers stands for.
+        repeats: the column that says how often a row is seen in each epoch of a training; empty where once.
     """
 
     columns: Mapping[str, pa.DataType | None]
     read: Callable[[Sequence[str]], Iterator[Row]]
     roots: Sequence[Path]
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    repeats: str = ""
 
 
 def open_parquet(files: Sequence[Path], root: Path) -> Opened:

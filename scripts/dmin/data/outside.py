@@ -9,6 +9,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from dmin.folders.files import require_inside
 from dmin.runtime.errors import UserError
 from dmin.runtime.text import is_lfs_pointer, shown
 
@@ -46,7 +47,9 @@ def read_inside(path: Path, roots: Sequence[Path]) -> bytes:
         UnreadableImageError: it is no regular file, or too large.
         OSError: it cannot be read.
     """
-    real = real_inside(path, roots)
+    if "\0" in str(path):
+        raise _unreadable(path, "has a NUL in its name")
+    real = require_inside(path, roots)
     kind = stat.S_IFMT(real.stat().st_mode)
     if kind != stat.S_IFREG:
         raise _unreadable(path, f"is {_KINDS.get(kind, 'a special file')}, not a file")
@@ -59,25 +62,6 @@ def read_inside(path: Path, roots: Sequence[Path]) -> bytes:
         if status.st_size > LARGEST_FILE:
             raise _unreadable(path, f"is larger than {LARGEST_FILE // 2**20} MiB")
         return file.read(LARGEST_FILE + 1)
-
-
-def real_inside(path: Path, roots: Sequence[Path]) -> Path:
-    """Return the real path of a file that must lie in one of some folders.
-
-    Raises:
-        UserError: it lies elsewhere.
-        OSError: its name cannot be one.
-    """
-    if "\0" in str(path):
-        raise _unreadable(path, "has a NUL in its name")
-    real = Path(os.path.realpath(path))
-    if not any(real.is_relative_to(os.path.realpath(root)) for root in roots):
-        where = f" (it is '{shown(str(real))}')" if str(real) != os.path.normpath(path) else ""
-        raise UserError(
-            f"the image '{shown(str(path))}' lies outside the folder of its source{where}, so it is not read; copy it "
-            "there."
-        )
-    return real
 
 
 def check_cell_bytes(data: bytes) -> None:

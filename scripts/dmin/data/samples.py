@@ -28,13 +28,13 @@ _AT_ONCE = 8
 
 _TYPES: dict[str, tuple[pa.DataType, dict[str, str]]] = {
     "image": (pa.struct([("bytes", pa.binary()), ("path", pa.string())]), {"_type": "Image"}),
-    "seed": (pa.int64(), {"dtype": "int64", "_type": "Value"}),
+    **dict.fromkeys(("seed", "repeats"), (pa.int64(), {"dtype": "int64", "_type": "Value"})),
 }
 _TEXT = (pa.string(), {"dtype": "string", "_type": "Value"})
 
 
 def sample_schema(columns: Sequence[str]) -> pa.Schema:
-    """Return the parquet schema of sample tables: ``image{bytes,path}``, int64 ``seed``, everything else text.
+    """Return the parquet schema of sample tables: ``image{bytes,path}``, int64 ``seed, repeats``, all else text.
 
     Its metadata makes ``datasets`` decode the images.
     """
@@ -191,6 +191,16 @@ def sample_pixels(frame: pd.DataFrame) -> np.ndarray:
     if not arrays:
         raise UserError("The table of samples has no rows; give it at least one image.")
     return np.stack(arrays)
+
+
+def read_columns(path: Path) -> list[str]:
+    """Return the names of the columns of a sample table.
+
+    Raises:
+        UserError: the file is missing or torn.
+    """
+    with _open_table(path, None) as file:
+        return list(file.schema_arrow.names)
 
 
 def require_columns(path: Path, columns: Sequence[str]) -> None:

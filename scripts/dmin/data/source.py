@@ -4,47 +4,39 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from dmin.data import cells
-from dmin.data.folder import open_folder
+from dmin.data.columns import Columns, choose_columns
+from dmin.data.folder import open_local
 from dmin.data.hub import open_hub
 from dmin.data.images import decode_image
-from dmin.data.opened import Opened, UnreadableSourceError, check_image_type, open_parquet
+from dmin.data.opened import Opened, Row
 from dmin.data.outside import UnreadableImageError
 from dmin.data.samples import SampleWriter, image_bytes
+from dmin.data.tally import NAMED, Tally, check_tally, enumerate_rows
+from dmin.folders.count import count_rows
+from dmin.folders.files import is_local
+from dmin.folders.tables import TEXT_TABLES
 from dmin.runtime.atomic import atomic_path
 from dmin.runtime.errors import UserError
+from dmin.runtime.seeds import derive_seed
 from dmin.runtime.text import shown
 from dmin.settings.models import Source
 
 log = logging.getLogger(__name__)
 
-SOURCE_COLUMNS = ("image", "prompt", "label", "origin")
-
-_NAMED = 5  # offending rows that a message names before it only counts
+SOURCE_COLUMNS = ("image", "prompt", "label", "origin", "repeats")
 
 
-@dataclass
-class _Tally:
-    """What was found while reading."""
-
-    taken: int = 0
-    list_captions: int = 0
-    unreadable: list[str] = field(default_factory=list)
-    reason: str = ""
-    uncaptioned: list[str] = field(default_factory=list)
-    other_labels: dict[str | None, None] = field(default_factory=dict)
-
-
-def fetch_source(name: str, config: Source, out: Path) -> None:
-    """Write the first rows of a source as parquet with the columns ``image{bytes,path}, prompt, label, origin``.
+def fetch_source(name: str, config: Source, out: Path, seed: int | None = None) -> None:
+    """Write rows of a source as parquet with the columns ``image{bytes,path}, prompt, label, origin, repeats``.
 
     Images keep their encoding. The counts are in the metadata of the file under ``dmin``, as JSON with ``rows``,
     ``skipped`` and ``list_captions``.
@@ -52,8 +44,9 @@ def fetch_source(name: str, config: Source, out: Path) -> None:
     Args:
         name: the source's name, for messages.
         config: where ``labels`` is not null, only their rows are taken. A null ``caption_column`` gives empty prompts;
-            a null ``origin_column`` gives row numbers.
+            a null ``origin_column`` gives the names of files, where images have them, else row numbers.
         out: the parquet file to make.
+        seed: of the rows that are drawn, where ``sample`` is random; None takes the first.
 
     Raises:
         UserError: the source cannot be reached or read, lacks a column, has too few rows, an unreadable image
@@ -61,19 +54,25 @@ def fetch_source(name: str, config: Source, out: Path) -> None:
     """
     start = time.monotonic()
     table = _open_source(name, config)
-    _check_columns(name, config, table)
-    wanted: int | None = config["rows"]
-    tally = _Tally()
+    columns = choose_columns(name, config, table)
+    wanted, tally = config["rows"], Tally(caption_column=columns.caption)
+    drawn = None if seed is None else _draw(name, config, table, seed)
     with atomic_path(out) as temporary, SampleWriter(temporary, SOURCE_COLUMNS) as writer:
-        for row in _read_rows(name, config, table, tally):
+        for row in _read_rows(name, config, table, columns, drawn, tally):
             writer.append(row)
-        _check_tally(name, config, tally)
+        check_tally(name, config, tally)
         counts = {"rows": tally.taken, "skipped": len(tally.unreadable), "list_captions": tally.list_captions}
         writer.set_metadata("dmin", json.dumps(counts, sort_keys=True))
     if tally.unreadable:
-        log.warning("source %s: skipped unreadable %s", name, _enumerate(tally.unreadable))
+        log.warning("source %s: skipped unreadable %s", name, enumerate_rows(tally.unreadable))
     if tally.list_captions:
         log.info("source %s: %d captions are lists; the first non-empty one is used", name, tally.list_captions)
+    if tally.long_captions:
+        log.warning(
+            "source %s: %d captions have several lines, which are one text here; sd-scripts trains on the first line",
+            name,
+            tally.long_captions,
+        )
     log.info(
         "source %s: %d rows taken (%s asked for), %d skipped, %.1f s",
         name,
@@ -82,11 +81,6 @@ def fetch_source(name: str, config: Source, out: Path) -> None:
         len(tally.unreadable),
         time.monotonic() - start,
     )
-
-
-def is_local(path: str) -> bool:
-    """Tell whether a source's ``path`` means a local file or folder and not a hub data set."""
-    return path.startswith((".", "/")) or path.endswith(".parquet") or Path(path).exists()
 
 
 def _open_source(name: str, config: Source) -> Opened:
@@ -99,18 +93,13 @@ def _open_source(name: str, config: Source) -> Opened:
             f"Source '{name}': file '{shown(path)}' does not exist; correct path, which is relative to the working "
             "directory."
         )
-    if not local.is_dir() and (local.suffix != ".parquet" or not local.is_file()):
+    if not local.is_dir() and (local.suffix not in (".parquet", *TEXT_TABLES) or not local.is_file()):
         raise UserError(
-            f"Source '{name}': file '{shown(path)}' is no parquet file; set path to a .parquet file or a folder."
+            f"Source '{name}': file '{shown(path)}' is no parquet file; set path to a .parquet file, a table that "
+            f"names images ({', '.join(TEXT_TABLES)}) or a folder."
         )
     try:
-        if local.is_dir():
-            return open_folder(local.absolute(), split)
-        if split != "train":
-            raise UnreadableSourceError(
-                f"a file has no split '{shown(split)}'", "leave split out, and name the split's file"
-            )
-        return open_parquet([local], local.absolute().parent)
+        return open_local(local, split)
     except UserError as error:
         raise UserError(f"Source '{name}': {error}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -123,76 +112,96 @@ def _unreadable_source(name: str, path: str, error: Exception) -> UserError:
     return UserError(f"Source '{name}': '{shown(path)}' cannot be read ({detail}); {fix}.")
 
 
-def _check_columns(name: str, config: Source, table: Opened) -> None:
-    known = [shown(str(column)) for column in table.columns]
-    if not known:
-        raise UserError(f"Source '{name}': '{config['path']}' has no columns; set path to a file of images.")
-    for key in ("image_column", "caption_column", "label_column", "origin_column"):
-        column = config[key]
-        if column is not None and column not in table.columns:
-            hint = "" if key == "image_column" else ", or to null for none"
-            raise UserError(
-                f"Source '{name}': '{config['path']}' has no column '{column}'; set {key} to one of "
-                f"{', '.join(known)}{hint}."
-            )
-    column = config["image_column"]
-    try:
-        check_image_type(column, table.columns[column])
-    except UserError as error:
-        raise UserError(f"Source '{name}': {error}") from error
-
-
-def _read_rows(name: str, config: Source, table: Opened, tally: _Tally) -> Iterator[dict[str, Any]]:
+def _read_rows(
+    name: str, config: Source, table: Opened, columns: Columns, drawn: Collection[int] | None, tally: Tally
+) -> Iterator[Row]:
     """Yield the rows taken and count the rest in ``tally``.
 
     Faulty rows do not stop the reading, so that one message counts all of them.
+
+    Args:
+        drawn: the numbers of the rows to take; a later row takes the place of one that is skipped. None takes the
+            first.
     """
-    image_column, caption_column = config["image_column"], config["caption_column"]
-    skip = config["on_unreadable"] == "skip"
-    for number, row in enumerate(_raw_rows(name, config, table)):
+    skip, owed = config["on_unreadable"] == "skip", 0
+    for number, row in enumerate(_raw_rows(name, config, table, columns.read)):
         examined = tally.taken + len(tally.uncaptioned) + (0 if skip else len(tally.unreadable))
         if examined == config["rows"]:
             return
         try:
-            label = cells.text("label_column", config["label_column"], row, table.classes)
+            label = cells.text("label_column", columns.label, row, table.classes)
             if config["labels"] is not None and label not in config["labels"]:
-                if len(tally.other_labels) <= _NAMED:
+                if len(tally.other_labels) <= NAMED:
                     tally.other_labels[label] = None
                 continue
-            origin = cells.text("origin_column", config["origin_column"], row, table.classes) or str(number)
-            cell = caption_column and cells.class_name(table.classes.get(caption_column), row[caption_column])
-            data, path = _read_image(row[image_column], table.roots)
+            if drawn is not None and number not in drawn:
+                if not owed:
+                    continue
+                owed -= 1
+            cell = row[columns.image]
+            words = columns.caption and cells.class_name(table.classes.get(columns.caption), row[columns.caption])
+            origin = cells.text("origin_column", columns.origin, row, table.classes) or _origin(cell, table, number)
+            data, path = _read_image(cell, table.roots)
         except (UnreadableImageError, OSError, ValueError) as error:
             log.warning("source %s: row %d: %s", name, number, shown(str(error)))
-            tally.unreadable.append(_row_name(number, row[image_column]))
+            tally.unreadable.append(_row_name(number, row[columns.image]))
             tally.reason = tally.reason or _reason(error)
+            owed += 1
             continue
         except UserError as error:
             raise UserError(f"Source '{name}', row {number}: {error}") from error
-        prompt = ""
-        if caption_column is not None:
-            prompt = cells.caption(name, caption_column, number, cell)
-            if not prompt:
-                tally.uncaptioned.append(_row_name(number, row[image_column]))
-                continue
-            tally.list_captions += isinstance(cell, list | tuple)
+        prompt = cells.caption(name, columns.caption, number, words) if columns.caption else ""
+        prompt = cells.with_trigger(name, number, prompt, config["trigger"])
+        if columns.caption and not prompt and config["on_empty_caption"] == "error":
+            tally.uncaptioned.append(_row_name(number, cell))
+            continue
+        tally.list_captions += isinstance(words, list | tuple)
+        tally.long_captions += "\n" in prompt
         tally.taken += 1
         for text in (prompt, label or "", origin):
             cells.check_unicode(name, number, text)
-        yield {"image": {"bytes": data, "path": path}, "prompt": prompt, "label": label, "origin": origin}
+        repeats = config["repeats"] or (row[table.repeats] if table.repeats else 1)
+        image = {"bytes": data, "path": path}
+        yield {"image": image, "prompt": prompt, "label": label, "origin": origin, "repeats": repeats}
 
 
-def _raw_rows(name: str, config: Source, table: Opened) -> Iterator[dict[str, Any]]:
-    named = (config[key] for key in ("image_column", "caption_column", "label_column", "origin_column"))
-    iterator = iter(table.read(sorted({column for column in named if column is not None})))
+def _draw(name: str, config: Source, table: Opened, seed: int) -> set[int]:
+    """Return the numbers of ``rows`` rows that are drawn of those with a label that is taken."""
+    labels, column = config["labels"], config["label_column"]
+    if labels is None or column is None:
+        numbers = list(range(count_rows(Path(config["path"]), config["split"])))
+    else:
+        found = (
+            cells.text("label_column", column, row, table.classes) for row in _raw_rows(name, config, table, [column])
+        )
+        numbers = [number for number, label in enumerate(found) if label in labels]
+    generator = np.random.default_rng(derive_seed(seed, "sample", name))
+    wanted = len(numbers) if config["rows"] is None else min(config["rows"], len(numbers))
+    return {numbers[place] for place in generator.choice(len(numbers), wanted, replace=False)}
+
+
+def _raw_rows(name: str, config: Source, table: Opened, columns: Sequence[str]) -> Iterator[Row]:
+    iterator = iter(table.read([*columns, *([table.repeats] if table.repeats else [])]))
     while True:
         try:
             row = next(iterator)
         except StopIteration:
             return
+        except UserError as error:
+            raise UserError(f"Source '{name}': {error}") from error
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             raise _unreadable_source(name, config["path"], error) from error
         yield row
+
+
+def _origin(cell: object, table: Opened, number: int) -> str:
+    """Return where a row came from: its file, from the folder of the source on, else its number."""
+    path = _path(cell)
+    if path is not None and Path(path).is_absolute() and table.roots:
+        path = os.path.normpath(path)
+        if Path(path).is_relative_to(table.roots[0]):
+            return _text(Path(path).relative_to(table.roots[0]).as_posix())
+    return _file_name(cell) or str(number)
 
 
 def _read_image(cell: object, roots: Sequence[Path]) -> tuple[bytes, str | None]:
@@ -203,13 +212,21 @@ def _read_image(cell: object, roots: Sequence[Path]) -> tuple[bytes, str | None]
     return data, file
 
 
+def _path(cell: object) -> str | None:
+    """Return the path of an image, as its cell has it."""
+    path = cell.get("path") if isinstance(cell, Mapping) else cell
+    return path if isinstance(path, str) else None
+
+
 def _file_name(cell: object) -> str | None:
     """Return the last part of an image's path: the folders before it differ between machines."""
-    path = cell.get("path") if isinstance(cell, Mapping) else cell
-    if not isinstance(path, str):
-        return None
-    # A name that is no text in the encoding of file systems keeps what of it is.
-    return PurePath(path).name.encode("utf-8", "backslashreplace").decode() or None
+    path = _path(cell)
+    return None if path is None else _text(PurePath(path).name) or None
+
+
+def _text(name: str) -> str:
+    """Return a file's name as text; one that is none in the encoding of file systems keeps what of it is."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _reason(error: Exception) -> str:
@@ -224,41 +241,3 @@ def _reason(error: Exception) -> str:
 def _row_name(number: int, cell: object) -> str:
     file = _file_name(cell)
     return f"row {number} ({shown(file)})" if file else f"row {number}"
-
-
-def _check_tally(name: str, config: Source, tally: _Tally) -> None:
-    wanted = config["rows"]
-    if tally.unreadable and config["on_unreadable"] != "skip":
-        reason = f" ({tally.reason})" if tally.reason else ""
-        raise UserError(
-            f"Source '{name}': {len(tally.unreadable)} unreadable image(s), {_enumerate(tally.unreadable)}{reason}; "
-            "replace them, or set on_unreadable: skip to leave them out."
-        )
-    if tally.uncaptioned:
-        raise UserError(
-            f"Source '{name}': caption column '{config['caption_column']}' is empty in {len(tally.uncaptioned)} "
-            f"row(s), {_enumerate(tally.uncaptioned)}; fill them in, or set caption_column to another column or null."
-        )
-    if tally.taken == 0 or (wanted is not None and tally.taken < wanted):
-        skipped = f" ({len(tally.unreadable)} unreadable ones left out)" if tally.unreadable else ""
-        if tally.reason:
-            skipped = f"{skipped[:-1]}: {tally.reason})"
-        asked, fix = "all" if wanted is None else wanted, "lower rows or add images"
-        if config["labels"] is not None:
-            skipped += f" with a label among {', '.join(config['labels'])}"
-        if tally.taken == 0 and tally.other_labels:
-            fix = f"correct labels, where the column holds {_listed(tally.other_labels)}"
-        raise UserError(
-            f"Source '{name}': {asked} rows asked for, {tally.taken} found{skipped} in '{config['path']}'; {fix}."
-        )
-
-
-def _listed(labels: Iterable[str | None]) -> str:
-    """Name the first labels that were found."""
-    names = ["nothing" if label is None else f"'{shown(label)}'" for label in labels]
-    return ", ".join(names[:_NAMED]) + (" and others" if len(names) > _NAMED else "")
-
-
-def _enumerate(rows: list[str]) -> str:
-    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
-    return ", ".join(rows[:_NAMED]) + more

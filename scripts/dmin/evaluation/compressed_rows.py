@@ -37,7 +37,7 @@ class CompressedRows(GradientRows):
 
     @property
     def bytes_per_sample(self) -> int:
-        """Bytes of one sample: its sketches, the scales of int8, and its norms where they have been read."""
+        """Bytes of one sample: its sketches, their scales, and its norms where they have been read."""
         steps = self.shape[1]
         return stored_bytes(steps, self.width, self._storage) + 4 * steps * self._read_norms
 

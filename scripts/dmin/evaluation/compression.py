@@ -19,8 +19,9 @@ from dmin.attribution.sample_tables import SampleTables
 from dmin.attribution.score_matrix import ScoreMatrix
 from dmin.evaluation.compressed_rows import CompressedRows
 from dmin.evaluation.detection import Rates, detection_rates, subset_shares
-from dmin.evaluation.lds import Judge, JudgingBank, lds_interval, noise_ceiling
+from dmin.evaluation.lds import Judge, JudgingBank, lds_interval
 from dmin.evaluation.ranks import centred_ranks
+from dmin.evaluation.retrained import noise_ceiling
 from dmin.evaluation.retrieval_table import recall_at
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError

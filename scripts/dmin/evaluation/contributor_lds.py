@@ -12,8 +12,9 @@ import pandas as pd
 
 from dmin.catalogue.estimators import ESTIMATORS
 from dmin.evaluation.exact_games import DRAWS, draw_fits
-from dmin.evaluation.lds import lds_interval, noise_ceiling
+from dmin.evaluation.lds import lds_interval
 from dmin.evaluation.member_agreement import correlate
+from dmin.evaluation.retrained import noise_ceiling
 from dmin.games.baselines import judged_baselines
 from dmin.games.contributions import find_fits, read_contributions
 from dmin.games.exact import complete
@@ -29,12 +30,13 @@ log = logging.getLogger(__name__)
 
 COLUMNS = [
     "estimator", "behaviour", "lds", "low", "high", "ceiling", "coalitions", "compute", "trainer", "size", "tests",
-    "seeds",
+    "seeds", "sparsified",
 ]  # fmt: skip
 FEWEST_TESTS = 3
 FEWEST_COALITIONS = 8
 # What is paid once, before the first member of a trainer.
-ONCE = {"sparsified": "pruning"}
+SPARSIFIED = "sparsified"
+ONCE = {SPARSIFIED: "pruning"}
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,12 @@ def find_lds(records: Records, contributions: pd.DataFrame, cost: pd.DataFrame, 
     LDS is Spearman's correlation, over held-out coalitions of one ``size``, between the sum of the contributions of
     those in and what the models retrained on them did (means over seeds); in -1..1, 0 for chance. ``compute`` is what
     the ``coalitions`` of the fit cost, with what is paid once, in units of one retraining; empty for baselines.
+    ``sparsified`` is the LDS of the same estimator on as many sparsified coalitions as the same compute pays for; empty
+    where it pays for none.
 
-    A game without a test, all of whose coalitions were trained, is cut into a fit and a test again and again: half of
-    the coalitions of the middle sizes are held out, and estimators are fitted on coalitions drawn from the others. LDS
-    is then the mean over cuts, and its interval is over them.
+    A game that draws no coalitions for a fit, since all were trained, is cut into a fit and a test again and again:
+    half of the coalitions of the middle sizes are held out, and estimators are fitted on coalitions drawn from the
+    others. LDS is then the mean over cuts, and its interval is over them.
 
     Args:
         contributions: see :func:`fit_contributions`; baselines are taken from there.
@@ -127,7 +131,8 @@ def find_lds(records: Records, contributions: pd.DataFrame, cost: pd.DataFrame, 
     for behaviour in records.behaviours:
         baselines = judged_baselines(contributions, behaviour, records.names, DRAWS, interval["seed"])
         tests = held_out(records, behaviour)
-        if tests:
+        drawn = any(set(records.laws(trainer)) - {"all"} for trainer in records.trainers)
+        if tests and (drawn or not records.exact):
             rows += _fitted_rows(records, behaviour, tests, compute, interval)
             rows += _baseline_rows(behaviour, baselines, tests, interval)
         elif records.exact:
@@ -138,7 +143,20 @@ def find_lds(records: Records, contributions: pd.DataFrame, cost: pd.DataFrame, 
                 "coalitions.test.count of the game."
             )
         log.info("%s: LDS of %d estimators and baselines", behaviour, len({row[0] for row in rows}))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return _at_equal_compute(pd.DataFrame(rows, columns=COLUMNS[:-1]))
+
+
+def _at_equal_compute(table: pd.DataFrame) -> pd.DataFrame:
+    """Add ``sparsified``."""
+    found = pd.Series(np.nan, index=table.index)
+    for _, rows in table[table["compute"] > 0].groupby(["estimator", "behaviour", "size"]):
+        cheap = rows[rows["trainer"] == SPARSIFIED].sort_values("compute")
+        others = rows[rows["trainer"] != SPARSIFIED]
+        paid = np.searchsorted(cheap["compute"].to_numpy(), others["compute"].to_numpy(), side="right")
+        # Where nothing is paid for there is no LDS.
+        known = np.concatenate([[np.nan], cheap["lds"].to_numpy()])
+        found[others.index] = pd.Series(known[paid], index=others.index)
+    return table.assign(sparsified=found)
 
 
 def _fitted_rows(
@@ -197,7 +215,8 @@ def cut_game(
         return [float(known.mean()), *percentile_interval(known, interval["confidence"]).tolist()]
 
     rows: list[list[object]] = []
-    ceilings = {size: noise_ceiling(values[sizes == size][:, :, None])[1] for size in middle}
+    noise = records.member_noise(behaviour, truth)
+    ceilings = {size: _ceiling(values[sizes == size], noise) for size in middle}
     fitted = [
         (name, count, trainer, fits)
         for trainer in records.exact
@@ -214,6 +233,18 @@ def cut_game(
             found = [*judge(fits, size), ceilings[size], count, paid, trainer, size]
             rows.append([name, behaviour, *found, len(cuts[0][size]), values.shape[1]])
     return rows
+
+
+def _ceiling(values: np.ndarray, noise: float) -> float:
+    """Return the ceiling of values ``[coalitions, seeds]``.
+
+    With a single seed it is the root of the share of their variance that is no ``noise`` of seeds, which other
+    coalitions tell; NaN where none does.
+    """
+    if values.shape[1] > 1:
+        return noise_ceiling(values[:, :, None])[1]
+    variance = float(values.var(ddof=1))
+    return float(np.sqrt(np.maximum(0.0, 1 - noise**2 / variance))) if variance > 0 else float("nan")
 
 
 def evaluate_contributor_lds(records: Records, contributions: Path, cost: Path, interval: Interval, out: Path) -> None:

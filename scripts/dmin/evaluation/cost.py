@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from dmin.catalogue.methods import INDEXED
+from dmin.catalogue.methods import INDEXABLE
+from dmin.evaluation.retrieval_table import searched_method
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.readers import read_json
 
@@ -53,16 +54,22 @@ def evaluate_cost(stages: Mapping[str, Sequence[Path]], read_caches: Read, out: 
         for width, facts in by_width(pairs["compress"], caches["train"]).items():
             total = sum(fact["bytes"] for fact in facts)
             rows.append(_row(method, f"compress v={width}", facts, total, facts[0]["samples"]))
+    indexed = indexed_method(pairs)
     for path, fact in pairs["index"]:
-        rows.append(_row(INDEXED, f"index v={stage_width(path)}", [fact], fact["bytes"], fact["samples"]))
+        rows.append(_row(indexed, f"index v={stage_width(path)}", [fact], fact["bytes"], fact["samples"]))
     for path, fact in pairs["score"]:
         stage = "score" if path.parent.name == fact["method"] else f"score v={stage_width(path)}"
         rows.append(_row(fact["method"], stage, [fact], fact["bytes"], fact["samples"]))
     for path, fact in pairs["retrieve"]:
-        rows.append(_row(INDEXED, f"retrieve v={stage_width(path)}", [fact], None, 1))
+        rows.append(_row(indexed, f"retrieve v={stage_width(path)}", [fact], None, 1))
     table = pd.DataFrame(rows, columns=COLUMNS)
     # A missing number would turn the whole column into floats.
     write_csv(table.astype({"total_bytes": "Int64"}), out)
+
+
+def indexed_method(stages: Stages) -> str:
+    """Return the method whose sketches the indexes hold, as the searches of these tell."""
+    return next((searched_method(path) for path, _ in stages["retrieve"]), INDEXABLE[0])
 
 
 def by_cache(pairs: Iterable[tuple[Path, Facts]]) -> dict[str, list[Facts]]:

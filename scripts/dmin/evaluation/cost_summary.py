@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmin.catalogue.methods import INDEXED
-from dmin.evaluation.cost import Facts, Read, Stages, by_cache, by_width, read_stages, stage_width
+from dmin.evaluation.cost import Facts, Read, Stages, by_cache, by_width, indexed_method, read_stages, stage_width
 from dmin.runtime.atomic import atomic_path, write_csv
 
 COLUMNS = [
@@ -95,10 +94,11 @@ def summary_rows(read: Stages, read_caches: Read) -> list[dict[str, Any]]:
         else:
             size = sum(fold["bytes"] for fold in folds(method, v)) + norms(method)
             rows.append(row(method, v, "exact", folds(method, v), facts, size))
+    indexed = indexed_method(read)
     index = {stage_width(path): facts for path, facts in read["index"]}
     for path, facts in read["retrieve"]:
         v = stage_width(path)
-        rows.append(row(INDEXED, v, "hnsw", [*folds(INDEXED, v), index[v]], facts, index[v]["bytes"]))
+        rows.append(row(indexed, v, "hnsw", [*folds(indexed, v), index[v]], facts, index[v]["bytes"]))
     return rows
 
 

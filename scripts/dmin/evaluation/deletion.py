@@ -31,8 +31,8 @@ def read_deletion(records: Records, contributions: pd.DataFrame, interval: Inter
 
     ``value`` is the behaviour, the mean over seeds, without the top ``players`` (``kind`` remove) or with them alone
     (keep); ``share`` is theirs of all players. ``low`` and ``high`` are where the mean would lie with other seeds;
-    empty with a single seed. Chance is the mean over random orders. Members are those of the trainer that comes nearest
-    to retraining.
+    empty where no coalition has two. Chance is the mean over random orders. Members are those of the trainer that comes
+    nearest to retraining.
 
     Args:
         contributions: see :func:`fit_contributions`.
@@ -42,7 +42,7 @@ def read_deletion(records: Records, contributions: pd.DataFrame, interval: Inter
     for behaviour in records.behaviours:
         table = records.values(behaviour, trainer, "exact")
         places = {key: row for row, key in enumerate(keys(records.member(table.index)))}
-        spread, values = _spread(table, interval), table.to_numpy()
+        spread, values = _spread(records.member_noise(behaviour, trainer), interval), table.to_numpy()
         estimators = contributions.loc[contributions["behaviour"] == behaviour, "estimator"].unique()
         for estimator in estimators:
             orders = [rank_players(contributions, estimator, behaviour, names)]
@@ -73,7 +73,10 @@ def measure_deletion(
     groups = curve.groupby(["behaviour", "trainer"])
     for (behaviour, trainer), part in groups:
         table = part.pivot(index="coalition", columns="seed", values="value")
-        spread, values = _spread(table, interval), dict(zip(table.index, table.to_numpy(), strict=True))
+        noise = (
+            seed_noise(table.to_numpy()) if table.shape[1] > 1 else records.member_noise(str(behaviour), str(trainer))
+        )
+        spread, values = _spread(noise, interval), dict(zip(table.index, table.to_numpy(), strict=True))
         for place, (estimator, kind, share) in enumerate(asked):
             found = values.get(start + place)
             if found is not None:
@@ -86,7 +89,7 @@ def measure_deletion(
 def _ends(records: Records, behaviour: str, trainer: str, interval: Interval) -> list[list[object]]:
     """Return the rows of everyone and of no one."""
     table = records.values(behaviour, trainer, "exact")
-    spread, sizes = _spread(table, interval), records.member(table.index).sum(axis=1)
+    spread, sizes = _spread(records.member_noise(behaviour, trainer), interval), records.member(table.index).sum(axis=1)
     rows: list[list[object]] = []
     for share, size in ((0.0, len(records.names)), (1.0, 0)):
         for place in np.flatnonzero(sizes == size)[:1]:
@@ -112,9 +115,9 @@ def _count(seeds: np.ndarray) -> int:
     return int(np.isfinite(seeds).sum())
 
 
-def _spread(table: pd.DataFrame, interval: Interval) -> _Spread:
-    """Return the spread that is due to seeds, pooled over the coalitions of a table."""
-    return _Spread(seed_noise(table.to_numpy()) * float(norm.ppf(0.5 + interval["confidence"] / 2)))
+def _spread(noise: float, interval: Interval) -> _Spread:
+    """Return the spread of a single value whose seeds have this standard deviation."""
+    return _Spread(noise * float(norm.ppf(0.5 + interval["confidence"] / 2)))
 
 
 @dataclass(frozen=True)

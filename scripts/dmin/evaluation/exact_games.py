@@ -40,8 +40,8 @@ def relative_error(found: np.ndarray, exact: np.ndarray) -> float:
 
 
 def counts(players: int) -> list[int]:
-    """Return the numbers of coalitions that a curve is drawn at: 8, 12, 16, 24, 32, ... below all 2^n - 2."""
-    steps = sorted({base << step for step in range(12) for base in (8, 12)})
+    """Return the numbers of coalitions that a curve is drawn at: 4, 6, 8, 12, 16, ... below all 2^n - 2."""
+    steps = sorted({base << step for step in range(12) for base in (4, 6)})
     return [count for count in steps if count < 2**players - 2]
 
 

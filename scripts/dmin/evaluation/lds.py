@@ -13,76 +13,26 @@ import pandas as pd
 
 from dmin.attribution.score_matrix import ScoreMatrix
 from dmin.evaluation.intervals import shifted_interval
-from dmin.evaluation.ranks import centred_ranks
+from dmin.evaluation.ranks import spearman_rows
+from dmin.evaluation.retrained import Retrained, has_signal, noise_ceiling
 from dmin.retraining.sets import read_sets
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import hardware_label
-from dmin.runtime.parquet import read_parquet
 from dmin.runtime.percentiles import Interval
 from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 
 COLUMNS = [
-    "method", "v", "query_set", "lds", "low", "high", "over_dmin", "over_dmin_low", "over_dmin_high", "seed_agreement",
-    "ceiling", "queries", "subsets", "seeds", "hardware",
+    "method", "v", "query_set", "lds", "low", "high", "over_dmin", "over_dmin_low", "over_dmin_high", "lds_squared",
+    "lds_top", "seed_agreement", "ceiling", "queries", "subsets", "seeds", "hardware",
 ]  # fmt: skip
-FEWEST_SETS = 8
+QUERY_COLUMNS = ["method", "v", "query_set", "query_id", "lds", "ceiling"]
+# The share of the training set that the read-out lds_top keeps.
+TOP_SHARE = 0.05
 # What the columns over_dmin compare with.
 REFERENCE = "dmin"
-
-
-@dataclass(frozen=True)
-class Retrained:
-    """What retraining did: the loss of every query under every model.
-
-    Attributes:
-        queries: ids of the queries.
-        sets: numbers of the sets, in the order of the rows of ``losses``.
-        losses: ``[sets, seeds, queries]``.
-    """
-
-    queries: list[str]
-    sets: list[int]
-    losses: np.ndarray
-
-    @classmethod
-    def read(cls, parts: Sequence[Path]) -> Retrained:
-        """Read what :func:`measure_losses` wrote.
-
-        Raises:
-            UserError: fewer than 8 sets are left, or a retraining is missing.
-        """
-        table = pd.concat([read_parquet(part) for part in parts])
-        cube = table.pivot_table(index=["set", "repeat"], columns="query_id", values="loss", sort=True)
-        sets, repeats = (sorted(set(cube.index.get_level_values(level))) for level in ("set", "repeat"))
-        if len(sets) < FEWEST_SETS:
-            raise UserError(
-                f"{len(sets)} retrained sets are too few for an interval; set the bank's subsets so that at least "
-                f"{FEWEST_SETS} are left."
-            )
-        if len(cube) < len(sets) * len(repeats) or cube.isna().any(axis=None):
-            raise UserError("The losses of a retraining are missing; delete the run's folder lds and run again.")
-        return cls(list(cube.columns), sets, cube.to_numpy().reshape(len(sets), len(repeats), -1))
-
-    @property
-    def target(self) -> np.ndarray:
-        """What scores foretell: minus the loss, mean over seeds, ``[queries, sets]``; larger is better."""
-        return -self.losses.mean(axis=1).T
-
-
-def rank_rows(values: np.ndarray) -> np.ndarray:
-    """Return the ranks within each row, centred and of unit length; a constant row gives zeros."""
-    ranks = centred_ranks(values)
-    length = np.linalg.norm(ranks, axis=-1, keepdims=True)
-    return np.divide(ranks, length, out=np.zeros_like(ranks), where=length > 0)
-
-
-def spearman_rows(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return Spearman's correlation of each row of ``left [q, s]`` with that of ``right``; 0 where one is constant."""
-    result: np.ndarray = (rank_rows(left) * rank_rows(right)).sum(axis=-1)
-    return result
 
 
 def predict_sets(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
@@ -90,36 +40,28 @@ def predict_sets(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
     return scores.astype(np.float64) @ member.T.astype(np.float64)
 
 
-def noise_ceiling(losses: np.ndarray) -> tuple[float, float]:
-    """Return how well seeds agree on the sets, and what a perfect method could reach; NaN with a single seed.
-
-    The first is Spearman's correlation between two seeds, the mean over pairs and queries, ``r``. The second is the
-    correlation of the mean over ``n`` seeds with what infinitely many would give, ``sqrt(n r / (1 + (n - 1) r))``
-    (Spearman and Brown).
-
-    Args:
-        losses: ``[sets, seeds, queries]``.
-    """
-    seeds = losses.shape[1]
-    if seeds == 1:
-        return float("nan"), float("nan")
-    pairs = [(a, b) for a in range(seeds) for b in range(a)]
-    agreement = float(np.mean([spearman_rows(losses[:, a].T, losses[:, b].T).mean() for a, b in pairs]))
-    shared = max(agreement, 0.0)
-    return agreement, float(np.sqrt(seeds * shared / (1 + (seeds - 1) * shared)))
+def top_scores(scores: np.ndarray) -> np.ndarray:
+    """Return scores ``[queries, train]`` with all but the highest twentieth of each query's set to zero."""
+    kept = max(1, round(TOP_SHARE * scores.shape[1]))
+    least = np.partition(scores, -kept, axis=1)[:, [-kept]]
+    return np.where(scores >= least, scores, 0)
 
 
 def resampled_lds(predicted: np.ndarray, target: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Return the LDS ``[resamples]`` of resamples, with replacement, of both queries and sets.
+    """Return the LDS ``[resamples, ...]`` of resamples, with replacement, of both queries and sets.
 
-    All methods share the same resamples.
+    All methods share the same resamples, and so do all targets.
+
+    Args:
+        predicted: ``[queries, sets]``.
+        target: ``[..., queries, sets]``.
     """
-    values = np.empty(resamples)
+    values = np.empty((resamples, *target.shape[:-2]))
     for number in range(resamples):
         generator = np.random.default_rng(derive_seed(seed, "lds", number))
-        sets = generator.integers(0, target.shape[1], target.shape[1])
-        queries = generator.integers(0, target.shape[0], target.shape[0])
-        values[number] = spearman_rows(predicted[queries][:, sets], target[queries][:, sets]).mean()
+        sets = generator.integers(0, target.shape[-1], target.shape[-1])
+        queries = generator.integers(0, target.shape[-2], target.shape[-2])
+        values[number] = spearman_rows(predicted[queries][:, sets], target[..., queries, :][..., sets]).mean(-1)
     return values
 
 
@@ -191,13 +133,22 @@ class JudgingBank:
         return Judge(Retrained.read(self.losses), self.sets, queries, train)
 
 
-def evaluate_lds(bank: JudgingBank, scores: Mapping[tuple[str, str], Path], query_set: str, out: Path) -> None:
+@dataclass(frozen=True)
+class LdsFiles:
+    """Where the LDS of each method goes (``table``), and that of each of its queries (``queries``)."""
+
+    table: Path
+    queries: Path
+
+
+def evaluate_lds(bank: JudgingBank, scores: Mapping[tuple[str, str], Path], query_set: str, out: LdsFiles) -> None:
     """Write the LDS of every method, with its interval, the noise ceiling and the hardware.
 
     LDS is Spearman's correlation, over the sets, between the sum of a query's scores over the set and minus its loss
     under the model trained on it, averaged over queries; in -1..1, 0 for chance. Source: TRAK, D-TRAK. ``over_dmin`` is
     how much more it is than that of ``dmin`` at the same width, or at its widest where it has none of that width, with
-    the interval of the difference; empty where ``dmin`` is not among the methods.
+    the interval of the difference; empty where ``dmin`` is not among the methods. ``lds_squared`` sums the squares of
+    the scores instead, ``lds_top`` those of each query's highest twentieth alone.
 
     Args:
         scores: score files by method and width.
@@ -208,12 +159,22 @@ def evaluate_lds(bank: JudgingBank, scores: Mapping[tuple[str, str], Path], quer
     """
     found, interval = Retrained.read(bank.losses), bank.interval
     agreement, ceiling = noise_ceiling(found.losses)
-    lds, resamples = {}, {}
+    if not has_signal(ceiling):
+        log.warning("two trainings on one set hardly agree: the ceiling is %.3f, so the LDS ranks no method", ceiling)
+    ceilings = [noise_ceiling(found.losses[..., [place]])[1] for place in range(len(found.queries))]
+    lds, resamples, read_outs, by_query = {}, {}, {}, []
     for key, path in scores.items():
         matrix = ScoreMatrix.read(path)
-        predicted = Judge(found, bank.sets, matrix.queries, matrix.train).predict(matrix.values)
-        lds[key] = float(spearman_rows(predicted, found.target).mean())
+        judge = Judge(found, bank.sets, matrix.queries, matrix.train)
+        predicted = judge.predict(matrix.values)
+        each = spearman_rows(predicted, found.target)
+        by_query += [[*key, query_set, *row] for row in zip(found.queries, each.tolist(), ceilings, strict=True)]
+        lds[key] = float(each.mean())
         resamples[key] = resampled_lds(predicted, found.target, interval["bootstrap"], interval["seed"])
+        read_outs[key] = [
+            float(spearman_rows(judge.predict(values), found.target).mean())
+            for values in (np.square(matrix.values.astype(np.float64)), top_scores(matrix.values))
+        ]
     rows = []
     for (method, v), value in lds.items():
         low, high = lds_ends(resamples[method, v], value, interval["confidence"])
@@ -222,9 +183,10 @@ def evaluate_lds(bank: JudgingBank, scores: Mapping[tuple[str, str], Path], quer
         if (dmin := _dmin_beside(v, lds)) is not None:
             drawn, difference = resamples[method, v] - resamples[dmin], value - lds[dmin]
             over = [difference, *shifted_interval(drawn, difference, interval["confidence"])]
-        facts = [method, v, query_set, value, low, high, *over, agreement, ceiling]
+        facts = [method, v, query_set, value, low, high, *over, *read_outs[method, v], agreement, ceiling]
         rows.append([*facts, len(found.queries), len(found.sets), found.losses.shape[1], hardware_label()])
-    write_csv(pd.DataFrame(rows, columns=COLUMNS), out)
+    write_csv(pd.DataFrame(rows, columns=COLUMNS), out.table)
+    write_csv(pd.DataFrame(by_query, columns=QUERY_COLUMNS), out.queries)
 
 
 def _dmin_beside(v: str, scored: Collection[tuple[str, str]]) -> tuple[str, str] | None:

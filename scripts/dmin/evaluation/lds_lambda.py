@@ -11,7 +11,8 @@ import pandas as pd
 
 from dmin.attribution.gradient_files import GradientSides
 from dmin.evaluation.lambda_grid import LambdaGrid, best_lambda, solve_grid
-from dmin.evaluation.lds import JudgingBank, lds_interval, spearman_rows
+from dmin.evaluation.lds import JudgingBank, lds_interval
+from dmin.evaluation.ranks import spearman_rows
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import hardware_label

@@ -10,7 +10,8 @@ from dmin.runtime.atomic import write_csv
 from dmin.runtime.readers import read_csv
 
 COLUMNS = [
-    "model", "to_data", "to_retrained", "steps", "seconds", "compute", "parameters", "macs", "members",
+    "model", "distance", "to_data", "to_whole", "to_retrained", "steps", "seconds", "compute", "parameters", "macs",
+    "members",
 ]  # fmt: skip
 # A model's name in the table of models, and in that of costs.
 _COSTS = {"pruned": "pruning"}
@@ -23,7 +24,7 @@ def join_costs(models: pd.DataFrame, cost: pd.DataFrame) -> pd.DataFrame:
     whose training belongs to no game. Source: table 1 of the paper on sparsified unlearning.
 
     Args:
-        models: columns ``model, steps, to_data, to_retrained, parameters, macs, members``.
+        models: see :func:`dmin.games.models.compare_models`.
         cost: columns ``trainer, seconds, compute``.
     """
     paid = cost.set_index("trainer")[["seconds", "compute"]]

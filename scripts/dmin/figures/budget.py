@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from dmin.figures.methods import method_style, order_methods
 from dmin.figures.panels import Panels
 from dmin.figures.style import INK, MUTED, house_style
-from dmin.figures.tables import exact_means, require_table
+from dmin.figures.tables import exact_means, require_table, storage_label
 
 _COMPRESSION = (
     "method", "v", "storage", "k", "rate", "low", "high", "lds", "lds_low", "lds_high", "lds_ceiling",
@@ -47,7 +47,7 @@ def plot_budget(
         judged = require_table(lds, ("method", "v", "lds", "low", "high"), "LDS")
         ceiling = float(table["lds_ceiling"].iloc[0])
         rows.insert(0, ("LDS", table, ("lds", "lds_low", "lds_high"), judged, ceiling))
-    storages = [name for name in ("int8", "fp16", "fp32") if name in {*table["storage"]}]
+    storages = [name for name in ("one_bit", "int4", "int8", "fp16", "fp32") if name in {*table["storage"]}]
     panels = Panels(len(rows) * len(storages), len(storages), 3.5, 3.0, sharey="row")
     methods: set[str] = set()
     for row, (name, sketched, columns, whole, level) in enumerate(rows):
@@ -57,7 +57,7 @@ def plot_budget(
         methods |= {*sketched["method"], *others["method"]}
         for column, storage in enumerate(storages):
             panel = panels.axes[row * len(storages) + column]
-            panel.set_title(f"{name}, {storage}")
+            panel.set_title(f"{name}, {storage_label(storage)}")
             panel.set_xscale("log")
             _draw_level(panel, level)
             _draw_sketched(panel, sketched[sketched["storage"] == storage])

@@ -13,13 +13,15 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from dmin.figures.methods import method_style, order_methods
 from dmin.figures.panels import Panels
 from dmin.figures.style import house_style, lighten
-from dmin.figures.tables import exact_means, require_table
+from dmin.figures.tables import exact_means, require_table, storage_label
 
 # The method whose widths and formats are lines.
 DRAWN = "dmin"
 _COLUMNS = ("method", "v", "storage", "k", "rate", "low", "high", "recall", "rmse", "spearman", "bytes_per_sample")
-_MARKERS: Mapping[str, str] = {"fp32": "o", "fp16": "s", "int8": "^"}
-_SHADES: Mapping[str, float] = {"fp32": 0.55, "fp16": 0.3, "int8": 0.0}
+_MARKERS: Mapping[str, str] = {"fp32": "o", "fp16": "s", "int8": "^", "int4": "v", "one_bit": "D"}
+_SHADES: Mapping[str, float] = {
+    "fp32": 0.55, "fp16": 0.3, "int8": 0.0, "int4": 0.15, "one_bit": 0.45,
+}  # fmt: skip
 
 
 @house_style
@@ -65,7 +67,7 @@ def plot_compression(table: pd.DataFrame, detection: pd.DataFrame, cost: pd.Data
         error.yaxis.set_minor_formatter(NullFormatter())
     panels.label(x="Bytes per training image")
     handles = [
-        Line2D([], [], color=_colour(name), marker=_MARKERS[name], label=f"DMin, {name}")
+        Line2D([], [], color=_colour(name), marker=_MARKERS[name], label=f"DMin, {storage_label(name)}")
         for name in _MARKERS
         if name in {*table["storage"]}
     ]

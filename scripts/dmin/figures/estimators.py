@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
@@ -74,15 +73,12 @@ def trainer_handles(trainers: Collection[str]) -> list[Line2D]:
 
 def shown_behaviours(names: Iterable[str], most: int) -> list[str]:
     """Return the behaviours that a figure shows: of very many those first that are no part of another, by name."""
-    found = sorted(set(names))
-    stems = Counter(name.rpartition("_")[0] or name for name in found)
-    first = sorted(found, key=lambda name: (stems[name.rpartition("_")[0] or name] > 1, name))
-    return sorted(first[:most])
+    return sorted(sorted(set(names), key=lambda name: ("/" in name, name))[:most])
 
 
 def behaviour_label(name: str) -> str:
-    """Return a behaviour's name as text."""
-    return name.replace("_", " ")
+    """Return a behaviour's name as text, that of a part after a colon."""
+    return name.replace("_", " ").replace("/", ": ")
 
 
 def draw_level(panel: Axes, name: str, value: float) -> None:

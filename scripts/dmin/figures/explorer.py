@@ -13,6 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from dmin.figures.explorer_data import About, collect_explorer_data
+from dmin.figures.style import NOISE
 from dmin.runtime.atomic import atomic_path
 
 # With these escaped, no string can end the script element or open a comment, whatever a caption holds.
@@ -39,7 +40,12 @@ def write_explorer(
     data = collect_explorer_data(queries, samples, rankings, about)
     source = files("dmin.figures").joinpath("explorer.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    page = environment.from_string(source).render(run=about.run, data=Markup(script_json(data)))
+    page = environment.from_string(source).render(
+        run=about.run,
+        subsets_known=about.subsets_known,
+        noised=any(subset == NOISE for _, subset, *_ in data["samples"]),
+        data=Markup(script_json(data)),
+    )
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
 

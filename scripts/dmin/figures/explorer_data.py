@@ -35,11 +35,13 @@ class About:
         notes: heading and text of remarks; a heading equal to a ranking's label is shown with that ranking, the
             others at the foot of the page.
         shown: ranks shown per generated image.
+        subsets_known: whether the subsets of the queries are known; without them there are no hits and no rates.
     """
 
     run: str
     notes: Mapping[str, str]
     shown: int
+    subsets_known: bool = True
 
 
 def collect_explorer_data(
@@ -48,12 +50,13 @@ def collect_explorer_data(
     """Gather queries, the training samples any ranking shows, their images and the rankings.
 
     Each ranking keeps the first ``shown`` ranks of each query; its detection rates use all the ranks it has, and are
-    ``None`` beyond them.
+    ``None`` beyond them. Where subsets are unknown, there are no cut-offs and so no rates.
 
     Returns:
-        ``run``, ``notes``, ``images`` (``[width, data URI]``), ``queries`` (``[id, subset, prompt, seed, image]``),
-        ``samples`` (``[id, subset, prompt, label, origin, image]``) and ``rankings`` (``label``, ``top``: sample
-        positions per query, ``scores``, ``rates`` at the cut-offs), where ``image`` is a position in ``images``.
+        ``run``, ``notes``, ``images`` (``[width, data URI]``), ``queries`` (``[id, subset, prompt, seed, image,
+        file]``; an empty subset is unknown, and so are an empty seed and file), ``samples`` (``[id, subset, prompt,
+        label, origin, image]``) and ``rankings`` (``label``, ``top``: sample positions per query, ``scores``,
+        ``rates`` at the cut-offs), where ``image`` is a position in ``images``.
 
     Raises:
         UserError: there is no query or no ranking, a column is missing, a ranking names an unknown sample or holds a
@@ -69,10 +72,11 @@ def collect_explorer_data(
     query_rows = [
         [
             str(row["id"]),
-            str(row["subset"]),
+            str(row["subset"]) if about.subsets_known else "",
             _text(row["prompt"]),
-            str(row["seed"]),
+            _text(row["seed"]),
             thumbnails.add(row["image"], row["id"], _QUERY_PIXELS),
+            _text(row["image"].get("path")),
         ]
         for row in queries.to_dict("records")
     ]
@@ -97,13 +101,11 @@ def collect_explorer_data(
         "run": about.run,
         "notes": [[heading, text] for heading, text in about.notes.items()],
         "shown": about.shown,
-        "cutoffs": list(RATE_CUTOFFS),
+        "cutoffs": list(_cutoffs(about)),
         "images": [[width, uri] for width, uri in thumbnails.entries],
         "queries": query_rows,
         "samples": sample_rows,
-        "rankings": [
-            _ranking(label, ranking, query_rows, positions, about.shown) for label, ranking in rankings.items()
-        ],
+        "rankings": [_ranking(label, ranking, query_rows, positions, about) for label, ranking in rankings.items()],
     }
 
 
@@ -122,7 +124,7 @@ def _require(table: pd.DataFrame, kind: str, name: str, may_be_empty: bool = Fal
 
 
 def _ranking(
-    label: str, ranking: pd.DataFrame, query_rows: list[list[Any]], positions: dict[str, int], shown: int
+    label: str, ranking: pd.DataFrame, query_rows: list[list[Any]], positions: dict[str, int], about: About
 ) -> dict[str, Any]:
     if not all(math.isfinite(score) for score in ranking["score"]):
         raise UserError(f"The ranking '{label}' holds scores that are not finite; find the setting that made them.")
@@ -130,12 +132,16 @@ def _ranking(
     tops, scores, rates = [], [], []
     for identifier, subset, *_ in query_rows:
         group = groups.get(identifier, ranking.iloc[:0])
-        head = group[group["rank"] <= shown]
+        head = group[group["rank"] <= about.shown]
         tops.append([positions[str(sample)] for sample in head["sample_id"]])
         scores.append([float(f"{score:.5g}") for score in head["score"]])
         hits = [relation(subset, str(sample_subset)) == "hit" for sample_subset in group["sample_subset"]]
-        rates.append([sum(hits[:k]) / k if len(hits) >= k else None for k in RATE_CUTOFFS])
+        rates.append([sum(hits[:k]) / k if len(hits) >= k else None for k in _cutoffs(about)])
     return {"label": label, "top": tops, "scores": scores, "rates": rates}
+
+
+def _cutoffs(about: About) -> tuple[int, ...]:
+    return RATE_CUTOFFS if about.subsets_known else ()
 
 
 def _text(value: object) -> str:

@@ -30,7 +30,7 @@ def plot_gallery(entries: Sequence[GalleryEntry], title: str) -> Figure:
     """Draw one row per query: the generated image, then its most and its least influential training images.
 
     The frame and the words under each training image name its subset and tell hits (the subset of the query), others
-    and noised copies apart.
+    and noised copies apart; where the subset of a query is unknown, they name its file and tell noised copies alone.
 
     Args:
         entries: the rows, usually queries of one subset; rows may have different numbers of images.
@@ -50,7 +50,7 @@ def plot_gallery(entries: Sequence[GalleryEntry], title: str) -> Figure:
     width = max(right + _MARGIN, 5.2)
     canvas = Canvas(width, _HEAD + _ROW * len(entries) + _FOOT)
     canvas.text(title, (_MARGIN, 0.17), size=11, bold=True)
-    _legend(canvas, width - _MARGIN)
+    _legend(canvas, width - _MARGIN, [item for entry in entries for item in _related(entry)])
     canvas.text("Generated", (_MARGIN, 0.55), size=8, colour=MUTED, bold=True)
     if most:
         canvas.text("Most influential training images", (most_left, 0.55), size=8, colour=MUTED, bold=True)
@@ -69,14 +69,24 @@ def plot_gallery(entries: Sequence[GalleryEntry], title: str) -> Figure:
     return canvas.figure
 
 
-def _draw_item(canvas: Canvas, item: GalleryItem, query_subset: str, at: Place, decimals: str) -> None:
+def _related(entry: GalleryEntry) -> list[str]:
+    """Return how each training image of a row relates to its query."""
+    return [relation(entry.subset, item.subset) for item in (*entry.most, *entry.least)]
+
+
+def _draw_item(canvas: Canvas, item: GalleryItem, query_subset: str | None, at: Place, decimals: str) -> None:
     x, y = at
     kind = relation(query_subset, item.subset)
     colour = RELATION_COLOURS[kind]
     canvas.image(item.image, at, _SMALL)
-    canvas.frame(at, _SMALL, colour, dashed=kind != "hit")
+    canvas.frame(at, _SMALL, colour, dashed=kind in ("other", "noise"))
     canvas.text(format(item.score, decimals).replace("-", _MINUS), (x, y + _SMALL + 0.06), size=7.5, bold=True)
-    mark = {"hit": f"{item.subset} (hit)", "other": item.subset, "noise": RELATION_NAMES["noise"]}[kind]
+    mark = {
+        "hit": f"{item.subset} (hit)",
+        "other": item.subset,
+        "noise": RELATION_NAMES["noise"],
+        "unknown": item.file,
+    }[kind]
     mark = wrap_caption(mark, _SMALL, 6.2, 1)
     canvas.text(mark, (x, y + _SMALL + 0.2), size=6.2, colour=colour, bold=True)
     canvas.text(wrap_caption(item.caption, _SMALL, 6.2, 4), (x, y + _SMALL + 0.32), size=6.2, colour=INK)
@@ -91,8 +101,11 @@ def _decimals(scores: Sequence[float]) -> str:
     return ".2e" if digits > 5 else f".{max(0, digits)}f"
 
 
-def _legend(canvas: Canvas, right: float) -> None:
-    entries = (("noise", "noised copy", 0.82), ("other", "other subset", 0.86), ("hit", "same subset (hit)", 1.1))
+def _legend(canvas: Canvas, right: float, kinds: Sequence[str]) -> None:
+    """Explain the frames; where no subset is known, those of noised copies, if there are any."""
+    entries = [("noise", "noised copy", 0.82), ("other", "other subset", 0.86), ("hit", "same subset (hit)", 1.1)]
+    if "unknown" in kinds:
+        entries = entries[:1] if "noise" in kinds else []
     x = right
     for kind, label, length in entries:
         x -= length + 0.1

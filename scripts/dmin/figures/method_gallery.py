@@ -24,12 +24,13 @@ _ROW = 1.02
 
 @house_style
 def plot_method_gallery(
-    image: np.ndarray, prompt: str, subset: str, ranked: Mapping[str, Sequence[GalleryItem]], title: str
+    image: np.ndarray, prompt: str, subset: str | None, ranked: Mapping[str, Sequence[GalleryItem]], title: str
 ) -> Figure:
     """Draw the generated ``image`` (uint8 ``[height, width, 3]``) and one row of training images per method.
 
     Args:
-        subset: of the query; frames tell its own subset, others and noised copies apart.
+        subset: of the query; frames tell its own subset, others and noised copies apart. Where it is None, they tell
+            noised copies alone.
         ranked: the highest-ranked training images of each method, the first first.
 
     Raises:
@@ -53,5 +54,5 @@ def plot_method_gallery(
             at = (left + _NAMES + place * (_SMALL + _GAP), top)
             kind = relation(subset, item.subset)
             canvas.image(item.image, at, _SMALL)
-            canvas.frame(at, _SMALL, RELATION_COLOURS[kind], dashed=kind != "hit")
+            canvas.frame(at, _SMALL, RELATION_COLOURS[kind], dashed=kind in ("other", "noise"))
     return canvas.figure

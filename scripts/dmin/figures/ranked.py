@@ -42,11 +42,14 @@ class MethodScores:
         return f"{method_style(self.method).label}, {width_label(self.v)}"
 
 
-def draw_score_distributions(scores: MethodScores, tables: SampleTables, outputs: Sequence[Path], dpi: int) -> None:
-    """Draw the scores of a method by the subsets of query and training sample."""
+def draw_score_distributions(
+    scores: MethodScores, tables: SampleTables, subsets_known: bool, outputs: Sequence[Path], dpi: int
+) -> None:
+    """Draw the scores of a method by the subsets of query, where they are known, and training sample."""
     matrix, subsets = ScoreMatrix.read(scores.path), tables.subsets()
     asked, train = ([subsets[name] for name in side] for side in (matrix.queries, matrix.train))
-    save_figure(plot_score_distributions(matrix.values, asked, train, scores.title), outputs, dpi)
+    figure = plot_score_distributions(matrix.values, asked if subsets_known else None, train, scores.title)
+    save_figure(figure, outputs, dpi)
 
 
 def draw_contact_sheet(queries: Path, outputs: Sequence[Path], dpi: int) -> None:
@@ -57,13 +60,15 @@ def draw_contact_sheet(queries: Path, outputs: Sequence[Path], dpi: int) -> None
 
 
 def draw_gallery(
-    scores: MethodScores, tables: SampleTables, subset: str, gallery: Gallery, outputs: Sequence[Path], dpi: int
+    scores: MethodScores, tables: SampleTables, subset: str | None, gallery: Gallery, outputs: Sequence[Path], dpi: int
 ) -> None:
-    """Draw the first queries of a subset beside their most and least influential training images."""
+    """Draw the first queries of a subset, or of all where it is None, beside their most and least influential training
+    images."""
     matrix = ScoreMatrix.read(scores.path)
     asked = read_samples(tables.queries).set_index("id").loc[matrix.queries]
     shown = []
-    for row in np.flatnonzero(asked["subset"].to_numpy() == subset)[: gallery["queries"]].tolist():
+    chosen = range(len(asked)) if subset is None else np.flatnonzero(asked["subset"].to_numpy() == subset).tolist()
+    for row in chosen[: gallery["queries"]]:
         order = np.argsort(-matrix.values[row], kind="stable")
         ends = order[: gallery["most"]], order[::-1][: gallery["least"]]
         shown.append((row, [[(matrix.train[place], matrix.values[row, place]) for place in end] for end in ends]))
@@ -78,13 +83,15 @@ def draw_gallery(
         )
         for row, (most, least) in shown
     ]
-    save_figure(plot_gallery(entries, f"{subset}: {scores.title}"), outputs, dpi)
+    title = scores.title if subset is None else f"{subset}: {scores.title}"
+    save_figure(plot_gallery(entries, title), outputs, dpi)
 
 
 def draw_method_gallery(
-    tops: Mapping[str, Path], tables: SampleTables, subset: str, most: int, outputs: Sequence[Path], dpi: int
+    tops: Mapping[str, Path], tables: SampleTables, subset: str | None, most: int, outputs: Sequence[Path], dpi: int
 ) -> None:
-    """Draw the first query of a subset beside the ``most`` training images that every method ranks first.
+    """Draw the first query of a subset, or of all where it is None, beside the ``most`` training images that every
+    method ranks first.
 
     Args:
         tops: the ranked lists of each method.
@@ -93,7 +100,7 @@ def draw_method_gallery(
         UserError: the subset has no query.
     """
     asked = read_samples(tables.queries)
-    asked = asked[asked["subset"] == subset]
+    asked = asked if subset is None else asked[asked["subset"] == subset]
     if asked.empty:
         raise UserError(f"Subset '{subset}' has no query to show; generate at least one.")
     query = asked.iloc[0]
@@ -104,14 +111,15 @@ def draw_method_gallery(
         pairs[method] = list(zip(top["sample_id"], top["score"], strict=True))
     train = _shown(tables.train, [pair for chosen in pairs.values() for pair in chosen])
     ranked = {method: _items(train, chosen) for method, chosen in pairs.items()}
-    title = f"{subset}: what each method ranks first"
+    title = f"{'First query' if subset is None else subset}: what each method ranks first"
     figure = plot_method_gallery(sample_pixels(asked.iloc[:1])[0], query["prompt"], subset, ranked, title)
     save_figure(figure, outputs, dpi)
 
 
 def _shown(samples: Path, pairs: Scores) -> pd.DataFrame:
     """Read the training images that a figure shows, by id, and no others."""
-    return read_samples(samples, ["id", "subset", "prompt", "image"], {name for name, _ in pairs}).set_index("id")
+    columns = ["id", "subset", "prompt", "origin", "image"]
+    return read_samples(samples, columns, {name for name, _ in pairs}).set_index("id")
 
 
 def _items(train: pd.DataFrame, pairs: Scores) -> list[GalleryItem]:
@@ -119,8 +127,8 @@ def _items(train: pd.DataFrame, pairs: Scores) -> list[GalleryItem]:
         return []
     rows = train.loc[[name for name, _ in pairs]].reset_index()
     return [
-        GalleryItem(image=pixels, caption=prompt, subset=subset, score=float(score))
-        for pixels, prompt, subset, (_, score) in zip(
-            sample_pixels(rows), rows["prompt"], rows["subset"], pairs, strict=True
+        GalleryItem(image=pixels, caption=prompt, subset=subset, score=float(score), file=origin)
+        for pixels, prompt, subset, origin, (_, score) in zip(
+            sample_pixels(rows), rows["prompt"], rows["subset"], rows["origin"], pairs, strict=True
         )
     ]

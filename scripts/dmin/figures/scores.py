@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,17 +16,19 @@ _BINS = 70
 _FILL = 0.86
 # From the bottom up.
 _ORDER = ("other", "noise", "hit")
+_UNKNOWN = ("noise", "unknown")
 
 
 @house_style
 def plot_score_distributions(
-    scores: np.ndarray, query_subsets: Sequence[str], train_subsets: Sequence[str], title: str
+    scores: np.ndarray, query_subsets: Sequence[str] | None, train_subsets: Sequence[str], title: str
 ) -> Figure:
     """Draw, per query subset, the scores of training images of that subset, of other subsets and of noised copies.
 
     Args:
         scores: ``[queries, train]``, larger = proponent.
-        query_subsets: subset of each row.
+        query_subsets: subset of each row; None where they are unknown, for all queries together and no other groups
+            than noised copies and the rest.
         train_subsets: subset of each column; ``noise`` marks noised copies.
         title: heading of the figure.
 
@@ -36,30 +38,34 @@ def plot_score_distributions(
     scores = np.asarray(scores)
     if scores.size == 0:
         raise UserError("The score matrix is empty, so there is nothing to plot; generate at least one query.")
-    if scores.shape != (len(query_subsets), len(train_subsets)):
+    rows = len(scores) if query_subsets is None else len(query_subsets)
+    if scores.shape != (rows, len(train_subsets)):
         raise UserError(
-            f"The score matrix has shape {scores.shape} but scores.json names {len(query_subsets)} queries and "
+            f"The score matrix has shape {scores.shape} but scores.json names {rows} queries and "
             f"{len(train_subsets)} training samples; make both again."
         )
     if not np.isfinite(scores).all():
         raise UserError(
             "The score matrix holds values that are not finite; find the method and setting that made them."
         )
-    queries = np.asarray(query_subsets)
     train = np.asarray(train_subsets)
-    subsets = sorted({*query_subsets})
+    groups: list[tuple[str, np.ndarray, Mapping[str, np.ndarray]]]
+    if query_subsets is None:
+        whole = {"noise": train == NOISE, "unknown": train != NOISE}
+        groups = [("all queries", np.full(rows, True), whole)]
+    else:
+        queries = np.asarray(query_subsets)
+        groups = [(f"queries of {name}", queries == name, _related(train, name)) for name in sorted({*query_subsets})]
     low, high = _range(scores)
     edges = np.linspace(low, high, _BINS + 1)
-    panels = Panels(len(subsets), 3, 2.75, 1.75)
-    kinds = [kind for kind in _ORDER if kind != "noise" or NOISE in train]
-    for panel, subset in zip(panels.axes, subsets, strict=True):
-        rows = scores[queries == subset]
-        columns = {"hit": train == subset, "noise": train == NOISE, "other": (train != subset) & (train != NOISE)}
+    panels = Panels(len(groups), 3, 2.75, 1.75)
+    kinds = [kind for kind in (_UNKNOWN if query_subsets is None else _ORDER) if kind != "noise" or NOISE in train]
+    for panel, (heading, asked, columns) in zip(panels.axes, groups, strict=True):
         for base, kind in enumerate(kinds):
-            values = rows[:, columns[kind]].ravel()
+            values = scores[asked][:, columns[kind]].ravel()
             if values.size:
                 _draw_histogram(panel, values, edges, float(base), RELATION_COLOURS[kind])
-        panel.set_title(f"queries of {subset}")
+        panel.set_title(heading)
         panel.set_xlim(low, high)
         panel.set_ylim(0, len(kinds))
         panel.set_yticks(range(len(kinds)), [RELATION_NAMES[kind] for kind in kinds], va="bottom")
@@ -70,6 +76,11 @@ def plot_score_distributions(
     figure.suptitle(title, x=0.008, ha="left")
     panels.label(x="Influence score (larger: proponent)")
     return figure
+
+
+def _related(train: np.ndarray, subset: str) -> dict[str, np.ndarray]:
+    """Return which training samples are of a subset, noised copies, or neither."""
+    return {"hit": train == subset, "noise": train == NOISE, "other": (train != subset) & (train != NOISE)}
 
 
 def _range(scores: np.ndarray) -> tuple[float, float]:

@@ -45,8 +45,18 @@ NOISE_COLOUR = "#7d8491"
 MEAN_COLOUR = INK
 
 # How a training image relates to a query, in colour and in words, so that colour is never the only cue.
-RELATION_COLOURS: Mapping[str, str] = {"hit": "#0072B2", "other": "#D55E00", "noise": NOISE_COLOUR}
-RELATION_NAMES: Mapping[str, str] = {"hit": "same subset", "other": "other subset", "noise": "noised copy"}
+RELATION_COLOURS: Mapping[str, str] = {
+    "hit": "#0072B2",
+    "other": "#D55E00",
+    "noise": NOISE_COLOUR,
+    "unknown": "#4C5A72",
+}
+RELATION_NAMES: Mapping[str, str] = {
+    "hit": "same subset",
+    "other": "other subset",
+    "noise": "noised copy",
+    "unknown": "training images",
+}
 
 _DPI = 200
 
@@ -158,10 +168,13 @@ def order_subsets(subsets: Iterable[str]) -> list[str]:
     return sorted({*subsets}, key=lambda name: ({MEAN: 0, NOISE: 2}.get(name, 1), name))
 
 
-def relation(query_subset: str, sample_subset: str) -> str:
-    """Say how a training sample relates to a query: ``hit``, ``other`` or ``noise`` (a noised copy is never a hit)."""
+def relation(query_subset: str | None, sample_subset: str) -> str:
+    """Say how a training sample relates to a query: ``hit``, ``other``, ``noise`` (a noised copy is never a hit), or
+    ``unknown`` where the query's subset is None."""
     if sample_subset == NOISE:
         return "noise"
+    if query_subset is None:
+        return "unknown"
     return "hit" if sample_subset == query_subset else "other"
 
 

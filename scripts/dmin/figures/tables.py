@@ -38,6 +38,11 @@ def exact_means(table: pd.DataFrame, k: int | None = None) -> pd.DataFrame:
     return table[(table["backend"] == "exact") & (table["subset"] == MEAN) & (table["k"].astype(int) == wanted)]
 
 
+def storage_label(storage: str) -> str:
+    """Return what figures call a number format."""
+    return storage.replace("_", " ")
+
+
 def width_text(value: object) -> str:
     """Write a width as ``''`` (none), ``'full'`` or its digits, however the CSV reader parsed it."""
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dmin.games.inception import inception_features
+from dmin.models.classifier import load_classifier
 from dmin.models.image_embedding import efficientnet_embeddings
 from dmin.runtime.pace import Pace
 from dmin.settings.games import Encoder
@@ -18,9 +19,14 @@ def encode_features(pixels: np.ndarray, encoder: Encoder, pace: Pace) -> np.ndar
 
     Those of EfficientNet have a mean square of 1, so that distances on them are of the size of those on Inception's.
 
+    Those of the classifier are means over places of its last convolution, few enough for the covariance of a hundred
+    images; they tell apart what tells its classes apart, and not how much noise there is on an empty ground.
+
     Raises:
-        UserError: the weights of Inception cannot be read.
+        UserError: the weights of Inception or of the classifier cannot be read.
     """
+    if encoder["kind"] == "classifier":
+        return load_classifier(Path(encoder["path"] or "")).pooled_features(pixels, pace.batch)
     if encoder["kind"] == "inception":
         return inception_features(pixels, Path(encoder["path"] or ""), pace)
     unit = efficientnet_embeddings(pixels, pace.batch)

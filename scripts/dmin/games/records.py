@@ -180,13 +180,20 @@ class Records:
         none, everyone = (float(rows.iloc[0]) if len(rows) else float("nan") for rows in found)
         return none, everyone
 
-    def noise(self, behaviour: str, trainer: str, law: str) -> float:
-        """Return the standard deviation of a law's values, means over seeds, that is due to seeds; NaN with one seed.
+    def member_noise(self, behaviour: str, trainer: str) -> float:
+        """Return the standard deviation of a member's value that is due to its seed; NaN with one seed.
 
-        That of a single member is pooled over all coalitions of the trainer.
+        It is pooled over all coalitions that the trainer trained more than once, whatever their part.
+        """
+        return seed_noise(self.values(behaviour, trainer).to_numpy())
+
+    def noise(self, behaviour: str, trainer: str, law: str) -> float:
+        """Return the standard deviation of a law's values, means over seeds, that is due to seeds.
+
+        NaN where no coalition of the trainer has two.
         """
         seeds = self.values(behaviour, trainer, "exact" if law == "all" else "fit", law).shape[1]
-        return seed_noise(self.values(behaviour, trainer).to_numpy()) / float(np.sqrt(seeds))
+        return self.member_noise(behaviour, trainer) / float(np.sqrt(seeds))
 
     def without(self, player: int) -> np.ndarray:
         """Return the numbers of the coalitions without a player, the largest first, the empty one left out."""

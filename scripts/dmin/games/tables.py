@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
 
-from dmin.games.feature_distances import frechet_distance
-from dmin.games.feature_files import read_features
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.readers import read_csv, read_json
 
-# What the table of models calls the model that the game is about.
-WHOLE = "full"
 MEMBER_COLUMNS = ["coalition", "seed", "trainer", "behaviour", "value"]
 
 
@@ -54,76 +51,49 @@ def measure_noise(anchors: Sequence[Path], members: Path, out: Path) -> None:
 
 
 class TrainerCost(TypedDict):
-    """A trainer, its steps for all the data, and the metrics files of its jobs."""
+    """A trainer, its steps on all the data, the samples that these see, and the metrics files of its jobs."""
 
     trainer: str
     steps: int
+    samples: int
     metrics: list[str]
 
 
-def measure_cost(trainers: Sequence[TrainerCost], pruning: Sequence[Path], out: Path) -> None:
+@dataclass(frozen=True)
+class PruningCost:
+    """The metrics file and the record of the pruned model, and the samples that its training sees."""
+
+    metrics: Path
+    record: Path
+    samples: int
+
+
+def measure_cost(trainers: Sequence[TrainerCost], pruning: PruningCost | None, retraining: int, out: Path) -> None:
     """Write what a member costs by trainer; columns ``trainer, steps, seconds, compute, members``.
 
-    ``seconds`` is the mean over members, ``compute`` that in units of one retraining, empty where there is none. The
-    row ``pruning`` is paid once.
+    ``seconds`` were measured, the mean over members. ``compute`` is counted, since a machine that does
+    other work besides would decide it: samples times multiplications of the network, over those of one retraining on
+    all the data. The row ``pruning`` is paid once.
 
     Args:
-        pruning: the metrics file of the pruned model, where there is one.
+        retraining: the samples that one retraining sees.
     """
+    pruned = 1.0
+    if pruning is not None:
+        macs = _read(pruning.record)["macs"]
+        pruned = macs["after"] / macs["before"]
     rows = []
     for trainer in trainers:
         seconds = [value for path in trainer["metrics"] for value in _read(path)["trained_seconds"]]
-        rows.append(
-            (trainer["trainer"], trainer["steps"], float(np.mean(seconds)) if seconds else np.nan, len(seconds))
-        )
-    rows += [("pruning", _read(path)["steps"], _read(path)["seconds"], 1) for path in pruning]
-    table = pd.DataFrame(rows, columns=["trainer", "steps", "seconds", "members"])
-    retrain = table.loc[table["trainer"] == "retrain", "seconds"]
-    table["compute"] = table["seconds"] / (retrain.iloc[0] if len(retrain) else np.nan)
-    write_csv(table[["trainer", "steps", "seconds", "compute", "members"]], out)
+        compute = trainer["samples"] / retraining * (pruned if trainer["trainer"] == "sparsified" else 1.0)
+        mean = float(np.mean(seconds)) if seconds else np.nan
+        rows.append((trainer["trainer"], trainer["steps"], mean, compute, len(seconds)))
+    if pruning is not None:
+        facts = _read(pruning.metrics)
+        rows.append(("pruning", facts["steps"], facts["seconds"], pruning.samples / retraining * pruned, 1))
+    write_csv(pd.DataFrame(rows, columns=["trainer", "steps", "seconds", "compute", "members"]), out)
 
 
 def _read(path: str | Path) -> dict[str, Any]:
     facts: dict[str, Any] = read_json(Path(path))
     return facts
-
-
-class ModelRow(TypedDict):
-    """A row of the table of models: its name, its steps, and the features of its images."""
-
-    model: str
-    steps: int
-    features: list[str]
-
-
-def compare_models(
-    rows: Sequence[ModelRow], retrained: Sequence[Path], train: Path, record: Path | None, out: Path
-) -> None:
-    """Write Fréchet distances; columns ``model, steps, to_data, to_whole, to_retrained, parameters, macs, members``.
-
-    ``to_data`` is the distance to the training images, ``to_whole`` that to the images of the whole model, and
-    ``to_retrained`` that to those of the model retrained on the same coalition; they are means over members.
-
-    Args:
-        retrained: the features of retrained members.
-        record: of the pruning, for ``parameters`` and ``macs``.
-
-    Source: table 1 of the paper on sparsified unlearning.
-    """
-    data = next(iter(read_features(train).values()))
-    exact = {name: values for path in retrained for name, values in read_features(path).items()}
-    (whole,) = (next(iter(read_features(Path(row["features"][0])).values())) for row in rows if row["model"] == WHOLE)
-    facts = read_json(record) if record else None
-    table = []
-    for row in rows:
-        own = {name: values for path in row["features"] for name, values in read_features(Path(path)).items()}
-        to_data = [frechet_distance(values, data) for values in own.values()]
-        pairs = [frechet_distance(values, exact[name]) for name, values in own.items() if name in exact]
-        when = "after" if row["model"] in ("pruned", "sparsified") else "before"
-        sizes = [facts[name][when] if facts else np.nan for name in ("parameters", "macs")]
-        other = float(np.mean(pairs)) if pairs and row["model"] != "retrain" else np.nan
-        from_whole = [frechet_distance(values, whole) for values in own.values()] if row["model"] != WHOLE else [np.nan]
-        distances = (float(np.mean(to_data)), float(np.mean(from_whole)), other)
-        table.append((row["model"], row["steps"], *distances, *sizes, len(own)))
-    columns = ["model", "steps", "to_data", "to_whole", "to_retrained", "parameters", "macs", "members"]
-    write_csv(pd.DataFrame(table, columns=columns), out)

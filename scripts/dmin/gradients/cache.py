@@ -10,7 +10,7 @@ import numpy as np
 
 from dmin.gradients.cache_inputs import CacheInputs, input_digests
 from dmin.gradients.cache_kind import CacheKind, GradientSettings
-from dmin.gradients.gradient_pass import GradientPass
+from dmin.gradients.gradient_pass import WITH_ERROR, GradientPass
 from dmin.gradients.make_shard import ShardContents, ShardTask, make_shard, shared_metadata
 from dmin.gradients.sketches.blocks import BlockSketch
 from dmin.gradients.timesteps import timestep_grid
@@ -100,6 +100,8 @@ def _shapes(gradient_pass: GradientPass, rows: int) -> Shapes:
         "sketch": ((rows, gradient_pass.config["cache_dim"]), np.float16),
         "norm": ((rows,), np.float32),
     }
+    if gradient_pass.kind["quantity"] in WITH_ERROR:
+        shapes["error"] = ((rows,), np.float32)
     if gradient_pass.config["keep_raw"]:
         shapes["raw"] = ((rows, gradient_pass.engine.parameter_count), np.float16)
     return shapes

@@ -47,7 +47,7 @@ class KindSettings(TypedDict):
     ``power`` how often the factors of a scale are applied.
     """
 
-    quantity: Literal["loss", "output_norm"]
+    quantity: Literal["loss", "output_norm", "output_mean"]
     draws: int
     steps: NotRequired[int]
     checkpoint: NotRequired[int]

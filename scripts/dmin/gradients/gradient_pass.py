@@ -28,7 +28,10 @@ from dmin.runtime.precision import LOSS_SCALE, autocast, deterministic_attention
 log = logging.getLogger(__name__)
 
 # What can be differentiated, and the method of a family that computes it.
-QUANTITIES = {"loss": "objective", "output_norm": "output_norm"}
+QUANTITIES = {"loss": "objective", "output_norm": "output_norm", "output_mean": "output_mean"}
+# Which of them come with the error of the output, ``[2, rows]`` in place of ``[rows]``.
+WITH_ERROR = ("output_mean",)
+_SINGLE_PRECISION = ("norm", "error")
 
 
 @dataclass
@@ -63,22 +66,32 @@ class GradientPass:
         return CountSketch(self.engine.parameter_count, width, seed, device, self.config["sketch_kind"])
 
     def compute(self, rows: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
-        """Return ``sketch [rows, cache_dim]`` fp16, ``norm [rows]`` fp32 and, if kept, ``raw [rows, P]`` fp16."""
+        """Return ``sketch [rows, cache_dim]`` fp16, ``norm [rows]`` fp32, and what else the kind or the config has.
+
+        With the mean output comes its ``error [rows]`` fp32, with ``keep_raw`` the unit gradients ``raw [rows, P]``.
+        """
         sink = SketchSink(self.sketch, len(rows), keep_raw=self.config["keep_raw"])
         scale = self.inputs.scale
         scaled = sink if scale is None else ScaledSink(sink, scale.at(self.engine.offsets))
-        losses = self.differentiate(rows, scaled)
+        losses, *error = self.differentiate(rows, scaled).view(-1, len(rows))
         unit, norm = sink.finish()
         # Half-precision gradients of a mean over many elements underflow; the scale leaves with the norm.
         norm = norm / self.loss_scale
-        result = {"sketch": unit, "norm": norm}
+        result = {"sketch": unit, "norm": norm} | dict(zip(["error"], error, strict=False))
         if self.config["keep_raw"]:
             result["raw"] = sink.unit_gradient()
         self._check(losses, norm, [(self.encoded.ids[sample], timestep) for sample, timestep in rows], result)
-        return {name: value.to(torch.float32 if name == "norm" else torch.float16) for name, value in result.items()}
+        return {
+            name: value.to(torch.float32 if name in _SINGLE_PRECISION else torch.float16)
+            for name, value in result.items()
+        }
 
     def differentiate(self, rows: list[tuple[int, int]], sink: GradientSink) -> torch.Tensor:
-        """Feed ``sink`` the gradient of each row, ``loss_scale`` times too large, and return the losses ``[rows]``."""
+        """Feed ``sink`` the gradient of each row, ``loss_scale`` times too large, and return what was differentiated.
+
+        Returns:
+            ``[rows]``; where its error comes with it, ``[2, rows]``.
+        """
         draws, trajectory, replay = self.kind["draws"], self.inputs.trajectory, self.inputs.replay
         index = torch.tensor([sample for sample, _ in rows]).repeat_interleave(draws)
         timesteps = torch.tensor([timestep for _, timestep in rows]).repeat_interleave(draws)
@@ -96,14 +109,14 @@ class GradientPass:
         averaged = sink if draws == 1 else MeanSink(sink, draws)
         with deterministic_attention(self.family.device), self.engine.capture(len(index), averaged):
             with autocast(self.config["precision"], self.family.device):
-                losses = self.quantity(
+                values = self.quantity(
                     latents.to(self.family.device),
                     noise.to(self.family.device),
                     timesteps.to(self.family.device),
                     conditioning,
                 )
-            (losses.sum() * self.loss_scale).backward()
-        return losses.detach().unflatten(0, (-1, draws)).mean(1)
+            (values.view(-1, len(index))[0].sum() * self.loss_scale).backward()
+        return values.detach().unflatten(-1, (-1, draws)).mean(-1)
 
     def _conditioning(self, index: torch.Tensor) -> dict[str, torch.Tensor]:
         rows = {name: value[index] for name, value in self.encoded.conditioning.items()}

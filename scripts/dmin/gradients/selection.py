@@ -13,9 +13,9 @@ from dmin.runtime.errors import UserError
 def select_parameters(model: nn.Module, selection: str) -> dict[str, nn.Parameter]:
     """Return the parameters named by ``selection``, keyed by name, in ``model.named_parameters()`` order.
 
-    ``adapter``: names containing ``lora_``. ``all``: every parameter. ``transformer_blocks``: the paper's choice,
-    names containing ``transformer_blocks``, limited to the adapter where the model has one. ``regex:<pattern>``:
-    names in which ``pattern`` is found anywhere.
+    ``adapter``: those of an adapter, LoRA, DoRA, LoKr or LoHa. ``all``: every parameter. ``transformer_blocks``: the
+    paper's choice, names containing ``transformer_blocks``, limited to the adapter where the model has one.
+    ``regex:<pattern>``: names in which ``pattern`` is found anywhere.
 
     Raises:
         UserError: the selection is unknown, its pattern is malformed, or it matches nothing.

@@ -12,7 +12,7 @@ from typing import Any
 from peft import LoraConfig
 from peft.tuners.tuners_utils import check_target_module_exists
 
-from dmin.models.adapter_file import SETTINGS
+from dmin.models.adapter_file import DENOISER, SETTINGS
 from dmin.models.adapter_names import PREFIXES
 from dmin.models.gate.files import read_json, require_plain
 from dmin.models.gate.words import reason
@@ -39,7 +39,8 @@ _SILENT = {
     "target_modules",
     "task_type",
 }
-_APPLIED = {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "peft_type"}
+_APPLIED = {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "peft_type"}
+_FLAGS = ("use_rslora", "use_dora")
 # Initialisations that leave the base as it is; all others were trained on a base that they had changed.
 _INITIAL = (None, True, False, "gaussian", "orthogonal", "eva")
 # A pattern is a stranger's regular expression: names, dots, alternatives and a few wildcards cannot take long.
@@ -54,7 +55,8 @@ class AdapterSettings:
     """Rank and alpha of every layer: those of the pattern that it matches, else ``rank`` and ``alpha``; None if unsaid.
 
     The scale of a layer is alpha / rank, with ``rslora`` alpha over the root of the rank. ``targets`` says which layers
-    PEFT would change, None where that is unsaid or a regular expression.
+    PEFT would change, None where that is unsaid or a regular expression; ``dora`` whether weights are taken apart into
+    magnitude and direction, None where that is unsaid.
     """
 
     rank: int | None
@@ -63,6 +65,7 @@ class AdapterSettings:
     alphas: Sequence[tuple[re.Pattern[str], float]]
     rslora: bool
     targets: LoraConfig | None = None
+    dora: bool | None = None
 
     def leaves_out(self, layer: str) -> bool:
         """Tell whether PEFT would not apply the tensors of a layer, because the settings do not name it."""
@@ -77,15 +80,17 @@ class AdapterSettings:
         return next((alpha for pattern, alpha in self.alphas if pattern.match(layer)), self.alpha)
 
 
-def read_settings(source: Path, header: Mapping[str, str]) -> AdapterSettings:
-    """Return what an adapter says of its training, in its header or in PEFT's file beside it.
+def read_settings(source: Path, header: Mapping[str, str], part: str = DENOISER) -> AdapterSettings:
+    """Return what an adapter says of the training of a part, in its header or in PEFT's file beside it.
+
+    That file says nothing of text encoders.
 
     Raises:
         UserError: it is torn, contradicts itself, or asks for something that is not supported; that is named.
     """
-    said = _of_denoiser(source, header.get(SETTINGS))
+    said = _of_part(source, header.get(SETTINGS), part)
     beside = source.with_name("adapter_config.json")
-    if beside.exists() or beside.is_symlink():
+    if part == DENOISER and (beside.exists() or beside.is_symlink()):
         require_plain(beside, source.parent)
         told = read_json(beside)
         for key in sorted(_APPLIED & said.keys() & told.keys()):
@@ -104,7 +109,9 @@ def read_settings(source: Path, header: Mapping[str, str]) -> AdapterSettings:
         alpha = require_alpha(source, "alpha", alpha)
     ranks = [(match, _rank(source, *told)) for match, *told in _patterns(source, said, "rank_pattern")]
     alphas = [(match, require_alpha(source, *told)) for match, *told in _patterns(source, said, "alpha_pattern")]
-    return AdapterSettings(rank, alpha, ranks, alphas, bool(said.get("use_rslora")), _targets(said))
+    return AdapterSettings(
+        rank, alpha, ranks, alphas, bool(said.get("use_rslora")), _targets(said), said.get("use_dora")
+    )
 
 
 def require_alpha(source: Path, name: str, value: Any) -> float:
@@ -121,14 +128,15 @@ def require_alpha(source: Path, name: str, value: Any) -> float:
     return int(value) if value == int(value) else value
 
 
-def _of_denoiser(source: Path, text: str | None) -> dict[str, Any]:
-    """Return the settings of the denoiser in a header, where every part of a pipeline may have its own."""
+def _of_part(source: Path, text: str | None, wanted: str) -> dict[str, Any]:
+    """Return the settings of one part of a pipeline in a header, where each may have its own."""
     if text is None:
         return {}
     try:
         given = json.loads(text)
         parts = {key: key.rpartition(".") for key in given}
-        own = {key for key, (part, _, _) in parts.items() if not part or f"{part}." in PREFIXES}
+        denoisers = ("", *(prefix.removesuffix(".") for prefix in PREFIXES))
+        own = {key for key, (part, _, _) in parts.items() if part in ((wanted,) if wanted else denoisers)}
         said: dict[str, Any] = {}
         for key in sorted(own):
             field = parts[key][2]
@@ -143,10 +151,9 @@ def _of_denoiser(source: Path, text: str | None) -> dict[str, Any]:
 def _require_supported(source: Path, said: Mapping[str, Any]) -> None:
     if said.get("peft_type", "LORA") != "LORA":
         raise UserError(f"Adapter '{source}' is of the kind {shown(said['peft_type'])} and not LORA; merge it.")
-    if not isinstance(said.get("use_rslora"), bool | None):
-        raise UserError(
-            f"Adapter '{source}' says use_rslora {shown(said['use_rslora'])}, not true or false; convert it."
-        )
+    for flag in _FLAGS:
+        if not isinstance(said.get(flag), bool | None):
+            raise UserError(f"Adapter '{source}' says {flag} {shown(said[flag])}, not true or false; convert it.")
     start = said.get("init_lora_weights")
     if not isinstance(start, str | bool | None) or start not in _INITIAL:
         raise UserError(

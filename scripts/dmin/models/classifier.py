@@ -83,6 +83,17 @@ class Classifier:
         return found
 
     @torch.no_grad()
+    def pooled_features(self, images: np.ndarray, batch: int = 500) -> np.ndarray:
+        """Return what the last convolution finds, the mean over places, float32 ``[images, channels]``.
+
+        Args:
+            images: as for :meth:`classify`.
+        """
+        parts = [self.network.features(part).mean(dim=(2, 3)) for part in self.level(images).split(batch)]
+        found: np.ndarray = torch.cat(parts).numpy()
+        return found
+
+    @torch.no_grad()
     def _probabilities(self, pixels: torch.Tensor, batch: int) -> torch.Tensor:
         return torch.cat([F.softmax(self.network(part), dim=1) for part in pixels.split(batch)])
 

@@ -18,31 +18,42 @@ WHAT = "File of encoded samples"
 class EncodedSamples:
     """Latents ``[N, c, h, w]`` and conditioning tensors ``[N, ...]`` of the samples ``ids``.
 
-    ``unconditional`` holds the conditioning of the empty prompt, each ``[1, ...]``.
+    ``unconditional`` holds the conditioning of the empty prompt, each ``[1, ...]``. ``repeats [N]`` says how often each
+    sample is seen in an epoch of a training; None where once.
     """
 
     ids: Sequence[str]
     latents: torch.Tensor
     conditioning: Mapping[str, torch.Tensor]
     unconditional: Mapping[str, torch.Tensor]
+    repeats: torch.Tensor | None = None
+
+    @property
+    def entries(self) -> torch.Tensor:
+        """The places of the samples that an epoch sees, each as often as it is seen, ``[sum of repeats]``."""
+        places = torch.arange(len(self.ids))
+        return places if self.repeats is None else places.repeat_interleave(self.repeats)
 
     def rows(self, start: int, stop: int) -> EncodedSamples:
         """Return the samples ``start`` to ``stop``."""
         conditioning = {name: value[start:stop] for name, value in self.conditioning.items()}
-        return EncodedSamples(self.ids[start:stop], self.latents[start:stop], conditioning, self.unconditional)
+        repeats = None if self.repeats is None else self.repeats[start:stop]
+        return EncodedSamples(self.ids[start:stop], self.latents[start:stop], conditioning, self.unconditional, repeats)
 
     def take(self, places: Sequence[int]) -> EncodedSamples:
         """Return the samples at ``places``, in that order."""
         rows = torch.tensor(places, dtype=torch.long)
         conditioning = {name: value[rows] for name, value in self.conditioning.items()}
         ids = [self.ids[place] for place in places]
-        return EncodedSamples(ids, self.latents[rows], conditioning, self.unconditional)
+        repeats = None if self.repeats is None else self.repeats[rows]
+        return EncodedSamples(ids, self.latents[rows], conditioning, self.unconditional, repeats)
 
     def save(self, path: Path, truncated: int = 0) -> None:
         """Write everything to one safetensors file, with the number of prompts that were too long as ``truncated``."""
         tensors = {"latents": self.latents, "truncated": torch.tensor(truncated)}
         tensors |= {f"conditioning/{name}": value for name, value in self.conditioning.items()}
         tensors |= {f"unconditional/{name}": value for name, value in self.unconditional.items()}
+        tensors |= {} if self.repeats is None else {"repeats": self.repeats}
         write_tensors(path, {"ids": list(self.ids)}, tensors)
 
     @classmethod
@@ -62,7 +73,8 @@ class EncodedSamples:
                 elif group == "unconditional":
                     groups[group][name] = file.tensor(key)
             latents = file.rows("latents", start, stop)
-        return cls(ids[start:stop], latents, groups["conditioning"], groups["unconditional"])
+            repeats = file.rows("repeats", start, stop) if "repeats" in file.names else None
+        return cls(ids[start:stop], latents, groups["conditioning"], groups["unconditional"], repeats)
 
 
 def count_encoded(path: Path) -> int:

@@ -12,12 +12,12 @@ import torch
 
 from dmin.data.pixels import pixels_to_tensor
 from dmin.data.sample_rows import SampleRows
-from dmin.data.samples import sample_pixels
+from dmin.data.samples import read_columns, read_samples, sample_pixels
 from dmin.models.encoded import EncodedSamples
 from dmin.models.families.family import Family
 from dmin.models.families.prompts import tell_long_prompts
 from dmin.models.families.sampling import NotFiniteError, require_finite
-from dmin.models.load import load_family
+from dmin.models.load import TrainedModel, load_family, load_trained
 from dmin.models.spool import Spool
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
@@ -27,20 +27,27 @@ from dmin.settings.models import Base
 log = logging.getLogger(__name__)
 
 
-def encode_samples(samples: Path, base: Base, out: Path, pace: Pace) -> None:
+def encode_samples(samples: Path, base: Base, out: Path, pace: Pace, adapter: Path | None = None) -> None:
     """Encode the images and prompts of a parquet file with the frozen encoders of ``base``.
+
+    The ``adapter`` is the file of one that may change text encoders, which then encode the prompts with it.
 
     Latents are modes of the autoencoder's posterior, never samples of it, so that equal images stay equal. Prompts that
     are too long are cut; how many is logged and kept in the file as ``truncated``. Memory is that of one batch: what is
     encoded goes to disk beside ``out`` until all is.
 
     Raises:
-        UserError: as :func:`load_family`; a latent or an embedding is not finite (the sample is named); or all prompts
+        UserError: as :func:`load_trained`; a latent or an embedding is not finite (the sample is named); or all prompts
             are encoded alike, as by an empty tokenizer.
     """
     start = time.monotonic()
     rows = SampleRows(samples, ["image", "prompt"])
-    family = load_family(base, resolve_device(pace.device), ["encoders"])
+    repeats = read_repeats(samples)
+    device = resolve_device(pace.device)
+    if adapter is None:
+        family = load_family(base, device, ["encoders"])
+    else:
+        family = load_trained(TrainedModel(base, adapter), device, ["encoders"])
     long: list[int] = []
     prompts: list[str] = []
     with Spool(out.parent) as spool:
@@ -58,8 +65,16 @@ def encode_samples(samples: Path, base: Base, out: Path, pace: Pace) -> None:
             [prompt for place, prompt in enumerate(prompts) if place not in cut], conditioning, base["path"]
         )
         unconditional = {name: value.cpu() for name, value in family.encode_nothing().items()}
-        EncodedSamples(rows.ids, latents, conditioning, unconditional).save(out, truncated=len(long))
+        EncodedSamples(rows.ids, latents, conditioning, unconditional, repeats).save(out, truncated=len(long))
     log.info("%d samples encoded in %.1f s", len(rows), time.monotonic() - start)
+
+
+def read_repeats(samples: Path) -> torch.Tensor | None:
+    """Return how often each sample is seen in an epoch, ``[N]``; None where once, as queries are."""
+    if "repeats" not in read_columns(samples):
+        return None
+    repeats = torch.tensor(read_samples(samples, ["repeats"])["repeats"].tolist(), dtype=torch.long)
+    return repeats if bool((repeats != 1).any()) else None
 
 
 def _encode(family: Family, part: pd.DataFrame) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ class HalfLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return ``input W^T + b``, ``[..., out]``, in the dtype of ``input [..., in]``."""
-        output: Tensor = _Product.apply(input, self.weight)  # type: ignore[no-untyped-call]
+        output: Tensor = _Product.apply(input, self.weight)
         return output if self.bias is None else output + self.bias.to(output.dtype)
 
 
@@ -22,21 +22,21 @@ class _Product(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(input: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(input: Tensor, weight: Tensor) -> Tensor:
         return F.linear(input, weight.to(input.dtype))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # type: ignore[override]
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(inputs[1])
         ctx.save_for_forward(inputs[1])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (weight,) = ctx.saved_tensors
         return gradient @ weight.to(gradient.dtype), None
 
     @staticmethod
-    def jvp(ctx: Any, change: Tensor, _: None) -> Tensor:  # type: ignore[override]
+    def jvp(ctx: Any, change: Tensor, _: None) -> Tensor:
         (weight,) = ctx.saved_tensors
         return F.linear(change, weight.to(change.dtype))
 

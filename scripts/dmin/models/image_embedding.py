@@ -21,16 +21,16 @@ DECODED = 48
 
 
 @torch.inference_mode()
-def efficientnet_embeddings(pixels: np.ndarray, batch: int) -> np.ndarray:
-    """Return L2-normalised embeddings ``[N, 1280]`` fp32 of uint8 images ``[N, H, W, 3]``, resized to 224 px.
+def efficientnet_embeddings(pixels: np.ndarray, batch: int, side: int = SIDE) -> np.ndarray:
+    """Return L2-normalised embeddings ``[N, 1280]`` fp32 of uint8 images ``[N, H, W, 3]``, resized to ``side`` px.
 
-    Images pass through the encoder at most ``batch`` at a time, and never more than 4.
+    Images pass through the encoder at most ``batch`` at a time, and at 224 px never more than 4.
     """
-    embeddings, step = [], min(batch, AT_ONCE)
+    embeddings, step = [], min(batch, AT_ONCE * SIDE**2 // side**2)
     for start in range(0, len(pixels), step):
         images = pixels_to_tensor(pixels[start : start + step])
-        if images.shape[-1] != SIDE:
-            images = F.interpolate(images, size=(SIDE, SIDE), mode="bicubic", antialias=True)
+        if images.shape[-1] != side:
+            images = F.interpolate(images, size=(side, side), mode="bicubic", antialias=True)
         embeddings.append(F.normalize(_encoder().extract_features(images).mean((2, 3)), dim=1))
     return torch.cat(embeddings).numpy()
 

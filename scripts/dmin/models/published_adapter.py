@@ -1,38 +1,33 @@
-"""Adapters that were published without their alpha.
+"""Adapters from elsewhere, made whole: each layer's tensors, rank and alpha as PEFT has them.
 
-``python -m dmin.models.published_adapter FILE --alpha 8 --out FOLDER`` writes one that loads with the scale of its
-training.
+``python -m dmin.models.published_adapter FILE --alpha 8 --out FOLDER`` writes one of diffusers or PEFT that was
+published without its alpha, so that it loads with the scale of its training.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import re
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from dmin.models.adapter_file import SETTINGS, canonicalise_adapter
-from dmin.models.adapter_names import PARTS, name_layers
-from dmin.models.adapter_settings import AdapterSettings, read_settings, require_alpha
+from dmin.models.adapter_file import DENOISER, AdapterPart, write_adapter
+from dmin.models.adapter_foreign import ForeignPart, Networks, find_text_layers, place_tensors
+from dmin.models.adapter_names import DOWN, MAGNITUDE, UP, is_plain, read_names, split_parts
+from dmin.models.adapter_parts import factor_part, lora_part
+from dmin.models.adapter_settings import read_settings
 from dmin.models.gate.finite import first_not_finite
 from dmin.models.gate.header import FLOATS, Header, read_header
 from dmin.models.gate.words import reason
-from dmin.runtime.atomic import atomic_path
 from dmin.runtime.errors import UserError
 from dmin.runtime.text import shown
 
 
-def complete_adapter(source: Path, alpha: int | None, out: Path) -> None:
-    """Write the adapter ``source`` to ``out`` with its ranks and alphas, named as the denoiser names its layers.
+def complete_adapter(source: Path, alpha: float | None, out: Path, networks: Networks | None = None) -> None:
+    """Write the adapter ``source`` to ``out`` with its ranks and alphas, named as the pipeline names its layers.
 
     ``alpha`` None takes what the file says, or the ``adapter_config.json`` of PEFT beside it. Layers may differ in rank
     and alpha, and the scale may be that of rslora; the numbers are kept in the precision that they have.
@@ -40,73 +35,63 @@ def complete_adapter(source: Path, alpha: int | None, out: Path) -> None:
     diffusers used to save adapters without alpha and then loads them as if it were the rank: an adapter of rank 4 and
     alpha 8 acts with scale 1 in place of 2. Pipelines also put ``transformer.`` or ``unet.`` before every name.
 
+    Args:
+        networks: the pipeline, for adapters of other trainers than diffusers and PEFT; None takes none of these.
+
     Raises:
-        UserError: the file is torn, not finite or no adapter in the diffusers or PEFT format, its tensors do not have
-            the ranks that it says, it says another alpha or something that is not supported, or nothing says an alpha.
+        UserError: the file is torn, not finite or of no kind that is supported, its tensors do not have the ranks that
+            it says or name no layers of the pipeline, it says another alpha, or nothing says an alpha.
     """
     header = read_header(source, "Adapter")
-    names = name_layers(str(source), header.tensors)
-    said = read_settings(source, header.metadata)
-    ranks = _ranks(source, {names[name]: shape for name, shape in _shapes(source, header).items()}, said)
-    alphas = _alphas(source, sorted(ranks), alpha, said)
-    tensors = {names[name]: value for name, value in _read(source).items()}
-    settings = _settings(ranks, alphas, said.rslora)
-    with atomic_path(out) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", SETTINGS: json.dumps(settings, default=str)})
-        canonicalise_adapter(temporary)
+    if header.tensors and is_plain(header.tensors):
+        placed = _plain(source, header, networks)
+    elif networks is None:
+        read_names(str(source), header.tensors)
+        odd = next(name for name in sorted(header.tensors) if not is_plain([name]))
+        raise UserError(
+            f"Adapter '{source}' has '{shown(odd)}' and is no LoRA in the diffusers or PEFT format; name it in a "
+            "config (models.NAME.weights.path), where its base is known."
+        )
+    else:
+        _require_floats(source, header)
+        placed = place_tensors(str(source), _read(source), networks)
+    if DENOISER not in placed:
+        raise UserError(f"Adapter '{source}' changes text encoders alone, and no denoiser; take one that does.")
+    write_adapter(out, {part: _part(source, header, alpha, name, part) for part, name in placed.items()})
 
 
-def _shapes(source: Path, header: Header) -> dict[str, tuple[int, ...]]:
+def _part(source: Path, header: Header, alpha: float | None, placed: ForeignPart, part: str) -> AdapterPart:
+    said = read_settings(source, header.metadata, part)
+    # The user's alpha is the denoiser's.
+    alpha = None if part and said.alpha is not None else alpha
+    if all(name.endswith((f".{DOWN}", f".{UP}", f".{MAGNITUDE}")) for name in placed.tensors):
+        return lora_part(source, placed, said, alpha)
+    return factor_part(source, placed, alpha)
+
+
+def _plain(source: Path, header: Header, networks: Networks | None) -> dict[str, ForeignPart]:
+    """Return the parts of an adapter that is named as PEFT and diffusers do."""
+    names = split_parts(str(source), header.tensors)
+    _require_floats(source, header)
+    tensors = _read(source)
+    placed = {part: ForeignPart({own: tensors[name] for name, own in given.items()}) for part, given in names.items()}
+    for part, given in placed.items():
+        if part and networks is not None:
+            if networks.text_encoder_of(part) is None:
+                raise UserError(
+                    f"Adapter '{source}' changes '{part}', which this base does not have; set its own base."
+                )
+            given.names = find_text_layers(networks, part, given.tensors)
+    return placed
+
+
+def _require_floats(source: Path, header: Header) -> None:
     for name, (kind, _) in sorted(header.tensors.items()):
         if kind not in FLOATS:
             raise UserError(f"Adapter '{source}' stores '{shown(name)}' as {kind}; convert it to float16 or float32.")
-    return {name: shape for name, (_, shape) in header.tensors.items()}
 
 
-def _ranks(source: Path, shapes: Mapping[str, tuple[int, ...]], said: AdapterSettings) -> dict[str, int]:
-    """Return the rank of every layer, which both of its tensors must have."""
-    ranks = {}
-    for layer in sorted({name.removesuffix(part) for name in shapes for part in PARTS if name.endswith(part)}):
-        down, up = (shapes[layer + part] for part in PARTS)
-        fits = len(down) == len(up) in (2, 4) and down[0] == up[1] and set(up[2:]) <= {1}
-        if not fits or not all(down) or not all(up):
-            raise UserError(
-                f"Adapter '{source}' has shapes {list(down)} and {list(up)} in '{shown(layer)}', which are not those "
-                "of one rank; download it again."
-            )
-        if said.leaves_out(layer):
-            raise UserError(
-                f"Adapter '{source}' has tensors in '{shown(layer)}', which its target_modules, exclude_modules or "
-                "layers_to_transform leave out; remove what is wrong."
-            )
-        ranks[layer] = down[0]
-        if said.rank_of(layer) not in (None, down[0]):
-            raise UserError(
-                f"Adapter '{source}' says rank {said.rank_of(layer)} and has {down[0]} in '{shown(layer)}'; download "
-                "it again."
-            )
-    return ranks
-
-
-def _alphas(source: Path, layers: Sequence[str], given: int | None, said: AdapterSettings) -> dict[str, float]:
-    """Return the alpha of every layer."""
-    if given is not None:
-        given_alpha = require_alpha(source, "weights.alpha", given)
-        if said.alpha not in (None, given_alpha):
-            raise UserError(
-                f"Adapter '{source}' says alpha {said.alpha} and not {given}; use the alpha it was trained with."
-            )
-    alphas = {}
-    for layer in layers:
-        alpha = said.alpha_of(layer)
-        alpha = given if alpha is None else alpha
-        if alpha is None:
-            raise UserError(f"Adapter '{source}' says no alpha; give the one it was trained with (weights.alpha).")
-        alphas[layer] = alpha
-    return alphas
-
-
-def _read(source: Path) -> dict[str, torch.Tensor]:
+def _read(source: Path) -> Mapping[str, torch.Tensor]:
     try:
         with safe_open(source, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
@@ -119,26 +104,11 @@ def _read(source: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _settings(ranks: Mapping[str, int], alphas: Mapping[str, float], rslora: bool) -> dict[str, Any]:
-    """Return PEFT's config: the most frequent rank and alpha, and the layers that differ, each by its full name."""
-    rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
-    settings: dict[str, Any] = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        target_modules=sorted(ranks),
-        rank_pattern={f"^{re.escape(layer)}": value for layer, value in ranks.items() if value != rank},
-        alpha_pattern={f"^{re.escape(layer)}": value for layer, value in alphas.items() if value != alpha},
-        use_rslora=rslora,
-    ).to_dict()
-    settings["target_modules"] = sorted(ranks)
-    return settings
-
-
 def main(arguments: Sequence[str]) -> int:
     """Complete an adapter from the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dmin.models.published_adapter", description=__doc__)
     parser.add_argument("file", type=Path, help="the adapter, pytorch_lora_weights.safetensors")
-    parser.add_argument("--alpha", type=int, required=True, help="alpha that it was trained with")
+    parser.add_argument("--alpha", type=float, required=True, help="alpha that it was trained with")
     parser.add_argument("--out", type=Path, required=True, help="folder of the completed adapter")
     options = parser.parse_args(arguments)
     try:

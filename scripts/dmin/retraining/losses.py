@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -14,7 +16,7 @@ from dmin.gradients.timesteps import timestep_grid
 from dmin.models.encoded import EncodedSamples
 from dmin.models.families.family import Family
 from dmin.models.load import load_trained
-from dmin.retraining.members import RetrainedModels
+from dmin.retraining.members import Member, RetrainedModels
 from dmin.runtime.atomic import write_parquet
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
@@ -23,6 +25,10 @@ from dmin.runtime.seeds import derive_generator
 from dmin.settings.runs import Timesteps
 
 log = logging.getLogger(__name__)
+
+# Losses are kept for as many parts of the timesteps: enough for bands, and few beside the thousand of D-TRAK.
+MOST_PARTS = 20
+COLUMNS = ["set", "repeat", "query_id", "low_timestep", "high_timestep", "timesteps", "loss"]
 
 
 class LossSettings(TypedDict):
@@ -33,10 +39,12 @@ class LossSettings(TypedDict):
 
 
 def measure_losses(models: RetrainedModels, queries: Path, settings: LossSettings, out: Path, pace: Pace) -> None:
-    """Write the training loss of every query under retrained models; columns ``set, repeat, query_id, loss``.
+    """Write the training loss of every query under retrained models, for each part of the timesteps.
 
-    The loss is the mean over ``timesteps`` evenly spaced timesteps, each with a noise of its own that depends on the
-    query and the timestep alone, so all models meet the same noises. Source: the LDS of D-TRAK, which takes all 1,000.
+    Columns ``set, repeat, query_id, low_timestep, high_timestep, timesteps, loss``. Losses are taken at ``timesteps``
+    evenly spaced timesteps, each with a noise of its own that depends on the query and the timestep alone, so all
+    models meet the same noises. A row is the mean over neighbouring timesteps, ``timesteps`` of them from the low to
+    the high one; there are at most 20 such parts. Source: the LDS of D-TRAK, which takes all 1,000.
 
     Args:
         queries: the encoded queries.
@@ -47,6 +55,7 @@ def measure_losses(models: RetrainedModels, queries: Path, settings: LossSetting
     encoded, device = EncodedSamples.load(queries), resolve_device(pace.device)
     grid: Timesteps = {"grid": "uniform", "count": settings["timesteps"], "custom": []}
     steps = timestep_grid(grid, models.base["family"])
+    parts = timestep_parts(steps)
     wanted, start, tables = list(models.retrainings), time.monotonic(), []
     for place, member in enumerate(wanted):
         family = load_trained(models.of(member), device, ["denoiser"])
@@ -56,22 +65,40 @@ def measure_losses(models: RetrainedModels, queries: Path, settings: LossSetting
                 f"Retraining {member.name} has a loss that is not finite; to go on without its set, add {member.set} "
                 "to the bank's exclude."
             )
-        tables.append(
-            pd.DataFrame(
-                {"set": member.set, "repeat": member.repeat, "query_id": list(encoded.ids), "loss": losses.tolist()}
-            )
-        )
+        tables.append(_member_table(member, encoded.ids, parts, losses))
         each = (time.monotonic() - start) / (place + 1)
         log.info(
             "%s: mean loss %.5f, %.0f s to go", member.name, losses.mean().item(), each * (len(wanted) - place - 1)
         )
-    columns = pd.DataFrame(columns=["set", "repeat", "query_id", "loss"])
-    write_parquet(pd.concat(tables) if tables else columns, out)
+    write_parquet(pd.concat(tables) if tables else pd.DataFrame(columns=COLUMNS), out)
+
+
+def timestep_parts(steps: Sequence[int]) -> list[list[int]]:
+    """Cut descending timesteps into at most 20 parts of neighbours, as even as can be."""
+    cuts = np.array_split(np.asarray(steps), min(len(steps), MOST_PARTS))
+    return [part.tolist() for part in cuts]
+
+
+def _member_table(
+    member: Member, queries: Sequence[str], parts: Sequence[Sequence[int]], losses: torch.Tensor
+) -> pd.DataFrame:
+    sizes = [len(part) for part in parts]
+    means = torch.stack([values.mean(1) for values in losses.split(sizes, 1)], 1)
+    columns: dict[str, Any] = {
+        "set": member.set,
+        "repeat": member.repeat,
+        "query_id": np.repeat(queries, len(parts)),
+        "low_timestep": [part[-1] for part in parts] * len(queries),
+        "high_timestep": [part[0] for part in parts] * len(queries),
+        "timesteps": sizes * len(queries),
+        "loss": means.flatten().numpy(),
+    }
+    return pd.DataFrame(columns)
 
 
 @torch.no_grad()
 def query_losses(family: Family, encoded: EncodedSamples, steps: list[int], seed: int, batch: int) -> torch.Tensor:
-    """Return the loss of each query averaged over ``steps``, float64 ``[queries]``."""
+    """Return the loss of each query at each of ``steps``, float64 ``[queries, steps]``."""
     shape = encoded.latents.shape[1:]
     pairs = [(row, step) for row in range(len(encoded.ids)) for step in steps]
     values = []
@@ -85,4 +112,4 @@ def query_losses(family: Family, encoded: EncodedSamples, steps: list[int], seed
         timesteps = torch.tensor([step for _, step in part], device=family.device)
         latents = encoded.latents[rows].to(family.device)
         values.append(family.objective(latents, noise.to(family.device), timesteps, conditioning).double().cpu())
-    return torch.cat(values).view(len(encoded.ids), len(steps)).mean(1)
+    return torch.cat(values).view(len(encoded.ids), len(steps))

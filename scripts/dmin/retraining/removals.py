@@ -68,16 +68,18 @@ class Chooser:
 
 
 class RemovalSettings(TypedDict):
-    """For how many queries a method removes how many (``k``) samples, and how many random draws there are."""
+    """For how many queries a method removes how many samples (each of ``k``), and how many random draws there are."""
 
     queries: int
-    k: int
+    k: Sequence[int]
     draws: int
     seed: int
 
 
 def choose_removals(chooser: Chooser, samples: Path, queries: pd.DataFrame, config: RemovalSettings, out: Path) -> None:
     """Choose what is removed for every query by a method, in every random draw, or nothing; see :func:`write_removals`.
+
+    The sets of the first k come first, then those of the second.
 
     Args:
         chooser: the method, ``random``, or ``none``.
@@ -90,10 +92,12 @@ def choose_removals(chooser: Chooser, samples: Path, queries: pd.DataFrame, conf
     subsets, sets = read_subsets([samples]), []
     if chooser.name == RANDOM:
         ids = list(subsets)
-        sets = [("", draw_samples(ids, config["k"], config["seed"], "removal", n)) for n in range(config["draws"])]
+        draws = range(config["draws"])
+        sets = [("", draw_samples(ids, k, config["seed"], "removal", n)) for k in config["k"] for n in draws]
     elif chooser.scores is not None:
         chosen = queries["id"].iloc[choose_in_turn(queries["subset"].tolist(), config["queries"])].tolist()
-        sets = list(zip(chosen, top_samples(chooser.scores, chosen, config["k"]), strict=True))
+        tops = top_samples(chooser.scores, chosen, max(config["k"]))
+        sets = [(query, top[:k]) for k in config["k"] for query, top in zip(chosen, tops, strict=True)]
     write_removals(chooser.name, sets, subsets, out)
 
 
@@ -118,7 +122,7 @@ def write_removals(
             whose, what = f" for query '{query}'" if query else "", f"subset '{empty[0]}'" if empty else "the set"
             raise UserError(
                 f"Removal {removal}/{number}{whose} takes all {sizes[empty[0]] if empty else len(subsets)} training "
-                f"samples of {what}; lower the study's k (top_k) or take more samples."
+                f"samples of {what}; lower the study's k, shares or top_k, or take more samples."
             )
     rows = [(number, query, name) for number, (query, ids) in enumerate(sets) for name in ids]
     table = pd.DataFrame(rows, columns=["set", "query_id", "id"])

@@ -13,10 +13,10 @@ from typing import TypedDict
 import hnswlib
 import numpy as np
 
-from dmin.attribution.ranking import ranked_frame
 from dmin.attribution.sample_tables import SampleTables
+from dmin.retrieval.answers import Answers, latency, write_lists
 from dmin.retrieval.search import IndexSearch
-from dmin.runtime.atomic import atomic_path, write_json, write_parquet
+from dmin.runtime.atomic import atomic_path, write_json
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import Meter
 from dmin.runtime.provenance import PROVENANCE, load_array, provenance
@@ -43,8 +43,8 @@ class IndexFiles:
     metrics: Path
 
 
-class Search(TypedDict):
-    """How an index is searched: the candidates looked among, and the length of the ranked lists."""
+class IndexSettings(TypedDict):
+    """How an HNSW index is searched: the candidates looked among, and the length of the ranked lists."""
 
     ef: int
     top_k: int
@@ -86,7 +86,7 @@ def build_index(sketch: Path, construction: Construction, files: IndexFiles) -> 
     made_from = facts.get(PROVENANCE, {}).get("sha256", {})
     made = provenance(config, made_from, {"index": files.index})
     write_json({**facts, **config, PROVENANCE: made}, files.description)
-    meter.write(files.metrics, samples=count, v=facts["v"], bytes=files.index.stat().st_size)
+    meter.write(files.metrics, backend="hnsw", samples=count, v=facts["v"], bytes=files.index.stat().st_size)
     log.info("%d vectors of length %d indexed in %.1f s", count, dimension, meter.seconds)
 
 
@@ -105,8 +105,8 @@ def require_space(index: Path, needed: int) -> None:
         )
 
 
-def retrieve(index: Path, queries: Path, tables: SampleTables, settings: Search, top: Path, metrics: Path) -> None:
-    """Retrieve the nearest training samples of every query and measure latency.
+def retrieve(index: Path, queries: Path, tables: SampleTables, settings: IndexSettings, out: Answers) -> None:
+    """Retrieve the nearest training samples of every query from an HNSW index and measure latency.
 
     Queries are searched one at a time by one thread; latency is the search alone, given the query's sketch.
 
@@ -120,14 +120,5 @@ def retrieve(index: Path, queries: Path, tables: SampleTables, settings: Search,
     search = IndexSearch(index, queries)
     with Meter() as meter:
         found = search.run(settings["ef"], settings["top_k"])
-    frame = ranked_frame(found.labels, found.scores, search.asked, search.train, tables.subsets())
-    write_parquet(frame, top, provenance(settings, search.made_from))
-    meter.write(
-        metrics,
-        v=search.v,
-        ef=settings["ef"],
-        queries=len(search.asked),
-        p50_ms=float(np.percentile(found.milliseconds, 50)),
-        p95_ms=float(np.percentile(found.milliseconds, 95)),
-    )
-    log.info("%d queries, %.2f ms each (median)", len(search.asked), np.median(found.milliseconds))
+    write_lists(search, found, tables, settings, out.top)
+    meter.write(out.metrics, backend="hnsw", v=search.v, ef=settings["ef"], **latency(found.milliseconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,10 +62,13 @@ class IndexSearch:
         # The first search is slower than all others.
         self._graph.knn_query(self._vectors[0].astype(np.float32), k=1)
 
-    def run(self, ef: int, top_k: int) -> Found:
+    def run(self, ef: int, top_k: int, asked: Sequence[int] | None = None) -> Found:
         """Find the ``top_k`` nearest training samples of every query among ``ef`` candidates.
 
         Queries are searched one at a time by one thread; the time is that of the search alone, given the sketch.
+
+        Args:
+            asked: the places of the queries to ask; all when None.
 
         Raises:
             UserError: ``top_k`` exceeds the training set, or the samples that can be reached from the entry.
@@ -75,7 +79,7 @@ class IndexSearch:
             )
         self._graph.set_ef(ef)
         labels, scores, seconds = [], [], []
-        for row in self._vectors:
+        for row in self._vectors if asked is None else self._vectors[list(asked)]:
             vector = row.astype(np.float32)
             start = time.perf_counter()
             try:

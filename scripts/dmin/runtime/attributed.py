@@ -10,7 +10,15 @@ from pathlib import Path
 from .errors import UserError
 from .weight_headers import Shapes, adapter_shapes, denoiser_shapes
 
-ADAPTER, BLOCKS, PATTERN = "lora_", "transformer_blocks", "regex:"
+BLOCKS, PATTERN = "transformer_blocks", "regex:"
+# What PEFT names the parameters of LoRA and DoRA, of LoKr and of LoHa.
+ADAPTERS = ("lora_", "lokr_", "hada_")
+# A tensor of an adapter that PEFT, diffusers or an import here wrote.
+_OWN = re.compile(
+    r"^(?!lora_|lycoris_|(model\.)?diffusion_model\.).*\.(lora_[AB]\.weight|lora_magnitude_vector|(lokr|hada)_\w+)$"
+)
+# A tensor of an adapter that changes a text encoder.
+_TEXT = re.compile(r"^(base_model\.model\.)?text_encoder|^lora_te\d?_")
 # What a denoiser saves with its parameters and does not train.
 _BUFFERS = ("pos_embed.pos_embed",)
 
@@ -63,12 +71,12 @@ def count_values(named: Shapes | None, selection: str) -> int | None:
 def select_names(names: Collection[str], selection: str) -> list[str]:
     """Return those of the ``names`` of a network's tensors that a selection takes, in their order.
 
-    ``adapter``: those that contain ``lora_``; ``all``; ``transformer_blocks``: those that contain it, limited to the
-    adapter where there is one; ``regex:<pattern>``: those in which the pattern is found anywhere.
+    ``adapter``: those of an adapter (:func:`is_adapted`); ``all``; ``transformer_blocks``: those that contain it,
+    limited to the adapter where there is one; ``regex:<pattern>``: those in which the pattern is found anywhere.
 
     Source: DMin, parameters included in the gradient.
     """
-    adapted = any(ADAPTER in name for name in names)
+    adapted = any(map(is_adapted, names))
     pattern = re.compile(selection.removeprefix(PATTERN)) if selection.startswith(PATTERN) else None
 
     def chosen(name: str) -> bool:
@@ -77,18 +85,30 @@ def select_names(names: Collection[str], selection: str) -> list[str]:
         if selection == "all":
             return True
         if selection == BLOCKS:
-            return BLOCKS in name and (ADAPTER in name or not adapted)
-        return ADAPTER in name
+            return BLOCKS in name and (is_adapted(name) or not adapted)
+        return is_adapted(name)
 
     return [name for name in names if chosen(name)]
 
 
+def is_adapted(name: str) -> bool:
+    """Tell whether a parameter of a network is one of an adapter on it, by its name."""
+    return any(mark in name for mark in ADAPTERS)
+
+
 def named_adapter(path: str) -> Shapes | None:
-    """Return the matrices of an adapter of the denoiser under names of PEFT."""
+    """Return the tensors of an adapter of the denoiser under names of PEFT.
+
+    None where it is not there to be read, or its trainer names tensors otherwise: how many parameters these are, once
+    layers are split as the pipeline has them, is known when it is imported.
+    """
     shapes = adapter_shapes(path)
-    if shapes is None:
+    if shapes is None or not all(map(_OWN.search, shapes)):
         return None
-    ours = {
-        name: shape for name, shape in shapes.items() if not name.startswith("text_encoder") and len(shape) in (2, 4)
-    }
-    return {f"{ADAPTER}{name}": shape for name, shape in ours.items()} or None
+    return {name: shape for name, shape in shapes.items() if not _TEXT.match(name)} or None
+
+
+def changes_text(path: str) -> bool:
+    """Tell whether an adapter changes a text encoder, or may: one that is not on disk is not known before it is."""
+    shapes = adapter_shapes(path)
+    return shapes is None or any(map(_TEXT.match, shapes))

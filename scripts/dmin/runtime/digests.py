@@ -41,7 +41,7 @@ def base_digest(base: Mapping[str, Any]) -> str:
     if not path.is_dir() and not path.is_file():
         return config_digest(base)
     loss = ["preconditioned"] if base.get("preconditioned") else []
-    further = {key: base[key] for key in ("precision", "guidance") if key in base}
+    further: dict[str, Any] = {key: base[key] for key in ("precision", "guidance") if key in base}
     digests: Any = _folder_digests(path, _PIPELINE) if path.is_dir() else file_digest(path)
     if path.is_file() and config:
         further["config"] = _folder_digests(Path(config), _PIPELINE) if Path(config).is_dir() else config

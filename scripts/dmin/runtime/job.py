@@ -32,6 +32,7 @@ def job(snakemake: Any) -> Iterator[None]:
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")
+    _silence_bars()
     handler = logging.FileHandler(snakemake.log[0], mode="w")
     handler.setFormatter(_Printable("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger()
@@ -56,6 +57,16 @@ def job(snakemake: Any) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         handler.close()
+
+
+def _silence_bars() -> None:
+    """Have libraries that are imported already write no bars, and their warnings to the log alone."""
+    for name in ("transformers", "diffusers"):
+        library = sys.modules.get(f"{name}.utils.logging")
+        if library is not None:
+            library.disable_progress_bar()
+            library.disable_default_handler()
+            library.enable_propagation()
 
 
 def _sentence(error: Exception) -> str | None:

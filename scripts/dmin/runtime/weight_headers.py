@@ -32,7 +32,9 @@ def adapter_shapes(path: str) -> Shapes | None:
     for file in (Path(path), *(Path(path) / name for name in _ADAPTERS)):
         if _is_file(file):
             return read_shapes(file)
-    return None
+    # Another name counts where it is the only one.
+    files = list(Path(path).glob("*.safetensors"))
+    return read_shapes(files[0]) if len(files) == 1 and _is_file(files[0]) else None
 
 
 def read_shapes(path: Path) -> Shapes | None:

@@ -98,9 +98,9 @@ class Reference(TypedDict):
 
 
 class Encoder(TypedDict):
-    """What gives the features of images."""
+    """What gives the features of images; that of the classifier has the path of the game's own."""
 
-    kind: Literal["efficientnet", "inception"]
+    kind: Literal["efficientnet", "inception", "classifier"]
     path: str | None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 
 class NoisedCopies(TypedDict):
@@ -21,11 +21,26 @@ class Source(TypedDict):
     split: str
     image_column: str
     caption_column: str | None
+    on_empty_caption: Literal["error", "keep"]
+    trigger: str | None
     label_column: str | None
     labels: list[str] | None
     origin_column: str | None
-    rows: int
+    rows: int | None
+    sample: Literal["first", "random"]
+    repeats: int | None
     on_unreadable: Literal["error", "skip"]
+
+
+class Plant(TypedDict):
+    """Faults that are planted in the training set, each the share of its rows that get it."""
+
+    swapped_captions: float
+    flipped_labels: float
+    exact_duplicates: float
+    transformed_duplicates: float
+    foreign: float
+    blank: float
 
 
 class Dataset(TypedDict):
@@ -38,6 +53,7 @@ class Dataset(TypedDict):
     noise: NoisedCopies
     classes: list[str] | None
     convert_profiles: bool
+    plant: NotRequired[Plant]
     sources: list[Source]
 
 
@@ -58,7 +74,7 @@ class OwnWeights(TypedDict):
 
     path: str
     revision: str | None
-    alpha: int | None
+    alpha: float | None
 
 
 class Lora(TypedDict):

@@ -19,6 +19,7 @@ from dmin.catalogue.pages import (
     render_methods_by_input,
 )
 from dmin.runtime.errors import UserError
+from dmin.settings.api_page import render_api
 from dmin.settings.environment import render_environment
 from dmin.settings.papers import render_papers
 from dmin.settings.reference import render_reference
@@ -54,6 +55,7 @@ PARTS = (
     Part("docs/methods.md", "scores", lambda root: render_methods()),
     Part("docs/contributors.md", "behaviours", lambda root: render_behaviours()),
     Part("docs/contributors.md", "estimators", lambda root: render_estimators()),
+    Part("docs/api.md", "", lambda root: render_api()),
     Part("envs/dmin.yaml", "", _environment),
 )
 

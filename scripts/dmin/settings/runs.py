@@ -13,7 +13,7 @@ class OwnImages(TypedDict):
     split: str
     image_column: str
     caption_column: str | None
-    rows: int
+    rows: int | None
 
 
 class QueryClassifier(TypedDict):
@@ -106,6 +106,13 @@ class Options(TypedDict):
     train_timestep: Literal["mean", "one"]
     tracin_timesteps: int
     tracin_draws: int
+    weighted_top: float
+    shrink_rank: int
+    shrink_samples: int
+    shrink_ridge: float
+    nda_timestep: int
+    nda_patch: Literal[3, 5, 7, 9, 11, 13, 15]
+    nda_side: int
     seed: int
 
 
@@ -115,6 +122,15 @@ class Hnsw(TypedDict):
     M: int
     ef_construction: int
     ef: int
+    seed: int
+    method: Literal["auto", "dmin", "dmin_scaled"]
+
+
+class Cascade(TypedDict):
+    """The search in two stages."""
+
+    rank: int
+    delta: float
     seed: int
 
 
@@ -126,6 +142,8 @@ class Influence(TypedDict):
     widths: list[int]
     uncompressed: bool
     top_k: int
+    backends: list[Literal["exact", "cascade", "hnsw"]]
+    cascade: Cascade
     hnsw: Hnsw
 
 
@@ -143,6 +161,7 @@ class Lds(TypedDict):
 
     bank: str
     timesteps: int
+    bands: list[int]
     bootstrap: int
     seed: int
 
@@ -174,6 +193,21 @@ class Thickness(TypedDict):
     exclude: list[str]
 
 
+class Deletion(TypedDict):
+    """Deletion: the loss of queries once models are trained without what a method ranks first for them."""
+
+    methods: list[str]
+    queries: int
+    shares: list[float]
+    timesteps: int
+    draws: int
+    seeds: int
+    budget: Literal["epochs", "steps"]
+    per_job: int
+    seed: int
+    exclude: list[str]
+
+
 class HnswGrid(TypedDict):
     """Every combination of HNSW settings, by default those of the paper's supplement."""
 
@@ -187,7 +221,7 @@ class Compression(TypedDict):
     """Widths and number formats of stored sketches."""
 
     widths: list[int]
-    storage: list[Literal["fp32", "fp16", "int8"]]
+    storage: list[Literal["fp32", "fp16", "int8", "int4", "one_bit"]]
 
 
 class Ablation(TypedDict):
@@ -196,6 +230,17 @@ class Ablation(TypedDict):
     hnsw: HnswGrid
     compression: Compression
     seeds: list[str]
+
+
+class Audit(TypedDict):
+    """An audit of the training set (target audit)."""
+
+    timesteps: int
+    draws: int
+    captions: int
+    k: int
+    fdr: float
+    seed: int
 
 
 class Run(TypedDict):
@@ -208,8 +253,10 @@ class Run(TypedDict):
     evaluation: Evaluation
     lds: NotRequired[Lds]
     removal: NotRequired[Removal]
+    deletion: NotRequired[Deletion]
     thickness: NotRequired[Thickness]
     ablation: NotRequired[Ablation]
+    audit: NotRequired[Audit]
 
 
 class Bank(TypedDict):

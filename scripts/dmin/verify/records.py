@@ -96,6 +96,16 @@ def _weights(files: Mapping[str, Path]) -> Record:
     return Record(config, made_from, facts.get("versions", {}))
 
 
+def _member(files: Mapping[str, Path]) -> Record:
+    found = _weights(files)
+    # It was trained on a part of the samples, which no file holds.
+    made_from = {
+        "base": found.made_from["base"],
+        "start": _json(files["weights"].parent / "model.json").get("start", ""),
+    }
+    return Record({}, made_from, found.versions)
+
+
 def _checkpoints(files: Mapping[str, Path]) -> Record:
     folder = files["checkpoints"]
     _json(folder / "checkpoints.json")
@@ -166,6 +176,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Path]], Record]] = {
     "index": _described("Index"),
     "scores": _described("Scores"),
     "weights": _weights,
+    "member": _member,
     "checkpoints": _checkpoints,
     "dataset": _dataset,
     "retrieved": _retrieved,

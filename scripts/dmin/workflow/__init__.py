@@ -8,26 +8,30 @@ from ..catalogue.behaviours import BEHAVIOURS
 from ..catalogue.methods import (
     CHECKPOINT_METHODS,
     GRADIENT_METHODS,
+    INDEXABLE,
     KERNEL_METHODS,
     LISSA_CACHE,
     METHODS,
+    MIXED_METHODS,
     SAMPLE_METHODS,
 )
 from ..runtime.errors import UserError
 from .ablations import COMPRESSED_METHODS
 from .config_files import check_config_files
 from .disk import require_room
+from .doctor_entries import doctor_entries
 from .figures import comparing_figures, drawn_figures, explorer_notes, figure_files, labelled_tops
 from .game_plans import game_plan
 from .games import PARTS, TRAINERS
 from .gradients import cache_pattern
 from .job_code import JobCode, older_code
 from .job_contents import JobContents
-from .memory import index_mb, model_mb, scoring_mb
+from .memory import cascade_mb, index_mb, model_mb, scoring_mb
 from .paper import SECTIONS, paper_runs
 from .plan_entries import plan_entry
 from .studies import ALL_CONTROLS, CONTROLS
 from .tables import one_of, open_tables
+from .terminal import pages, shorten_terminal
 from .values import page_text, pick
 from .verify_entries import verify_entries, verify_folders
 
@@ -38,9 +42,11 @@ __all__ = [
     "COMPRESSED_METHODS",
     "CONTROLS",
     "GRADIENT_METHODS",
+    "INDEXABLE",
     "KERNEL_METHODS",
     "LISSA_CACHE",
     "METHODS",
+    "MIXED_METHODS",
     "PARTS",
     "SAMPLE_METHODS",
     "SECTIONS",
@@ -49,8 +55,10 @@ __all__ = [
     "JobContents",
     "UserError",
     "cache_pattern",
+    "cascade_mb",
     "check_config_files",
     "comparing_figures",
+    "doctor_entries",
     "drawn_figures",
     "explorer_notes",
     "figure_files",
@@ -62,11 +70,13 @@ __all__ = [
     "one_of",
     "open_tables",
     "page_text",
+    "pages",
     "paper_runs",
     "pick",
     "plan_entry",
     "require_room",
     "scoring_mb",
+    "shorten_terminal",
     "verify_entries",
     "verify_folders",
 ]

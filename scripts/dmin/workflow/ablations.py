@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..catalogue.methods import BLOCKS_CACHE, CHECKPOINT_METHODS, METHODS, read_cache
+from ..catalogue.methods import BLOCKS_CACHE, CHECKPOINT_METHODS, KEPT_CACHES, METHODS, read_cache
 from ..settings.runs import Ablation as AblationSettings
 from ..settings.runs import Evaluation
 from ..settings.timesteps import grid_timesteps
@@ -106,5 +106,5 @@ class Ablation:
 
     def uncompressed_scores(self, method: str) -> list[str]:
         """Return a method's uncompressed scores, where the run keeps the gradients that they need."""
-        kept = self.influence.gradients.settings["keep_raw"] and read_cache(method, "train") == "loss"
+        kept = self.influence.gradients.settings["keep_raw"] and read_cache(method, "train") in KEPT_CACHES
         return [self.influence.scores(method, "full")] if kept else []

@@ -74,6 +74,18 @@ class Lds:
         evaluation = pick(self.evaluation, "confidence", "seed")
         return {"bootstrap": self.settings["bootstrap"], **evaluation}
 
+    @property
+    def band_settings(self) -> dict[str, Any]:
+        """What the table of bands says of a run and depends on, beside losses and scores."""
+        query_set = self.influence.gradients.queries.settings["source"]
+        return {"starts": self.settings["bands"], "query_set": query_set, "bank": self.bank.name}
+
+    @property
+    def gradient_setting(self) -> list[str]:
+        """The grid of timesteps at which gradients are taken, and the policy of their noise."""
+        gradients = self.influence.gradients.settings
+        return [gradients["timesteps"]["grid"], gradients["noise"]["policy"]]
+
     def sweeps(self) -> list[str]:
         """Return the tables on lambda of all kernel methods."""
         return self.influence.kernel_tables("lds_lambda.csv")

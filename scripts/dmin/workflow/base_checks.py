@@ -31,9 +31,9 @@ def check_base(base: Base) -> None:
         raise UserError(
             f"bases.{base.name}.preconditioned is true, which only {' and '.join(having)} can be; leave it out."
         )
-    for key in ("path", "config"):
-        if base.settings[key] and is_missing(base.settings[key]):
-            raise UserError(f"bases.{base.name}.{key} is '{base.settings[key]}', which does not exist; {CORRECT_PATH}.")
+    for key, given in (("path", base.settings["path"]), ("config", base.settings["config"])):
+        if given and is_missing(given):
+            raise UserError(f"bases.{base.name}.{key} is '{given}', which does not exist; {CORRECT_PATH}.")
     if base.settings["guidance"] is not None and base.family.guidance is None:
         having = [name for name, entry in FAMILIES.items() if entry.guidance is not None]
         raise UserError(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
+from ..folders.files import is_local
+from ..folders.tables import TEXT_TABLES
 from ..runtime.errors import UserError
 from .datasets import Dataset
 from .files import exists, is_file, is_missing
@@ -13,6 +16,8 @@ from .models import Model
 RESERVED = ("noise", "mean", "all")
 # The names of ranges of rows have eight digits.
 MOST_ROWS = 99_999_999
+# What is left is what faults are told from.
+MOST_PLANTED = 0.6
 CORRECT_PATH = "correct it (it is relative to the working directory)"
 
 
@@ -30,6 +35,8 @@ def check_dataset(dataset: Dataset) -> None:
         if name in RESERVED:
             raise UserError(f"{key}: this name is reserved; choose another.")
         check_images(key, source["path"])
+        if source["sample"] == "random" and not is_local(source["path"]):
+            raise UserError(f"{key}: sample is random, but a hub data set is read from the first row; set it to first.")
         if source["labels"] and source["label_column"] is None:
             raise UserError(f"{key}: labels is set, but label_column is null; name the column that holds the labels.")
         if settings["classes"] and source["label_column"] is None:
@@ -43,11 +50,29 @@ def check_dataset(dataset: Dataset) -> None:
     counts = dataset.counts
     if counts.total > MOST_ROWS:
         raise UserError(f"{place} has {counts.total} rows, noised copies included; take at most {MOST_ROWS}.")
-    if counts.train < 1 or counts.train == counts.total:
+    _check_plant(dataset)
+    whole = settings["train_fraction"] == 1 and not settings["test_sources"]
+    if counts.train < 1 or (counts.train == counts.total and not whole):
         raise UserError(
             f"{place}.train_fraction {settings['train_fraction']} leaves the training or the test set of "
             f"{counts.total} rows empty; change it or take more rows."
         )
+
+
+def _check_plant(dataset: Dataset) -> None:
+    key, shares = f"datasets.{dataset.name}.plant", cast("dict[str, float]", dataset.settings.get("plant", {}))
+    if not shares:
+        return
+    total = sum(shares.values())
+    if total > MOST_PLANTED:
+        raise UserError(
+            f"{key} asks for faults in {total:.3g} of the rows; lower its shares to a sum of at most {MOST_PLANTED}."
+        )
+    for name in ("swapped_captions", "flipped_labels", "foreign"):
+        if shares[name] and len(dataset.subsets) < 2:
+            raise UserError(f"{key}.{name} is set, but the data set has one subset; leave it out or add a source.")
+    if shares["foreign"] and dataset.counts.test == 0:
+        raise UserError(f"{key}.foreign takes images of the test set, which is empty; lower train_fraction below 1.")
 
 
 def _check_test_sources(dataset: Dataset) -> None:
@@ -115,8 +140,11 @@ def check_images(key: str, path: str) -> None:
         raise UserError(f"{key}: path '{path}' does not exist; {CORRECT_PATH}.")
     if not exists(path) or Path(path).is_dir():
         return
-    if not is_file(path) or Path(path).suffix != ".parquet":
-        raise UserError(f"{key}: path '{path}' is no parquet file; set it to a .parquet file or a folder.")
+    if not is_file(path) or Path(path).suffix not in (".parquet", *TEXT_TABLES):
+        raise UserError(
+            f"{key}: path '{path}' is no parquet file; set it to a .parquet file, a table that names images "
+            f"({', '.join(TEXT_TABLES)}) or a folder."
+        )
 
 
 def refuse_own_weights(key: str, model: Model) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from ..settings.models import Dataset as DatasetSettings
 from ..settings.models import Source
+from .counted import counted
 from .files import image_files, is_plain
 from .values import leave_out
 
@@ -20,6 +22,11 @@ class SplitCounts:
     copies: int
     total: int
     train: int
+
+    @property
+    def test(self) -> int:
+        """Rows of the test set."""
+        return self.total - self.train
 
 
 @dataclass(frozen=True)
@@ -40,16 +47,33 @@ class Dataset:
         return f"<results>/datasets/{self.name}/test.parquet"
 
     @property
+    def planted(self) -> str:
+        """What was planted in the training samples, which no step before the audit reads."""
+        return f"<results>/datasets/{self.name}/planted.csv"
+
+    @property
     def summary(self) -> str:
         """The counts of both."""
         return f"<results>/datasets/{self.name}/dataset.json"
 
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """The rows of each source: what the config says, else how many a local one has.
+
+        Raises:
+            UserError: they cannot be counted; the config's key is named.
+        """
+        return {
+            source["name"]: counted(f"datasets.{self.name}.sources '{source['name']}'", source)
+            for source in self.settings["sources"]
+        }
+
     @property
     def counts(self) -> SplitCounts:
         """The rows of each part, in exact arithmetic."""
-        sources, testing = self.settings["sources"], self.settings["test_sources"]
-        rows = sum(source["rows"] for source in sources)
-        test = sum(source["rows"] for source in sources if source["name"] in testing)
+        testing = self.settings["test_sources"]
+        rows = sum(self.rows.values())
+        test = sum(count for name, count in self.rows.items() if name in testing)
         copies = math.floor((rows - test) * Fraction(str(self.settings["noise"]["fraction"])))
         total = rows + copies
         if test:
@@ -81,8 +105,13 @@ class Dataset:
         return leave_out(self.settings, "sources") | {"sources": self.source_names}
 
     def source(self, name: str) -> Source:
-        """The settings of a source."""
-        return next(source for source in self.settings["sources"] if source["name"] == name)
+        """The settings of a source, its rows counted."""
+        found = next(source for source in self.settings["sources"] if source["name"] == name)
+        return {**found, "rows": self.rows[name]}
+
+    def draw_seed(self, name: str) -> int | None:
+        """The seed of the rows that are taken of a source; None where they are the first."""
+        return self.settings["seed"] if self.source(name)["sample"] == "random" else None
 
     def source_files(self, name: str) -> list[str]:
         """The files of a source on disk that Snakemake can name; none for one on the hub."""

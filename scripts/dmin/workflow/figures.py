@@ -27,7 +27,7 @@ def drawn_figures(run: Run) -> list[str]:
     # The training of a user's own model is not known.
     names += [] if run.model.settings["weights"] else ["training"]
     names.append("queries")
-    names += ["retrieval"] if run.influence.retrieved() else []
+    names += ["retrieval"] if run.influence.backends else []
     names += [f"scores/{shown[method]}" for method in methods]
     # What is selected may lack a subset.
     subsets = run.queries.subsets if run.queries.kind != "selected" else []

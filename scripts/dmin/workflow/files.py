@@ -7,6 +7,8 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from ..folders.files import is_local
+
 WEIGHTS = (".json", ".safetensors", ".txt", ".model", ".bin")
 # What the hub may call a repository.
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
@@ -26,11 +28,6 @@ def is_file(path: str | Path) -> bool:
         return Path(path).is_file()
     except (OSError, ValueError):
         return False
-
-
-def is_local(path: str) -> bool:
-    """Return whether a path of the config stands for files here; otherwise it names something on the hub."""
-    return path.startswith(".") or path.endswith(".parquet") or Path(path).is_absolute() or exists(path)
 
 
 def is_missing(path: str) -> bool:

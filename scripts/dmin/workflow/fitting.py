@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from ..runtime.attributed import widest
-from .run_checks import check_parameters
 from .runs import Run
 
 
@@ -23,12 +22,7 @@ class Fitting:
         self.notices: list[str] = []
 
     def __call__(self, run: Run) -> Run:
-        """Return a run whose default width is the largest power of two that its gradient is not shorter than.
-
-        Raises:
-            UserError: its choice of parameters is none, or matches nothing.
-        """
-        check_parameters(run)
+        """Return a run whose default width is the largest power of two that its gradient is not shorter than."""
         given, width = self._given["runs"][run.name], run.gradients.settings["cache_dim"]
         if "cache_dim" in given.get("gradients", {}) or run.attributed is None or run.attributed >= width:
             return run

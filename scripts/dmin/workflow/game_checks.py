@@ -108,34 +108,48 @@ def _check_pruning(place: str, game: Game) -> None:
 
 
 def _check_behaviours(place: str, measures: Measures) -> None:
-    game, settings, encoder = measures.game, measures.game.settings, measures.game.settings["encoder"]
-    if encoder["kind"] == "inception" and encoder["path"] is None:
-        raise UserError(
-            f"{place}.encoder.kind is inception, but encoder.path is null; name the file of its weights, or set kind "
-            "to efficientnet."
-        )
-    if encoder["path"] is not None and not Path(encoder["path"]).exists():
-        raise UserError(f"{place}.encoder.path is '{encoder['path']}', which does not exist; {CORRECT_PATH}.")
+    game, settings = measures.game, measures.game.settings
     for behaviour in settings["behaviours"]:
         if "classifier" in measures.needs(behaviour):
-            _check_classifier(place, behaviour, settings["classifier"])
+            _check_classifier(place, f"behaviours has {behaviour}", settings["classifier"])
+    _check_encoder(place, game)
     if settings["query"] >= settings["images"]["count"]:
         raise UserError(
             f"{place}.query is {settings['query']}, but members generate {settings['images']['count']} images; "
             "lower it."
         )
-    if settings["reference"]["rows"] > game.model.dataset.counts.total - game.model.dataset.counts.train:
+    if not game.model.dataset.counts.test:
+        raise UserError(
+            f"{place} takes prompts and a reference from the test set, but datasets.{game.model.dataset.name}."
+            "train_fraction is 1 and leaves none; lower it."
+        )
+    if settings["reference"]["rows"] > game.model.dataset.counts.test:
         raise UserError(
             f"{place}.reference.rows is {settings['reference']['rows']}, more than the test set of "
             f"{game.model.dataset.name} has; lower it."
         )
 
 
-def _check_classifier(place: str, behaviour: str, path: str | None) -> None:
+def _check_encoder(place: str, game: Game) -> None:
+    kind, path = game.settings["encoder"]["kind"], game.settings["encoder"]["path"]
+    if kind == "inception" and path is None:
+        raise UserError(
+            f"{place}.encoder.kind is inception, but encoder.path is null; name the file of its weights, or set kind "
+            "to efficientnet."
+        )
+    if kind != "inception" and path is not None:
+        raise UserError(f"{place}.encoder.path is '{path}', which kind {kind} does not read; leave it out.")
+    if path is not None and not Path(path).exists():
+        raise UserError(f"{place}.encoder.path is '{path}', which does not exist; {CORRECT_PATH}.")
+    if kind == "classifier":
+        _check_classifier(place, "encoder.kind is classifier", game.settings["classifier"])
+
+
+def _check_classifier(place: str, asked: str, path: str | None) -> None:
     if path is None:
         raise UserError(
-            f"{place}.behaviours has {behaviour}, which asks a classifier, but {place}.classifier is null; name its "
-            "weights or leave the behaviour out."
+            f"{place}.{asked}, which asks a classifier, but {place}.classifier is null; name its weights or choose "
+            "another."
         )
     for file in (Path(path), Path(path).with_suffix(".json")):
         if not file.exists():

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..settings.games import Game as GameSettings
 from .models import Model
-from .ranges import cut_ranges, repeated_in
+from .ranges import cut_ranges, range_ends, repeated_in
 from .values import canonical, pick
 
 # Coalitions have numbers for good: those of a block count from its start, so that more of one keep all others.
@@ -218,6 +218,13 @@ class Game:
             "seeds": self.seeds(part),
         }
 
+    def member_names(self, trainer: str, part: str, name: str) -> list[str]:
+        """Return the folders of the members of a range, those left out not among them."""
+        seeds, settings = self.seeds(part), self.bank_settings(trainer, part, name)
+        start, stop = range_ends(name)
+        pairs = [divmod(number, seeds) for number in range(start, stop)]
+        return [f"set{number:04d}-{repeat}" for number, repeat in pairs if number not in settings["exclude"]]
+
     @property
     def pruned_rank(self) -> int:
         """The rank of a pruned adapter."""
@@ -255,9 +262,9 @@ class Game:
         weights = {"unlearn": self.model.weights, "sparsified": self.pruned}
         return {"start": weights[trainer]} if trainer in weights else {}
 
-    def pruning_files(self, name: str) -> list[str]:
-        """Return a file beside the pruned model, where there is one."""
-        return [f"{self.folder}/pruned/{name}"] if "sparsified" in self.all_trainers else []
+    def pruning_files(self, *names: str) -> list[str]:
+        """Return files beside the pruned model, where there is one."""
+        return [f"{self.folder}/pruned/{name}" for name in names] if "sparsified" in self.all_trainers else []
 
     def table(self, name: str) -> str:
         """Return a table of the game."""

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..catalogue.methods import BLOCKS_CACHE, CACHES, CHECKPOINT_CACHE, JOURNEY_CACHE, SCALED_CACHES
+from ..catalogue.methods import (
+    BLOCKS_CACHE,
+    CACHES,
+    CHECKPOINT_CACHE,
+    JOURNEY_CACHE,
+    KEPT_CACHES,
+    OUTPUT_CACHES,
+    SCALED_CACHES,
+)
 from ..settings.runs import Gradients as GradientSettings
 from ..settings.runs import Options
 from ..settings.scale import pilot_size
@@ -15,6 +23,7 @@ from .queries import Queries
 from .ranges import cut_ranges
 from .values import leave_out, pick
 
+# Those that methods read; an audit has the gradients of the split "test" beside.
 SPLITS = ("train", "queries")
 
 
@@ -40,7 +49,8 @@ class Gradients:
 
     def count(self, split: str) -> int:
         """Return how many samples a split has."""
-        return self.model.dataset.counts.train if split == "train" else self.queries.count
+        counts = self.model.dataset.counts
+        return {"train": counts.train, "test": counts.test, "queries": self.queries.count}[split]
 
     @property
     def timestep_count(self) -> int:
@@ -81,7 +91,7 @@ class Gradients:
 
     def samples(self, split: str) -> str:
         """Return the encoded samples of a split."""
-        return self.queries.encoded if split == "queries" else self.model.samples
+        return {"train": self.model.samples, "test": self.model.test_samples, "queries": self.queries.encoded}[split]
 
     def weights(self, cache: str) -> str:
         """Return the weights whose gradients a cache holds: the trained ones, or the folder of the checkpoints."""
@@ -119,14 +129,14 @@ class Gradients:
         if cache in SCALED_CACHES:
             quantity, power = SCALED_CACHES[cache]
             return {"draws": 1, "power": power, "quantity": quantity}
-        return {"draws": 1, "quantity": "output_norm" if cache == "output_norm" else "loss"}
+        return {"draws": 1, "quantity": cache if cache in OUTPUT_CACHES else "loss"}
 
     def gradient_settings(self, cache: str, split: str) -> dict[str, Any]:
         """Return the settings of gradients that hold for a cache."""
         settings = leave_out(self.settings, "shard_size", "block_dim", "scale")
         if cache in SCALED_CACHES:
             settings["scale"] = {**self.settings["scale"], "pilot": self.pilot}
-        if cache != "loss":
+        if cache not in KEPT_CACHES:
             settings["keep_raw"] = False
         if cache == BLOCKS_CACHE:
             settings |= {"cache_dim": self.settings["block_dim"], "sketch_kind": "blocks"}

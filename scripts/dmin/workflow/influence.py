@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 from ..catalogue.methods import (
     BLOCKS_CACHE,
     CHECKPOINT_METHODS,
     GRADIENT_METHODS,
-    INDEXED,
+    INDEXABLE,
+    KEPT_CACHES,
     KERNEL_METHODS,
     METHODS,
+    MIXED_METHODS,
     SAMPLE_METHODS,
     read_cache,
 )
 from ..settings.runs import Influence as InfluenceSettings
 from ..settings.runs import Options
 from .gradients import SPLITS, Gradients
+from .values import pick
 
 # The width whose pictures are shown of each method, where it has that width.
 SHOWN_WIDTH = "4096"
+# In the order of tables.
+BACKENDS = ("exact", "cascade", "hnsw")
+# What a search has taken, beside its ranked lists.
+SEARCH_METRICS = "retrieval.metrics.json"
 
 
 @dataclass(frozen=True)
@@ -52,13 +60,21 @@ class Influence:
         return [method for method in self.methods if method in CHECKPOINT_METHODS]
 
     @property
+    def scored_methods(self) -> list[str]:
+        """All methods of the run, and those whose scores they are mixed of."""
+        parts = [part for method in self.methods for part in METHODS[method].parts]
+        return list(dict.fromkeys([*self.methods, *parts]))
+
+    @property
     def kernel_methods(self) -> list[str]:
         """Those that solve a ridge kernel."""
         return [method for method in self.methods if method in KERNEL_METHODS]
 
     def caches(self, split: str) -> list[str]:
         """Return the caches of the trained model that are read of a split; loss always, for the tables on gradients."""
-        return sorted({"loss"} | {read_cache(method, split) for method in self.gradient_methods})
+        return sorted(
+            {"loss"} | {read_cache(method, split) for method in self.scored_methods if method in GRADIENT_METHODS}
+        )
 
     def all_caches(self, split: str) -> list[str]:
         """Return these and the caches of the checkpoints, where methods read them, in the order of the methods."""
@@ -70,13 +86,16 @@ class Influence:
         """The caches that each method reads of each split; methods without gradients are left out."""
         return {
             method: {split: self._caches_of(method, split) for split in SPLITS}
-            for method in self.methods
+            for method in self.scored_methods
             if method not in SAMPLE_METHODS
         }
 
     def _caches_of(self, method: str, split: str) -> list[str]:
         if method in CHECKPOINT_METHODS:
             return self.gradients.checkpoint_caches
+        if method in MIXED_METHODS:
+            parts = [part for part in METHODS[method].parts if part not in SAMPLE_METHODS]
+            return list(dict.fromkeys(cache for part in parts for cache in self._caches_of(part, split)))
         return [read_cache(method, split)]
 
     def sketches(self, methods: Collection[str]) -> list[tuple[str, str, str]]:
@@ -98,15 +117,17 @@ class Influence:
         return [str(width) for width in sorted(self.settings["widths"])]
 
     def widths(self, method: str) -> list[str]:
-        """Return the widths that a method is scored at, or an empty one; only the loss keeps uncompressed gradients."""
+        """Return the widths that a method is scored at, or an empty one; only caches of the loss keep whole ones."""
         if method in SAMPLE_METHODS:
             return [""]
         if method in CHECKPOINT_METHODS:
             return self.compressed_widths
+        if method in MIXED_METHODS:
+            return max((self.widths(part) for part in METHODS[method].parts), key=len)
         if read_cache(method, "train") == BLOCKS_CACHE:
             # A sketch per tensor does not fold.
             return [str(self.gradients.settings["block_dim"])]
-        uncompressed = self.settings["uncompressed"] and set(METHODS[method].caches or ()) == {"loss"}
+        uncompressed = self.settings["uncompressed"] and set(METHODS[method].caches or ()) <= KEPT_CACHES
         return self.compressed_widths + ["full"] * uncompressed
 
     def shown_width(self, method: str) -> str:
@@ -132,6 +153,10 @@ class Influence:
         """Return the scores of a method at width v."""
         return f"{self.folder(method, v)}/scores.npy"
 
+    def part_scores(self, method: str, v: str) -> list[str]:
+        """Return the scores that a mixed method at width v is made of, those of its parts."""
+        return [self.scores(part, v if v in self.widths(part) else "") for part in METHODS[method].parts]
+
     def top(self, method: str, v: str) -> str:
         """Return the ranked lists of a method at width v."""
         return f"{self.folder(method, v)}/exact/top.parquet" if v else f"{self.folder(method, v)}/top.parquet"
@@ -140,6 +165,11 @@ class Influence:
     def scored(self) -> list[tuple[str, str]]:
         """Every method with every width that it is scored at."""
         return [(method, v) for method in self.methods for v in self.widths(method)]
+
+    @property
+    def made(self) -> list[tuple[str, str]]:
+        """Every method whose scores are made, with every width: those scored, and what they are mixed of."""
+        return [(method, v) for method in self.scored_methods for v in self.widths(method)]
 
     @property
     def shown(self) -> list[tuple[str, str]]:
@@ -164,21 +194,64 @@ class Influence:
         """All ranked lists that are exact."""
         return [self.top(*pair) for pair in self.scored]
 
-    def retrieved(self, backend: str = "hnsw") -> list[str]:
-        """Return the ranked lists from an index, or the exact ones of the same widths."""
-        if INDEXED not in self.methods:
+    @property
+    def rankings(self) -> list[str]:
+        """The same lists as tables for people."""
+        return [top.replace("top.parquet", "ranking.csv") for top in self.tops]
+
+    def retrieved(self, backend: str = "hnsw", file: str = "top.parquet") -> list[str]:
+        """Return the ranked lists that a backend of the config leaves at every width, or another file beside them."""
+        if self.indexed not in self.methods or backend not in self.settings["backends"]:
             return []
-        return [f"{self.folder(INDEXED, v)}/{backend}/top.parquet" for v in self.compressed_widths]
+        return [f"{self.folder(self.indexed, v)}/{backend}/{file}" for v in self.compressed_widths]
+
+    @property
+    def backends(self) -> list[str]:
+        """The backends that retrieve: those of the config, where the run has sketches to search."""
+        return [backend for backend in BACKENDS if self.retrieved(backend)]
+
+    @property
+    def searched(self) -> list[str]:
+        """What all backends leave."""
+        return [path for backend in self.backends for path in self.retrieved(backend, SEARCH_METRICS)]
+
+    @property
+    def retrieval_inputs(self) -> dict[str, list[str]]:
+        """What the table on retrieval compares: lists, the exact ones of the same widths, and what each has cost."""
+        paths = {"cascade": self.cascade, "hnsw": self.index}
+        built = [path for backend, path in paths.items() if backend in self.backends]
+        exact = [self.top(self.indexed, v) for v in self.compressed_widths]
+        return {
+            "found": [path for backend in self.backends for path in self.retrieved(backend)],
+            "exact": exact * len(self.backends),
+            "retrievals": self.searched,
+            "indexes": [path(v, ".metrics.json") for path in built for v in self.compressed_widths],
+        }
+
+    def cascade(self, v: str | int, suffix: str = ".safetensors") -> str:
+        """Return the first stage of the search in two stages at width v, or another file beside it."""
+        return f"<results>/runs/{self.run}/index/v{v}/cascade-r{self.settings['cascade']['rank']}{suffix}"
+
+    @property
+    def indexed(self) -> str:
+        """The method whose sketches the index holds: that of the config, or the first of the run that can be."""
+        listed = [method for method in INDEXABLE if method in self.methods]
+        chosen = self.settings["hnsw"]["method"]
+        return (listed or INDEXABLE)[0] if chosen == "auto" else chosen
+
+    def indexed_sketch(self, v: str, split: str) -> str:
+        """Return the sketches at width v that the index is built of, or is asked for."""
+        return self.gradients.sketch(read_cache(self.indexed, split), v, split)
 
     def index(self, v: str | int, suffix: str = ".hnsw") -> str:
         """Return the index at width v, or another file beside it."""
         hnsw = self.settings["hnsw"]
         return f"<results>/runs/{self.run}/index/v{v}/M{hnsw['M']}-efc{hnsw['ef_construction']}{suffix}"
 
-    @property
-    def retrieval_settings(self) -> dict[str, int]:
-        """What a retrieval depends on, beside index and queries."""
-        return {"ef": self.settings["hnsw"]["ef"], "top_k": self.settings["top_k"]}
+    def search_settings(self, backend: Literal["hnsw", "cascade"]) -> dict[str, float]:
+        """Return what a retrieval depends on, beside index and queries."""
+        own = {"ef": self.settings["hnsw"]["ef"]} if backend == "hnsw" else pick(self.settings["cascade"], "delta")
+        return {**own, "top_k": self.settings["top_k"]}
 
     @property
     def indexes(self) -> list[str]:
@@ -201,9 +274,9 @@ class Influence:
                 for cache in self.all_caches("train")
                 for v in (blocks if cache == BLOCKS_CACHE else self.compressed_widths)
             ],
-            "index": [self.index(v, ".metrics.json") for v in self.compressed_widths],
+            "index": [self.index(v, ".metrics.json") for v in self.compressed_widths] if self.retrieved() else [],
             "score": self.scored_files("scores.metrics.json"),
-            "retrieve": [top.replace("top.parquet", "retrieval.metrics.json") for top in self.retrieved()],
+            "retrieve": self.retrieved(file=SEARCH_METRICS),
         }
 
     def lambda_sweeps(self, file: str = "lambda.csv") -> list[str]:

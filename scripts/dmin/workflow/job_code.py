@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ..catalogue.behaviours import BEHAVIOURS
 from ..catalogue.estimators import ESTIMATORS
-from ..catalogue.methods import INDEXED, METHODS
+from ..catalogue.methods import METHODS
 from .digest import CodeDigests
 from .tables import Tables
 
@@ -53,12 +53,15 @@ class JobCode:
                 modules.append(self.tables.base_of(wildcards).family.module)
             facts = ""
             if "look" in chosen:
-                facts = _looks([getattr(wildcards, "method", INDEXED)])
+                facts = _looks([getattr(wildcards, "method", None) or self._indexed(wildcards)])
             if "looks" in chosen:
                 facts = self._all_looks(wildcards)
             return SCHEME + self.digests.digest(script, *modules, facts=facts)
 
         return code
+
+    def _indexed(self, wildcards: Any) -> str:
+        return self.tables.runs[wildcards.run].influence.indexed
 
     def _all_looks(self, wildcards: Any) -> str:
         """Return the looks of all methods of a run; of a game, those of its run, if it has one, and of estimators."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..catalogue.methods import METHODS
+from ..folders.files import CAPTIONS, IMAGES, is_local
+from ..folders.tables import TEXT_TABLES
 from .contents import Contents
-from .files import is_local
 from .tables import Tables
+
+_BESIDE = (*sorted(IMAGES), *sorted(map(str.upper, IMAGES)), *CAPTIONS)
 
 
 class JobContents:
@@ -66,7 +70,12 @@ class JobContents:
         return f"sources {self._contents.digest(settings['train'], settings['test'])}"
 
     def _images(self, what: str, path: str) -> str:
-        return f"{what} {self._contents.digest(path) if path and is_local(path) else ''}"
+        if not path or not is_local(path):
+            return f"{what} "
+        if not path.endswith(TEXT_TABLES):
+            return f"{what} {self._contents.digest(path)}"
+        # The images that a table names lie beside it, or below.
+        return f"{what} {self._contents.digest(path, str(Path(path).parent), suffixes=_BESIDE)}"
 
     def _weights(self, what: str, path: str) -> str:
         return f"{what} {self._contents.weights(path) if path and is_local(path) else ''}"

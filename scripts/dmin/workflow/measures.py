@@ -36,13 +36,14 @@ class Measures:
 
     @property
     def encoder(self) -> dict[str, Any]:
-        """What gives features."""
-        return dict(self.game.settings["encoder"])
+        """What gives features; the game's classifier under its own path."""
+        encoder = dict(self.game.settings["encoder"])
+        return encoder | ({"path": self.game.settings["classifier"]} if encoder["kind"] == "classifier" else {})
 
     @property
     def encoder_files(self) -> list[str]:
         """The file of the encoder's weights; none for the installed one."""
-        path = self.game.settings["encoder"]["path"]
+        path = self.encoder["path"]
         return image_files(path) if path else []
 
     @property
@@ -152,6 +153,13 @@ class Measures:
         return {trainer: self.game.tuning(trainer)["train"]["steps"] for trainer in TRAINERS}
 
     @property
+    def trained_samples(self) -> dict[str, int]:
+        """The samples that each trainer sees on all the data, and those of the pruned model's training."""
+        trainings = {trainer: self.game.tuning(trainer)["train"] for trainer in TRAINERS}
+        trainings["pruning"] = self.game.pruned_training["train"]
+        return {name: train["steps"] * train["batch_size"] for name, train in trainings.items()}
+
+    @property
     def compared(self) -> dict[str, list[str]]:
         """The features of each model of the table of models: of everybody's member by each trainer."""
         pruned = [PRUNED] if "sparsified" in self.game.all_trainers else []
@@ -160,6 +168,11 @@ class Measures:
             trainer: [self.game.members("features", trainer, "exact", name) for name in self.game.ranges("exact")]
             for trainer in self.game.trainers("exact")
         }
+
+    @property
+    def distance(self) -> str:
+        """What the table of models calls its distance, as tables of behaviours do."""
+        return f"frechet_{self.encoder['kind']}"
 
     @property
     def compared_steps(self) -> list[list[Any]]:

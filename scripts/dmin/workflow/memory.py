@@ -11,7 +11,7 @@ from .models import Base
 # What any job may take: its imports, and at most 1 GB of what it reads. profiles/default has it for all other rules.
 LEAST = 2000
 # Methods that go through the training gradients block by block; others hold one vector for each sample or more.
-STREAMED = ("dmin", "dmin_no_norm", "dmin_renorm")
+STREAMED = ("dmin", "dmin_no_norm", "dmin_renorm", "dmin_scaled", "dmin_query_scaled")
 _MB = 10**6
 
 
@@ -37,6 +37,13 @@ def index_mb(gradients: Gradients, v: str, links: int) -> int:
     return LEAST + gradients.count("train") * values * 4 // _MB
 
 
+def cascade_mb(gradients: Gradients, v: str, rank: int) -> int:
+    """Return what the first stage of a search in two takes: coordinates, a basis, and the rows it is learned from."""
+    width = gradients.timestep_count * int(v)
+    learned = max(2 * rank * width, 2**26)
+    return LEAST + 4 * (gradients.count("train") * rank + 3 * rank * width + 3 * learned) // _MB
+
+
 def scoring_mb(gradients: Gradients, method: str, v: str) -> int:
     """Return what scoring by a method takes, where ``v`` is a width or ``full``.
 
@@ -44,6 +51,6 @@ def scoring_mb(gradients: Gradients, method: str, v: str) -> int:
     samples' vectors twice.
     """
     count, width = gradients.count("train"), 0 if v == "full" else int(v)
-    if METHODS[method].kernel:
+    if "relative_lambda" in METHODS[method].options:
         return LEAST + (32 * count * count + 8 * count * gradients.timestep_count * width) // _MB
     return LEAST if method in STREAMED else LEAST + 8 * count * gradients.timestep_count * width // _MB

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ..catalogue.families import FAMILIES, FamilyEntry
+from ..runtime.attributed import changes_text
 from ..settings.models import Base as BaseSettings
 from ..settings.models import Model as ModelSettings
 from .datasets import Dataset
@@ -52,14 +54,29 @@ class Model:
 
     @property
     def samples(self) -> str:
-        """The encoded training samples."""
+        """The encoded training samples: the base's, or the model's where an adapter changes text encoders."""
+        if self.text_weights:
+            return f"{self.folder}/encoded/train.safetensors"
         return f"<results>/encoded/{self.dataset.name}/{self.base.name}/train.safetensors"
+
+    @property
+    def test_samples(self) -> str:
+        """The encoded test samples, which only an audit reads."""
+        return f"<results>/encoded/{self.dataset.name}/{self.base.name}/test.safetensors"
 
     @property
     def weights(self) -> str:
         """The trained weights: an adapter file, or a pipeline folder."""
         file = "pipeline" if self.settings["finetune"] == "full" else "pytorch_lora_weights.safetensors"
         return f"{self.folder}/{file}"
+
+    @cached_property
+    def text_weights(self) -> list[str]:
+        """The weights, where they are an adapter of a user's that changes text encoders, or may; none elsewhere."""
+        own = self.settings["weights"]
+        if own is None or self.settings["finetune"] != "adapter":
+            return []
+        return [self.weights] if changes_text(own["path"]) else []
 
     @property
     def description(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..catalogue.methods import INDEXED, JOURNEY_CACHE
+from ..catalogue.methods import GRADIENT_METHODS, JOURNEY_CACHE
 from .gradients import SPLITS
 from .runs import Run
 from .tables import Tables
@@ -26,7 +26,7 @@ def plan_entry(tables: Tables, run: Run) -> dict[str, Any]:
             "samples": run.gradients.count("train"),
             "queries": run.queries.count,
             "gradients": run.gradients.settings,
-            "widths": run.influence.widths(INDEXED),
+            "widths": run.influence.widths(run.influence.indexed),
             "links": run.influence.settings["hnsw"]["M"],
             "batch": tables.config["compute"]["gradient_batch"],
             "gradient_jobs": gradient_jobs(run),
@@ -39,9 +39,10 @@ def plan_entry(tables: Tables, run: Run) -> dict[str, Any]:
 def planned_jobs(run: Run) -> int:
     """Return how many jobs make the ranked lists of a run from nothing."""
     influence = run.influence
-    # Per source a fetch; assembly, encoding, training and generation; per width of dmin an index and a retrieval.
-    jobs = len(run.model.dataset.fetched) + 4 + len(influence.tops) + 2 * len(influence.retrieved())
-    sketches = influence.sketches(influence.gradient_methods)
+    # Per source a fetch; assembly, encoding, training and generation; per width and backend an index and a retrieval.
+    searches = len(influence.searched) + len(influence.retrieval_inputs["indexes"])
+    jobs = len(run.model.dataset.fetched) + 4 + len(influence.made) + searches
+    sketches = influence.sketches([name for name in influence.scored_methods if name in GRADIENT_METHODS])
     if sketches:
         jobs += 1 + gradient_jobs(run) + len(sketches)
     return jobs + (JOURNEY_CACHE in influence.caches("queries")) + (run.queries.kind in ("classified", "selected"))

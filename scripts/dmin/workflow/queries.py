@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from ..runtime.errors import UserError
 from ..runtime.text import read_text, shown, text_lines
+from ..settings.runs import OwnImages, QueryClassifier
 from ..settings.runs import Queries as QueriesSettings
-from ..settings.runs import QueryClassifier
+from .counted import counted
 from .datasets import Dataset
 from .files import image_files, is_plain
 from .values import pick
@@ -65,17 +67,24 @@ class Queries:
         return self.settings["source"] in ("generated", "held_out")
 
     @property
+    def labelled(self) -> bool:
+        """Whether queries have labels that are no subsets, by which hits can be told too."""
+        sources = self.dataset.settings["sources"]
+        named = any(source["label_column"] for source in sources) and not self.dataset.settings["classes"]
+        return named and self.kind in ("generated", "held_out")
+
+    @property
     def subsets(self) -> list[str]:
         """The names of the queries' subsets; those of a user's own are all of one."""
         return self.dataset.subsets if self.subsets_known else ["query"]
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many images are asked about."""
         if self.settings["source"] == "prompts":
             return len(self.prompts)
         if self.settings["images"] and self.settings["source"] == "images":
-            return self.settings["images"]["rows"]
+            return counted(f"runs.{self.run}.queries.images", self.settings["images"])
         if self.settings["select"]:
             return self.settings["select"]["keep"]
         return self.settings["per_subset"] * len(self.dataset.subsets)
@@ -113,6 +122,17 @@ class Queries:
     def classifier_description(self) -> str:
         """The file beside the classifier's weights that describes them."""
         return str(Path(self.classifier["path"]).with_suffix(".json"))
+
+    @property
+    def images(self) -> OwnImages:
+        """The settings of a user's own images, their rows counted.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.settings["images"] is None:
+            raise ValueError(f"The queries of run {self.run} are no images.")
+        return {**self.settings["images"], "rows": self.count}
 
     @property
     def image_files(self) -> list[str]:

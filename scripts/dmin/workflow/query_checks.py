@@ -30,6 +30,12 @@ def _check_source(run: Run) -> None:
     for name, given in (("prompts", queries["prompts"]), ("images", queries["images"])):
         if given and source != name:
             raise UserError(f"{key} has {name}, but the source is {source}; set source to {name}, or leave {name} out.")
+    dataset = run.model.dataset
+    if run.queries.subsets_known and not dataset.counts.test:
+        raise UserError(
+            f"{key}.source is {source}, which takes from the test set, but datasets.{dataset.name}.train_fraction is 1 "
+            "and leaves none; set the source to prompts or images, or train_fraction below 1."
+        )
 
 
 def _check_own(run: Run) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from ..catalogue.families import FAMILIES
 from ..catalogue.methods import JOURNEY_CACHE, METHODS, read_cache
+from ..folders.files import is_local
 from ..runtime.attributed import check_width
 from ..runtime.errors import UserError
 from ..settings.timesteps import grid_timesteps
 from .checks import CORRECT_PATH
-from .files import is_local, is_missing
+from .files import is_missing
 from .gradients import SPLITS
 from .query_checks import check_queries
 from .runs import Run
@@ -20,26 +21,6 @@ from .study_checks import check_ablation, check_lds, check_studies
 
 # More than Snakemake plans in a bearable time.
 MOST_SHARDS = 100_000
-
-
-def check_run(run: Run) -> None:
-    """Refuse a run that cannot be.
-
-    Raises:
-        UserError: its methods, widths, lists, queries, gradients or studies cannot be.
-    """
-    _check_checkpoints(run)
-    _check_widths(run)
-    check_queries(run)
-    _check_jobs(run)
-    _check_lists(run)
-    _check_methods(run)
-    _check_gradients(run)
-    if run.lds is not None:
-        check_lds(run, run.lds)
-    if "ablation" in run.settings:
-        check_ablation(run)
-    check_studies(run)
 
 
 def check_parameters(run: Run) -> None:
@@ -64,6 +45,14 @@ def check_parameters(run: Run) -> None:
         raise UserError(
             f"{key} is '{selection}', which matches no parameter of model {model.name}; correct {targets}the choice."
         )
+
+
+def _check_optional(run: Run) -> None:
+    if run.lds is not None:
+        check_lds(run, run.lds)
+    if "ablation" in run.settings:
+        check_ablation(run)
+    check_studies(run)
 
 
 def _check_checkpoints(run: Run) -> None:
@@ -121,6 +110,17 @@ def _check_lists(run: Run) -> None:
         raise UserError(f"{key}.influence.top_k is {top}, but the training set has {train} samples; lower it.")
     if ef < top:
         raise UserError(f"{key}.influence.hnsw.ef is {ef}, below top_k {top}; raise ef or lower top_k.")
+    indexed = run.influence.settings["hnsw"]["method"]
+    if indexed not in ("auto", *run.influence.methods):
+        raise UserError(
+            f"{key}.influence.hnsw.method is {indexed}, which influence.methods lacks; add it there or set it to auto."
+        )
+    rank, values = run.influence.settings["cascade"]["rank"], _narrowest(run)
+    if "cascade" in run.influence.backends and rank > min(train, values):
+        raise UserError(
+            f"{key}.influence.cascade.rank is {rank}, above the {train} training samples or the {values} values that "
+            "the narrowest width holds of each; lower it."
+        )
     deepest = max(run.evaluation["k"])
     if deepest > top:
         raise UserError(f"{key}.evaluation.k has {deepest}, above influence.top_k {top}; raise top_k.")
@@ -128,6 +128,11 @@ def _check_lists(run: Run) -> None:
         raise UserError(
             f"{key}.influence.uncompressed needs the uncompressed gradients; set gradients.keep_raw to true."
         )
+
+
+def _narrowest(run: Run) -> int:
+    """Return the values that the narrowest sketches hold of a sample."""
+    return run.gradients.timestep_count * min(run.influence.settings["widths"])
 
 
 def _check_methods(run: Run) -> None:
@@ -179,3 +184,16 @@ def _check_gradients(run: Run) -> None:
             f"{key}.timesteps.count is {timesteps['count']}, at which the grid {timesteps['grid']} repeats a timestep; "
             "lower it or use the grid uniform."
         )
+
+
+# Each refuses a run that cannot be, by its first mistake of a kind.
+RUN_CHECKS = (
+    _check_checkpoints,
+    _check_widths,
+    check_queries,
+    _check_jobs,
+    _check_lists,
+    _check_methods,
+    _check_gradients,
+    _check_optional,
+)

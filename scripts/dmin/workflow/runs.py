@@ -8,6 +8,7 @@ from functools import cached_property
 from ..settings.runs import Evaluation
 from ..settings.runs import Run as RunSettings
 from .ablations import Ablation
+from .audits import Audit
 from .banks import Bank, Lds
 from .gradients import Gradients
 from .influence import Influence
@@ -68,6 +69,16 @@ class Run:
     def ablation(self) -> Ablation:
         """The ablations; only of a run that has the section."""
         return Ablation(self.name, self.settings["ablation"], self.evaluation, self.influence)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """The audit of the training set; only of a run that has the section."""
+        return Audit(self.name, self.settings["audit"], self.influence)
+
+    @property
+    def issue_settings(self) -> dict[str, float]:
+        """At which rate an audit bears false findings, and the confidence of its intervals."""
+        return {"confidence": self.evaluation["confidence"], "fdr": self.settings["audit"]["fdr"]}
 
     @cached_property
     def studies(self) -> dict[str, Study]:

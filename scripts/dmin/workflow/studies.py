@@ -1,4 +1,4 @@
-"""Studies that remove training samples, retrain and generate again: counterfactual removal, and stroke thickness."""
+"""Studies that remove training samples and retrain: counterfactual removal, deletion, and stroke thickness."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..catalogue.methods import SAMPLE_METHODS
-from ..settings.runs import Evaluation, Removal, Thickness
+from ..settings.runs import Deletion, Evaluation, Removal, Thickness
 from .influence import Influence
 from .ranges import cut_ranges, repeated_in
 from .values import pick
 
 # What a study compares its methods with: retraining on everything, and removals that no method chose.
-CONTROLS = {"removal": ["none", "random"], "thickness": ["none", "random", "class_matched", "thickest"]}
+CONTROLS = {
+    "removal": ["none", "random"],
+    "deletion": ["none", "random"],
+    "thickness": ["none", "random", "class_matched", "thickest"],
+}
 ALL_CONTROLS = sorted({control for controls in CONTROLS.values() for control in controls})
 
 
@@ -24,7 +28,7 @@ class Study:
 
     run: str
     name: str
-    settings: Removal | Thickness
+    settings: Removal | Deletion | Thickness
     evaluation: Evaluation
     influence: Influence
 
@@ -44,20 +48,28 @@ class Study:
         return [f"{self.folder}/{removal}/removed.parquet" for removal in self.removals]
 
     @property
-    def removed_per_query(self) -> int:
-        """How many samples are removed for a query, by default a tenth of the training set."""
+    def sizes(self) -> list[int]:
+        """How many samples are removed for a query, one after another, by default a tenth of the training set."""
+        train = self.influence.gradients.count("train")
         if self.name == "thickness":
-            return cast(Thickness, self.settings)["top_k"]
+            return [cast(Thickness, self.settings)["top_k"]]
+        if self.name == "deletion":
+            return sorted({max(1, round(share * train)) for share in cast(Deletion, self.settings)["shares"]})
         k = cast(Removal, self.settings)["k"]
-        return max(1, self.influence.gradients.count("train") // 10) if k is None else k
+        return [max(1, train // 10) if k is None else k]
+
+    @property
+    def queries(self) -> int | None:
+        """How many queries each method's removals are for, one at a time; None where they are for all at once."""
+        return None if self.name == "thickness" else cast(Removal | Deletion, self.settings)["queries"]
 
     def sets(self, removal: str) -> int:
         """Return how many sets of samples are removed, one at a time."""
-        if removal == "random":
-            return self.settings["draws"]
-        if self.name == "thickness" or removal == "none":
+        if removal == "none":
             return 1
-        return cast(Removal, self.settings)["queries"]
+        if removal == "random":
+            return self.settings["draws"] * len(self.sizes)
+        return (self.queries or 1) * len(self.sizes)
 
     def ranges(self, removal: str) -> list[str]:
         """Return the ranges of retrainings that one job each runs."""
@@ -88,7 +100,7 @@ class Study:
         if removal == "none":
             return {}
         keys = ("draws", "seed") if removal == "random" else ("queries",)
-        return {"k": self.removed_per_query, **pick(self.settings, *keys)}
+        return {"k": self.sizes, **pick(self.settings, *keys)}
 
     def scores(self, removal: str, file: str = "scores.npy") -> list[str]:
         """Return the scores that a removal is chosen by, or a file beside them; none for a control."""
@@ -110,22 +122,31 @@ class Study:
     @property
     def sampling_settings(self) -> dict[str, Any]:
         """How it is generated again, and how much of it."""
-        asked = cast(Removal, self.settings)["queries"] if self.name == "removal" else None
-        return {**self.influence.gradients.queries.sampling(), "queries": asked}
+        return {**self.influence.gradients.queries.sampling(), "queries": self.queries}
 
     @property
-    def _generated(self) -> Sequence[tuple[str, str]]:
+    def _retrained(self) -> Sequence[tuple[str, str]]:
         return [(removal, name) for removal in self.removals for name in self.ranges(removal)]
+
+    @property
+    def losses(self) -> list[str]:
+        """The losses of the queries after every range of every removal."""
+        return [f"{self.folder}/{removal}/losses/{name}.parquet" for removal, name in self._retrained]
+
+    @property
+    def loss_settings(self) -> dict[str, Any]:
+        """What these depend on, beside the models."""
+        return pick(self.settings, "timesteps", "seed")
 
     @property
     def images(self) -> list[str]:
         """The regenerated images of every range of every removal."""
-        return [f"{self.folder}/{removal}/images/{name}.parquet" for removal, name in self._generated]
+        return [f"{self.folder}/{removal}/images/{name}.parquet" for removal, name in self._retrained]
 
     @property
-    def removal_of_images(self) -> list[str]:
-        """The removal of each of these files."""
-        return [removal for removal, _ in self._generated]
+    def removal_of_ranges(self) -> list[str]:
+        """The removal of each of these files, of losses as of images."""
+        return [removal for removal, _ in self._retrained]
 
     @property
     def widths(self) -> dict[str, str]:
@@ -138,6 +159,6 @@ class Study:
         """What the tables depend on, beside images."""
         settings = {"budget": self.settings["budget"], **pick(self.evaluation, "confidence")}
         if self.name == "removal":
-            return settings | {"k": self.removed_per_query}
+            return settings | {"k": self.sizes[0]}
         settings |= pick(self.evaluation, "bootstrap", "seed")
         return settings | {"least": self.influence.gradients.queries.classifier["confidence"]}

@@ -109,11 +109,11 @@ def check_studies(run: Run) -> None:
         if models > MOST_MODELS:
             raise UserError(f"runs.{run.name}.{study.name} trains {models} models; ask for at most {MOST_MODELS}.")
         _check_study(run, study)
-    if "removal" in run.settings and run.settings["removal"]["queries"] > run.queries.count:
-        raise UserError(
-            f"runs.{run.name}.removal.queries is {run.settings['removal']['queries']}, but the run has "
-            f"{run.queries.count} queries; lower it."
-        )
+        if (asked := study.queries) and asked > run.queries.count:
+            raise UserError(
+                f"runs.{run.name}.{study.name}.queries is {asked}, but the run has {run.queries.count} queries; lower "
+                "it."
+            )
     if "thickness" in run.settings and not run.queries.settings["select"]:
         raise UserError(
             f"runs.{run.name}.thickness asks about the thickest generated digits, but runs.{run.name}.queries.select "
@@ -123,7 +123,7 @@ def check_studies(run: Run) -> None:
 
 def _check_study(run: Run, study: Study) -> None:
     key, source = f"runs.{run.name}.{study.name}", run.queries.settings["source"]
-    if source != "generated":
+    if source != "generated" and study.name != "deletion":
         raise UserError(
             f"{key} generates the queries again, but runs.{run.name}.queries.source is {source}, whose images have no "
             "noise that they came from; set the source to generated or leave the table out."
@@ -137,9 +137,9 @@ def _check_study(run: Run, study: Study) -> None:
                 f"{key}.methods has {method}, which runs.{run.name}.influence.methods lacks; add it there or leave it "
                 "out here."
             )
-    k, train = study.removed_per_query, run.gradients.count("train")
+    k, train = max(study.sizes), run.gradients.count("train")
     if k >= train:
-        place = "top_k" if study.name == "thickness" else "k"
+        place = {"thickness": "top_k", "removal": "k", "deletion": "shares"}[study.name]
         raise UserError(
             f"{key}.{place} is {k}, but the training set has {train} samples, of which some must be left; lower it."
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from .fitting import Fitting
 from .game_checks import check_game
 from .games import Game
 from .measures import Measures
+from .mistakes import Mistakes
 from .models import Base, Model
-from .run_checks import check_run
+from .pooling import Pooling
+from .run_checks import RUN_CHECKS, check_parameters
 from .runs import Run
 from .study_checks import check_bank, check_seeds
 from .values import canonical, pick
@@ -35,6 +37,7 @@ class Tables:
         config: all settings, defaults filled in.
         root: the checkout.
         notices: what its reader should know, a sentence each.
+        mistakes: what is wrong with it, a sentence each; there are none but in what a doctor examines.
     """
 
     config: Config
@@ -48,6 +51,7 @@ class Tables:
     base_trainings: Mapping[str, BaseTraining]
     classifier_trainings: Mapping[str, ClassifierTraining]
     notices: Sequence[str]
+    mistakes: Sequence[str] = ()
 
     @property
     def compute(self) -> Compute:
@@ -109,50 +113,74 @@ class Tables:
         """Return the runs that have a study."""
         return [run for run in self.runs.values() if study in run.studies]
 
+    @property
+    def pooling(self) -> Pooling:
+        """The runs with an LDS, pooled."""
+        return Pooling([run.lds for run in self.runs.values() if run.lds])
+
+    @property
+    def audited(self) -> list[Run]:
+        """The runs whose training set is audited."""
+        return [run for run in self.runs.values() if "audit" in run.settings]
+
     def figure_settings(self, *keys: str) -> dict[str, Any]:
         """Return the settings of figures that one depends on: its resolution, and ``keys``."""
         return canonical(pick(self.config["figures"], "dpi", *keys))
 
 
-def open_tables(given: Mapping[str, Any], root: Path) -> Tables:
-    """Return the tables of a config, or exit with the sentence that says what is wrong with it."""
+def open_tables(given: Mapping[str, Any], root: Path, spoilt: bool = False) -> Tables:
+    """Return the tables of a config, or exit with the sentence that says what is wrong with it.
+
+    Args:
+        spoilt: as :func:`read_tables` has it.
+    """
     try:
-        return read_tables(given, root)
+        return read_tables(given, root, spoilt)
     except UserError as error:
         # A WorkflowError would print the stack of the Snakefile below it.
         raise SystemExit(f"Error: {printable(str(error))}") from None
 
 
-def read_tables(given: Mapping[str, Any], root: Path) -> Tables:
+def read_tables(given: Mapping[str, Any], root: Path, spoilt: bool = False) -> Tables:
     """Return the tables of a config.
 
+    Args:
+        spoilt: return them in spite of mistakes, with these, and without the runs, banks and games that have one.
+
     Raises:
-        UserError: it does not follow the schema, or something in it cannot be; the first mistake is told.
+        UserError: it does not follow the schema or names what it does not define; or something in it cannot be, of
+            which the first mistake is told, unless it is read ``spoilt``.
     """
     config = fill_config(given, read_schema(root / "schemas" / "config.schema.yaml"))
-    tables = _build(config, root, Fitting(given))
-    for bank in tables.banks.values():
-        check_bank(bank)
-    for run in tables.runs.values():
-        check_run(run)
-    for run in tables.runs.values():
-        check_seeds(run, tables.runs)
-    for game in tables.games.values():
-        check_game(Measures(game))
-    for contributors in tables.contributors.values():
-        check_contributors(contributors)
+    mistakes = Mistakes()
+    tables = _build(config, root, Fitting(given), mistakes)
+    banks = {name: bank for name, bank in tables.banks.items() if mistakes.check(check_bank, of=[bank])}
+    runs = {name: run for name, run in tables.runs.items() if mistakes.check(*RUN_CHECKS, of=[run])}
+    for run in runs.values():
+        mistakes.check(check_seeds, of=[run, tables.runs])
+    games = {name: game for name, game in tables.games.items() if mistakes.check(check_game, of=[Measures(game)])}
+    # What a run shows of a game cannot be checked without the run.
+    games = {name: game for name, game in games.items() if game.settings["run"] in (None, *runs)}
+    for contributors in replace(tables, games=games).contributors.values():
+        mistakes.check(check_contributors, of=[contributors])
+    mistakes.check(_check_plan, of=[config])
+    if not spoilt:
+        mistakes.tell()
+    return replace(tables, banks=banks, runs=runs, games=games, mistakes=mistakes.found)
+
+
+def _check_plan(config: Config) -> None:
     for name in config["plan"]["throughput"]:
-        if name not in tables.runs:
+        if name not in config["runs"]:
             raise UserError(
                 f"plan.throughput names '{name}', which runs does not define; define it or correct the name."
             )
     for key in ("steps_per_second", "images_per_second"):
         for name in config["plan"][key]:
-            if name not in tables.games:
+            if name not in config["games"]:
                 raise UserError(
                     f"plan.{key} names '{name}', which games does not define; define it or correct the name."
                 )
-    return tables
 
 
 def one_of(names: Iterable[str]) -> str:
@@ -160,7 +188,7 @@ def one_of(names: Iterable[str]) -> str:
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def _build(config: Config, root: Path, fit: Fitting) -> Tables:
+def _build(config: Config, root: Path, fit: Fitting, mistakes: Mistakes) -> Tables:
     _check_references(config)
     datasets = {name: Dataset(name, canonical(entry)) for name, entry in config["datasets"].items()}
     bases = {name: Base(name, canonical(entry)) for name, entry in config["bases"].items()}
@@ -170,24 +198,23 @@ def _build(config: Config, root: Path, fit: Fitting) -> Tables:
     }
     # Before the runs, whose parameters are those of a model.
     for dataset in datasets.values():
-        check_dataset(dataset)
+        mistakes.check(check_dataset, of=[dataset])
     for base in bases.values():
-        check_base(base)
+        mistakes.check(check_base, of=[base])
     for model in models.values():
-        check_model(model, config["compute"]["train_processes"])
+        mistakes.check(check_model, of=[model, config["compute"]["train_processes"]])
     banks = {name: Bank(name, canonical(entry), models[entry["model"]]) for name, entry in config["banks"].items()}
     games = {name: Game(name, canonical(entry), models[entry["model"]]) for name, entry in config["games"].items()}
     runs = {
-        name: fit(
-            Run(
-                name,
-                canonical(entry),
-                models[entry["model"]],
-                banks.get(entry["lds"]["bank"]) if "lds" in entry else None,
-            )
+        name: Run(
+            name,
+            canonical(entry),
+            models[entry["model"]],
+            banks.get(entry["lds"]["bank"]) if "lds" in entry else None,
         )
         for name, entry in config["runs"].items()
     }
+    runs = {name: fit(run) for name, run in runs.items() if mistakes.check(check_parameters, of=[run])}
     return Tables(
         config,
         root,

@@ -2,61 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
-from ..catalogue.methods import CHECKPOINT_METHODS, LISSA_CACHE, SAMPLE_METHODS, read_cache
+from ..catalogue.methods import CHECKPOINT_METHODS, LISSA_CACHE, METHODS, MIXED_METHODS, SAMPLE_METHODS, read_cache
+from .games import PARTS, Game
 from .gradients import SPLITS, checkpoint_step
 from .job_contents import JobContents
 from .runs import Run
 from .values import canonical, pick
 
+# What an index of each backend is built with.
+BUILT = {"hnsw": ("M", "ef_construction", "seed"), "cascade": ("rank", "seed")}
+
 Entry = dict[str, Any]
 Ancestor = list[Any]
 
 
-def verify_entries(runs: Iterable[Run], contents: JobContents) -> list[Entry]:
+def verify_entries(runs: Iterable[Run], games: Iterable[Game], contents: JobContents) -> list[Entry]:
     """Return every source, data set, weights file, cache shard, sketch, index, score matrix and ranked list of
-    all runs, ancestors first.
+    all runs, and the weights of all members of games, ancestors first.
     """
-    found = [canonical(entry) for run in runs for entry in [*_own_files(run, contents), *_run_entries(run)]]
+    found = [canonical(entry) for run in runs for entry in [*_run_files(run, contents), *_run_entries(run)]]
+    found += [canonical(entry) for game in games for entry in [*_own_files(game, contents), *_game_entries(game)]]
     # Runs that share a data set share its sources.
     once = {(str(entry["files"]), entry["run"] * (entry["kind"] != "imported")): entry for entry in found}
     return list(once.values())
 
 
-def _own_files(run: Run, contents: JobContents) -> list[Entry]:
-    """Return what was made from a user's own files: sources, own weights and own images."""
-    model, dataset = run.model, run.model.dataset
+def _own_files(owner: Run | Game, contents: JobContents) -> list[Entry]:
+    """Return what was made from a user's own files: sources and own weights."""
+    model, dataset = owner.model, owner.model.dataset
     found = [
         _imported(
-            run, dataset.fetched_file(source), contents.source(SimpleNamespace(dataset=dataset.name, source=source))
+            owner, dataset.fetched_file(source), contents.source(SimpleNamespace(dataset=dataset.name, source=source))
         )
         for source in dataset.source_names
     ]
     if model.settings["weights"]:
-        found.append(_imported(run, model.weights, contents.own(SimpleNamespace(model=model.name))))
+        found.append(_imported(owner, model.weights, contents.own(SimpleNamespace(model=model.name))))
+    return found
+
+
+def _run_files(run: Run, contents: JobContents) -> list[Entry]:
+    """Return what was made from a user's own files: sources, own weights and own images."""
+    found = _own_files(run, contents)
     if run.queries.kind == "images":
         found.append(_imported(run, run.queries.table, contents.queries(SimpleNamespace(run=run.name))))
     return found
 
 
-def _imported(run: Run, path: str, digest: str) -> Entry:
-    return _entry(run, "imported", {"imported": path}, {}, {"files": ["contents", digest]})
+def _imported(owner: Run | Game, path: str, digest: str) -> Entry:
+    return _entry(owner, "imported", {"imported": path}, {}, {"files": ["contents", digest]})
 
 
-def verify_folders(runs: Iterable[Run]) -> dict[str, str]:
-    """Return the folders that hold all files of the runs, each with the run that it is of, empty for shared ones."""
+def verify_folders(runs: Iterable[Run], games: Iterable[Game]) -> dict[str, str]:
+    """Return the folders that hold all files of runs and games, each with its owner, empty for shared ones."""
     shared: dict[str, str] = {}
     own: dict[str, str] = {}
     for run in runs:
-        dataset = run.model.dataset.name
-        parts = (f"sources/{dataset}", f"datasets/{dataset}", f"encoded/{dataset}", _place(run.model.folder))
         banks = [f"banks/{run.bank.name}"] if run.bank else []
-        shared |= dict.fromkeys([*parts, *banks], "")
-        own[f"runs/{run.name}"] = run.name
+        shared |= dict.fromkeys([*_model_folders(run), *banks], "")
+        own[f"runs/{run.name}"] = _name(run)
+    for game in games:
+        shared |= dict.fromkeys(_model_folders(game), "")
+        own[_place(game.folder)] = _name(game)
     return shared | own
+
+
+def _model_folders(owner: Run | Game) -> list[str]:
+    dataset = owner.model.dataset.name
+    return [f"sources/{dataset}", f"datasets/{dataset}", f"encoded/{dataset}", _place(owner.model.folder)]
+
+
+def _game_entries(game: Game) -> list[Entry]:
+    entries = [_dataset(game), _weights(game)]
+    if not game.model.settings["weights"]:
+        entries.append(_checkpoints(game))
+    if "sparsified" in game.all_trainers:
+        entries.append(_pruned(game))
+    return entries + [
+        _member(game, trainer, f"{game.members('models', trainer, part, name)}/{member}")
+        for trainer, part, name in game.banks(*PARTS)
+        for member in game.member_names(trainer, part, name)
+    ]
+
+
+def _pruned(game: Game) -> Entry:
+    made_from: dict[str, Ancestor] = {"samples": _file(game.model.samples), **_base(game)}
+    config = pick(game.pruned_training, *({"finetune", "train", "lora"} & game.pruned_training.keys()))
+    return _entry(game, "weights", {"weights": game.pruned}, config, made_from)
+
+
+def _member(game: Game, trainer: str, folder: str) -> Entry:
+    """Return a member, which says of itself what it went on with; its coalition is in the record of its range."""
+    made_from = {role: ["weights", _place(path)] for role, path in game.start(trainer).items()}
+    weights = game.model.weights.rpartition("/")[2]
+    return _entry(game, "member", {"weights": f"{folder}/{weights}"}, {}, {**_base(game), **made_from})
 
 
 def _run_entries(run: Run) -> list[Entry]:
@@ -70,17 +113,19 @@ def _run_entries(run: Run) -> list[Entry]:
         for cache in _caches(run, split)
         for shard in run.gradients.shards(cache, split)
     ]
-    entries += [_sketch(run, *sketch) for sketch in influence.sketches(influence.methods)]
-    if influence.retrieved():
-        entries += [_index(run, v) for v in influence.compressed_widths]
-    entries += [_scores(run, method, v) for method, v in influence.scored]
-    retrieved = zip(influence.compressed_widths, influence.retrieved(), strict=False)
-    return entries + [_retrieved(run, v, top) for v, top in retrieved]
+    entries += [_sketch(run, *sketch) for sketch in influence.sketches(influence.scored_methods)]
+    entries += [_scores(run, method, v) for method, v in influence.made]
+    return entries + [entry for backend in ("hnsw", "cascade") for entry in _retrievals(run, backend)]
 
 
-def _entry(run: Run, kind: str, files: dict[str, str], config: Any, made_from: dict[str, Ancestor]) -> Entry:
+def _entry(owner: Run | Game, kind: str, files: dict[str, str], config: Any, made_from: dict[str, Ancestor]) -> Entry:
     places = {role: _place(path) for role, path in files.items()}
-    return {"run": run.name, "kind": kind, "files": places, "config": config, "made_from": made_from}
+    return {"run": _name(owner), "kind": kind, "files": places, "config": config, "made_from": made_from}
+
+
+def _name(owner: Run | Game) -> str:
+    """Return what the table calls the owner of a file: a run by its name, a game by its folder."""
+    return _place(owner.folder) if isinstance(owner, Game) else owner.name
 
 
 def _place(path: str) -> str:
@@ -97,34 +142,45 @@ def _caches(run: Run, split: str) -> list[str]:
     return run.influence.caches(split) + checkpoints
 
 
-def _dataset(run: Run) -> Entry:
-    dataset = run.model.dataset
+def _dataset(owner: Run | Game) -> Entry:
+    dataset = owner.model.dataset
     files = {"train": dataset.train, "test": dataset.test, "summary": dataset.summary}
     sources = zip(dataset.source_names, dataset.fetched, strict=True)
     made_from = {name: ["parquet", _place(path)] for name, path in sources}
-    return _entry(run, "dataset", files, pick(dataset.settings, "size", "seed"), made_from)
+    return _entry(owner, "dataset", files, pick(dataset.settings, "size", "seed"), made_from)
 
 
-def _retrieved(run: Run, v: str, top: str) -> Entry:
+def _retrievals(run: Run, backend: Literal["hnsw", "cascade"]) -> Iterator[Entry]:
+    """Yield the entries of a backend's indexes and of its ranked lists, where the run has them."""
     influence = run.influence
-    made_from: dict[str, Ancestor] = {
-        "index": ["sha256", _place(influence.index(v))],
-        "queries": ["sha256", _place(run.gradients.sketch("loss", v, "queries"))],
-    }
-    return _entry(run, "retrieved", {"top": top}, influence.retrieval_settings, made_from)
+    path = influence.index if backend == "hnsw" else influence.cascade
+    settings = influence.search_settings(backend)
+    built = pick(influence.settings[backend], *BUILT[backend])
+    for v, top in zip(influence.compressed_widths, influence.retrieved(backend), strict=False):
+        sketch = ["sha256", _place(influence.indexed_sketch(v, "train"))]
+        yield _entry(run, "index", {"index": path(v)}, built, {"sketch": sketch})
+        made_from: dict[str, Ancestor] = {
+            "index": ["sha256", _place(path(v))],
+            "queries": ["sha256", _place(influence.indexed_sketch(v, "queries"))],
+        }
+        yield _entry(run, "retrieved", {"top": top}, settings, made_from)
 
 
-def _weights(run: Run) -> Entry:
-    model, files = run.model, {"weights": run.model.weights}
-    base: dict[str, Ancestor] = {"base": ["base", model.base.settings]}
+def _base(owner: Run | Game) -> dict[str, Ancestor]:
+    return {"base": ["base", owner.model.base.settings]}
+
+
+def _weights(owner: Run | Game) -> Entry:
+    model, files, base = owner.model, {"weights": owner.model.weights}, _base(owner)
     if model.settings["weights"]:
         config = {"finetune": model.settings["finetune"], "own": model.settings["weights"]}
-        return _entry(run, "weights", files, config, base)
-    return _entry(run, "weights", files, model.described_training, {"samples": _file(model.samples), **base})
+        return _entry(owner, "weights", files, config, base)
+    return _entry(owner, "weights", files, model.described_training, {"samples": _file(model.samples), **base})
 
 
-def _checkpoints(run: Run) -> Entry:
-    return _entry(run, "checkpoints", {"checkpoints": run.model.checkpoints}, {"steps": run.model.checkpoint_steps}, {})
+def _checkpoints(owner: Run | Game) -> Entry:
+    model = owner.model
+    return _entry(owner, "checkpoints", {"checkpoints": model.checkpoints}, {"steps": model.checkpoint_steps}, {})
 
 
 def _shard(run: Run, cache: str, split: str, path: str) -> Entry:
@@ -158,12 +214,6 @@ def _sketch(run: Run, cache: str, v: str, split: str) -> Entry:
     return _entry(run, "sketch", files, {"v": int(v)}, {"shards": _shards(run, cache, split)})
 
 
-def _index(run: Run, v: str) -> Entry:
-    config = pick(run.influence.settings["hnsw"], "M", "ef_construction", "seed")
-    sketch = ["sha256", _place(run.gradients.sketch("loss", v, "train"))]
-    return _entry(run, "index", {"index": run.influence.index(v)}, config, {"sketch": sketch})
-
-
 def _rows(run: Run, method: str, v: str, split: str) -> Ancestor:
     """Return what holds the gradients that a method reads at width v, for their digest."""
     if method in CHECKPOINT_METHODS:
@@ -179,9 +229,12 @@ def _scores(run: Run, method: str, v: str) -> Entry:
     config: dict[str, Any] = {"method": method, "top_k": influence.settings["top_k"]}
     if method in CHECKPOINT_METHODS:
         config["train"] = run.model.settings["train"]
-    else:
+    elif method not in MIXED_METHODS:
         config["options"] = influence.settings["options"]
-    if method in SAMPLE_METHODS:
+    if method in MIXED_METHODS:
+        parts = zip(METHODS[method].parts, influence.part_scores(method, v), strict=True)
+        made_from = {part: ["sha256", _place(path)] for part, path in parts}
+    elif method in SAMPLE_METHODS:
         made_from = {"train": _file(run.model.dataset.train), "queries": _file(run.queries.table)}
     else:
         made_from = {split: _rows(run, method, v, split) for split in SPLITS}

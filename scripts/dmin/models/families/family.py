@@ -185,6 +185,20 @@ class Family(Parts, ABC):
         """
         return _mean_square(self.predict(latents, noise, timesteps, conditioning).float())
 
+    def output_mean(
+        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+    ) -> torch.Tensor:
+        """Return the mean of the denoiser's output over the elements of each row, and beside it its error.
+
+        The error is the root of the mean squared difference from the target; nothing can be differentiated through it.
+
+        Returns:
+            float32 ``[2, batch]``.
+        """
+        prediction = self.predict(latents, noise, timesteps, conditioning).float()
+        error = _mean_square(prediction.detach() - self.target.of(latents, noise, timesteps).float()).sqrt()
+        return torch.stack([prediction.flatten(1).mean(1), error])
+
     @abstractmethod
     def sample(
         self,
@@ -215,6 +229,13 @@ class Family(Parts, ABC):
     def load_adapter(self, folder: Path) -> None:
         """Add the adapter written by :meth:`save_adapter`, with the scale it was trained with."""
         raise UserError(f"The family {self.name} takes no adapter; set finetune to full.")
+
+    def text_encoder_of(self, part: str) -> Any:
+        """Return a text encoder that an adapter may change, by its name in the pipeline, loaded if it was not.
+
+        None where there is none of that name.
+        """
+        return None
 
     def initialise_denoiser(self, seed: int) -> None:
         """Draw fresh weights for the denoiser from ``seed``, as its class initialises them."""

@@ -23,6 +23,7 @@ FAMILY = {
         "flow; sampled by Euler steps, the guidance embedded (dev) or none (schnell)."
     ),
     "guidance": 3.5,
+    "known_as": ("flux",),
     "pipelines": ("FluxPipeline",),
     "hub_mb": 48_000,
 }

@@ -23,6 +23,7 @@ FAMILY = {
         "FLUX.2 klein: transformer on patches of latents, conditioned on Qwen3; predicts the flow; sampled by Euler "
         "steps, with guidance where the model is not distilled."
     ),
+    "known_as": ("flux2", "flux.2", "flux-2", "flux_2"),
     "pipelines": ("Flux2KleinPipeline",),
     "hub_mb": 37_000,
 }

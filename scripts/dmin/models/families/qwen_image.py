@@ -23,6 +23,7 @@ FAMILY = {
         "Qwen-Image: transformer on packed latents, conditioned on Qwen2.5-VL; predicts the flow; sampled by Euler "
         "steps with guidance that keeps the length of each token."
     ),
+    "known_as": ("qwen_image", "qwen-image", "qwenimage"),
     "pipelines": ("QwenImagePipeline",),
     "hub_mb": 82_000,
 }

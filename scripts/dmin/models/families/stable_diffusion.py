@@ -26,6 +26,7 @@ FAMILY = {
     ),
     "pndm": True,
     "pipelines": ("StableDiffusionPipeline",),
+    "known_as": ("sd_v1", "sd_v2", "sd_1", "sd_2", "sd1", "sd2", "stable-diffusion-v1", "stable-diffusion-v2"),
 }
 
 

@@ -34,6 +34,7 @@ FAMILY = {
     "preconditions": True,
     "pipelines": ("StableDiffusion3Pipeline",),
     "hub_mb": 33_000,
+    "known_as": ("sd3", "sd_3", "stable-diffusion-3", "stable_diffusion_3"),
 }
 
 T5_LENGTH = 256

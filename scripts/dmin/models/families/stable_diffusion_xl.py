@@ -22,6 +22,7 @@ FAMILY = {
         "Stable Diffusion XL: UNet on latents, conditioned on two CLIP encoders and the image's size; predicts noise "
         "or velocity; sampled by DDIM with guidance."
     ),
+    "known_as": ("sdxl", "stable-diffusion-xl", "stable_diffusion_xl"),
     "pipelines": ("StableDiffusionXLPipeline",),
     "hub_mb": 11_000,
 }
@@ -69,14 +70,14 @@ class StableDiffusionXL(StableDiffusion):
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """Return ``prompt_embeds [b, 77, c]``, of both encoders side by side, and ``pooled [b, p]`` of the second."""
-        hidden, pooled = [], None
+        hidden, first = [], []
         # The first tokenizer's length for both, which is that of the second in all that are known.
         length = self.tokenizer.model_max_length
         for tokenizer, encoder in self.clips:
             output = encoder(tokenise(tokenizer, prompts, length).to(self.device), output_hidden_states=True)
             hidden.append(output.hidden_states[-2])
-            pooled = output[0]
-        return {"prompt_embeds": torch.cat(hidden, -1), "pooled": pooled}
+            first.append(output[0])
+        return {"prompt_embeds": torch.cat(hidden, -1), "pooled": first[1]}
 
     def encode_nothing(self) -> Conditioning:
         """Return zeros where the pipeline says so (``force_zeros_for_empty_prompt``), the empty prompt's otherwise."""

@@ -22,6 +22,7 @@ FAMILY = {
         "Z-Image: transformer on latents, conditioned on Qwen3; predicts the flow; sampled by Euler steps with "
         "guidance, 1 for the distilled model."
     ),
+    "known_as": ("zimage", "z-image", "z_image"),
     "pipelines": ("ZImagePipeline",),
     "hub_mb": 25_000,
 }

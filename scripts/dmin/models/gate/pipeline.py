@@ -146,8 +146,9 @@ class StoredPipeline:
             UserError: a tensor is missing, has another shape, has no place, or is not finite; or as :meth:`config`.
         """
         self._check_network(kind, part)
-        if self._in_file(part) is not None:
-            network = read_part(self._in_file(part), kind, part, self.path, dtype)
+        file = self._in_file(part)
+        if file is not None:
+            network = read_part(file, kind, part, self.path, dtype)
         else:
             network, loading = kind.from_pretrained(
                 self.path,

@@ -45,16 +45,17 @@ class GeneratedQueries(SeededSampling):
 
 
 def choose_prompts(test: pd.DataFrame, subsets: Sequence[str], per_subset: int, seed: int) -> pd.DataFrame:
-    """Draw ``per_subset`` test prompts of each subset; columns ``id, subset, prompt, seed``.
+    """Draw ``per_subset`` test prompts of each subset; columns ``id, subset, prompt, label, seed``.
 
-    A subset with fewer test rows uses them again, each time with another noise seed.
+    The label is that of the test row. A subset with fewer test rows uses them again, each time with another noise seed.
 
     Raises:
         UserError: a subset has no test row.
     """
     rows = []
     for subset in subsets:
-        prompts = test.loc[test["subset"] == subset].sort_values("id")["prompt"].tolist()
+        given = test.loc[test["subset"] == subset].sort_values("id")
+        prompts, labels = given["prompt"].tolist(), given["label"].tolist()
         if not prompts:
             raise UserError(f"Subset '{subset}' has no row in the test set to take prompts from; give it more rows.")
         order = torch.randperm(
@@ -66,6 +67,7 @@ def choose_prompts(test: pd.DataFrame, subsets: Sequence[str], per_subset: int, 
                     "id": name,
                     "subset": subset,
                     "prompt": prompts[order[number % len(prompts)]],
+                    "label": labels[order[number % len(prompts)]],
                     "seed": query_seed(seed, name),
                 }
             )
@@ -99,12 +101,12 @@ def initial_noise(seeds: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
 def generate_queries(
     test: Path, model: TrainedModel, config: GeneratedQueries, subsets: Sequence[str], out: Path, pace: Pace
 ) -> None:
-    """Generate images from test prompts with the trained model; columns ``id, subset, prompt, seed, image``.
+    """Generate images from test prompts with the trained model; columns ``id, subset, prompt, label, seed, image``.
 
     Each image's initial noise comes from its own recorded seed, so it can be generated again alone.
     """
     queries = choose_prompts(
-        read_samples(test, ["id", "subset", "prompt"]), subsets, config["per_subset"], config["seed"]
+        read_samples(test, ["id", "subset", "prompt", "label"]), subsets, config["per_subset"], config["seed"]
     )
     write_samples(generate_images(queries, model, config, pace), out)
 

@@ -15,7 +15,7 @@ from dmin.runtime.seeds import derive_seed
 
 
 def take_queries(test: Path, subsets: Sequence[str], per_subset: int, seed: int, out: Path) -> None:
-    """Draw ``per_subset`` test images of each subset as queries; columns ``id, subset, prompt, seed, image``.
+    """Draw ``per_subset`` test images of each subset as queries; columns ``id, subset, prompt, label, seed, image``.
 
     They were never trained on, so they ask what training did for images of their kind. ``seed`` seeds the choice and
     the queries' own seeds.
@@ -23,7 +23,7 @@ def take_queries(test: Path, subsets: Sequence[str], per_subset: int, seed: int,
     Raises:
         UserError: a subset has too few test images.
     """
-    table = read_samples(test, ["id", "subset", "prompt"])
+    table = read_samples(test, ["id", "subset", "prompt", "label"])
     parts: list[pd.DataFrame] = []
     taken: list[str] = []
     for subset in subsets:
@@ -37,7 +37,8 @@ def take_queries(test: Path, subsets: Sequence[str], per_subset: int, seed: int,
         chosen = rows.iloc[torch.randperm(len(rows), generator=generator)[:per_subset].tolist()]
         names = query_names(subset, per_subset)
         seeds = [query_seed(seed, name) for name in names]
-        parts.append(pd.DataFrame({"id": names, "subset": subset, "prompt": chosen["prompt"].tolist(), "seed": seeds}))
+        texts = {name: chosen[name].tolist() for name in ("prompt", "label")}
+        parts.append(pd.DataFrame({"id": names, "subset": subset, **texts, "seed": seeds}))
         taken += chosen["id"].tolist()
     images = read_samples(test, ["id", "image"], taken).set_index("id")["image"]
     write_samples(pd.concat(parts, ignore_index=True).assign(image=images.loc[taken].tolist()), out)

@@ -14,33 +14,42 @@ from dmin.settings.models import Source
 from dmin.settings.runs import OwnImages
 
 
+def as_source(config: OwnImages) -> Source:
+    """Return own images as a source, of which every image must be readable."""
+    return {
+        "name": "queries",
+        **config,
+        "on_empty_caption": "error",
+        "trigger": None,
+        "label_column": None,
+        "labels": None,
+        "origin_column": None,
+        "sample": "first",
+        "repeats": 1,
+        "on_unreadable": "error",
+    }
+
+
 def import_queries(config: OwnImages, size: int, out: Path, profiles: bool = True) -> None:
     """Write images as queries, square and ``size`` wide; columns ``id, subset, prompt, seed, image``.
 
-    The subset is always ``query``; the seed, which generated nothing, is 0; the prompt is empty where none is known.
+    The subset is always ``query``; the seed is missing; the prompt is empty where none is known; the path of an image
+    is the name of its file, where it has one.
     With ``profiles``, images that have an ICC profile are converted to sRGB, as the training images are.
 
     Raises:
         UserError: as :func:`fetch_source`.
     """
     fetched = out.with_name(f".{out.name}.source")
-    source: Source = {
-        "name": "queries",
-        **config,
-        "label_column": None,
-        "labels": None,
-        "origin_column": None,
-        "on_unreadable": "error",
-    }
     try:
-        fetch_source("queries", source, fetched)
-        rows = read_samples(fetched, ["image", "prompt"])
+        fetch_source("queries", as_source(config), fetched)
+        rows = read_samples(fetched, ["image", "prompt", "origin"])
     finally:
         fetched.unlink(missing_ok=True)
     names = query_names(OWN, len(rows))
     images = [
-        {"bytes": encode_png(decode_image(cell["bytes"], name, size, profiles=profiles)), "path": None}
+        {"bytes": encode_png(decode_image(cell["bytes"], name, size, profiles=profiles)), "path": cell["path"]}
         for name, cell in zip(names, rows["image"], strict=True)
     ]
-    table = {"id": names, "subset": OWN, "prompt": rows["prompt"].tolist(), "seed": 0, "image": pd.Series(images)}
-    write_samples(pd.DataFrame(table), out)
+    texts = {"id": names, "subset": OWN, "prompt": rows["prompt"].tolist(), "origin": rows["origin"].tolist()}
+    write_samples(pd.DataFrame({**texts, "seed": None, "image": pd.Series(images)}), out)

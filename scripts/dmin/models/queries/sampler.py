@@ -15,7 +15,7 @@ import torch
 from dmin.models.families.family import Family
 from dmin.models.families.prompts import tell_long_prompts
 from dmin.models.families.sampling import Conditioning, Recorder, Sampling
-from dmin.models.load import TrainedModel, load_family, load_trained
+from dmin.models.load import TrainedModel, load_trained
 from dmin.models.spool import Spool
 from dmin.runtime.device import resolve_device
 from dmin.runtime.pace import Pace
@@ -57,7 +57,7 @@ def open_sampler(
     """
     device = resolve_device(pace.device)
     with tempfile.TemporaryDirectory() as folder, Spool(Path(folder)) as spool:
-        family = load_family(model.pipeline, device, ["text"])
+        family = load_trained(model, device, ["text"])
         shape = family.latent_shape(size)
         tell_long_prompts(family.long_prompts(prompts), names)
         unconditional = {name: value.cpu() for name, value in family.encode_nothing().items()}

@@ -30,15 +30,17 @@ class TrainingBatch:
 
 
 def draw_batch(
-    count: int, shape: Sequence[int], settings: Train, step: int, draw_timesteps: DrawTimesteps
+    entries: torch.Tensor, shape: Sequence[int], settings: Train, step: int, draw_timesteps: DrawTimesteps
 ) -> TrainingBatch:
-    """Draw step ``step`` (from 0) of a training on ``count`` samples with latents of ``shape``, from its seed alone.
+    """Draw step ``step`` (from 0) of a training on samples with latents of ``shape``, from its seed alone.
 
-    ``draw_timesteps`` is that of the family's target.
+    Args:
+        entries: the places of the samples, each as often as an epoch sees it, ``[entries]``.
+        draw_timesteps: that of the family's target.
     """
     size, seed = settings["batch_size"], settings["seed"]
     generator = derive_generator(seed, "train", step)
-    index = batch_indices(count, size, step, seed)
+    index = entries[batch_indices(len(entries), size, step, seed)]
     noise = torch.randn((size, *shape), generator=generator)
     timesteps = draw_timesteps(size, generator)
     dropped = torch.rand(size, generator=generator) < settings["prompt_dropout"]
@@ -52,7 +54,7 @@ def flip_rows(latents: torch.Tensor, flipped: torch.Tensor) -> torch.Tensor:
 
 
 def batch_indices(count: int, size: int, step: int, seed: int) -> torch.Tensor:
-    """Return the sample indices ``[size]`` of a step: consecutive pieces of one seeded permutation per epoch."""
+    """Return the places ``[size]`` of a step among ``count`` entries: consecutive pieces of a permutation per epoch."""
     positions = torch.arange(step * size, (step + 1) * size)
     orders = {
         epoch: torch.randperm(count, generator=derive_generator(seed, "epoch", epoch))
@@ -62,7 +64,7 @@ def batch_indices(count: int, size: int, step: int, seed: int) -> torch.Tensor:
 
 
 def training_log(
-    ids: Sequence[str], shape: Sequence[int], settings: Train, draw_timesteps: DrawTimesteps
+    ids: Sequence[str], entries: torch.Tensor, shape: Sequence[int], settings: Train, draw_timesteps: DrawTimesteps
 ) -> pd.DataFrame:
     """Return every row that training sees, in order.
 
@@ -73,7 +75,7 @@ def training_log(
     """
     parts = []
     for step in range(settings["steps"]):
-        batch = draw_batch(len(ids), shape, settings, step, draw_timesteps)
+        batch = draw_batch(entries, shape, settings, step, draw_timesteps)
         parts.append(
             pd.DataFrame(
                 {

@@ -111,7 +111,9 @@ def _train(task: TrainingTask, pace: TrainingPace, resume: Path) -> None:
     write_csv(pd.DataFrame(rows), files.curve)
     publish_checkpoints(kept, files.checkpoints, settings, full)
     shape = encoded.latents.shape[1:]
-    write_parquet(training_log(encoded.ids, shape, settings, family.target.draw_timesteps), files.training_log)
+    write_parquet(
+        training_log(encoded.ids, encoded.entries, shape, settings, family.target.draw_timesteps), files.training_log
+    )
     write_json(_describe(task, parameters), files.description)
     state.discard()
 
@@ -176,7 +178,7 @@ def batch_losses(
     What is drawn depends on the seed and the step alone, so the pieces are those of the whole batch.
     """
     size, device = settings["batch_size"], family.device
-    batch = draw_batch(len(encoded.ids), encoded.latents.shape[1:], settings, step, family.target.draw_timesteps)
+    batch = draw_batch(encoded.entries, encoded.latents.shape[1:], settings, step, family.target.draw_timesteps)
     for rows_of_all in torch.arange(size).tensor_split(settings["accumulation"]):
         piece = processes.own_rows(rows_of_all)
         conditioning = {}

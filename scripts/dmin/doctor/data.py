@@ -1,0 +1,131 @@
+"""Files, rows, captions, sizes and duplicates of a source."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import numpy as np
+from PIL import Image
+
+from dmin.data.images import decode_image, open_image
+from dmin.data.samples import iter_samples
+from dmin.data.source import fetch_source
+from dmin.doctor.findings import Finding
+from dmin.folders.files import is_local
+from dmin.settings.models import Source
+
+# Rows that are read, so that the answer comes within a minute.
+MOST_LOCAL, MOST_HUB = 2000, 4
+_NAMED = 3
+# The side of the small picture whose rows are compared, and the contrast below which it shows nothing to compare.
+_SIDE, _FLAT = 8, 12
+
+
+@dataclass
+class Read:
+    """What was read of the sources of a data set.
+
+    Attributes:
+        captions: of each image.
+        images: the first images, encoded.
+    """
+
+    captions: list[str] = field(default_factory=list)
+    images: list[bytes] = field(default_factory=list)
+
+
+def examine_source(key: str, source: Mapping[str, Any], size: int, read: Read) -> Iterator[Finding]:
+    """Yield what a source holds; ``read`` takes its captions and its first two images.
+
+    Args:
+        key: how the config names it.
+        source: its settings, with all defaults.
+        size: side of the data set's images in pixels.
+
+    Raises:
+        UserError: it would be refused when it is fetched.
+    """
+    local, asked = is_local(source["path"]), source["rows"]
+    most = MOST_LOCAL if local else MOST_HUB
+    rows = most if asked is None and not local else asked if asked is None else min(asked, most)
+    config = cast(Source, {**source, "rows": rows})
+    files: list[str] = []
+    captions: list[str] = []
+    sizes: list[tuple[int, int]] = []
+    exact: dict[str, list[str]] = defaultdict(list)
+    alike: dict[bytes, list[str]] = defaultdict(list)
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "source.parquet"
+        fetch_source(source["name"], config, out)
+        for row in iter_samples(out, ["image", "prompt", "origin"]):
+            data, name = row["image"]["bytes"], row["image"].get("path") or row["origin"]
+            picture = open_image(data, name)
+            sizes.append(picture.size)
+            digest = hashlib.sha256(data).hexdigest()
+            if digest not in exact and (outline := _outline(data, name)) is not None:
+                alike[outline].append(name)
+            exact[digest].append(name)
+            files.append(name)
+            captions.append(row["prompt"])
+            if len(read.images) < 2:
+                read.images.append(data)
+    read.captions += captions
+    told = f"{len(sizes):,} read of {asked:,}" if asked else f"{len(sizes):,}"
+    yield Finding(key, "images", f"{told}, {files[0]} to {files[-1]}")
+    yield from _captions(key, captions)
+    yield from _sizes(key, sizes, size)
+    yield from _repeated(key, "exact duplicates", exact.values())
+    yield from _repeated(key, "look alike", alike.values())
+
+
+def first_pixels(read: Read, size: int, profiles: bool) -> np.ndarray:
+    """Return the first two images at the size of the data set, uint8 ``[2, size, size, 3]``; noise where too few were
+    read, which checks of a model need as little as any picture."""
+    pictures = [np.asarray(decode_image(data, "", size, profiles=profiles).convert("RGB")) for data in read.images]
+    noise = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+    return np.stack([*pictures, *noise][:2])
+
+
+def _captions(key: str, captions: Sequence[str]) -> Iterator[Finding]:
+    empty, distinct = sum(not caption for caption in captions), len(set(captions))
+    longest = max(len(caption.split()) for caption in captions)
+    if empty == len(captions):
+        yield Finding(key, "captions", "none; the text encoder is given the empty prompt", "note")
+        return
+    said = f"{distinct:,} distinct, {empty:,} empty, the longest of {longest} words"
+    yield Finding(key, "captions", said, "note" if empty or distinct == 1 else "ok")
+
+
+def _sizes(key: str, sizes: Sequence[tuple[int, int]], size: int) -> Iterator[Finding]:
+    small, large = min(sizes, key=min), max(sizes, key=min)
+    enlarged = sum(min(pair) < size for pair in sizes)
+    cut = sum(width != height for width, height in sizes)
+    said = f"{small[0]} x {small[1]} to {large[0]} x {large[1]}"
+    notes = [f"{enlarged:,} smaller than {size} px and enlarged"] * bool(enlarged)
+    notes += [f"{cut:,} not square"] * bool(cut)
+    yield Finding(key, "sizes", ", ".join([said, *notes]), "note" if enlarged else "ok")
+
+
+def _repeated(key: str, check: str, groups: Any) -> Iterator[Finding]:
+    repeated = [names for names in groups if len(names) > 1]
+    if not repeated:
+        yield Finding(key, check, "none")
+        return
+    shown = "; ".join(" = ".join(names[:_NAMED]) for names in repeated[:_NAMED])
+    more = f" and {len(repeated) - _NAMED:,} more groups" if len(repeated) > _NAMED else ""
+    yield Finding(key, check, f"{sum(map(len, repeated)):,} images: {shown}{more}", "note")
+
+
+def _outline(data: bytes, name: str) -> bytes | None:
+    """Return where a small grey picture of an image grows lighter from left to right; None where it shows nothing."""
+    grey = open_image(data, name).convert("L").resize((_SIDE + 1, _SIDE), Image.Resampling.BILINEAR)
+    pixels = np.asarray(grey, dtype=np.int16)
+    if int(pixels.max()) - int(pixels.min()) < _FLAT:
+        return None
+    return np.packbits(np.diff(pixels, axis=1) > 0).tobytes()

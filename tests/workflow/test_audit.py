@@ -1,0 +1,94 @@
+"""The audit of the micro run, made on demand, by its own jobs only."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from checkout import PROJECT, Checkout, micro_config
+from config_tables import load
+
+AUDIT = "results/runs/micro/audit"
+MADE = {
+    "encode_test": 1, "embed_samples": 2, "cache_gradients": 1, "compress": 1, "measure_sample_losses": 2,
+    "audit_samples": 1, "audit_issues": 1, "audit_page": 1,
+}  # fmt: skip
+
+
+def config_with(**audit: Any) -> str:
+    config = micro_config()
+    config["runs"]["micro"]["audit"] = {"timesteps": 2, "k": 4} | audit
+    return yaml.safe_dump(config, sort_keys=False)
+
+
+@pytest.fixture(scope="module")
+def audited(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a copy of the finished micro run with its audit."""
+    checkout = Checkout(tmp_path_factory.mktemp("audited"), finished.root)
+    checkout.write_config(config_with())
+    plan = checkout.plan("audit")
+    assert plan == MADE | {"audit": 1}
+    checkout.run("audit")
+    return checkout
+
+
+def test_an_audit_says_what_few_held_out_images_cannot_tell(audited: Checkout) -> None:
+    folder = audited.root / AUDIT
+    table = pd.read_csv(folder / "samples.csv")
+    assert len(table) == 60 and table["loss_se"].gt(0).all() and table["caption_gap"].notna().any()
+    summary = json.loads((folder / "audit.json").read_text())
+    assert "the test set has 15 images" in summary["left_out"]["mislabelled"] and "duplicate" in summary["issues"]
+    lists = [(folder / f"{name}.txt").read_text().splitlines() for name in ("keep", "drop")]
+    assert sum(map(len, lists)) == 60
+    assert "Which training images should you look at?" in (folder / "audit.html").read_text()
+    assert set(audited.plan("audit")) <= {"audit"}
+
+
+def test_a_rate_judges_again_and_measures_nothing(audited: Checkout) -> None:
+    try:
+        audited.write_config(config_with(fdr=0.2))
+        plan = audited.plan("audit")
+    finally:
+        audited.write_config(config_with())
+    assert plan == {"audit_issues": 1, "audit_page": 1, "audit": 1}
+
+
+@pytest.mark.parametrize(
+    ("plant", "words"),
+    [
+        ({"blank": 0.4, "foreign": 0.3}, ["datasets.micro.plant", "in 0.7 of the rows", "at most 0.6"]),
+        ({"blank": 0.9}, ["datasets.micro.plant.blank", "0.9 is greater than the maximum of 0.5"]),
+    ],
+)
+@pytest.mark.usefixtures("micro_files")
+def test_plants_that_cannot_be_are_refused(plant: dict[str, float], words: list[str]) -> None:
+    config = micro_config()
+    config["datasets"]["micro"]["plant"] = plant
+    with pytest.raises(SystemExit) as caught:
+        load(config)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.usefixtures("micro_files")
+def test_what_needs_a_test_set_is_refused_without_one() -> None:
+    config = micro_config()
+    config["datasets"]["micro"]["train_fraction"] = 1
+    config["runs"]["micro"]["audit"] = {}
+    run = load(config).runs["micro"]
+    assert run.audit.splits == ["train"] and run.audit.tables == []
+    config["runs"]["micro"]["queries"] = {"source": "held_out", "per_subset": 2}
+    with pytest.raises(SystemExit, match=r"source is held_out, but .* leaves the test set empty"):
+        load(config)
+
+
+def test_the_shipped_audit_knows_what_was_planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    run = load(yaml.safe_load((PROJECT / "config" / "audit.yaml").read_text())).runs["audited"]
+    names = [table.rpartition("/")[2] for table in run.audit.tables]
+    assert names == ["audit_detection.csv", "audit_found.csv", "audit_calibration.csv"]
+    assert run.audit.cache == "loss_scaled" and set(run.audit.norm_shards()) == {
+        "self_influence", "self_influence_scaled",
+    }  # fmt: skip
