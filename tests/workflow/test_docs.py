@@ -93,6 +93,8 @@ def test_examples_of_the_page_are_valid(example: str, tmp_path: Path, monkeypatc
     config = merge(yaml.safe_load((PROJECT / "config" / "config.yaml").read_text()), yaml.safe_load(example))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pictures").mkdir()
+    for number in range(120):
+        (tmp_path / "pictures" / f"{number:04}.png").touch()
     (tmp_path / "resources").symlink_to(PROJECT / "resources")
     assert len(load(config).runs) == 2
 
