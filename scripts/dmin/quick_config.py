@@ -148,9 +148,7 @@ def _family(base: str) -> str:
                 f"({type(error).__name__}); correct it, or name a downloaded folder."
             ) from error
     named = str(_read(index).get("_class_name"))
-    # An entry's kind is the pipeline's name without its last word, in one spelling or the other.
-    kinds = {entry.kind.lower(): name for name, entry in FAMILIES.items()}
-    family = kinds.get(named.removesuffix("Pipeline").lower())
+    family = next((name for name, entry in FAMILIES.items() if named in entry.pipelines), None)
     if family is None:
         raise UserError(
             f"--base is '{shown(base)}', a pipeline of kind {shown(named)}, which is of no family here; use one of "

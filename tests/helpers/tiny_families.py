@@ -50,40 +50,45 @@ def build_ddpm(folder: Path, channels: int = 3, weights: bool = True) -> dict[st
     return {"family": "ddpm", "path": str(folder), "revision": None}
 
 
-def build_sd3(folder: Path, t5: bool = False) -> dict[str, Any]:
-    """Save a pipeline of an MMDiT, two CLIP encoders and, if asked for, T5, and return its config entry."""
+def build_sd3(folder: Path, t5: bool = False, **changes: Any) -> dict[str, Any]:
+    """Save a pipeline of an MMDiT, two CLIP encoders and, if asked for, T5, and return its config entry.
+
+    ``changes`` are those to the MMDiT's config.
+    """
     torch.manual_seed(0)
     tokenizer = train_tokenizer(PROMPTS, 20, 8)
     vae = build_autoencoder({"channels": [16, 16], "latent_channels": 4}, SIZE)
     vae.register_to_config(scaling_factor=1.5, shift_factor=0.06)
-    transformer = SD3Transformer2DModel(
-        sample_size=SIZE // 2,
-        patch_size=2,
-        in_channels=4,
-        out_channels=4,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=24,
-        caption_projection_dim=16,
-        pooled_projection_dim=16,
-        pos_embed_max_size=8,
-    )
+    given = {
+        "sample_size": SIZE // 2,
+        "patch_size": 2,
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 2,
+        "attention_head_dim": 8,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 24,
+        "caption_projection_dim": 16,
+        "pooled_projection_dim": 16,
+        "pos_embed_max_size": 8,
+    }
+    transformer = SD3Transformer2DModel(**{**given, **changes})
     StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=vae,
-        text_encoder=_clip(tokenizer),
+        text_encoder=build_clip(tokenizer),
         tokenizer=tokenizer,
-        text_encoder_2=_clip(tokenizer),
+        text_encoder_2=build_clip(tokenizer),
         tokenizer_2=tokenizer,
-        text_encoder_3=_t5() if t5 else None,
-        tokenizer_3=_t5_tokenizer() if t5 else None,
+        text_encoder_3=build_t5() if t5 else None,
+        tokenizer_3=build_t5_tokenizer() if t5 else None,
     ).save_pretrained(folder)
     return {"family": "stable_diffusion_3", "path": str(folder), "revision": None}
 
 
-def _clip(tokenizer: CLIPTokenizer) -> CLIPTextModelWithProjection:
+def build_clip(tokenizer: CLIPTokenizer) -> CLIPTextModelWithProjection:
+    """Return a text encoder that is 8 values wide."""
     return CLIPTextModelWithProjection(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -100,11 +105,13 @@ def _clip(tokenizer: CLIPTokenizer) -> CLIPTextModelWithProjection:
     )
 
 
-def _t5() -> T5EncoderModel:
+def build_t5() -> T5EncoderModel:
+    """Return a text encoder that is 24 values wide."""
     return T5EncoderModel(T5Config(vocab_size=16, d_model=24, d_kv=8, d_ff=16, num_layers=1, num_heads=2))
 
 
-def _t5_tokenizer() -> T5TokenizerFast:
+def build_t5_tokenizer() -> T5TokenizerFast:
+    """Return a tokenizer of the words of ``PROMPTS``."""
     words = sorted({word for prompt in PROMPTS for word in prompt.split()})
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0), ("▁", -2.0), *((f"▁{word}", -1.0) for word in words)]
     return T5TokenizerFast(vocab=pieces, extra_ids=0)

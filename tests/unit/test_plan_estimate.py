@@ -103,9 +103,9 @@ def test_plan_of_a_local_base_counts_what_the_loaded_model_holds(tiny_base: Any,
 
 
 def test_saved_bytes_are_those_of_a_real_forward_pass() -> None:
-    # At a size where every tensor is small: the meta pass must keep what a real one keeps.
+    # The meta pass must keep what a real one keeps.
     architecture = read_architecture("base", CIFAR, SHIPPED)
-    planned = MetaDenoiser(architecture, None, "all").saved_bytes(8)
+    planned = MetaDenoiser(architecture, None, "all").saved_bytes(32)
     model: Any = UNet2DModel.from_config(dict(architecture.denoiser))
 
     def kept(rows: int) -> int:
@@ -113,7 +113,7 @@ def test_saved_bytes_are_those_of_a_real_forward_pass() -> None:
         with torch.autograd.graph.saved_tensors_hooks(
             lambda value: tensors.append(value) or value, lambda value: value
         ):
-            model(torch.randn(rows, 3, 8, 8), torch.zeros(rows))
+            model(torch.randn(rows, 3, 32, 32), torch.zeros(rows))
         return sum({value.untyped_storage()._cdata: value.untyped_storage().nbytes() for value in tensors}.values())
 
     assert planned == pytest.approx(kept(2) - kept(1), rel=0.05)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from snakemake.profiles import ProfileConfigFileParser
 
-from dmin.workflow.memory import HUB, LEAST, index_mb, model_mb, scoring_mb
+from dmin.workflow.memory import LEAST, index_mb, model_mb, scoring_mb
 from dmin.workflow.tables import read_tables
 
 PROJECT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def test_jobs_ask_for_what_their_sizes_take(tmp_path: Path) -> None:
     # A kernel of all pairs is not for this size, and the job says so.
     assert scoring_mb(gradients, "dmin_kernel", "256") > 200_000
 
-    assert model_mb(tables.bases["b"]) == LEAST + 2 * HUB
+    assert model_mb(tables.bases["b"]) == LEAST + 2 * 5000
     (tmp_path / "unet").mkdir()
     with (tmp_path / "unet" / "weights.safetensors").open("wb") as file:
         file.truncate(3 * 10**9)

@@ -22,6 +22,12 @@ class FamilyEntry:
         objectives: the values of ``gradients.objective`` that it has; the first is that of its training.
         preconditions: its training may weigh the loss as preconditioning the output does.
         pndm: it samples with PNDM, whose descending list of timesteps repeats its second.
+        guidance: what its guidance embedding is given in training and gradients unless the base says otherwise; None
+            for a family without one.
+        pipelines: the pipelines of diffusers that it loads, the first of which it writes; a base of one of these can
+            be of no other family.
+        hub_mb: what the largest of its models loads at once in single precision, denoiser or encoders, for those on the
+            hub.
         known_as: first letters, small, of what trainers of adapters call models of its kind in their files
             (``ss_base_model_version``, ``modelspec.architecture``); none where adapters are not checked by it.
     """
@@ -34,6 +40,9 @@ class FamilyEntry:
     objectives: tuple[str, ...] = ("training",)
     preconditions: bool = False
     pndm: bool = False
+    guidance: float | None = None
+    pipelines: tuple[str, ...] = ()
+    hub_mb: int = 5000
     known_as: tuple[str, ...] = ()
     module: str = field(init=False)
 

@@ -40,9 +40,7 @@ def put_adapter(file: Path, network: Any, part: AdapterPart, what: str) -> None:
         _require_places(file, network, {name: tuple(value.shape) for name, value in tensors.items()}, what)
         kind = str(part.settings.get("peft_type") or "LORA").removeprefix("PeftType.")
         inject_adapter_in_model(KINDS[kind](**part.settings), network, adapter_name=NAME)
-        # PEFT makes them in the precision of the layer below.
-        for value in adapter_parameters(network).values():
-            value.data = value.data.float()
+        keep_single(network)
         if kind == "LORA":
             set_peft_model_state_dict(network, tensors, NAME)
             held = set(get_peft_model_state_dict(network, adapter_name=NAME, save_embedding_layers=False))
@@ -67,6 +65,12 @@ def put_adapter(file: Path, network: Any, part: AdapterPart, what: str) -> None:
 def adapter_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     """Return the parameters of the adapter on a network, by name."""
     return {name: value for name, value in network.named_parameters() if is_adapted(name)}
+
+
+def keep_single(network: nn.Module) -> None:
+    """Keep the adapter on a network in single precision, which PEFT makes in that of the layer below."""
+    for value in adapter_parameters(network).values():
+        value.data = value.data.float()
 
 
 def _set_factors(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> set[str]:

@@ -64,7 +64,7 @@ def encode_samples(samples: Path, base: Base, out: Path, pace: Pace, adapter: Pa
         _require_distinct(
             [prompt for place, prompt in enumerate(prompts) if place not in cut], conditioning, base["path"]
         )
-        unconditional = {name: value.cpu() for name, value in family.encode_prompts([""]).items()}
+        unconditional = {name: value.cpu() for name, value in family.encode_nothing().items()}
         EncodedSamples(rows.ids, latents, conditioning, unconditional, repeats).save(out, truncated=len(long))
     log.info("%d samples encoded in %.1f s", len(rows), time.monotonic() - start)
 

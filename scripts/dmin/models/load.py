@@ -26,6 +26,13 @@ class TrainedModel:
     base: Base
     weights: Path
 
+    @property
+    def pipeline(self) -> Base:
+        """The pipeline that it is a part of: the base, or the whole model in its place."""
+        if not self.weights.is_dir():
+            return self.base
+        return {**self.base, "path": str(self.weights), "revision": None}
+
     def digests(self) -> dict[str, str]:
         """Return digests of the ``base`` and the ``weights``."""
         return {"base": base_digest(self.base), "weights": weights_digest(self.weights)}
@@ -41,10 +48,9 @@ def load_trained(model: TrainedModel, device: torch.device, parts: Sequence[str]
     beside = model.weights.parent / "model.json"
     if beside.exists() and not are_described(model.weights, {"weights": "", **read_json(beside)}):
         raise UserError(f"Weights '{model.weights}' are torn (not those of '{beside}'); delete both and run again.")
-    if model.weights.is_dir():
-        return load_family({**model.base, "path": str(model.weights), "revision": None}, device, parts)
-    family = load_family(model.base, device, parts)
-    family.load_adapter(model.weights.parent)
+    family = load_family(model.pipeline, device, parts)
+    if not model.weights.is_dir():
+        family.load_adapter(model.weights.parent)
     return family
 
 
@@ -59,9 +65,7 @@ def load_family(base: Base, device: torch.device, parts: Sequence[str]) -> Famil
     entry = FAMILIES[base["family"]]
     family: type[Family] = getattr(import_module(entry.module), entry.kind)
     try:
-        loaded = family(base["path"], base["revision"], device, parts)
-        loaded.preconditioned = base.get("preconditioned", False)
-        return loaded
+        return family(base, device, parts)
     except (UserError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:

@@ -95,8 +95,10 @@ def require_base(path: Path, said: TrainerMetadata, family: str) -> None:
     """
     named = (said.base or "").lower()
     known_as = FAMILIES[family].known_as if family in FAMILIES else ()
-    others = {word for entry in FAMILIES.values() for word in entry.known_as} | set(_ELSEWHERE)
-    if not known_as or named.startswith(known_as) or not named.startswith(tuple(others)):
+    words = {word for entry in FAMILIES.values() for word in entry.known_as} | set(_ELSEWHERE)
+    # The longest, for names of later models begin with those of the first.
+    word = max((word for word in words if named.startswith(word)), key=len, default=None)
+    if not known_as or word is None or word in known_as:
         return
     video = ", a video model" if named.startswith(_VIDEO) else ""
     raise UserError(

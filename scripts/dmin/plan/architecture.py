@@ -5,45 +5,82 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import try_to_load_from_cache
 
+from dmin.catalogue.families import FAMILIES
+from dmin.models.families.family import Family
+from dmin.models.families.sampling import Conditioning
 from dmin.runtime.errors import UserError
 from dmin.settings.models import Base
 
-# Where a pipeline keeps its denoiser's config; unconditional ones on the hub keep it at the top.
-_DENOISER = {
-    "ddpm": ("unet/config.json", "config.json"),
-    "stable_diffusion": ("unet/config.json",),
-    "stable_diffusion_3": ("transformer/config.json",),
-}
-_CLASS = {
-    "ddpm": "UNet2DModel",
-    "stable_diffusion": "UNet2DConditionModel",
-    "stable_diffusion_3": "SD3Transformer2DModel",
-}
+META = torch.device("meta")
 # CLIP reads no more; a tokenizer without a limit of its own says a number beyond reason.
 _CLIP_TOKENS = 77
-# Stable Diffusion 3 appends its T5 tokens to those of CLIP; without T5, zeros take their place.
-_T5_TOKENS = 256
+# The autoencoder of a model on the hub whose config is not here: 8 pixels a side to one latent, as nearly all have.
+_AUTOENCODER = {"block_out_channels": [128, 256, 512, 512]}
+
+
+@dataclass(frozen=True)
+class PlannedPipeline:
+    """The config files of a base: of a local folder, of the hub's cache, or those shipped of known models."""
+
+    base: Base
+    shipped: Path
+
+    def read(self, part: str) -> dict[str, Any] | None:
+        """Return one config file, or None where there is none.
+
+        Raises:
+            UserError: it is no JSON.
+        """
+        folder, name = Path(self.base.get("config") or self.base["path"]), self.base.get("config") or self.base["path"]
+        if folder.is_dir():
+            path = folder / part
+        else:
+            path = self.shipped / name / part
+            if _on_hub(name):
+                cached = try_to_load_from_cache(name, part, revision=self.base["revision"])
+                path = Path(cached) if isinstance(cached, str) else path
+        if not path.is_file():
+            return None
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+        except ValueError as error:
+            raise UserError(f"'{path}' is not JSON ({error}); restore it.") from error
+        return found
+
+    def config(self, kind: Any, part: str) -> dict[str, Any]:
+        """Return the config of a part, as :meth:`StoredPipeline.config` does; that of most where it is not here."""
+        return self.read(f"{part}/config.json") or dict(_AUTOENCODER)
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The denoiser's diffusers config and the shapes of its inputs."""
+    """The denoiser's diffusers config, and its family without weights, which knows the shapes of its inputs."""
 
     denoiser: Mapping[str, Any]
     """With ``_class_name``."""
-    shrink: int
-    """Pixels per latent cell and side; 1 for a model of pixels."""
-    prompt_tokens: int
-    """Tokens of one prompt; 0 for an unconditional model."""
+    family: Family
+    clip_tokens: int
+    """Tokens of a prompt that CLIP reads."""
 
-    def latent_shape(self, size: int) -> tuple[int, int, int]:
+    def latent_shape(self, size: int) -> tuple[int, ...]:
         """Return ``(c, h, w)`` of the latent of a ``size`` x ``size`` image."""
-        return (self.denoiser["in_channels"], size // self.shrink, size // self.shrink)
+        return self.family.latent_shape(size)
+
+    def conditioning(self, rows: int) -> Conditioning:
+        """Return the conditioning of ``rows`` prompts, tensors with shapes and no values; counts of tokens are full."""
+        shapes = self.family.prompt_shapes(self.clip_tokens)
+        full = max((shape[0] for shape in shapes.values() if len(shape) > 1), default=0)
+        return {
+            name: torch.empty(rows, *shape, device=META) if shape else torch.full((rows,), full)
+            for name, shape in shapes.items()
+        }
 
 
 def read_architecture(name: str, base: Base, shipped: Path) -> Architecture:
@@ -58,44 +95,23 @@ def read_architecture(name: str, base: Base, shipped: Path) -> Architecture:
     Raises:
         UserError: no config is found, it is no JSON, or it belongs to another family.
     """
-    family = base["family"]
-    denoiser = next((found for part in _DENOISER[family] if (found := _read(base, shipped, part))), None)
+    entry, stored = FAMILIES[base["family"]], PlannedPipeline(base, shipped)
+    kind: type[Family] = getattr(import_module(entry.module), entry.kind)
+    # Unconditional pipelines on the hub keep the denoiser's config at the top.
+    places = [f"{kind.part}/config.json", *(["config.json"] if kind.flat else [])]
+    denoiser = next((found for place in places if (found := stored.read(place))), None)
     if denoiser is None:
         raise UserError(
-            f"bases.{name}.path '{base['path']}' has no {_DENOISER[family][0]} here, in the hub's cache or in "
-            f"'{shipped}'; correct path and family, or save that file as "
-            f"'{shipped / base['path'] / _DENOISER[family][0]}'."
+            f"bases.{name}.path '{base['path']}' has no {places[0]} here, in the hub's cache or in "
+            f"'{shipped}'; correct path and family, or save that file as '{shipped / base['path'] / places[0]}'."
         )
-    if denoiser.get("_class_name") != _CLASS[family]:
+    if denoiser.get("_class_name") != kind.network.__name__:
         raise UserError(
-            f"bases.{name}.family is {family}, whose denoiser is a {_CLASS[family]}, but '{base['path']}' holds a "
-            f"{denoiser.get('_class_name')}; correct the family."
+            f"bases.{name}.family is {base['family']}, whose denoiser is a {kind.network.__name__}, but "
+            f"'{base['path']}' holds a {denoiser.get('_class_name')}; correct the family."
         )
-    if family == "ddpm":
-        return Architecture(denoiser, 1, 0)
-    autoencoder = _read(base, shipped, "vae/config.json") or {"block_out_channels": [128, 256, 512, 512]}
-    tokenizer = _read(base, shipped, "tokenizer/tokenizer_config.json") or {}
-    tokens = min(tokenizer.get("model_max_length", _CLIP_TOKENS), _CLIP_TOKENS)
-    tokens += _T5_TOKENS if family == "stable_diffusion_3" else 0
-    return Architecture(denoiser, 2 ** (len(autoencoder["block_out_channels"]) - 1), tokens)
-
-
-def _read(base: Base, shipped: Path, part: str) -> dict[str, Any] | None:
-    """Return one config file of a base, or None where it has none."""
-    folder = Path(base["path"])
-    if folder.is_dir():
-        path = folder / part
-    else:
-        path = shipped / base["path"] / part
-        if _on_hub(base["path"]):
-            cached = try_to_load_from_cache(base["path"], part, revision=base["revision"])
-            path = Path(cached) if isinstance(cached, str) else path
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"'{path}' is not JSON ({error}); restore it.") from error
+    limit = (stored.read("tokenizer/tokenizer_config.json") or {}).get("model_max_length", _CLIP_TOKENS)
+    return Architecture(denoiser, kind.planned(base, stored, denoiser), min(limit, _CLIP_TOKENS))
 
 
 def _on_hub(path: str) -> bool:

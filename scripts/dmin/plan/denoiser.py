@@ -10,7 +10,7 @@ from peft import LoraConfig
 from torch import Tensor
 
 from dmin.gradients.selection import select_parameters
-from dmin.plan.architecture import Architecture
+from dmin.plan.architecture import META, Architecture
 from dmin.runtime.errors import UserError
 from dmin.settings.models import Lora
 
@@ -57,6 +57,15 @@ class MetaDenoiser:
                 f"lora.targets {list(lora['targets'])} has no place in a {type(self.model).__name__}; correct the list."
             ) from error
 
+    def weight_bytes(self, half: bool) -> int:
+        """Return the bytes of all weights: float32, or bfloat16 for those of frozen linear layers if ``half``."""
+        saved = [
+            2 * module.weight.numel()
+            for name, module in self.model.named_modules()
+            if type(module) is torch.nn.Linear and "lora_" not in name
+        ]
+        return 4 * self.total - (sum(saved) if half else 0)
+
     def saved_bytes(self, size: int) -> int:
         """Return the float32 bytes that one (sample, timestep) row of ``size`` px keeps for the backward pass.
 
@@ -79,21 +88,11 @@ class MetaDenoiser:
         return sum(storages.values())
 
     def _forward(self, size: int, rows: int) -> Any:
-        def empty(*shape: int) -> Tensor:
-            return torch.empty(rows, *shape, device="meta")
-
-        latents, timesteps = empty(*self._architecture.latent_shape(size)), torch.zeros(rows, device="meta")
-        config, tokens = self.model.config, self._architecture.prompt_tokens
-        if isinstance(self.model, diffusers.SD3Transformer2DModel):
-            prompts = empty(tokens, config.joint_attention_dim)
-            return self.model(latents, prompts, empty(config.pooled_projection_dim), timesteps).sample
-        if isinstance(self.model, diffusers.UNet2DConditionModel):
-            return self.model(latents, timesteps, empty(tokens, config.cross_attention_dim)).sample
-        return self.model(latents, timesteps).sample
+        family = self._architecture.family
+        family.denoiser = self.model
+        latents = torch.empty(rows, *family.latent_shape(size), device=META)
+        return family.denoise(latents, torch.zeros(rows, device=META), self._architecture.conditioning(rows))
 
     def conditioning_values(self) -> int:
         """Return the values of one encoded prompt."""
-        config, tokens = self.model.config, self._architecture.prompt_tokens
-        if isinstance(self.model, diffusers.SD3Transformer2DModel):
-            return tokens * config.joint_attention_dim + config.pooled_projection_dim
-        return tokens * config.cross_attention_dim if tokens else 0
+        return sum(value.numel() for value in self._architecture.conditioning(1).values())

@@ -63,6 +63,7 @@ def estimate_run(run: PlannedRun, shipped: Path, measured: Path) -> tuple[Rows, 
     architecture = read_architecture(run["base_name"], run["base"], shipped)
     gradients = run["gradients"]
     denoiser = MetaDenoiser(architecture, run["lora"], gradients["parameters"])
+    weights = denoiser.weight_bytes(run["base"].get("precision") == "bfloat16")
     steps = len(timestep_grid(gradients["timesteps"], run["base"]["family"]))
     parameters, samples = denoiser.attributed, run["samples"]
     if gradients["cache_dim"] > parameters:
@@ -74,7 +75,7 @@ def estimate_run(run: PlannedRun, shipped: Path, measured: Path) -> tuple[Rows, 
     costs: Rows = []
     shared = _shared_costs(run, denoiser, architecture.latent_shape(run["size"]), steps, measured)
     encoded, drawing = shared["encoded_bytes_per_shard"], shared["map_peak_bytes"]
-    hungry = memory.gradient_host_bytes(denoiser.total, encoded, drawing)
+    hungry = memory.gradient_host_bytes(weights, encoded, drawing)
     for v in run["widths"]:
         width = parameters if v == "full" else int(v)
         table.append(
@@ -108,13 +109,15 @@ def estimate_run(run: PlannedRun, shipped: Path, measured: Path) -> tuple[Rows, 
 
 
 def _shared_costs(
-    run: PlannedRun, denoiser: MetaDenoiser, latent: tuple[int, int, int], steps: int, measured: Path
+    run: PlannedRun, denoiser: MetaDenoiser, latent: tuple[int, ...], steps: int, measured: Path
 ) -> dict[str, Any]:
     """Return what does not depend on the width."""
     gradients, parameters, queries = run["gradients"], denoiser.attributed, run["queries"]
     samples, width, kind = run["samples"], gradients["cache_dim"], gradients["sketch_kind"]
     evaluations = (samples + queries) * steps
-    values = memory.Values(denoiser.total, parameters, denoiser.largest)
+    values = memory.Values(
+        denoiser.weight_bytes(run["base"].get("precision") == "bfloat16"), parameters, denoiser.largest
+    )
     throughput = find_throughput(run["throughput"], parameters, latent, kind, measured)
     per_second = throughput.per_second
     encoded = latent[0] * latent[1] * latent[2] + denoiser.conditioning_values()

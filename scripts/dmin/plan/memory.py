@@ -41,9 +41,9 @@ def map_bytes(parameters: int, width: int, kind: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Values:
-    """How many values a denoiser has: in all, attributed ones (P), and those of its largest attributed tensor."""
+    """What a denoiser holds: bytes of all weights, attributed values (P), values of its largest attributed tensor."""
 
-    total: int
+    weight_bytes: int
     attributed: int
     largest: int
 
@@ -51,7 +51,7 @@ class Values:
 def device_bytes(values: Values, saved: int, gradients: Gradients, batch: int) -> int:
     """Return the memory of a gradient job where it computes, an estimate.
 
-    Float32 weights of the denoiser, the activations kept for backward, per-sample gradients of the largest attributed
+    Weights of the denoiser, the activations kept for backward, per-sample gradients of the largest attributed
     tensor, running sums, kept gradients, and the map.
 
     Args:
@@ -63,18 +63,18 @@ def device_bytes(values: Values, saved: int, gradients: Gradients, batch: int) -
     kept = values.attributed if gradients["keep_raw"] else 0
     per_row = rows + COMPUTED * (values.largest + width + kept)
     held, _ = map_bytes(values.attributed, width, gradients["sketch_kind"])
-    return COMPUTED * values.total + batch * per_row + held
+    return values.weight_bytes + batch * per_row + held
 
 
-def gradient_host_bytes(total: int, encoded: int, drawing: int) -> int:
+def gradient_host_bytes(weights: int, encoded: int, drawing: int) -> int:
     """Return the memory of a gradient job on the host, an estimate.
 
     Args:
-        total: values of the denoiser.
+        weights: bytes of the denoiser.
         encoded: bytes of the samples and prompts of one shard.
         drawing: peak bytes of drawing the map.
     """
-    return COMPUTED * total + encoded + drawing
+    return weights + encoded + drawing
 
 
 def scoring_bytes(queries: int, timesteps: int, width: int) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 # The benchmark's models, by attributed values and latent: only the same work is compared.
-_CASES = {
+_CASES: dict[tuple[int, tuple[int, ...]], str] = {
     (32_768, (8, 8, 8)): "embedded",
     (35_746_307, (3, 32, 32)): "ddpm_cifar",
     (797_184, (4, 64, 64)): "sd14_lora",
@@ -28,7 +28,7 @@ class Throughput:
 
 
 def find_throughput(
-    stated: float | None, parameters: int, latent: tuple[int, int, int], sketch_kind: str, measured: Path
+    stated: float | None, parameters: int, latent: tuple[int, ...], sketch_kind: str, measured: Path
 ) -> Throughput:
     """Return the stated throughput, else the fastest one measured for the same model, size and sketch.
 

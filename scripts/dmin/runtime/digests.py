@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# The files that make a pipeline, and the settings of a base that leave it as it is.
+_PIPELINE = (".json", ".safetensors", ".txt")
+_UNCHANGED = {"config": None, "precision": "float32", "guidance": None}
+
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, shortened to 16 hex digits."""
@@ -26,15 +30,22 @@ def text_digest(text: str) -> str:
 
 
 def base_digest(base: Mapping[str, Any]) -> str:
-    """Return a digest of a base pipeline: of the files of a folder, or of name and revision on the hub.
+    """Return a digest of a base pipeline: of the files of a folder, of one file and its configs, or of name and
+    revision on the hub.
 
-    A preconditioned loss makes another base of the same files.
+    A preconditioned loss, another guidance or rounded weights make another base of the same files.
     """
-    folder = Path(base["path"])
-    if not folder.is_dir():
+    path, config = Path(base["path"]), base.get("config")
+    # Settings that change nothing are left out, as from bases that were described before there were any.
+    base = {key: value for key, value in base.items() if value != _UNCHANGED.get(key, base)}
+    if not path.is_dir() and not path.is_file():
         return config_digest(base)
     loss = ["preconditioned"] if base.get("preconditioned") else []
-    return config_digest(base["family"], _folder_digests(folder, (".json", ".safetensors", ".txt")), *loss)
+    further: dict[str, Any] = {key: base[key] for key in ("precision", "guidance") if key in base}
+    digests: Any = _folder_digests(path, _PIPELINE) if path.is_dir() else file_digest(path)
+    if path.is_file() and config:
+        further["config"] = _folder_digests(Path(config), _PIPELINE) if Path(config).is_dir() else config
+    return config_digest(base["family"], digests, *loss, *([further] if further else []))
 
 
 def weights_digest(weights: Path) -> str:

@@ -63,6 +63,9 @@ class Base(TypedDict):
     family: str
     path: str
     revision: str | None
+    config: str | None
+    precision: Literal["float32", "bfloat16"]
+    guidance: float | None
     preconditioned: bool
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from ..catalogue.families import FAMILIES
 from ..folders.files import is_local
 from ..folders.tables import TEXT_TABLES
 from ..runtime.errors import UserError
 from .datasets import Dataset
 from .files import exists, is_file, is_missing
-from .models import Base, Model
+from .models import Model
 
 # Names that stand for something else in tables.
 RESERVED = ("noise", "mean", "all")
@@ -86,21 +85,6 @@ def _check_test_sources(dataset: Dataset) -> None:
         raise UserError(f"{key} lists every source, which leaves nothing to train on; leave one out.")
 
 
-def check_base(base: Base) -> None:
-    """Refuse a base that is not there.
-
-    Raises:
-        UserError: its path can only stand for files here, and there are none, or its family has no preconditioned loss.
-    """
-    if base.settings["preconditioned"] and not base.family.preconditions:
-        having = [name for name, entry in FAMILIES.items() if entry.preconditions]
-        raise UserError(
-            f"bases.{base.name}.preconditioned is true, which only {' and '.join(having)} can be; leave it out."
-        )
-    if is_missing(base.settings["path"]):
-        raise UserError(f"bases.{base.name}.path is '{base.settings['path']}', which does not exist; {CORRECT_PATH}.")
-
-
 def check_model(model: Model, processes: int) -> None:
     """Refuse a model that cannot be trained or imported.
 
@@ -137,6 +121,11 @@ def check_model(model: Model, processes: int) -> None:
         )
     if own and is_missing(own["path"]):
         raise UserError(f"{place}.weights.path is '{own['path']}', which does not exist; {CORRECT_PATH}.")
+    if model.settings["finetune"] == "full" and model.base.settings["precision"] != "float32":
+        raise UserError(
+            f"{place}.finetune is full, which trains every weight, and bases.{model.base.name}.precision keeps them in "
+            f"{model.base.settings['precision']}; set it to float32, or finetune to adapter."
+        )
     if own and model.settings["finetune"] == "full" and own["alpha"] is not None:
         raise UserError(f"{place}.weights.alpha is for an adapter, but finetune is full; leave it out.")
 

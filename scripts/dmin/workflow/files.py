@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from ..folders.files import is_local
@@ -39,6 +41,14 @@ def weight_files(path: str) -> list[str]:
         return list(filter(is_plain, [str(Path(path))]))
     files = (str(file) for file in Path(path).rglob("*") if file.suffix in WEIGHTS and is_file(file))
     return sorted(filter(is_plain, files))
+
+
+def pipeline_name(path: str) -> str | None:
+    """Return the class that a local pipeline's ``model_index.json`` names; None where none is there to be read."""
+    with suppress(OSError, ValueError, AttributeError, RecursionError):
+        named = json.loads((Path(path) / "model_index.json").read_text(encoding="utf-8")).get("_class_name")
+        return named if isinstance(named, str) else None
+    return None
 
 
 def image_files(path: str) -> list[str]:

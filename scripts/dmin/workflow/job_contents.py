@@ -39,7 +39,9 @@ class JobContents:
 
     def base(self, wildcards: Any) -> str:
         """Return the digest of a local base."""
-        return self._weights("base", self.tables.base_of(wildcards).settings["path"])
+        base = self.tables.base_of(wildcards)
+        digest = self._weights("base", base.settings["path"])
+        return digest if base.config is None else f"{digest} {self._weights('config', base.config)}"
 
     def own(self, wildcards: Any) -> str:
         """Return the digest of a user's own weights."""

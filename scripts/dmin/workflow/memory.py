@@ -10,8 +10,6 @@ from .models import Base
 
 # What any job may take: its imports, and at most 1 GB of what it reads. profiles/default has it for all other rules.
 LEAST = 2000
-# A base on the hub is of unknown size before it is loaded; as many MB as a Stable Diffusion in single precision.
-HUB = 5000
 # Methods that go through the training gradients block by block; others hold one vector for each sample or more.
 STREAMED = ("dmin", "dmin_no_norm", "dmin_renorm", "dmin_scaled", "dmin_query_scaled")
 _MB = 10**6
@@ -24,8 +22,13 @@ def model_mb(base: Base, copies: int = 2) -> int:
         copies: of its weights: 2 while they are loaded, 5 where all of them are trained (gradients, two moments and
             the average).
     """
-    size = sum(Path(file).stat().st_size for file in base.files) // _MB if base.files else HUB
+    size = sum(Path(file).stat().st_size for file in base.files) // _MB if base.files else _hub_mb(base)
     return LEAST + copies * size
+
+
+def _hub_mb(base: Base) -> int:
+    """Return the size of a base on the hub, which is not known before it is loaded: that of its family."""
+    return base.family.hub_mb // (2 if base.settings["precision"] == "bfloat16" else 1)
 
 
 def index_mb(gradients: Gradients, v: str, links: int) -> int:

@@ -30,7 +30,12 @@ class Base:
     @property
     def files(self) -> list[str]:
         """Its files; none for one on the hub."""
-        return weight_files(self.settings["path"])
+        return [*weight_files(self.settings["path"]), *(weight_files(config) if (config := self.config) else [])]
+
+    @property
+    def config(self) -> str | None:
+        """The pipeline that a base in one file takes its configs from; None for a whole one."""
+        return self.settings["config"]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from ..runtime.errors import UserError, printable
 from ..settings.config import BaseTraining, ClassifierTraining, Compute, Config
 from ..settings.schema import fill_config, read_schema
 from .banks import Bank
-from .checks import check_base, check_dataset, check_model
+from .base_checks import check_base
+from .checks import check_dataset, check_model
 from .contributors import Contributors, check_contributors
 from .datasets import Dataset
 from .fitting import Fitting

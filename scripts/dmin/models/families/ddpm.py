@@ -22,6 +22,7 @@ FAMILY = {
     "summary": "Unconditional UNet on pixels in [-1, 1]; predicts noise or velocity; sampled by DDIM.",
     "conditional": False,
     "adapter": False,
+    "pipelines": ("DDPMPipeline",),
 }
 
 

@@ -3,82 +3,94 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Self
 
 import numpy as np
 import torch
 
-from dmin.models.families.inputs import require_no_further_input
+from dmin.catalogue.families import FAMILIES
+from dmin.models.families.parts import Parts
 from dmin.models.families.sampling import Conditioning, Recorder, Sampling
-from dmin.models.gate.pipeline import StoredPipeline, is_tokenizer
-from dmin.models.gate.tokens import require_length, require_vocabulary
-from dmin.models.shapes import load_reshaped, own_shapes, read_shapes, reshape, write_shapes
+from dmin.models.gate.pipeline import StoredPipeline
+from dmin.models.shapes import own_shapes, reshape, write_shapes
 from dmin.models.targets.target import Target
 from dmin.runtime.errors import UserError
-from dmin.settings.models import Lora
-
-# Parts that pipelines hold and nothing here uses.
-UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+from dmin.settings.models import Base, Lora
 
 
-class Family(ABC):
+class Family(Parts, ABC):
     """A loaded diffusion model: what encodes samples, what is differentiated, and what generates.
 
     ``denoiser`` is the network whose parameters are trained and attributed, of the class ``network``, ``part`` the
     name of its folder in the pipeline; everything else is frozen. ``frozen`` are the classes of the other parts,
-    networks and tokenizers, of which a pipeline may lack those in ``optional``. ``untrained`` says that the pipeline
-    holds no weights of the denoiser, ``preconditioned`` that its loss is that of the clean latents.
+    networks and tokenizers, of which a pipeline may lack those in ``optional``; ``further`` are the denoiser's inputs
+    beside latents, time and prompt that the family gives. ``untrained`` says that the pipeline
+    holds no weights of the denoiser, ``preconditioned`` that its loss is that of the clean latents,
+    ``guidance`` what its guidance embedding is given in training and gradients, None without one.
 
     Args:
-        base: a pipeline folder, or a model's name on the hub.
-        revision: of the model on the hub.
-        device: where everything is put, in float32 and eval mode.
-        parts: what is loaded: ``encoders``, ``denoiser``; with ``untrained``, a denoiser may have no weights.
+        base: as in the config: a pipeline folder, or a model's name on the hub.
+        device: where everything is put, in eval mode and float32, or with linear layers in bfloat16 where the base's
+            ``precision`` says so.
+        parts: what is loaded: ``autoencoder``, ``text``, both as ``encoders``, and ``denoiser``; with ``untrained``, a
+            denoiser may have no weights.
     """
 
-    network: ClassVar[Any]
-    part: ClassVar[str]
-    pipeline: ClassVar[Any]
-    frozen: ClassVar[Mapping[str, Any]] = {}
-    optional: ClassVar[tuple[str, ...]] = ()
-    flat: ClassVar[bool] = False
     denoiser: Any
     target: Target
-    untrained: bool = False
     preconditioned: bool = False
+    guidance: float | None = None
 
-    def __init__(self, base: str, revision: str | None, device: torch.device, parts: Sequence[str]) -> None:
-        self.base, self.revision, self.device = base, revision, device
-        self.stored = StoredPipeline(base, revision, self.flat)
+    def __init__(self, base: Base, device: torch.device, parts: Sequence[str]) -> None:
+        self.base, self.device = base["path"], device
+        self.stored = StoredPipeline.of(base, self.flat)
+        self.half = base.get("precision") == "bfloat16"
+        self.preconditioned = base.get("preconditioned", False)
+        given = base.get("guidance")
+        self.guidance = FAMILIES[base["family"]].guidance if given is None else given
         self.target = self.load_target()
-        self.stored.require_parts({self.part, "scheduler", *self.frozen}, UNUSED, self.name)
-        if "encoders" in parts:
-            self.load_encoders()
+        self.require_family()
+        if {"encoders", "autoencoder"} & {*parts}:
+            self.load_autoencoder()
+        if {"encoders", "text"} & {*parts}:
+            self.load_text_encoders()
         if "denoiser" in parts:
-            self.denoiser = self._frozen(self._load_denoiser("untrained" in parts))
+            self.denoiser = self.freeze(self.read_denoiser("untrained" in parts))
+
+    @classmethod
+    def planned(cls, base: Base, stored: Any, config: dict[str, Any]) -> Self:
+        """Return a family without parts, which knows its shapes and denoises on the meta device.
+
+        Args:
+            stored: gives configs as :class:`StoredPipeline` does.
+            config: that of the denoiser.
+        """
+        family = cls.__new__(cls)
+        family.base, family.device, family.stored, family.guidance = base["path"], torch.device("meta"), stored, 1.0
+        # What shapes are asked of before there is a network.
+        family.planned_config = config
+        return family
 
     @property
     def name(self) -> str:
         """Its name in the config: that of its file."""
         return type(self).__module__.rpartition(".")[2]
 
-    @property
-    def denoiser_config(self) -> dict[str, Any]:
-        """The config of the pipeline's denoiser, which need not be loaded."""
-        return self.stored.config(self.network, self.part)
-
     @abstractmethod
     def load_target(self) -> Target:
         """Return what the denoiser is trained to predict, with the pipeline's noise schedule."""
 
-    def load_encoders(self) -> None:  # noqa: B027 (a family on pixels has none)
-        """Load what turns images and prompts into latents and conditioning."""
+    def load_autoencoder(self) -> None:
+        """Load what turns images into latents and back."""
+
+    def load_text_encoders(self) -> None:
+        """Load what turns prompts into conditioning."""
 
     @abstractmethod
     def latent_shape(self, size: int) -> tuple[int, ...]:
-        """Return the shape ``(c, h, w)`` of the latent of a ``size`` x ``size`` image; needs the encoders.
+        """Return the shape ``(c, h, w)`` of the latent of a ``size`` x ``size`` image; needs no part.
 
         Raises:
             UserError: the encoders or the denoiser do not take images of that size.
@@ -90,13 +102,17 @@ class Family(ABC):
         Raises:
             UserError: it has other channels.
         """
-        config = self.denoiser.config
-        taken, given = config.in_channels, config.out_channels or config.in_channels
+        taken, given = self.channels()
         if {taken, given} != {shape[0]}:
             raise UserError(
                 f"The denoiser of '{self.base}' takes {taken} channels and gives {given}, and its latents have "
                 f"{shape[0]}; use a base of one kind, without inputs beside the image."
             )
+
+    def channels(self) -> tuple[int, int]:
+        """Return the channels of the latents that the denoiser takes, and of those that it gives."""
+        config = self.denoiser.config
+        return config.in_channels, config.out_channels or config.in_channels
 
     @abstractmethod
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -106,9 +122,22 @@ class Family(ABC):
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """Return the conditioning tensors of ``prompts``, each ``[batch, ...]``."""
 
+    def encode_nothing(self) -> Conditioning:
+        """Return the conditioning of no prompt, each ``[1, ...]``: of dropped prompts, and what guidance leads away
+        from."""
+        return self.encode_prompts([""])
+
     def long_prompts(self, prompts: Sequence[str]) -> list[int]:
         """Return the places of the prompts that are longer than every text encoder takes, and so are cut."""
         return []
+
+    def prompt_shapes(self, clip_tokens: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each tensor that :meth:`encode_prompts` makes of one prompt, from configs alone.
+
+        Args:
+            clip_tokens: what CLIP reads of a prompt.
+        """
+        return {}
 
     @abstractmethod
     def denoise(self, noised: torch.Tensor, times: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
@@ -208,42 +237,6 @@ class Family(ABC):
         """
         return None
 
-    def load_part(self, part: str) -> Any:
-        """Return a network of the pipeline that nothing trains, of the class in ``frozen``."""
-        return self._frozen(self.stored.network(self.frozen[part], part))
-
-    def load_tokenizer(self, part: str, encoder: Any, positions: int | None) -> Any:
-        """Return a tokenizer of the pipeline for a text ``encoder`` that takes ``positions`` tokens, None for any.
-
-        Raises:
-            UserError: its files are not whole, or it does not belong to the encoder.
-        """
-        tokenizer, where = self.stored.tokenizer(self.frozen[part], part), f"{self.base}/{part}"
-        require_vocabulary(tokenizer, where, encoder.config.vocab_size)
-        if positions is not None:
-            require_length(tokenizer, where, positions)
-        return tokenizer
-
-    def _load_denoiser(self, may_be_untrained: bool) -> Any:
-        """Return the denoiser; untrained where that is allowed and a local folder holds its config alone."""
-        require_no_further_input(self.denoiser_config, self.base)
-        self.untrained = self.stored.untrained(self.network, self.part)
-        place = self.stored.place(self.part)
-        manifest = None if place is None else read_shapes(place)
-        if not self.untrained and manifest is None:
-            return self.stored.network(self.network, self.part)
-        if self.untrained and not (self.flat and may_be_untrained):
-            remedy = ", or have it trained (finetune: full)" if self.flat else ""
-            raise UserError(f"Base '{self.base}' has no weights of its {self.part}; add them{remedy}.")
-        with torch.random.fork_rng():
-            network = self.network.from_config(self.stored.config(self.network, self.part))
-            if manifest is not None:
-                reshape(network, manifest)
-        if not self.untrained and place is not None:
-            self.stored.check(self.network, self.part)
-            load_reshaped(network, place)
-        return network
-
     def initialise_denoiser(self, seed: int) -> None:
         """Draw fresh weights for the denoiser from ``seed``, as its class initialises them."""
         with torch.random.fork_rng():
@@ -254,43 +247,18 @@ class Family(ABC):
                 reshape(fresh, manifest)
         self.denoiser.load_state_dict(fresh.state_dict())
 
-    def load_beside(self) -> dict[str, Any]:
-        """Return every part but denoiser and scheduler, None for those that are absent.
-
-        What samples need of it is in memory once the encoders are loaded; a whole pipeline is written with all of it.
-        """
-        index = self.stored.index()
-        beside: dict[str, Any] = {name: None for name in UNUSED if name in index}
-        for part, kind in self.frozen.items():
-            absent = part in self.optional and not (index.get(part) or [None])[0]
-            load = self.stored.tokenizer if is_tokenizer(kind) else self.stored.network
-            beside[part] = None if absent else load(kind, part)
-        return beside
-
-    def require_parts(self) -> None:
-        """Check, before a training of hours, that every part that a whole pipeline is written with can be read.
-
-        Raises:
-            UserError: as :meth:`StoredPipeline.check`.
-        """
-        index = self.stored.index()
-        for part, kind in self.frozen.items():
-            if part not in self.optional or (index.get(part) or [None])[0]:
-                self.stored.check(kind, part)
-
     def save_pipeline(self, folder: Path) -> None:
         """Write the whole pipeline with this denoiser to ``folder`` in the diffusers format.
 
         Parts that nothing here uses, as a safety checker, are left out.
         """
         given = {**self.load_beside(), self.part: self.denoiser}
-        pipeline = self.pipeline.from_pretrained(self.base, revision=self.revision, dtype=torch.float32, **given)
+        pipeline = self.pipeline.from_pretrained(
+            self.stored.path, revision=self.stored.revision, dtype=torch.float32, **given
+        )
         # One file for each network, whatever its size.
         pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size="1TB")
         write_shapes(self.denoiser, folder / self.part)
-
-    def _frozen(self, module: Any) -> Any:
-        return module.to(self.device).eval().requires_grad_(False)
 
 
 def _mean_square(rows: torch.Tensor) -> torch.Tensor:

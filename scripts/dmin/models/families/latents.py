@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,22 +39,27 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def latent_side(vae: Any, size: int, patch: int) -> int:
+def shrinkage(config: Mapping[str, Any]) -> int:
+    """Return how many pixels of a side an autoencoder of this ``config`` makes one of."""
+    return int(2 ** (len(config["block_out_channels"]) - 1))
+
+
+def latent_side(shrink: int, size: int, patch: int) -> int:
     """Return the side of the latent of a ``size`` x ``size`` image.
 
     Args:
+        shrink: as :func:`shrinkage`.
         patch: side of the squares of latents that the denoiser takes as one.
 
     Raises:
         UserError: the size is no multiple of what the autoencoder and the denoiser together divide it by.
     """
-    shrink = 2 ** (len(vae.config.block_out_channels) - 1)
     if size % (patch * shrink):
         raise UserError(
             f"Images of {size} px do not fit this autoencoder; set the data set's size to a multiple of "
             f"{patch * shrink}."
         )
-    return int(size // shrink)
+    return size // shrink
 
 
 def encode_latents(vae: Any, pixels: torch.Tensor, patch: int) -> torch.Tensor:
@@ -64,7 +70,7 @@ def encode_latents(vae: Any, pixels: torch.Tensor, patch: int) -> torch.Tensor:
         NotFiniteError: a latent is NaN or infinite.
     """
     for side in pixels.shape[2:]:
-        latent_side(vae, side, patch)
+        latent_side(shrinkage(vae.config), side, patch)
     mode: torch.Tensor = vae.encode(pixels.to(vae.device)).latent_dist.mode()
     latents = (mode - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
     require_finite(latents, "the autoencoder's latents")

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from peft import LoraConfig
 
 from dmin.models.adapter_file import ADAPTER_FILE, DENOISER, canonicalise_adapter, read_adapter
-from dmin.models.adapter_layers import put_adapter
+from dmin.models.adapter_layers import keep_single, put_adapter
 from dmin.models.families.family import Family
 from dmin.models.gate.words import reason
 from dmin.runtime.errors import UserError
@@ -34,6 +34,7 @@ class LoraFamily(Family):
                 init_lora_weights="gaussian",
             )
         )
+        keep_single(self.denoiser)
 
     def save_adapter(self, folder: Path) -> None:
         self.denoiser.save_lora_adapter(folder, safe_serialization=True, weight_name=ADAPTER_FILE)

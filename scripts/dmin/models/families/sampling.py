@@ -96,3 +96,28 @@ def sample_ddim(scheduler: Any, latents: torch.Tensor, predict: Predict, record:
         if record is not None:
             record(int(timestep), stepped.pred_original_sample)
     return latents
+
+
+def sample_euler(
+    scheduler: Any,
+    latents: torch.Tensor,
+    predict: Predict,
+    nearest: Callable[[torch.Tensor], int],
+    record: Recorder | None,
+) -> torch.Tensor:
+    """Return what Euler steps make of the noise ``latents``, over the sigmas that ``scheduler`` is set to.
+
+    Args:
+        nearest: gives the training timestep of a sigma, for ``record``.
+
+    Raises:
+        NotFiniteError: latents become NaN or infinite; row and step are named.
+    """
+    for number, (time, sigma) in enumerate(zip(scheduler.timesteps, scheduler.sigmas[:-1], strict=True), 1):
+        velocity = predict(latents, time)
+        require_finite(velocity, f"the denoiser's values at step {number} (time {float(time):.1f})")
+        if record is not None:
+            record(nearest(sigma), latents - sigma * velocity)
+        latents = scheduler.step(velocity, time, latents).prev_sample
+        require_finite(latents, f"the latents after step {number} (time {float(time):.1f})")
+    return latents

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dmin.models.families.inputs import require_no_mask, require_width
-from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_autoencoder
+from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_autoencoder, shrinkage
 from dmin.models.families.lora import LoraFamily
 from dmin.models.families.prompts import beyond, tokenise
 from dmin.models.families.sampling import Conditioning, Recorder, Sampling, sample_ddim, with_guidance
@@ -25,6 +25,7 @@ FAMILY = {
         "by DDIM with guidance."
     ),
     "pndm": True,
+    "pipelines": ("StableDiffusionPipeline",),
     "known_as": ("sd_v1", "sd_v2", "sd_1", "sd_2", "sd1", "sd2", "stable-diffusion-v1", "stable-diffusion-v2"),
 }
 
@@ -44,9 +45,11 @@ class StableDiffusion(LoraFamily):
     def load_target(self) -> Target:
         return diffusion_target(self.stored)
 
-    def load_encoders(self) -> None:
+    def load_autoencoder(self) -> None:
         self.vae = self.load_part("vae")
         require_autoencoder(self.vae, self.base)
+
+    def load_text_encoders(self) -> None:
         self.text_encoder = self.load_part("text_encoder")
         positions = self.text_encoder.config.max_position_embeddings
         self.tokenizer = self.load_tokenizer("tokenizer", self.text_encoder, positions)
@@ -56,8 +59,9 @@ class StableDiffusion(LoraFamily):
         require_width(self.base, key, config[key], self.text_encoder.config.hidden_size)
 
     def latent_shape(self, size: int) -> tuple[int, ...]:
-        side = latent_side(self.vae, size, patch=1)
-        return (self.vae.config.latent_channels, side, side)
+        config = self.part_config("vae")
+        side = latent_side(shrinkage(config), size, patch=1)
+        return (config["latent_channels"], side, side)
 
     @torch.no_grad()
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -70,6 +74,10 @@ class StableDiffusion(LoraFamily):
 
     def long_prompts(self, prompts: Sequence[str]) -> list[int]:
         return beyond(self.tokenizer, prompts, self.tokenizer.model_max_length)
+
+    def prompt_shapes(self, clip_tokens: int) -> dict[str, tuple[int, ...]]:
+        config = self.denoiser_config
+        return {"prompt_embeds": (clip_tokens, config.get("encoder_hid_dim") or config["cross_attention_dim"])}
 
     def denoise(self, noised: torch.Tensor, times: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
         output: torch.Tensor = self.denoiser(noised, times, conditioning["prompt_embeds"]).sample

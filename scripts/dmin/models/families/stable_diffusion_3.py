@@ -16,10 +16,10 @@ from diffusers import (
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
 from dmin.models.families.inputs import require_width
-from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_autoencoder
+from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_autoencoder, shrinkage
 from dmin.models.families.lora import LoraFamily
 from dmin.models.families.prompts import beyond, tokenise
-from dmin.models.families.sampling import Conditioning, Recorder, Sampling, require_finite, with_guidance
+from dmin.models.families.sampling import Conditioning, Recorder, Sampling, sample_euler, with_guidance
 from dmin.models.gate.tokens import require_length
 from dmin.models.targets.flow import Flow, flow_target
 from dmin.runtime.errors import UserError
@@ -32,6 +32,8 @@ FAMILY = {
     ),
     "objectives": ("training", "reference"),
     "preconditions": True,
+    "pipelines": ("StableDiffusion3Pipeline",),
+    "hub_mb": 33_000,
     "known_as": ("sd3", "sd_3", "stable-diffusion-3", "stable_diffusion_3"),
 }
 
@@ -59,9 +61,11 @@ class StableDiffusion3(LoraFamily):
     def load_target(self) -> Flow:
         return flow_target(self.stored)
 
-    def load_encoders(self) -> None:
+    def load_autoencoder(self) -> None:
         self.vae = self.load_part("vae")
         require_autoencoder(self.vae, self.base)
+
+    def load_text_encoders(self) -> None:
         self.clips = [self._clip(suffix) for suffix in ("", "_2")]
         self.t5 = None
         if (self.stored.index().get("text_encoder_3") or [None])[0]:
@@ -88,14 +92,14 @@ class StableDiffusion3(LoraFamily):
         return self.load_tokenizer(f"tokenizer{suffix}", encoder, positions), encoder
 
     def latent_shape(self, size: int) -> tuple[int, ...]:
-        config = self.denoiser_config
-        side, largest = latent_side(self.vae, size, patch=2), config["pos_embed_max_size"]
+        config, largest = self.part_config("vae"), self.denoiser_config["pos_embed_max_size"]
+        side = latent_side(shrinkage(config), size, patch=2)
         if side // 2 > largest:
             raise UserError(
                 f"Images of {size} px do not fit this transformer; set the data set's size to at most "
                 f"{size // (side // 2) * largest}."
             )
-        return (self.vae.config.latent_channels, side, side)
+        return (config["latent_channels"], side, side)
 
     @torch.no_grad()
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -127,6 +131,15 @@ class StableDiffusion3(LoraFamily):
         tokenizer = self.clips[0][0]
         return beyond(tokenizer, prompts, tokenizer.model_max_length)
 
+    def prompt_shapes(self, clip_tokens: int) -> dict[str, tuple[int, ...]]:
+        config = self.denoiser_config
+        width = config["joint_attention_dim"]
+        return {
+            "clip": (clip_tokens, width),
+            "pooled": (config["pooled_projection_dim"],),
+            "t5": (T5_LENGTH, width),
+        }
+
     def denoise(self, noised: torch.Tensor, times: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
         clip, width = conditioning["clip"], self.denoiser.config.joint_attention_dim
         t5 = conditioning.get("t5")
@@ -148,12 +161,5 @@ class StableDiffusion3(LoraFamily):
         scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(self.target.scheduler.config)
         scheduler.set_timesteps(settings["steps"], device=self.device)
         predict = with_guidance(self.denoise, conditioning, unconditional, settings["guidance"])
-        latents = noise.to(self.device)
-        for number, (time, sigma) in enumerate(zip(scheduler.timesteps, scheduler.sigmas[:-1], strict=True), 1):
-            velocity = predict(latents, time)
-            require_finite(velocity, f"the denoiser's values at step {number} (time {float(time):.1f})")
-            if record is not None:
-                record(self.target.nearest(sigma), latents - sigma * velocity)
-            latents = scheduler.step(velocity, time, latents).prev_sample
-            require_finite(latents, f"the latents after step {number} (time {float(time):.1f})")
+        latents = sample_euler(scheduler, noise.to(self.device), predict, self.target.nearest, record)
         return decode_latents(self.vae, latents)

@@ -22,4 +22,4 @@ def is_finite(value: torch.Tensor) -> bool:
 
 def finite_rows(values: torch.Tensor) -> torch.Tensor:
     """Tell which rows of ``values [N, ...]`` are finite throughout, bool ``[N]``."""
-    return torch.isfinite(values).flatten(1).all(1)
+    return torch.isfinite(values).unsqueeze(-1).flatten(1).all(1)

@@ -12,10 +12,12 @@ from diffusers import DiffusionPipeline
 
 from dmin.models.gate.files import READ, read_json, require_plain
 from dmin.models.gate.finite import first_not_finite
+from dmin.models.gate.single_file import holds, read_part, require_single_file
 from dmin.models.gate.tokens import require_tokenizer_files
 from dmin.models.gate.weights import require_weights, weight_files
 from dmin.runtime.errors import UserError
 from dmin.runtime.text import shown
+from dmin.settings.models import Base
 
 LIBRARIES = ("diffusers", "transformers")
 # Keys of a config that ask for code of the model's own, or for numbers that are not the weights themselves.
@@ -31,12 +33,32 @@ _REFUSED = {
 class StoredPipeline:
     """A pipeline in the diffusers format: a local folder, or a model on the hub at a revision.
 
-    ``flat`` pipelines may keep the files of their parts at the top, in no folder of their own.
+    ``flat`` pipelines may keep the files of their parts at the top, in no folder of their own. Of the parts that
+    ``file`` holds, a checkpoint in one file, only the configs are the pipeline's.
     """
 
     path: str
     revision: str | None
     flat: bool = False
+    file: Path | None = None
+
+    @classmethod
+    def of(cls, base: Base, flat: bool) -> StoredPipeline:
+        """Return the pipeline of a base of the config.
+
+        Raises:
+            UserError: it is one file, and no ``config`` names the pipeline that it is a part of.
+        """
+        path, config = Path(base["path"]), base.get("config")
+        if not path.is_file():
+            return cls(base["path"], base["revision"], flat)
+        require_single_file(path)
+        if not config:
+            raise UserError(
+                f"Base '{base['path']}' is one file, which says nothing of its configs and tokenizers; set config "
+                "beside path to a pipeline of its kind, a folder or a model on the hub."
+            )
+        return cls(config, base["revision"], flat, path)
 
     @property
     def folder(self) -> Path | None:
@@ -69,17 +91,20 @@ class StoredPipeline:
             )
         return index
 
-    def require_parts(self, known: Collection[str], ignored: Collection[str], family: str) -> None:
-        """Refuse a pipeline whose index names parts that the family does not know, or code that is not its library's.
+    def require_parts(
+        self, known: Collection[str], ignored: Collection[str], optional: Collection[str], family: str
+    ) -> None:
+        """Refuse a pipeline whose index lacks parts, or names some that the family or the libraries do not know.
 
-        ``ignored`` parts are never loaded.
+        ``ignored`` parts are never loaded, ``optional`` ones may be absent.
 
         Raises:
             UserError: naming the part.
         """
         if self.folder is not None and not (self.folder / "model_index.json").exists():
             return
-        for part, value in self.index().items():
+        index = self.index()
+        for part, value in index.items():
             if not isinstance(value, list | tuple) or part in ignored or not any(value):
                 continue
             if part not in known:
@@ -92,6 +117,14 @@ class StoredPipeline:
                     f"Base '{self.path}' takes its {part} from '{shown(value[0])}', and only parts of "
                     f"{' and '.join(LIBRARIES)} are loaded; take a pipeline without code of its own."
                 )
+        # What has no list of parts at all is no pipeline of this format, and fails where its first part is read.
+        listed = [part for part, value in index.items() if isinstance(value, list | tuple)]
+        lacking = [part for part in sorted({*known} - {*optional}) if listed and not any(index.get(part) or [])]
+        if lacking:
+            raise UserError(
+                f"Base '{self.path}' has no {lacking[0]}, which {family} needs; take a whole pipeline, or put the "
+                f"folder {lacking[0]} of another one into it and name it in model_index.json."
+            )
 
     def config(self, kind: Any, part: str) -> dict[str, Any]:
         """Return the config of a part, a network or scheduler of the class ``kind``.
@@ -105,28 +138,36 @@ class StoredPipeline:
         self._require_no_code(config, f"the config of {part}")
         return config
 
-    def network(self, kind: Any, part: str) -> Any:
-        """Return a part of the class ``kind`` in float32, every tensor from its safetensors files.
+    def network(self, kind: Any, part: str, dtype: torch.dtype = torch.float32) -> Any:
+        """Return a part of the class ``kind``, every tensor from its safetensors files.
 
         Raises:
             OSError: it cannot be reached, or its file is missing on the hub.
             UserError: a tensor is missing, has another shape, has no place, or is not finite; or as :meth:`config`.
         """
         self._check_network(kind, part)
-        network, loading = kind.from_pretrained(
-            self.path,
-            **self._at(kind, part),
-            torch_dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-        self._require_whole(part, network, loading)
+        file = self._in_file(part)
+        if file is not None:
+            network = read_part(file, kind, part, self.path, dtype)
+        else:
+            network, loading = kind.from_pretrained(
+                self.path,
+                **self._at(kind, part),
+                torch_dtype=dtype,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+            self._require_whole(part, network, loading)
         bad = first_not_finite([*network.named_parameters(), *network.named_buffers()])
         if bad is not None:
             raise UserError(
                 f"The {part} of '{self.path}' has values in '{bad}' that are not finite; download it again."
             )
         return network
+
+    def _in_file(self, part: str) -> Path | None:
+        """Return the checkpoint that holds a part, None where the pipeline does."""
+        return self.file if self.file is not None and holds(require_single_file(self.file), part) else None
 
     def check(self, kind: Any, part: str) -> None:
         """Check that a part of the class ``kind`` can be read, without reading its weights.
@@ -142,7 +183,9 @@ class StoredPipeline:
     def untrained(self, kind: Any, part: str) -> bool:
         """Tell whether a local folder holds the config of a part and weights of no kind at all."""
         place = self.place(part)
-        return place is not None and (place / "config.json").is_file() and not weight_files(place)
+        if self.file is not None or place is None:
+            return False
+        return (place / "config.json").is_file() and not weight_files(place)
 
     def tokenizer(self, kind: Any, part: str) -> Any:
         """Return a tokenizer of the class ``kind``.
@@ -160,7 +203,7 @@ class StoredPipeline:
         if said is not None and said != wanted:
             raise UserError(f"The {part} of '{self.path}' is {shown(said)} and not {wanted}; set family to match.")
         place = self.place(part)
-        if place is not None and self.folder is not None:
+        if place is not None and self.folder is not None and self._in_file(part) is None:
             name = "model" if _is_transformers(kind) else "diffusion_pytorch_model"
             require_weights(place, self.folder, name, f"The {part} of '{shown(self.path)}'")
 

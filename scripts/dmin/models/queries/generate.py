@@ -14,12 +14,10 @@ from PIL import Image
 
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, write_samples
-from dmin.models.families.family import Family
-from dmin.models.families.prompts import tell_long_prompts
 from dmin.models.families.sampling import NotFiniteError, Sampling
-from dmin.models.load import TrainedModel, load_trained
+from dmin.models.load import TrainedModel
 from dmin.models.queries.names import query_names, query_seed
-from dmin.runtime.device import resolve_device
+from dmin.models.queries.sampler import open_sampler
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
 from dmin.runtime.seeds import derive_seed
@@ -121,40 +119,27 @@ def generate_candidates(
     write_samples(generate_images(candidates, model, config, pace), out)
 
 
-def load_sampler(model: TrainedModel, size: int, pace: Pace) -> tuple[Family, tuple[int, ...]]:
-    """Load a model that generates, and return it with the shape ``(c, h, w)`` of its noise for images of ``size``.
-
-    Raises:
-        UserError: as :func:`load_trained`, or the model generates no images of that size.
-    """
-    family = load_trained(model, resolve_device(pace.device), ["encoders", "denoiser"])
-    shape = family.latent_shape(size)
-    family.require_latents(shape)
-    return family, shape
-
-
 def generate_images(queries: pd.DataFrame, model: TrainedModel, config: SizedSampling, pace: Pace) -> pd.DataFrame:
     """Return a table with the columns ``id, prompt, seed`` and the image generated from each row in ``image``.
 
     Images that are sampled together have noises of their own.
 
     Raises:
-        UserError: as :func:`load_sampler`, or what is sampled is not finite; the query and the step are named.
+        UserError: as :func:`open_sampler`, or what is sampled is not finite; the query and the step are named.
     """
     start = time.monotonic()
-    family, shape = load_sampler(model, config["size"], pace)
-    tell_long_prompts(family.long_prompts(queries["prompt"].tolist()), queries["id"].tolist())
-    unconditional = family.encode_prompts([""])
     images = []
-    for first in range(0, len(queries), pace.batch):
-        part = queries.iloc[first : first + pace.batch]
-        noise = initial_noise(part["seed"].tolist(), shape)
-        try:
-            pixels = family.sample(family.encode_prompts(part["prompt"].tolist()), unconditional, noise, config)
-        except NotFiniteError as error:
-            raise error.of([describe_query(row) for row in part.to_dict("records")]) from error
-        images += [{"bytes": encode_png(Image.fromarray(image)), "path": None} for image in pixels]
-        log.info("%d of %d images, %.1f s", len(images), len(queries), time.monotonic() - start)
+    prompts, names = queries["prompt"].tolist(), queries["id"].tolist()
+    with open_sampler(model, prompts, names, config["size"], pace) as sampler:
+        for first in range(0, len(queries), pace.batch):
+            rows = slice(first, first + pace.batch)
+            part = queries.iloc[rows]
+            try:
+                pixels = sampler.sample(rows, initial_noise(part["seed"].tolist(), sampler.shape), config)
+            except NotFiniteError as error:
+                raise error.of([describe_query(row) for row in part.to_dict("records")]) from error
+            images += [{"bytes": encode_png(Image.fromarray(image)), "path": None} for image in pixels]
+            log.info("%d of %d images, %.1f s", len(images), len(queries), time.monotonic() - start)
     return queries.assign(image=pd.Series(images, index=queries.index))
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 import torch
 
 from dmin.data.samples import read_samples, sample_pixels
-from dmin.models.families.family import Family
 from dmin.models.families.sampling import NotFiniteError, Sampling
 from dmin.models.load import TrainedModel
-from dmin.models.queries.generate import SizedSampling, describe_query, initial_noise, load_sampler
+from dmin.models.queries.generate import SizedSampling, describe_query, initial_noise
+from dmin.models.queries.sampler import Sampler, open_sampler
 from dmin.models.queries.trajectory import Trajectory
 from dmin.runtime.digests import file_digest
 from dmin.runtime.errors import UserError
@@ -45,24 +45,27 @@ def record_trajectory(queries: Path, model: TrainedModel, config: SizedSampling,
                 f"Queries '{queries}' have no {column} to sample them again with, so no trajectory; leave journey_trak "
                 "out for images that were not generated here."
             )
-    family, latent = load_sampler(model, config["size"], pace)
-    count, steps = len(table), config["steps"]
-    made_from = {"queries": file_digest(queries), **model.digests()}
-    settings = {**made_from, "steps": steps, "guidance": config["guidance"], "size": config["size"]}
-    shapes: Shapes = {
-        "clean": ((count, steps, *latent), np.float32),
-        "timesteps": ((count, steps), np.int64),
-    }
+    prompts, names = table["prompt"].tolist(), table["id"].tolist()
     resume = out.parent / ".resume"
-    with only_writer(resume, out.stem):
+    with (
+        open_sampler(model, prompts, names, config["size"], pace) as sampler,
+        only_writer(resume, out.stem),
+    ):
+        count, steps = len(table), config["steps"]
+        made_from = {"queries": file_digest(queries), **model.digests()}
+        settings = {**made_from, "steps": steps, "guidance": config["guidance"], "size": config["size"]}
+        shapes: Shapes = {
+            "clean": ((count, steps, *sampler.shape), np.float32),
+            "timesteps": ((count, steps), np.int64),
+        }
         progress = Progress(resume, out.stem, settings, shapes)
-        progress.fill(lambda rows: _sample(family, table.iloc[rows], latent, config), pace, "trajectories")
+        progress.fill(lambda rows: _sample(sampler, table.iloc[rows], rows, config), pace, "trajectories")
         timesteps = progress.arrays["timesteps"][0].tolist()
-        Trajectory(table["id"].tolist(), timesteps, torch.from_numpy(np.array(progress.arrays["clean"]))).save(out)
+        Trajectory(names, timesteps, torch.from_numpy(np.array(progress.arrays["clean"]))).save(out)
         progress.discard()
 
 
-def _sample(family: Family, part: pd.DataFrame, latent: tuple[int, ...], config: Sampling) -> dict[str, torch.Tensor]:
+def _sample(sampler: Sampler, part: pd.DataFrame, rows: slice, config: Sampling) -> dict[str, torch.Tensor]:
     timesteps: list[int] = []
     clean: list[torch.Tensor] = []
 
@@ -71,13 +74,7 @@ def _sample(family: Family, part: pd.DataFrame, latent: tuple[int, ...], config:
         clean.append(predicted.float().cpu())
 
     try:
-        pixels = family.sample(
-            family.encode_prompts(part["prompt"].tolist()),
-            family.encode_prompts([""]),
-            initial_noise(part["seed"].tolist(), latent),
-            config,
-            keep,
-        )
+        pixels = sampler.sample(rows, initial_noise(part["seed"].tolist(), sampler.shape), config, keep)
     except NotFiniteError as error:
         raise error.of([describe_query(row) for row in part.to_dict("records")]) from error
     images = sample_pixels(part)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
@@ -21,6 +23,8 @@ class Flow(Target):
 
     Source: Esser et al. 2024, Stable Diffusion 3.
     """
+
+    shifts: ClassVar[bool] = False
 
     def noised(
         self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
@@ -53,15 +57,27 @@ class Flow(Target):
         return 999 - int((self.scheduler.sigmas[:1000] - sigma.cpu()).abs().argmin())
 
 
-def flow_target(stored: StoredPipeline) -> Flow:
+class UniformFlow(Flow):
+    """The same, trained at uniform timesteps; the schedule may shift by image size, which training leaves out.
+
+    Source: diffusers, its training scripts of FLUX, FLUX.2, Z-Image and Qwen-Image.
+    """
+
+    shifts: ClassVar[bool] = True
+
+    def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        return Target.draw_timesteps(self, count, generator)
+
+
+def flow_target(stored: StoredPipeline, kind: type[Flow] = Flow) -> Flow:
     """Return the target of a flow-matching pipeline.
 
     Raises:
-        UserError: as :func:`load_scheduler`, or the scheduler shifts its sigmas by image size, samples at random or
-            backwards, or has sigmas that are no schedule.
+        UserError: as :func:`load_scheduler`, or the scheduler samples at random or backwards, has sigmas that are no
+            schedule, or shifts them by image size where the ``kind`` of target does not.
     """
     scheduler = load_scheduler(FlowMatchEulerDiscreteScheduler, stored, ())
-    if scheduler.config.use_dynamic_shifting:
+    if scheduler.config.use_dynamic_shifting and not kind.shifts:
         raise UserError(
             f"The scheduler of '{stored.path}' shifts its sigmas by image size; use one with a fixed shift."
         )
@@ -76,4 +92,4 @@ def flow_target(stored: StoredPipeline) -> Flow:
             f"The scheduler of '{stored.path}' has the shift {shown(scheduler.config.shift)}, by which noise does not "
             f"fall over {STEPS} timesteps; it must be finite and above 0."
         )
-    return Flow(scheduler)
+    return kind(scheduler)
