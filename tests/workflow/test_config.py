@@ -257,7 +257,7 @@ def test_defaults_are_filled_in() -> None:
     config = load(given).config
     run = config["runs"]["micro"]
     assert run["gradients"]["timesteps"] == {"grid": "dmin_cubic", "count": 3, "custom": []}
-    assert run["influence"]["hnsw"] == {"M": 16, "ef_construction": 200, "ef": 50, "seed": 100}
+    assert run["influence"]["hnsw"] == {"method": "auto", "M": 16, "ef_construction": 200, "ef": 50, "seed": 100}
     assert config["models"]["micro"]["train"]["prompt_dropout"] == 0.1
     # What the user wrote stays as it is.
     assert given == micro_config()

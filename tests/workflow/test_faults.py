@@ -95,11 +95,11 @@ def test_copied_results_are_whole_and_up_to_date(copied: Checkout) -> None:
     assert result.returncode == 0, result.stderr
     assert set(table["status"]) == {"ok"}
     assert set(table["detail"]) == {""}
-    # Three shards; two splits at two widths; dmin and dmin_no_norm at three widths, and text.
+    # Three shards; two splits at two widths; dmin and dmin_no_norm at three widths, and text; two backends.
     kinds = table["kind"].value_counts().to_dict()
     assert {kind: kinds.pop(kind) for kind in KINDS} == {
         "imported": 3,
-        "dataset": 1, "weights": 1, "checkpoints": 1, "shard": 3, "sketch": 4, "index": 2, "scores": 7, "retrieved": 2,
+        "dataset": 1, "weights": 1, "checkpoints": 1, "shard": 3, "sketch": 4, "index": 4, "scores": 7, "retrieved": 4,
     }  # fmt: skip
     # Everything else that stands there has a row by its suffix.
     assert set(kinds) == {"csv", "html", "json", "parquet", "png", "safetensors", "svg"}

@@ -116,7 +116,7 @@ def _check_lists(run: Run) -> None:
             f"{key}.influence.hnsw.method is {indexed}, which influence.methods lacks; add it there or set it to auto."
         )
     rank, values = run.influence.settings["cascade"]["rank"], _narrowest(run)
-    if "cascade" in run.influence.backends and rank > min(train, values):
+    if "cascade" in run.influence.backends and rank > min(train, values) > 0:
         raise UserError(
             f"{key}.influence.cascade.rank is {rank}, above the {train} training samples or the {values} values that "
             "the narrowest width holds of each; lower it."
