@@ -231,9 +231,7 @@ rule retrieve_cascade:
     conda:
         "../envs/dmin.yaml"
     resources:
-        mem_mb=lambda w: dmin.cascade_mb(
-            runs[w.run].gradients, w.v, runs[w.run].influence.settings["cascade"]["rank"]
-        ),
+        mem_mb=lambda w: dmin.cascade_mb(runs[w.run].gradients, w.v, runs[w.run].influence.settings["cascade"]["rank"]),
     params:
         settings=lambda w: runs[w.run].influence.search_settings("cascade"),
         code=code("retrieve_cascade"),

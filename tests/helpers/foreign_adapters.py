@@ -18,6 +18,8 @@ from dmin.models.own_weights import import_adapter
 
 Tensors = dict[str, torch.Tensor]
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+Layers = dict[str, tuple[int, ...]]
+Named = tuple[Tensors, dict[str, torch.Tensor]]
 
 
 def layers_of(network: nn.Module, targets: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -96,3 +98,22 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, torch.Tensor]) -> torc
 def product(down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     """Return the change of a layer's weight at scale 1."""
     return (up.flatten(1).float() @ down.flatten(1).float()).reshape(len(up), *down.shape[1:])
+
+
+def folded(layer: str) -> str:
+    return f"lora_unet_{layer.replace('.', '_')}"
+
+
+def loha(layers: Layers, alpha: float = 3.0, rank: int = 2) -> Named:
+    """Return a LoHa as LyCORIS writes it, and the change of each layer by its formula."""
+    generator = torch.Generator().manual_seed(5)
+    tensors: Tensors = {}
+    changes = {}
+    for layer, (out, *into) in layers.items():
+        width = torch.Size(into).numel()
+        parts = [torch.randn(*shape, generator=generator) * 0.4 for shape in ((out, rank), (rank, width)) * 2]
+        names = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
+        tensors |= {f"{folded(layer)}.{name}": part for name, part in zip(names, parts, strict=True)}
+        tensors[f"{folded(layer)}.alpha"] = torch.tensor(alpha)
+        changes[layer] = alpha / rank * (parts[0] @ parts[1]) * (parts[2] @ parts[3])
+    return tensors, changes

@@ -25,14 +25,14 @@ MODEL_SCRIPTS = {
     "measure_behaviour", "measure_losses", "measure_sample_losses", "pilot_scale", "plan", "prune_model",
     "record_trajectory", "regenerate", "retrain_subsets", "train_base", "train_model", "unlearn",
 }  # fmt: skip
-# They run a network of their own, or draw from a generator of torch.
+# They run a network of their own, draw from a generator of torch, or read features.
 TORCH_SCRIPTS = {
-    "build_cascade", "compare_models", "embed_images", "embed_samples", "embed_train", "evaluate_generation",
-    "evaluate_removal", "evaluate_thickness", "label_queries", "retrieve_cascade", "select_queries", "take_queries",
-    "train_classifier",
+    "audit_samples", "build_cascade", "compare_models", "embed_images", "embed_samples", "embed_train",
+    "evaluate_generation", "evaluate_removal", "evaluate_thickness", "label_queries", "retrieve_cascade",
+    "select_queries", "take_queries", "train_classifier",
 }  # fmt: skip
 DATASETS_SCRIPTS = {"doctor", "fetch_source", "import_queries"}
-TORCH_METHODS = {"clip", "ssim"}
+TORCH_METHODS = {"clip", "nda", "ssim"}
 
 
 def test_no_function_takes_more_than_six_arguments() -> None:

@@ -123,7 +123,7 @@ def test_paper_settings(name: str) -> None:
         assert model["lora"]["rank"] == 4 and model["lora"]["alpha"] == 8
         assert sorted(model["lora"]["targets"]) == ["to_k", "to_out.0", "to_q", "to_v"]
     assert run["gradients"]["timesteps"]["grid"] == "dmin_cubic" and run["gradients"]["timesteps"]["count"] == 5
-    assert run["influence"]["hnsw"] == {"M": 16, "ef_construction": 200, "ef": 500, "seed": 100}
+    assert run["influence"]["hnsw"] == {"method": "auto", "M": 16, "ef_construction": 200, "ef": 500, "seed": 100}
 
 
 @pytest.mark.parametrize("path", SINGLE, ids=lambda path: path.stem)

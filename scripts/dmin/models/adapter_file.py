@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from dmin.runtime.atomic import atomic_path
+
+if TYPE_CHECKING:
+    import torch
 
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"
 SETTINGS = "lora_adapter_metadata"
@@ -30,6 +31,8 @@ class AdapterPart:
 
 def write_adapter(path: Path, parts: Mapping[str, AdapterPart]) -> None:
     """Write the ``parts`` of an adapter, by their names in the pipeline; that of the denoiser is ``DENOISER``."""
+    from safetensors.torch import save_file
+
     tensors = {_full(part, name): value for part, given in parts.items() for name, value in given.tensors.items()}
     metadata = {_key(part): json.dumps(given.settings, default=str) for part, given in parts.items()}
     with atomic_path(path) as temporary:
@@ -91,4 +94,4 @@ def _of(name: str, parts: Mapping[str, str]) -> str:
 
 
 def _own(value: torch.Tensor) -> torch.Tensor:
-    return value.clone(memory_format=torch.contiguous_format)
+    return value.clone().contiguous()

@@ -1,0 +1,62 @@
+"""What rules ask of banks and of studies of removal: sets, ranges and files, with real values."""
+
+from __future__ import annotations
+
+from run_config import RUN, tables
+
+
+def test_bank_cuts_its_trainings_and_names_what_is_left_out() -> None:
+    run = tables(["dmin"], lds={"bank": "k"}).runs["r"]
+    assert run.lds is not None
+    bank = run.lds.bank
+    assert bank.ranges == ["00000000-00000005", "00000005-00000010", "00000010-00000015", "00000015-00000020"]
+    # Set 2 is trained at places 4 and 5, so that two ranges depend on it.
+    left_out = [bank.range_settings(name)["exclude"] for name in bank.ranges]
+    assert left_out == [[2], [2], [], [9]]
+    assert bank.range_settings(bank.ranges[0], "seed") == {"exclude": [2], "seed": 42, "seeds": 2}
+    assert run.lds.losses[0] == f"{RUN}/lds/losses/00000000-00000005.parquet"
+    assert tables(["dmin"]).runs["r"].lds is None
+
+
+def test_study_of_removal_knows_its_sets() -> None:
+    removal = {"methods": ["dmin", "text"], "queries": 4, "draws": 3, "seeds": 2, "per_job": 5, "exclude": ["dmin/1"]}
+    study = tables(["dmin", "text"], removal=removal).runs["r"].studies["removal"]
+    assert study.removals == ["none", "random", "dmin", "text"]
+    assert [study.sets(name) for name in study.removals] == [1, 3, 4, 4]
+    assert study.sizes == [8]
+    assert study.ranges("dmin") == ["00000000-00000005", "00000005-00000008"]
+    assert study.range_settings("dmin", "00000000-00000005")["exclude"] == [1]
+    assert study.range_settings("text", "00000000-00000005")["exclude"] == []
+    assert "dmin/{set}" in study.training_settings("dmin", "00000000-00000005")["advice"]
+    assert study.choice_settings("none") == {}
+    assert study.choice_settings("random") == {"draws": 3, "k": [8], "seed": 42}
+    assert study.choice_settings("dmin") == {"k": [8], "queries": 4}
+    assert study.scores("dmin") == [f"{RUN}/influence/dmin/v256/scores.npy"]
+    assert study.scores("text", "scores.json") == [f"{RUN}/influence/text/scores.json"]
+    assert study.scores("random") == []
+    assert study.widths == {"dmin": "256"}
+    assert len(study.images) == len(study.removal_of_ranges) == 1 + 2 + 2 + 2
+
+
+def test_study_of_deletion_has_a_set_for_every_share() -> None:
+    deletion = {"methods": ["dmin"], "queries": 4, "draws": 3, "shares": [0.1, 0.011, 0.01], "per_job": 50}
+    study = tables(["dmin", "text"], deletion=deletion).runs["r"].studies["deletion"]
+    # Of 80 samples both small shares are one.
+    assert study.sizes == [1, 8]
+    assert [study.sets(name) for name in study.removals] == [1, 6, 8]
+    assert study.choice_settings("dmin") == {"k": [1, 8], "queries": 4}
+    assert study.losses == [
+        f"{RUN}/deletion/{name}/losses/00000000-{stop:08d}.parquet"
+        for name, stop in (("none", 2), ("random", 12), ("dmin", 16))
+    ]
+    assert study.loss_settings == {"timesteps": 1000, "seed": 42}
+
+
+def test_runs_are_pooled_at_the_width_that_is_shown() -> None:
+    lds = {"bank": "k"}
+    pooling = tables(["dmin", "text"], lds=lds).pooling
+    assert pooling.table == ["<results>/banks/pooled_lds.csv"]
+    assert pooling.settings == [{"bank": "k", "setting": ["dmin_cubic", "shared"], "methods": ["dmin", "text"]}]
+    scores = [f"{RUN}/influence/dmin/v256/scores.npy", f"{RUN}/influence/text/scores.npy"]
+    assert pooling.files["scores_0"] == scores and pooling.files["losses_0"][0].startswith(f"{RUN}/lds/losses/")
+    assert tables(["dmin"]).pooling.table == []
