@@ -154,7 +154,7 @@ def _row(
     row |= {"looked": float(np.median([answer[2] for answer in answers])) if certified else None}
     row |= {"expected_wrong": round(sum(answer[3] for answer in answers), 4) if certified else None}
     log.info("%s: %s", name, row)
-    return row | {"build_seconds": round(cost[0], 3), "index_bytes": cost[1], "device": hardware_label("cpu")}
+    return row | {"build_seconds": round(cost[0], 3), "index_bytes": cost[1], "device": hardware_label()}
 
 
 def write_sketch(path: Path, prefix: str, count: int, width: int, seed: int) -> None:
