@@ -55,7 +55,7 @@ def test_family_goes_from_images_to_the_detection_rate(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (("ddpm", "adapter", "adapter"), "models.micro.finetune is adapter, which the family ddpm does not take"),
+        (("ddpm", "adapter", "adapter"), "is a StableDiffusionPipeline, and family is ddpm; set family to stable_diff"),
         (("stable_diffusion", "full", "adapter"), "parameters is adapter, but models.micro is fine-tuned in full"),
     ],
 )
