@@ -58,11 +58,11 @@ def shorten(files: Sequence[str]) -> list[str]:
 
 
 def shorten_reason(reason: str) -> str:
-    """Return why a job runs, each of its lists of files cut."""
+    """Return why a job runs, each of its lists of files, which come in any order, sorted and cut."""
     parts = []
     for part in reason.split("; "):
         name, colon, files = part.partition(": ")
-        parts.append(f"{name}{colon}{_SEPARATOR.join(shorten(files.split(_SEPARATOR)))}" if colon else part)
+        parts.append(f"{name}{colon}{_SEPARATOR.join(shorten(sorted(files.split(_SEPARATOR))))}" if colon else part)
     return "; ".join(parts)
 
 
