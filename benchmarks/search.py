@@ -111,7 +111,7 @@ def _interleaved(searches: dict[str, Callable[[int], tuple[Any, ...]]], asked: i
 
 
 def _scanning(train: Path, queries: Path) -> Callable[[int], tuple[Any, ...]]:
-    rows, asked = load_array(train, "sketch", "Sketch"), np.load(queries)
+    rows, asked = load_array(train, "sketch", "Sketch"), np.load(queries, allow_pickle=False)
     return lambda number: (scan(rows, asked[number : number + 1], TOP_K)[0][0],)
 
 

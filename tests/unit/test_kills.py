@@ -63,6 +63,7 @@ def works(
 
     def trajectory() -> Work:
         rows = {"id": ["flags/1", "flags/2"], "subset": ["flags"] * 2, "prompt": ["a red flag", "a blue brick"]}
+        rows["label"] = [None] * 2
         write_samples(pd.DataFrame(rows), tmp_path / "test.parquet")
         sampling = {"per_subset": 3, "seed": 1, "steps": 5, "guidance": 3.0, "size": SIZE}
         queries = tmp_path / "queries.parquet"

@@ -43,6 +43,7 @@ P = 48
 def queries(tmp_path_factory: pytest.TempPathFactory, tiny_base: Mapping[str, Any], tiny_adapter: Path) -> Path:
     folder = tmp_path_factory.mktemp("queries")
     rows = {"id": ["flags/1", "flags/2"], "subset": ["flags"] * 2, "prompt": ["a red flag", "a blue brick"]}
+    rows["label"] = [None] * 2
     write_samples(pd.DataFrame(rows), folder / "test.parquet")
     out = folder / "queries.parquet"
     model = TrainedModel(tiny_base, tiny_adapter)

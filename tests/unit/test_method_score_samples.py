@@ -70,7 +70,11 @@ def test_matrix_ids_lists_and_cost_are_written(job: dict[str, Any], method: str)
     matrix = np.load(files.scores)
     assert matrix.shape == (2, 3) and matrix.dtype == np.float32
     facts = read_json(files.description)
-    extra = {"clip": {"encoder": "EfficientNet-Lite0 (not CLIP)"}, "random": {"seed": 5}}.get(method, {})
+    extra = {
+        "clip": {"encoder": "EfficientNet-Lite0 (not CLIP)"},
+        "nda": {"nda_side": 16, "nda_patch": 7, "nda_timestep": 100, "seed": 5},
+        "random": {"seed": 5},
+    }.get(method, {})
     made = facts.pop("provenance")
     assert made["made_from"] == {"train": file_digest(tables.train), "queries": file_digest(tables.queries)}
     assert made["sha256"] == {"scores": sha256(files.scores), "top": sha256(files.top)}

@@ -52,9 +52,13 @@ def test_long_lists_are_counted_and_the_record_stays_whole(
     logger.addFilter(lambda record: kept.append(record) or True)
     shorten_terminal(logger, lambda: True)
     logger.info(None, extra=job(tmp_path / "a.log"))
-    first = "cache/0.safetensors, cache/1.safetensors, cache/2.safetensors, and 138 more"
+    first, by_name = (
+        f"cache/0.safetensors, cache/1.safetensors, cache/{name}.safetensors, and 138 more" for name in (2, 10)
+    )
     assert f"    input: {first}\n" in text.getvalue()
-    assert f"reason: Missing output files: scores.npy; Input files updated by another job: {first}\n" in text.getvalue()
+    assert (
+        f"reason: Missing output files: scores.npy; Input files updated by another job: {by_name}\n" in text.getvalue()
+    )
     # Other handlers, as those of plugins, get every path.
     assert kept[0].input == FILES
 

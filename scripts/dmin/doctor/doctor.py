@@ -53,13 +53,18 @@ class Doctor:
                 self._source(f"datasets.{name}.sources '{source['name']}'", source, dataset["size"], self._read[name])
         for name, images in self.entries["images"].items():
             self._source(f"runs.{name}.queries.images", as_source(images["source"]), images["size"], Read())
+        unsound: set[str] = set()
         for name, model in self.entries["models"].items():
+            told = len(self.report.faults)
             with TemporaryDirectory() as folder:
                 self._model(name, model, Path(folder))
+            if len(self.report.faults) > told:
+                unsound.add(name)
         machine = this_machine(results)
         for run in self.entries["runs"]:
             key = f"runs.{run['run']}"
-            if not self._told(run["plan"]["base"]["path"]):
+            # What a model takes is counted on its network, which has to be one.
+            if run["plan"]["model"] not in unsound and not self._told(run["plan"]["base"]["path"]):
                 self.report.take(key, "cost", examine_cost, key, run["plan"], self.shipped, self.measured, machine)
         return self.report
 
