@@ -6,11 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import PATIENCE_S, wait_for
 from warm import warm_python, warm_server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the warm interpreter waits by means of Linux")
@@ -77,13 +76,6 @@ def test_library_is_the_one_of_the_callers_path(tmp_path: Path) -> None:
         assert run(warm_python(), "-c", code, folder=tmp_path, PYTHONPATH=str(tmp_path / name)) == (0, f"{name}\n", "")
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 300
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 WAITER = """
 import os, pathlib, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
@@ -98,7 +90,7 @@ def test_signal_reaches_the_program(sent: signal.Signals, status: int, tmp_path:
     with subprocess.Popen([warm_python(), "-c", WAITER], cwd=tmp_path, stderr=subprocess.DEVNULL) as client:
         wait_for((tmp_path / "ready").exists)
         client.send_signal(sent)
-        assert client.wait(300) == status
+        assert client.wait(PATIENCE_S) == status
     pid = (tmp_path / "pid").read_text()
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
@@ -108,7 +100,7 @@ def test_programs_end_with_the_server(tmp_path: Path) -> None:
         python = warm_python()
         client = subprocess.Popen([python, "-c", WAITER], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         wait_for((tmp_path / "ready").exists)
-    assert "The warm server ended before the program did." in client.communicate(timeout=300)[1]
+    assert "The warm server ended before the program did." in client.communicate(timeout=PATIENCE_S)[1]
     assert client.returncode == 1
     assert not Path(python).parent.exists()
     pid = (tmp_path / "pid").read_text()
