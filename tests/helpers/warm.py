@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -58,5 +59,7 @@ def warm_server(library: Path = LIBRARY) -> Iterator[None]:
             del os.environ[VARIABLE]
         else:
             os.environ[VARIABLE] = before
-        # It takes the folder with it.
         process.communicate()
+        if process.returncode:
+            sys.stderr.write(f"The warm server failed:\n{(folder / 'log').read_text()}")
+        shutil.rmtree(folder, ignore_errors=True)

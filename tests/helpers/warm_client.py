@@ -18,7 +18,11 @@ def main(address: str, arguments: list[str]) -> None:
     if not arguments or not (arguments[0] in ("-m", "-c") or arguments[0].endswith(".py")):
         os.execv(sys.executable, [sys.executable, *arguments])
     server = socket.socket(socket.AF_UNIX)
-    server.connect(address)
+    try:
+        server.connect(address)
+    except OSError:
+        # Without a server a program takes longer and does the same.
+        os.execv(sys.executable, [sys.executable, *arguments])
     for number in PASSED_ON:
         signal.signal(number, lambda got, _: server.send(bytes([got])))
     folder = os.getcwd()  # noqa: PTH109 (pathlib takes longer to import than all the rest)

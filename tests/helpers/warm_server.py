@@ -140,16 +140,23 @@ class Server:
         """Answer requests until standard input ends."""
         while True:
             for key, _ in self.selector.select():
-                key.data()
+                # A child and its client may end at once, and the one that is looked at first unregisters the other.
+                if self.selector.get_map().get(key.fd) is key:
+                    key.data()
 
     def accept(self) -> None:
         """Fork a child for a client."""
         connection, _ = self.listener.accept()
         text, streams, _, _ = socket.recv_fds(connection, MESSAGE, 3)
-        while text and not text.endswith(b"\n"):
-            text += connection.recv(MESSAGE)
-        if not text:
+        part = text
+        while part and not text.endswith(b"\n"):
+            part = connection.recv(MESSAGE)
+            text += part
+        if not part:
+            # The client was killed while it asked.
             connection.close()
+            for stream in streams:
+                os.close(stream)
             return
         if not self.ready:
             preload(self.folder)
@@ -194,7 +201,9 @@ class Server:
 
     def forward(self, child: int) -> None:
         """Send a child the signal that its client got; kill it if the client is gone."""
-        got = self.clients[child].recv(1)
+        got = b""
+        with suppress(ConnectionError):
+            got = self.clients[child].recv(1)
         os.kill(child, got[0] if got else signal.SIGKILL)
         if not got:
             self.selector.unregister(self.clients[child])

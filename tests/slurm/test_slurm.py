@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 from checkout import PROJECT, Checkout, micro_config, write_template
+from processes import PATIENCE_S
 
 HERE = Path(__file__).parent
 PROFILE = yaml.safe_load((PROJECT / "profiles" / "slurm" / "profile.yaml").read_text())
@@ -24,7 +25,6 @@ RUN = Path("results") / "runs" / "micro"
 # What a run measures of itself; all else must be equal.
 TIMED = ("cost.csv", "cost.csv.sha256", "retrieval.csv.sha256", ".metrics.json", ".tsv")
 TIMES = ["p50_ms", "p95_ms", "build_seconds"]
-PATIENCE_S = 300
 
 
 @pytest.fixture(scope="module")

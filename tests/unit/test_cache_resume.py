@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import PATIENCE_S
 from tiny_pipeline import gradient_config, make_shard, random_samples
 
 from dmin.gradients.gradient_pass import GradientPass
@@ -153,7 +154,7 @@ def test_sigkill_in_a_real_process(make: Make, whole: Shard, tmp_path: Path, com
 
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
-    process.join(timeout=300)
+    process.join(timeout=PATIENCE_S)
     process.kill()
     assert process.exitcode == -signal.SIGKILL
     assert list((tmp_path / ".resume").iterdir())

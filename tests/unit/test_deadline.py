@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import is_killed
 from regression import Problem, same
 from tiny_pipeline import make_shard
 
@@ -155,12 +156,7 @@ def test_sigkill_at_random_moments_of_training(tmp_path: Path) -> None:
 
     killed = 0
     for moment in np.random.default_rng(0).uniform(0.02, 0.2, 4):
-        process = multiprocessing.get_context("fork").Process(target=work)
-        process.start()
-        process.join(moment)
-        process.kill()
-        process.join()
-        killed += process.exitcode == -signal.SIGKILL
+        killed += is_killed(moment, work)
     assert killed
     # On a machine so slow that nothing was saved, attempts would be refused, which is another test's matter.
     (tmp_path / "cut" / "a" / "attempts.json").unlink(missing_ok=True)

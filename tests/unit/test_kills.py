@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import shutil
-import signal
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from processes import is_killed
 from tiny_base import base_config
 from tiny_pipeline import SIZE, cache_lissa_shard, gradient_config, make_shard, random_samples
 from tiny_training import ADAPTER, retrained, retraining_job, train_adapter
@@ -97,17 +97,6 @@ def works(
     }
 
 
-def _ends_before(moment: float, work: Work, folder: Path) -> bool:
-    """Run work in a process that is killed after ``moment`` s, and tell whether it ended before."""
-    process = multiprocessing.get_context("fork").Process(target=work, args=(folder,))
-    process.start()
-    process.join(moment)
-    process.kill()
-    process.join()
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode == 0
-
-
 def _files(folder: Path) -> dict[str, bytes]:
     """Return the finished files of a folder, but for what a run measures of itself."""
     paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".metrics.json"))
@@ -127,9 +116,8 @@ def test_sigkill_at_random_moments(works: Mapping[str, Callable[[], Work]], rule
     start = time.monotonic()
     work(tmp_path / "whole")
     lasts = time.monotonic() - start
-    moments = np.random.default_rng(0).uniform(0.1, 0.9, KILLS)
-    for killed in range(KILLS):
-        while _ends_before(lasts * moments[killed], work, tmp_path / "cut"):
+    for moment in np.random.default_rng(0).uniform(0.1, 0.9, KILLS):
+        while not is_killed(moment * lasts, partial(work, tmp_path / "cut")):
             # The first time also loads what later ones find loaded, and another process may have slowed it down.
             shutil.rmtree(tmp_path / "cut")
             lasts /= 2

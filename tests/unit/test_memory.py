@@ -26,8 +26,6 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FEW, MANY = 80, 640
 # MB: the further images are 70 encoded and 110 decoded.
 GROWTH = 32
-# What allocators and threads keep differs from one time to the next by tens of MB.
-TIMES = 2
 
 CHILD = """
 import json
@@ -49,7 +47,7 @@ image_blocks.BLOCK_BYTES = 4 * 20 * 256 * 256 * 3
 generation.efficientnet_embeddings = lambda pixels, batch: pixels.mean((1, 2))
 generation.DECODED = 12
 memory_cases.SHOWN = 1
-few, many = (Inputs(Path(folder)) for folder in sys.argv[3:])
+few, many = (Inputs(Path(folder)) for folder in sys.argv[2:])
 
 
 def images(inputs):
@@ -68,11 +66,12 @@ readers = {"images": images, "blocks": blocks, "chosen": chosen}
 readers |= {name: CASES[name] for name in ("score_samples random", "score_samples pixels", "evaluate_generation")}
 Inputs.tops = property(lambda self: {"random": self.scores("random").top})
 readers |= {name: CASES[name] for name in ("take_queries", "plot_methods", "explorer")}
-found, times = {}, int(sys.argv[2])
+found = {}
 for name, case in readers.items():
     # Once for what is loaded once and for what allocators keep.
     case(few)()
-    peaks = [[peak_extra_bytes(case(part), torch.device("cpu")) for _ in range(times)] for part in (few, many)]
+    # Twice each: what allocators and threads keep differs from one time to the next by tens of MB.
+    peaks = [[peak_extra_bytes(case(part), torch.device("cpu")) for _ in range(2)] for part in (few, many)]
     found[name] = [max(peaks[0]) / 1e6, min(peaks[1]) / 1e6]
 print(json.dumps(found))
 """
@@ -90,7 +89,7 @@ def test_memory_of_readers_is_that_of_a_block(tmp_path: Path, monkeypatch: pytes
         inputs = Inputs(folder)
         inputs.train.hardlink_to(inputs.source)
         inputs.test.hardlink_to(inputs.source)
-    command = [warm_python(), "-c", CHILD, str(BENCHMARKS), str(TIMES), *map(str, folders)]
+    command = [warm_python(), "-c", CHILD, str(BENCHMARKS), *map(str, folders)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
     assert len(found) == 9

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from processes import PATIENCE_S
 from safetensors.torch import load_file
 from tiny_training import ADAPTER
 from warm import warm_python
@@ -94,11 +95,11 @@ def run_until_signal(given: TrainingTask, log: Path, line: str) -> tuple[int, st
     """Train in two processes, end it by SIGTERM once its log holds the line, and return its exit status and errors."""
     call = [sys.executable, "-c", CALL, json.dumps(given.to_json()), str(log)]
     job = subprocess.Popen(call, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and line not in (log.read_text() if log.exists() else ""):
         time.sleep(0.05)
     job.send_signal(signal.SIGTERM)
-    _, errors = job.communicate(timeout=300)
+    _, errors = job.communicate(timeout=PATIENCE_S)
     return job.returncode, errors
 
 

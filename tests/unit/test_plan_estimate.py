@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,10 @@ def run_of(base: dict[str, Any], lora: dict[str, Any] | None, selection: str, **
     }
 
 
-def test_full_sd3_is_the_papers_accounting() -> None:
+def test_full_sd3_is_the_papers_accounting_and_takes_seconds() -> None:
+    start = time.process_time()
     table, costs = estimate_runs([run_of(SD3, None, "transformer_blocks")], SHIPPED, NOWHERE)
+    assert time.process_time() - start < 10
     row = table.iloc[0]
     assert row["parameters"] == 2_008_851_456
     assert row["evaluations"] == 46_440

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import PATIENCE_S, wait_for
 from warm import warm_python, warm_server
+
+CLIENT = Path(__file__).parents[1] / "helpers" / "warm_client.py"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the warm interpreter waits by means of Linux")
 
@@ -77,17 +79,11 @@ def test_library_is_the_one_of_the_callers_path(tmp_path: Path) -> None:
         assert run(warm_python(), "-c", code, folder=tmp_path, PYTHONPATH=str(tmp_path / name)) == (0, f"{name}\n", "")
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 300
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 WAITER = """
 import os, pathlib, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
 pathlib.Path("pid").write_text(str(os.getpid()))
+pathlib.Path("server").write_text(str(os.getppid()))
 pathlib.Path("ready").touch()
 time.sleep(600)
 """
@@ -98,9 +94,44 @@ def test_signal_reaches_the_program(sent: signal.Signals, status: int, tmp_path:
     with subprocess.Popen([warm_python(), "-c", WAITER], cwd=tmp_path, stderr=subprocess.DEVNULL) as client:
         wait_for((tmp_path / "ready").exists)
         client.send_signal(sent)
-        assert client.wait(300) == status
+        assert client.wait(PATIENCE_S) == status
     pid = (tmp_path / "pid").read_text()
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_server_outlives_a_program_and_its_client_that_end_at_once(tmp_path: Path) -> None:
+    with subprocess.Popen([warm_python(), "-c", WAITER], cwd=tmp_path, stderr=subprocess.DEVNULL) as client:
+        wait_for((tmp_path / "ready").exists)
+        program, server = (int((tmp_path / name).read_text()) for name in ("pid", "server"))
+        os.kill(server, signal.SIGSTOP)
+        os.kill(program, signal.SIGKILL)
+        wait_for(lambda: Path(f"/proc/{program}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+        client.kill()
+        client.wait(PATIENCE_S)
+        os.kill(server, signal.SIGCONT)
+    assert run(warm_python(), "-c", "print('still there')", folder=tmp_path) == (0, "still there\n", "")
+
+
+def test_server_outlives_a_client_that_ends_while_it_asks(tmp_path: Path) -> None:
+    place = str(Path(warm_python()).parent / "socket")
+    for text in (b"", b'{"arguments": ['):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(place)
+            socket.send_fds(client, [text], [0, 1, 2])
+    assert run(warm_python(), "-c", "print('still there')", folder=tmp_path) == (0, "still there\n", "")
+
+
+def test_program_runs_without_a_server(tmp_path: Path) -> None:
+    client = [sys.executable, "-IS", str(CLIENT), str(tmp_path / "socket"), "-c", "print(6 * 7)"]
+    assert subprocess.run(client, capture_output=True, text=True, check=True).stdout == "42\n"
+
+
+def test_failed_server_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with warm_server(tmp_path):
+        status, out, _ = run(warm_python(), "-c", "import os; print(os.getppid())", folder=tmp_path)
+        os.kill(int(out), signal.SIGKILL)
+    assert status == 0
+    assert "The warm server failed" in capsys.readouterr().err
 
 
 def test_programs_end_with_the_server(tmp_path: Path) -> None:
@@ -108,7 +139,7 @@ def test_programs_end_with_the_server(tmp_path: Path) -> None:
         python = warm_python()
         client = subprocess.Popen([python, "-c", WAITER], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         wait_for((tmp_path / "ready").exists)
-    assert "The warm server ended before the program did." in client.communicate(timeout=300)[1]
+    assert "The warm server ended before the program did." in client.communicate(timeout=PATIENCE_S)[1]
     assert client.returncode == 1
     assert not Path(python).parent.exists()
     pid = (tmp_path / "pid").read_text()

@@ -7,14 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from checkout import MICRO, Checkout
+from processes import wait_for
 
 SKETCH = "runs/micro/sketch/loss/v64/train.npy"
 SHARD = "runs/micro/gradients/loss/train/00000000-00000040.safetensors"
@@ -214,14 +213,6 @@ def test_missing_gpu_is_told(copied: Checkout) -> None:
     assert result.returncode == 1
     assert "Error: compute.device is cuda, but no GPU is usable here; set it to cpu or auto." in result.stderr
     assert "Traceback" not in result.stderr
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + 300
-    while not condition():
-        assert time.monotonic() < end, "nothing happened for five minutes"
-        time.sleep(0.2)
 
 
 @pytest.mark.fault("two Snakemakes in one folder", "the second says that the folder is locked; the first goes on")
