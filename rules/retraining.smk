@@ -168,9 +168,9 @@ rule pool_lds:
             labels={"run": "all", "table": "pooled LDS"},
         ),
     log:
-        "<logs>/pool_lds.log",
+        "<logs>/pool_lds/all.log",
     benchmark:
-        "<benchmarks>/pool_lds.tsv"
+        "<benchmarks>/pool_lds/all.tsv"
     conda:
         "../envs/dmin.yaml"
     params:

@@ -90,7 +90,7 @@ for plot, table in (
     (plot_hubness, "hubness"), (plot_agreement, "agreement"),
 ):
     draw_table(plot, f"{table}.csv", [f"{plot.__name__}.svg"], 50)
-draw_score_distributions(MethodScores(scores["toy_kernel"], "toy_kernel", "16"), tables, [Path("scores.svg")], 50)
+draw_score_distributions(MethodScores(scores["toy_kernel"], "toy_kernel", "16"), tables, True, [Path("scores.svg")], 50)
 """
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dmin.data.assembly import assemble_dataset, list_planted
+from dmin.data.assembly import AssembledFiles, assemble_dataset, list_planted
 from dmin.data.fingerprints import hash_distances, perceptual_hash, pixel_digest
 from dmin.data.image_facts import file_facts, pixel_facts
 from dmin.data.images import encode_png
@@ -46,15 +46,15 @@ def sources(tmp_path: Path) -> dict[str, Path]:
         images = [{"bytes": encode_png(picture(100 * place + row)), "path": f"{name}{row}.png"} for row in range(50)]
         frame = pd.DataFrame({"image": pd.Series(images, dtype=object), "prompt": [f"{name} {i}" for i in range(50)]})
         files[name] = tmp_path / f"{name}.parquet"
-        write_samples(frame.assign(label=None, origin=""), files[name])
+        write_samples(frame.assign(label=None, origin="", repeats=1), files[name])
     return files
 
 
 def assemble(sources: dict[str, Path], folder: Path, **changes: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return both tables of a data set, by id."""
-    paths = [folder / name for name in ("train.parquet", "test.parquet", "dataset.json")]
-    assemble_dataset(sources, CONFIG | changes, paths[0], paths[1], paths[2])
-    return read_samples(paths[0]).set_index("id"), read_samples(paths[1]).set_index("id")
+    files = AssembledFiles(*(folder / name for name in ("train.parquet", "test.parquet", "dataset.json", "pairs.csv")))
+    assemble_dataset(sources, CONFIG | changes, files)
+    return read_samples(files.train).set_index("id"), read_samples(files.test).set_index("id")
 
 
 def test_what_is_planted_is_what_is_listed(sources: dict[str, Path], tmp_path: Path) -> None:

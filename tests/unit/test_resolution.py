@@ -55,7 +55,8 @@ def write_images(path: Path, size: int, count: int = 3) -> Path:
     pixels = np.random.default_rng(0).integers(0, 255, (count, size, size, 3), dtype=np.uint8)
     images = [{"bytes": encode_png(Image.fromarray(image)), "path": None} for image in pixels]
     ids, prompts = [f"a/{number}" for number in range(count)], ["a red square", "a blue square", "a green square"]
-    write_samples(pd.DataFrame({"id": ids, "subset": "a", "prompt": prompts[:count], "image": images}), path)
+    columns = {"id": ids, "subset": "a", "prompt": prompts[:count], "label": None, "image": images}
+    write_samples(pd.DataFrame(columns), path)
     return path
 
 

@@ -23,6 +23,8 @@ PROJECT = Path(__file__).parents[2]
 CODE = re.compile(r'code=code\("(\w+)"((?:, "\w+")*)\)')
 # They import how a model is loaded and load none.
 LOAD_NONE = {"import_queries"}
+# Questions, answered each time they are asked, whatever the digest of their code.
+ASKED = {"doctor", "plan"}
 # They import how methods are drawn and draw none.
 SHOW_NO_METHOD = {"plot_queries"}
 
@@ -93,7 +95,8 @@ def test_rules_name_what_their_scripts_import_by_name() -> None:
     for script, chosen in codes.items():
         files = code.files(script)
         assert ("method" in chosen) == (library / "attribution" / "registry.py" in files), script
-        assert ("family" in chosen) == (library / "models" / "load.py" in files and script not in LOAD_NONE), script
+        loads = library / "models" / "load.py" in files and script not in LOAD_NONE | ASKED
+        assert ("family" in chosen) == loads, script
         drawn = library / "figures" / "methods.py" in files and script not in SHOW_NO_METHOD
         assert bool({"look", "looks"} & chosen) == drawn, script
 
@@ -106,9 +109,22 @@ def test_nothing_else_is_imported_by_name() -> None:
         for path in library.rglob("*.py")
         if re.search(r"\b(import_module|__import__|exec_module|run_path|run_module|find_spec)\b", path.read_text())
     }
+    # The package's names are for people, and no job imports them; a plan is made each time.
     assert dynamic == {
-        "attribution/registry.py", "games/measure.py", "games/registry.py", "models/load.py", "workflow/checkout.py",
+        "__init__.py", "attribution/registry.py", "games/measure.py", "games/registry.py", "models/load.py",
+        "plan/architecture.py", "workflow/checkout.py",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(ASKED))
+def test_questions_are_answered_each_time(name: str) -> None:
+    rule = (PROJECT / "rules" / f"{name}.smk").read_text()
+    assert "asked=lambda w: time.time()" in rule and f'code=code("{name}")' in rule
+
+
+def test_no_job_imports_a_name_of_the_package() -> None:
+    texts = {path: path.read_text() for path in (PROJECT / "scripts").rglob("*.py")}
+    assert [path for path, text in texts.items() if re.search(r"^\s*from dmin import ", text, re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("name", sorted(PLUMBING))
@@ -171,7 +187,8 @@ def test_named_grids_rerun_what_takes_gradients(edited: Edit) -> None:
     # Imported through a relative import of settings.
     rerun = edited("settings/timesteps", r"\*\* 3 \* 1000", "** 2 * 1000")
     assert {script for script, _ in rerun} == {
-        "cache_gradients", "cache_lissa", "measure_behaviour", "measure_losses", "pilot_scale", "plan",
+        "cache_gradients", "cache_lissa", "doctor", "measure_behaviour", "measure_losses", "measure_sample_losses",
+        "pilot_scale", "plan",
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from dmin.models.gate.finite import first_not_finite
 from dmin.models.gate.single_file import holds, read_part, require_single_file
 from dmin.models.gate.tokens import require_tokenizer_files
 from dmin.models.gate.weights import require_weights, weight_files
+from dmin.models.gate.words import reason
 from dmin.runtime.errors import UserError
 from dmin.runtime.text import shown
 from dmin.settings.models import Base
@@ -130,11 +131,19 @@ class StoredPipeline:
         """Return the config of a part, a network or scheduler of the class ``kind``.
 
         Raises:
-            OSError: there is none, or the pipeline cannot be reached.
-            UserError: it is torn, of another class, or asks for code.
+            OSError: a pipeline on the hub has none, or cannot be reached.
+            UserError: a local folder has none, or it is torn, of another class, or asks for code.
         """
         self._check_folder(part)
-        config = self._raw_config(kind, part)
+        try:
+            config = self._raw_config(kind, part)
+        except OSError as error:
+            if self.folder is None:
+                raise
+            raise UserError(
+                f"Base '{self.path}' has no readable {part} ({reason(error)}); add the folder {part} of a pipeline in "
+                "the diffusers format."
+            ) from error
         self._require_no_code(config, f"the config of {part}")
         return config
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from dmin.models.gate.pipeline import StoredPipeline
-from dmin.models.gate.words import reason
 from dmin.runtime.errors import UserError
 from dmin.runtime.text import shown
 
@@ -47,15 +46,7 @@ def load_scheduler(kind: Any, stored: StoredPipeline, predictions: Sequence[str]
             prediction type, or not of 1,000 training timesteps.
     """
     base = stored.path
-    try:
-        config = stored.config(kind, "scheduler")
-    except OSError as error:
-        if stored.folder is None:
-            raise
-        raise UserError(
-            f"Base '{base}' has no readable scheduler ({reason(error)}); add the folder scheduler of a pipeline in the "
-            "diffusers format."
-        ) from error
+    config = stored.config(kind, "scheduler")
     name = shown(config.get("_class_name", _UNNAMED))
     if name not in (*(_DIFFUSION if predictions else _FLOW), _UNNAMED):
         raise UserError(
