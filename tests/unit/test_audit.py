@@ -125,6 +125,15 @@ def test_p_values_of_what_is_drawn_alike_are_uniform() -> None:
     assert np.isnan(conformal_p(np.array([1.0]), np.array([]))).all()
 
 
+def test_rates_of_false_discoveries_are_scipys() -> None:
+    from scipy.stats import false_discovery_control
+
+    p_values = np.random.default_rng(0).random(60) ** 3
+    p_values[7] = p_values[9]
+    np.testing.assert_array_equal(adjusted(p_values), false_discovery_control(p_values))
+    assert np.isnan(adjusted(np.array([0.01, np.nan]))).tolist() == [False, True]
+
+
 def test_the_false_discovery_rate_is_held() -> None:
     generator = np.random.default_rng(1)
     shares = []

@@ -17,6 +17,7 @@ from PIL import Image
 from dmin.catalogue.methods import METHODS
 from dmin.figures.agreement import plot_agreement
 from dmin.figures.canvas import quote, wrap_caption
+from dmin.figures.colours import relation, subset_colours
 from dmin.figures.contact_sheet import plot_contact_sheet
 from dmin.figures.detection import plot_detection_by_k, plot_detection_by_v
 from dmin.figures.detection_options import DetectionOptions
@@ -27,7 +28,7 @@ from dmin.figures.methods import method_style, order_methods
 from dmin.figures.norms import plot_gradient_norms
 from dmin.figures.retrieval import plot_retrieval
 from dmin.figures.scores import plot_score_distributions
-from dmin.figures.style import relation, save_figure, subset_colours
+from dmin.figures.style import save_figure
 from dmin.figures.tables import width_text
 from dmin.figures.training import plot_training
 from dmin.runtime.errors import UserError

@@ -20,7 +20,7 @@ from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.methods.trak import mean_problem
 from dmin.evaluation.lds import JudgingBank, evaluate_lds, predict_sets, top_scores
 from dmin.evaluation.lds_lambda import choose_lambda, halve_sets, sweep_lds
-from dmin.evaluation.ranks import rank_rows, spearman_rows
+from dmin.evaluation.ranks import average_ranks, rank_rows, spearman_rows
 from dmin.evaluation.retrained import Retrained, noise_ceiling
 from dmin.retraining.sets import draw_sets, read_sets
 from dmin.runtime.errors import UserError
@@ -105,6 +105,16 @@ def test_ranks_correlate_as_scipy_says() -> None:
     wanted = [spearmanr(a, b).statistic for a, b in zip(left, right, strict=True)]
     np.testing.assert_allclose(spearman_rows(left, right), wanted, atol=1e-12)
     np.testing.assert_array_equal(rank_rows(np.ones((1, 3))), 0)
+
+
+@pytest.mark.parametrize("shape", [(4, 30), (7,), (2, 3, 1), (2, 0)])
+def test_ranks_are_scipys(shape: tuple[int, ...]) -> None:
+    from scipy.stats import rankdata
+
+    generator = np.random.default_rng(3)
+    for values in (generator.standard_normal(shape), generator.integers(0, 3, shape)):
+        np.testing.assert_array_equal(average_ranks(values), rankdata(values, axis=-1))
+    assert np.isnan(average_ranks(np.array([[1.0, np.nan], [2, 1]]))).tolist() == [[True, True], [False, False]]
 
 
 def test_prediction_is_the_sum_over_members() -> None:

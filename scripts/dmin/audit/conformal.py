@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import false_discovery_control
 
 
 def conformal_p(values: np.ndarray, held_out: np.ndarray) -> np.ndarray:
@@ -31,5 +30,8 @@ def adjusted(p_values: np.ndarray) -> np.ndarray:
     known = np.isfinite(p_values)
     found = np.full(len(p_values), np.nan)
     if known.any():
-        found[known] = false_discovery_control(p_values[known], method="bh")
+        order = np.argsort(p_values[known], kind="stable")
+        rates = p_values[known][order] * (len(order) / np.arange(1, len(order) + 1))
+        rates[order] = np.minimum(np.minimum.accumulate(rates[::-1])[::-1], 1)
+        found[known] = rates
     return found

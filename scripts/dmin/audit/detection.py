@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 
 from dmin.audit.findings import MISLABELLED, WRONG_CAPTION, added_up
 from dmin.audit.report import read_samples_table
 from dmin.evaluation.intervals import rate_interval
+from dmin.evaluation.ranks import average_ranks
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.readers import read_csv
 from dmin.runtime.seeds import derive_seed
@@ -79,13 +80,13 @@ def auc_interval(values: np.ndarray, has: np.ndarray, confidence: float) -> tupl
     Source: DeLong, DeLong and Clarke-Pearson 1988.
     """
     faults, others = values[has], values[~has]
-    ranks = rankdata(np.concatenate([faults, others]))
+    ranks = average_ranks(np.concatenate([faults, others]))
     count = len(faults)
-    above = (ranks[:count] - rankdata(faults)) / len(others)
-    below = 1 - (ranks[count:] - rankdata(others)) / count
+    above = (ranks[:count] - average_ranks(faults)) / len(others)
+    below = 1 - (ranks[count:] - average_ranks(others)) / count
     area = float(above.mean())
     variance = sum(part.var(ddof=1) / len(part) if len(part) > 1 else 0.0 for part in (above, below))
-    half = norm.ppf(0.5 + confidence / 2) * variance**0.5
+    half = ndtri(0.5 + confidence / 2) * variance**0.5
     return area, max(0.0, area - half), min(1.0, area + half)
 
 

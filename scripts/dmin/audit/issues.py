@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import ndtri, stdtr, stdtrit
 
 from dmin.audit.conformal import adjusted
 from dmin.audit.findings import (
@@ -67,7 +66,7 @@ def wrong_caption(given: Audited) -> Found:
 
     found = against_held_out(given, strength, added_up(held_out, held_out, WRONG_CAPTION), words)
     half = train["caption_gap_se"] / (held_out["caption_gap"].std() or 1.0)
-    half = half.to_numpy() * norm.ppf(0.5 + given.settings["confidence"] / 2)
+    half = half.to_numpy() * ndtri(0.5 + given.settings["confidence"] / 2)
     return with_interval(found, strength - half, strength + half)
 
 
@@ -114,8 +113,8 @@ def harmful(given: Audited) -> Found:
     total, error = train["held_out_influence"].to_numpy(), train["held_out_influence_se"].to_numpy()
     count = train["held_out_images"].to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
-        p_values = np.where(count > 1, student.cdf(total / error, np.maximum(count - 1, 1)), np.nan)
-    half = error * student.ppf(0.5 + given.settings["confidence"] / 2, np.maximum(count - 1, 1))
+        p_values = np.where(count > 1, stdtr(np.maximum(count - 1, 1), total / error), np.nan)
+    half = error * stdtrit(np.maximum(count - 1, 1), 0.5 + given.settings["confidence"] / 2)
     q_values = adjusted(p_values)
     has = q_values <= given.settings["fdr"]
     return Found(
@@ -140,7 +139,7 @@ def too_influential(given: Audited) -> Found:
         given.held_out["hubs"].to_numpy(dtype=float),
         lambda place: f"it is among the first of {hubs[place]} queries, {100 * share[place]:.0f} % of all",
     )
-    half = given.train["hub_share_se"].to_numpy() * norm.ppf(0.5 + given.settings["confidence"] / 2)
+    half = given.train["hub_share_se"].to_numpy() * ndtri(0.5 + given.settings["confidence"] / 2)
     scale = np.divide(hubs, share, out=np.ones(len(hubs)), where=share > 0)
     return with_interval(found, np.maximum(0, hubs - half * scale), hubs + half * scale)
 
@@ -162,7 +161,7 @@ def never_learned(given: Audited) -> Found:
         strength(given.held_out),
         lambda place: f"its loss is {100 * above[place]:.0f} % of the usual one above that of held-out images like it",
     )
-    half = given.train["loss_se"].to_numpy() * norm.ppf(0.5 + given.settings["confidence"] / 2)
+    half = given.train["loss_se"].to_numpy() * ndtri(0.5 + given.settings["confidence"] / 2)
     return with_interval(found, above - half, above + half)
 
 

@@ -15,7 +15,6 @@ import pyarrow as pa
 from dmin.data import cells
 from dmin.data.columns import Columns, choose_columns
 from dmin.data.folder import open_local
-from dmin.data.hub import open_hub
 from dmin.data.images import decode_image
 from dmin.data.opened import Opened, Row
 from dmin.data.outside import UnreadableImageError
@@ -86,6 +85,8 @@ def fetch_source(name: str, config: Source, out: Path, seed: int | None = None) 
 def _open_source(name: str, config: Source) -> Opened:
     path, split = str(config["path"]), str(config["split"])
     if not is_local(path):
+        from dmin.data.hub import open_hub  # here, because it imports datasets
+
         return open_hub(name, path, split, config["revision"])
     local = Path(path)
     if not local.exists():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from dmin.evaluation.exact_games import DRAWS
 from dmin.games.baselines import random_contributions
@@ -117,7 +117,7 @@ def _count(seeds: np.ndarray) -> int:
 
 def _spread(noise: float, interval: Interval) -> _Spread:
     """Return the spread of a single value whose seeds have this standard deviation."""
-    return _Spread(noise * float(norm.ppf(0.5 + interval["confidence"] / 2)))
+    return _Spread(noise * float(ndtri(0.5 + interval["confidence"] / 2)))
 
 
 @dataclass(frozen=True)

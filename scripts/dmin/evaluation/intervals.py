@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from dmin.runtime.percentiles import percentile_interval
 
@@ -27,12 +27,12 @@ def rate_interval(groups: Sequence[np.ndarray], confidence: float) -> tuple[floa
     rate = float(np.mean([shares.mean() for shares in groups]))
     weights = 1 / (len(groups) ** 2 * counts)
     trials, freedom = 1 / float(weights.sum()), int(counts.sum()) - len(groups)
-    quantile = float(norm.ppf(0.5 + confidence / 2))
+    quantile = float(ndtri(0.5 + confidence / 2))
     if freedom > 0:
         each = [shares.var(ddof=1) if len(shares) > 1 else rate * (1 - rate) for shares in groups]
         added = (rate**2 + (1 - rate) ** 2) / trials
         variance = (float(weights @ each) * freedom + added) / (freedom + 2)
-        wider = quantile / float(t.ppf(0.5 + confidence / 2, freedom))
+        wider = quantile / float(stdtrit(freedom, 0.5 + confidence / 2))
         trials = max(trials, rate * (1 - rate) / variance * wider**2)
     square = quantile**2 / trials
     centre = (rate + square / 2) / (1 + square)
@@ -45,7 +45,7 @@ def mean_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
     """Return the ends of Student's interval of the mean of independent ``values [n]``; NaN for fewer than two."""
     if len(values) < 2:
         return float("nan"), float("nan")
-    half = t.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stdtrit(len(values) - 1, 0.5 + confidence / 2) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
 
 
@@ -74,5 +74,5 @@ def combined_interval(estimate: float, sources: Sequence[tuple[float, int]], con
     if not variance > 0:
         return (estimate, estimate) if variance == 0 else (float("nan"), float("nan"))
     freedom = variance**2 / sum(part**2 / count for part, count in sources)
-    half = float(t.ppf(0.5 + confidence / 2, freedom)) * variance**0.5
+    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * variance**0.5
     return estimate - half, estimate + half

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import pearsonr, spearmanr
 
+from dmin.evaluation.ranks import spearman_rows
 from dmin.games.contributions import find_fits
 from dmin.games.records import Records
 from dmin.runtime.atomic import write_csv
@@ -29,7 +29,7 @@ def correlate(left: np.ndarray, right: np.ndarray) -> tuple[float, float]:
     """Return the correlations of Pearson and Spearman of ``[m]`` and ``[m]``; NaN where one is constant or m < 3."""
     if len(left) < FEWEST or np.ptp(left) == 0 or np.ptp(right) == 0:
         return float("nan"), float("nan")
-    return float(pearsonr(left, right).statistic), float(spearmanr(left, right).statistic)
+    return float(np.corrcoef(left, right)[0, 1]), float(spearman_rows(left, right))
 
 
 def pearson_interval(left: np.ndarray, right: np.ndarray, interval: Interval) -> tuple[float, float]:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
+
+
+def average_ranks(values: np.ndarray) -> np.ndarray:
+    """Return the ranks, from 1, within each row of ``values [..., n]``; ties get their mean rank, rows with NaN NaN."""
+    order = np.argsort(values, axis=-1, kind="stable")
+    ordered = np.take_along_axis(values, order, axis=-1)
+    first = np.ones(values.shape, dtype=bool)
+    first[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    ties = np.diff(np.flatnonzero(first), append=values.size)
+    places = np.broadcast_to(np.arange(1, values.shape[-1] + 1), values.shape)
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, np.repeat(places[first] + (ties - 1) / 2, ties).reshape(values.shape), axis=-1)
+    ranks[np.isnan(values).any(axis=-1)] = np.nan
+    return ranks
 
 
 def centred_ranks(values: np.ndarray) -> np.ndarray:
     """Return the ranks within each row of ``values [..., n]`` minus their mean; ties get their mean rank."""
-    ranks: np.ndarray = rankdata(values, axis=-1)
+    ranks = average_ranks(values)
     ranks -= ranks.mean(axis=-1, keepdims=True)
     return ranks
 

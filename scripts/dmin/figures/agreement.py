@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from dmin.figures.colours import FAINT, INK
 from dmin.figures.methods import method_style
-from dmin.figures.style import FAINT, house_style
+from dmin.figures.style import house_style
 from dmin.figures.tables import require_table
 
 _CELL = 0.42
+# Beyond this correlation the colours of cells are too dark for dark text.
+_DARK = 0.7
 
 
 @house_style
@@ -32,34 +35,35 @@ def plot_agreement(table: pd.DataFrame) -> Figure:
     matrix = table.pivot(index="method", columns="other", values="spearman")
     matrix = matrix.loc[matrix.columns]
     order = [matrix.columns[place] for place in _order(matrix.to_numpy(dtype=float))]
-    shown = matrix.loc[order, order].astype(float)
+    shown = matrix.loc[order, order].to_numpy(dtype=float)
     labels = [method_style(name).label for name in order]
     side = _CELL * len(order)
     figure = Figure(figsize=(side + 3.1, side + 2.0), layout="constrained")
     panel = figure.subplots()
-    sns.heatmap(
-        shown,
-        ax=panel,
-        vmin=-1,
-        vmax=1,
-        cmap="RdBu_r",
-        square=True,
-        linewidths=0.6,
-        linecolor="white",
-        annot=shown.map(_number),
-        fmt="",
-        annot_kws={"size": 6.5},
-        xticklabels=labels,
-        yticklabels=labels,
-        cbar_kws={"label": "Spearman correlation of scores, mean over queries", "shrink": 0.7},
-    )
-    panel.set_facecolor(FAINT)
-    panel.grid(visible=False)
-    panel.set(xlabel="", ylabel="")
-    panel.tick_params(axis="x", rotation=90, length=0)
-    panel.tick_params(axis="y", rotation=0)
+    _draw_cells(panel, shown)
+    panel.set_xticks(range(len(order)), labels, rotation=90)
+    panel.set_yticks(range(len(order)), labels)
+    panel.tick_params(length=0)
     panel.set_title("Do methods agree on which training images matter?", loc="left")
     return figure
+
+
+def _draw_cells(panel: Axes, values: np.ndarray) -> None:
+    """Colour a cell by its value, from -1 to 1, and write it there in an ink that can be read on its colour."""
+    edges = np.arange(len(values) + 1) - 0.5
+    cells = panel.pcolormesh(
+        edges, edges, np.ma.masked_invalid(values), vmin=-1, vmax=1, cmap="RdBu_r", linewidth=0.6, edgecolor="white"
+    )
+    for (row, column), value in np.ndenumerate(values):
+        ink = "white" if abs(value) > _DARK else INK
+        panel.text(column, row, _number(value), ha="center", va="center", size=6.5, color=ink)
+    panel.set_facecolor(FAINT)
+    panel.grid(visible=False)
+    panel.spines[:].set_visible(False)
+    panel.set_aspect("equal")
+    panel.invert_yaxis()
+    bar = panel.figure.colorbar(cells, ax=panel, shrink=0.7, label="Spearman correlation of scores, mean over queries")
+    bar.outline.set_visible(False)
 
 
 def _order(matrix: np.ndarray) -> list[int]:

@@ -6,9 +6,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dmin.figures.colours import INK, MUTED
 from dmin.figures.methods import method_style, order_methods
 from dmin.figures.panels import Panels
-from dmin.figures.style import INK, MUTED, house_style
+from dmin.figures.style import house_style
 from dmin.figures.tables import exact_means, require_table, storage_label
 
 _COMPRESSION = (

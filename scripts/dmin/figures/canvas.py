@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from dmin.figures.style import INK
+from dmin.figures.colours import INK
 from dmin.runtime.text import drawable
 
 _SHARP_BELOW = 96

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from dmin.figures.colours import lighten
 from dmin.figures.methods import method_style, order_methods
 from dmin.figures.panels import Panels
-from dmin.figures.style import house_style, lighten
+from dmin.figures.style import house_style
 from dmin.figures.tables import exact_means, require_table, storage_label
 
 # The method whose widths and formats are lines.

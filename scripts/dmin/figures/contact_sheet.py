@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dmin.figures.canvas import Canvas, wrap_caption
-from dmin.figures.style import MUTED, house_style, subset_colours
+from dmin.figures.colours import MUTED, subset_colours
+from dmin.figures.style import house_style
 from dmin.runtime.errors import UserError
 
 _COLUMNS = 10

@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from dmin.figures.colours import INK, lighten
 from dmin.figures.estimators import behaviour_label, estimator_style, order_estimators, shown_behaviours
 from dmin.figures.panels import Panels
-from dmin.figures.style import INK, house_style, lighten
+from dmin.figures.style import house_style
 from dmin.figures.tables import require_table
 
 _COLUMNS = ("estimator", "behaviour", "player", "samples", "value", "low", "high", "share")

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from dmin.catalogue.estimators import ESTIMATORS
+from dmin.figures.colours import INK
 from dmin.figures.estimators import (
     behaviour_label,
     draw_level,
@@ -20,7 +21,7 @@ from dmin.figures.estimators import (
     trainer_line,
 )
 from dmin.figures.panels import Panels
-from dmin.figures.style import INK, house_style
+from dmin.figures.style import house_style
 from dmin.figures.tables import require_table
 
 _COLUMNS = (

@@ -6,9 +6,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dmin.figures.colours import MUTED
 from dmin.figures.estimators import behaviour_label, estimator_style, shown_behaviours
 from dmin.figures.panels import Panels
-from dmin.figures.style import MUTED, house_style
+from dmin.figures.style import house_style
 from dmin.figures.tables import require_table
 
 _COLUMNS = ("estimator", "behaviour", "kind", "share", "players", "value", "low", "high", "trainer")

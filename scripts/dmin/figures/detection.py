@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from dmin.figures.colours import MEAN, MUTED, order_subsets
 from dmin.figures.detection_options import DetectionOptions
 from dmin.figures.methods import method_style, order_methods, width_shade
 from dmin.figures.panels import Panels
-from dmin.figures.style import MEAN, MUTED, house_style, order_subsets
+from dmin.figures.style import house_style
 from dmin.figures.tables import FULL, require_table, width_label, width_order
 from dmin.runtime.errors import UserError
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from dmin.catalogue.estimators import AGGREGATES, BASELINES, ESTIMATORS
+from dmin.figures.colours import INK, MUTED
 from dmin.figures.methods import LINES, Dashes, MethodStyle, method_style
-from dmin.figures.style import INK, MUTED
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 # How members were trained, in words and in dashes.
 TRAINER_NAMES: Mapping[str, str] = {
@@ -64,6 +66,8 @@ def trainer_line(trainer: str) -> tuple[float, Dashes] | Literal["solid"]:
 
 def trainer_handles(trainers: Collection[str]) -> list[Line2D]:
     """Return entries of a legend that tell lines of these trainers apart."""
+    from matplotlib.lines import Line2D  # here, so that pages start without it
+
     return [
         Line2D([], [], color=INK, linestyle=trainer_line(name), label=f"members {words}")
         for name, words in TRAINER_NAMES.items()

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from dmin.figures.colours import INK
 from dmin.figures.estimators import (
     behaviour_label,
     draw_level,
@@ -18,7 +19,7 @@ from dmin.figures.estimators import (
     trainer_line,
 )
 from dmin.figures.panels import Panels
-from dmin.figures.style import INK, house_style
+from dmin.figures.style import house_style
 from dmin.figures.tables import require_table
 
 _COLUMNS = ("estimator", "behaviour", "coalitions", "spearman", "error", "low", "high", "trainer", "truth")

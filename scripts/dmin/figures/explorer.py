@@ -12,8 +12,8 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from dmin.figures.colours import NOISE
 from dmin.figures.explorer_data import About, collect_explorer_data
-from dmin.figures.style import NOISE
 from dmin.runtime.atomic import atomic_path
 
 # With these escaped, no string can end the script element or open a comment, whatever a caption holds.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmin.figures.style import relation
+from dmin.figures.colours import relation
 from dmin.figures.thumbnails import Thumbnails
 from dmin.runtime.errors import UserError
 from dmin.runtime.text import drawable

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from dmin.figures.canvas import Canvas, Place, quote, wrap_caption
+from dmin.figures.colours import FAINT, INK, MUTED, RELATION_COLOURS, RELATION_NAMES, relation
 from dmin.figures.gallery_entry import GalleryEntry, GalleryItem
-from dmin.figures.style import FAINT, INK, MUTED, RELATION_COLOURS, RELATION_NAMES, house_style, relation
+from dmin.figures.style import house_style
 from dmin.runtime.errors import UserError
 
 __all__ = ["GalleryEntry", "GalleryItem", "plot_gallery"]

@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dmin.figures.colours import INK, MEAN
 from dmin.figures.panels import Panels
-from dmin.figures.style import INK, MEAN, house_style
+from dmin.figures.style import house_style
 from dmin.figures.tables import require_table
 
 _COLUMNS = ("M", "ef_construction", "ef", "subset", "rate", "recall", "build_seconds", "index_bytes", "p50_ms")

@@ -8,10 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dmin.figures.colours import MUTED
 from dmin.figures.dots import label_lines
 from dmin.figures.methods import method_style, order_methods, width_shade
 from dmin.figures.panels import Panels
-from dmin.figures.style import MUTED, house_style
+from dmin.figures.style import house_style
 from dmin.figures.tables import require_table, width_label, width_order
 
 _COLUMNS = ("method", "v", "k", "measure", "value", "low", "high", "train")

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from dmin.data.samples import read_samples, sample_pixels
 from dmin.figures.canvas import Canvas, wrap_caption
+from dmin.figures.colours import MUTED
 from dmin.figures.methods import method_style
-from dmin.figures.style import MUTED, house_style, save_figure
+from dmin.figures.style import house_style, save_figure
 from dmin.retraining.regenerated import read_regenerated
 from dmin.runtime.errors import UserError
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dmin.figures.colours import INK, MUTED
 from dmin.figures.methods import method_style, order_methods
 from dmin.figures.panels import Panels
-from dmin.figures.style import INK, MUTED, house_style
+from dmin.figures.style import house_style
 from dmin.figures.tables import require_table, width_order
 
 _COLUMNS = ("method", "v", "query_set", "bank", "low_timestep", "high_timestep", "lds", "low", "high", "ceiling")

@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dmin.figures.colours import MUTED
 from dmin.figures.methods import method_style, order_methods
 from dmin.figures.panels import Panels
-from dmin.figures.style import MUTED, house_style
+from dmin.figures.style import house_style
 from dmin.figures.tables import require_table
 
 _LDS = ("method", "v", "query_set", "lds", "low", "high")

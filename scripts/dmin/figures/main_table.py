@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from dmin.attribution.settings import EFFICIENTNET, encoder_name
 from dmin.catalogue.methods import METHODS
 from dmin.figures.canvas import Canvas, Place
+from dmin.figures.colours import FAINT, INK, MEAN, MUTED, order_subsets
 from dmin.figures.methods import method_style, order_methods
-from dmin.figures.style import FAINT, INK, MEAN, MUTED, house_style, order_subsets
+from dmin.figures.style import house_style
 from dmin.figures.tables import FULL, require_table, width_order
 
 _COLUMNS = ("method", "v", "backend", "subset", "k", "rate", "low", "high", "chance")

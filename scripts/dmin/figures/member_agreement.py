@@ -9,9 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dmin.figures.colours import MUTED, PALETTE
 from dmin.figures.estimators import TRAINER_NAMES, behaviour_label, shown_behaviours
 from dmin.figures.panels import Panels
-from dmin.figures.style import MUTED, PALETTE, house_style, save_figure
+from dmin.figures.style import house_style, save_figure
 from dmin.figures.tables import require_table
 from dmin.games.records import Records
 

@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dmin.figures.canvas import Canvas, quote, wrap_caption
+from dmin.figures.colours import FAINT, RELATION_COLOURS, relation
 from dmin.figures.gallery_entry import GalleryItem
 from dmin.figures.methods import method_style, order_methods
-from dmin.figures.style import FAINT, RELATION_COLOURS, house_style, relation
+from dmin.figures.style import house_style
 from dmin.runtime.errors import UserError
 
 _MARGIN = 0.2

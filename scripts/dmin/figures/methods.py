@@ -5,13 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from matplotlib.lines import Line2D
+from typing import TYPE_CHECKING, Any, Literal
 
 from dmin.catalogue.methods import METHODS
-from dmin.figures.style import PALETTE, lighten
+from dmin.figures.colours import PALETTE, lighten
 from dmin.retraining.removal_names import NONE
+
+if TYPE_CHECKING:
+    from matplotlib.lines import Line2D
 
 Dashes = tuple[float, ...]
 
@@ -44,6 +45,8 @@ class MethodStyle:
 
     def handle(self, **line: Any) -> Line2D:
         """Return an entry of a legend; ``line`` is what differs from the style, as matplotlib names it."""
+        from matplotlib.lines import Line2D  # here, so that pages start without it
+
         drawn = {"color": self.colour, "marker": self.marker, "linestyle": self.line, "label": self.label}
         return Line2D([], [], **{**drawn, **line})
 

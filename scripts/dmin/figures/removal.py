@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dmin.figures.colours import MUTED
 from dmin.figures.dots import draw_dots, label_lines
 from dmin.figures.methods import method_style
 from dmin.figures.panels import Panels
-from dmin.figures.style import MUTED, house_style
+from dmin.figures.style import house_style
 from dmin.figures.tables import require_table
 from dmin.retraining.removal_names import NONE, RANDOM, RETRAINED
 

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dmin.figures.colours import PALETTE
 from dmin.figures.panels import Panels
-from dmin.figures.style import PALETTE, house_style
+from dmin.figures.style import house_style
 from dmin.figures.tables import require_table, width_order
 
 _COLUMNS = ("method", "v", "backend", "k", "recall", "p50_ms", "p95_ms", "build_seconds", "index_bytes")

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dmin.figures.colours import NOISE, RELATION_COLOURS, RELATION_NAMES
 from dmin.figures.panels import Panels
-from dmin.figures.style import NOISE, RELATION_COLOURS, RELATION_NAMES, house_style
+from dmin.figures.style import house_style
 from dmin.runtime.errors import UserError
 
 _BINS = 70

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -13,57 +13,18 @@ matplotlib.use("Agg")
 
 from matplotlib.figure import Figure
 
+from dmin.figures.colours import FAINT, INK, MUTED
 from dmin.runtime.atomic import atomic_path
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
-
-NOISE = "noise"
-MEAN = "mean"
-
-INK = "#1f2430"
-MUTED = "#5f6673"
-FAINT = "#d9dce1"
-
-# Okabe and Ito's palette, ordered for contrast on white, with their yellow (too light for lines) replaced by an olive;
-# the last entries repeat hues at another lightness for data sets of more than seven subsets.
-PALETTE = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#8A7A1E",
-    "#004B74",
-    "#8C3A00",
-    "#00614A",
-    "#8F4470",
-    "#A9A9A9",
-)
-NOISE_COLOUR = "#7d8491"
-MEAN_COLOUR = INK
-
-# How a training image relates to a query, in colour and in words, so that colour is never the only cue.
-RELATION_COLOURS: Mapping[str, str] = {
-    "hit": "#0072B2",
-    "other": "#D55E00",
-    "noise": NOISE_COLOUR,
-    "unknown": "#4C5A72",
-}
-RELATION_NAMES: Mapping[str, str] = {
-    "hit": "same subset",
-    "other": "other subset",
-    "noise": "noised copy",
-    "unknown": "training images",
-}
 
 _DPI = 200
 
 
 def _house_parameters() -> dict[Any, Any]:
     return {
-        # What is left of seaborn's style ticks and context paper; its import would take a third of a figure's time.
+        # As seaborn's style ticks and context paper have them.
         "patch.edgecolor": "w",
         "patch.force_edgecolor": True,
         "patch.linewidth": 0.8,
@@ -151,36 +112,3 @@ def save_figure(figure: Figure, paths: Sequence[Path], dpi: int = _DPI) -> None:
         }.get(form, {})
         with matplotlib.rc_context(_house_parameters()), atomic_path(path) as temporary:
             figure.savefig(temporary, format=form, dpi=dpi, metadata=metadata)
-
-
-def subset_colours(subsets: Iterable[str]) -> dict[str, str]:
-    """Give each subset its colour, by alphabetical order, so that all figures of a run agree.
-
-    ``noise`` and ``mean`` have colours of their own and take none from the palette.
-    """
-    names = sorted({*subsets} - {NOISE, MEAN})
-    colours = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(names)}
-    return {**colours, NOISE: NOISE_COLOUR, MEAN: MEAN_COLOUR}
-
-
-def order_subsets(subsets: Iterable[str]) -> list[str]:
-    """Sort subset names with ``mean`` first and ``noise`` last."""
-    return sorted({*subsets}, key=lambda name: ({MEAN: 0, NOISE: 2}.get(name, 1), name))
-
-
-def relation(query_subset: str | None, sample_subset: str) -> str:
-    """Say how a training sample relates to a query: ``hit``, ``other``, ``noise`` (a noised copy is never a hit), or
-    ``unknown`` where the query's subset is None."""
-    if sample_subset == NOISE:
-        return "noise"
-    if query_subset is None:
-        return "unknown"
-    return "hit" if sample_subset == query_subset else "other"
-
-
-def lighten(colour: str, amount: float) -> str:
-    """Mix a colour with white: 0 keeps it, 1 gives white."""
-    red, green, blue = matplotlib.colors.to_rgb(colour)
-    return matplotlib.colors.to_hex(
-        (red + (1.0 - red) * amount, green + (1.0 - green) * amount, blue + (1.0 - blue) * amount)
-    )

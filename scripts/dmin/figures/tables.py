@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from dmin.figures.style import MEAN
+from dmin.figures.colours import MEAN
 from dmin.runtime.errors import UserError
 
 FULL = "full"

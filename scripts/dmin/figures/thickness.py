@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dmin.figures.colours import INK
 from dmin.figures.methods import method_style
 from dmin.figures.panels import Panels
-from dmin.figures.style import INK, house_style, save_figure
+from dmin.figures.style import house_style, save_figure
 from dmin.figures.tables import require_table
 from dmin.retraining.removal_names import NONE
 from dmin.runtime.parquet import read_parquet

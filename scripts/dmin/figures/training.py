@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
+from dmin.figures.colours import PALETTE
 from dmin.figures.panels import Panels
-from dmin.figures.style import PALETTE, house_style
+from dmin.figures.style import house_style
 from dmin.figures.tables import require_table
 
 
@@ -25,7 +25,7 @@ def plot_training(table: pd.DataFrame) -> Figure:
     table = require_table(table, ("step", "loss"), "training").sort_values("step")
     panels = Panels(1, 1, 5.4, 2.9)
     (panel,) = panels.axes
-    sns.lineplot(x=table["step"], y=table["loss"], ax=panel, color=PALETTE[0], errorbar=None)
+    panel.plot(table["step"], table["loss"], color=PALETTE[0])
     low, high = (float(value) for value in np.nanquantile(table["loss"], [0.0, 0.995]))
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
     panel.set_ylim(max(0.0, low - margin) if low >= 0 else low - margin, high + margin)

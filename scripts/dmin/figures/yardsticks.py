@@ -7,10 +7,11 @@ import math
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dmin.figures.colours import INK, MUTED
 from dmin.figures.dots import draw_dots, label_lines
 from dmin.figures.methods import method_style, order_methods
 from dmin.figures.panels import Panels
-from dmin.figures.style import INK, MUTED, house_style
+from dmin.figures.style import house_style
 from dmin.figures.tables import FULL, exact_means, require_table, width_label, width_order
 
 _LDS = ("method", "v", "query_set", "lds", "low", "high", "ceiling")
