@@ -5,7 +5,8 @@ PYTHON ?= $(firstword $(shell for python in 3.11 3.12 3.13; do command -v python
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet
 
-.PHONY: example check test pages lint types unit setup setup-dev lock audit benchmark benchmark-scaling benchmark-memory benchmark-search
+.PHONY: example check test pages lint types unit setup setup-dev lock audit benchmark benchmark-scaling benchmark-memory benchmark-search benchmark-startup \
+	benchmark-growth benchmark-gpu
 
 example: setup
 	$(BIN)/snakemake --cores all
@@ -45,6 +46,15 @@ benchmark-memory: setup-dev
 
 benchmark-search: setup-dev
 	$(BIN)/python benchmarks/search.py
+
+benchmark-startup: setup-dev
+	$(BIN)/python benchmarks/startup.py --run
+
+benchmark-growth: setup-dev
+	$(BIN)/python benchmarks/growth.py
+
+benchmark-gpu: setup-dev
+	$(BIN)/python benchmarks/gpu.py
 
 setup: .venv/.installed
 
