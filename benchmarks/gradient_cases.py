@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,9 @@ class Case:
         with torch.autocast(kind, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
             if isinstance(self.model, SD3Transformer2DModel):
                 output = call(latents, conditioning[0], conditioning[1], timesteps).sample
+            elif getattr(self.model.config, "addition_embed_type", None) == "text_time":
+                added = {"text_embeds": conditioning[1], "time_ids": conditioning[2]}
+                output = call(latents, timesteps, conditioning[0], added_cond_kwargs=added).sample
             else:
                 output = call(latents, timesteps, *conditioning).sample
         return output.float().square().flatten(1).mean(1)
@@ -114,12 +118,24 @@ def _sd3(_: Path) -> nn.Module:
     )
 
 
+def _sdxl(_: Path) -> nn.Module:
+    return UNet2DConditionModel.from_config(read_architecture("stabilityai/stable-diffusion-xl-base-1.0/unet"))
+
+
+def read_architecture(name: str) -> dict[str, Any]:
+    """Return the config of a network that ships without weights, by its folder in ``resources/architectures``."""
+    path = Path(__file__).resolve().parents[1] / "resources" / "architectures" / name / "config.json"
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return config
+
+
 _SD3_SHAPES = ((16, 64, 64), (333, 4096), (2048,))
 
 _RECIPES = {
     "embedded": _Recipe(_embedded, ((8, 8, 8), (8, 128)), "adapter", 16_384, 64, 512),
     "ddpm_cifar": _Recipe(_ddpm_cifar, ((3, 32, 32),), "all", 65_536, 8, 64),
     "sd14_lora": _Recipe(_sd14, ((4, 64, 64), (77, 768)), "adapter", 65_536, 2, 16, needs_gpu=True),
+    "sdxl_lora": _Recipe(_sdxl, ((4, 64, 64), (77, 2048), (1280,), (6,)), "adapter", 65_536, 1, 16, needs_gpu=True),
     "sd3_lora": _Recipe(_sd3, _SD3_SHAPES, "adapter", 65_536, 1, 16, needs_gpu=True),
     "sd3_full": _Recipe(_sd3, _SD3_SHAPES, "transformer_blocks", 65_536, 1, 8, needs_gpu=True),
 }

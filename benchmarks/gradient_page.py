@@ -10,6 +10,7 @@ _MODELS = {
     "embedded": "embedded example, LoRA r=4 (P = 32,768)",
     "ddpm_cifar": "CIFAR-10 DDPM, all parameters (P = 35,746,307)",
     "sd14_lora": "Stable Diffusion 1.4, LoRA r=4 (P = 797,184)",
+    "sdxl_lora": "Stable Diffusion XL, LoRA r=4",
     "sd3_lora": "Stable Diffusion 3 medium, LoRA r=4 (P = 1,179,648)",
     "sd3_full": "Stable Diffusion 3 medium, transformer blocks (P = 2,008,851,456)",
 }

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import torch
 from gradient_cases import Case
-from opacus import GradSampleModule
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -81,7 +80,7 @@ def per_sample_vmap(case: Case) -> Step:
 
     def one_loss(parameters: dict[str, Tensor], *row: Tensor) -> Tensor:
         inputs = tuple(value.unsqueeze(0) for value in row)
-        return case.losses(lambda *args: functional_call(case.model, parameters, args), inputs)[0]
+        return case.losses(lambda *args, **named: functional_call(case.model, parameters, args, named), inputs)[0]
 
     rows = vmap(grad(one_loss), in_dims=(None, *[0] * len(case.inputs)))
 
@@ -96,6 +95,8 @@ def per_sample_vmap(case: Case) -> Step:
 
 def per_sample_opacus(case: Case) -> Step:
     """Opacus: hooks that store the per-sample gradient of every tensor, then the sketch."""
+    from opacus import GradSampleModule  # here, so that the other variants run where it is not installed
+
     sketch = _sketch(case, "permutation")
     # Its module hooks would slow the other variants and cannot run inside torch.func, so it gets a model of its own,
     # in training mode because the hooks record nothing otherwise; none of the models has an active dropout.

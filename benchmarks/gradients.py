@@ -48,23 +48,23 @@ def main() -> None:
         autocast = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[
             options.precision or ("bf16" if device.type == "cuda" else "fp32")
         ]
-        label = _hardware(device, options.threads, autocast)
+        label = hardware(device, options.threads, autocast)
         for name in options.models:
             if needs_gpu(name) and device.type != "cuda" and not options.force:
                 log.warning("%s needs a GPU: skipped, or give --force", name)
                 continue
             case = build_case(name, device, options.pipeline, options.batch, autocast)
-            rows = _time_case(case, options.variants, options.repeats, label)
-            _merge(options.out / "gradients.csv", rows, ["model", "device"])
+            rows = time_case(case, options.variants, options.repeats, label)
+            merge_rows(options.out / "gradients.csv", rows, ["model", "device"])
             if name in _PRECISION and options.sketch:
                 precision = pd.DataFrame(gradient_precision(case)).assign(device=label.rsplit(",", 1)[0])
-                _merge(options.out / "precision.csv", precision, ["model", "device"])
+                merge_rows(options.out / "precision.csv", precision, ["model", "device"])
             if name in _ACCURACY and options.sketch:
-                _merge(options.out / "sketch_accuracy.csv", pd.DataFrame(sketch_accuracy(case)), ["model"])
+                merge_rows(options.out / "sketch_accuracy.csv", pd.DataFrame(sketch_accuracy(case)), ["model"])
             del case
             gc.collect()
         if options.sketch:
-            _merge(options.out / "sketch.csv", _time_sketches(device, options.repeats, label), ["device"])
+            merge_rows(options.out / "sketch.csv", _time_sketches(device, options.repeats, label), ["device"])
     write_page(options.out)
 
 
@@ -90,10 +90,11 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _time_case(case: Case, variants: list[str], repeats: int, label: str) -> pd.DataFrame:
+def time_case(case: Case, variants: list[str], repeats: int, label: str) -> pd.DataFrame:
+    """Return a row per variant, with rates and ratios empty for one that does not run."""
     steps = {name: step for name in variants if (step := _prepare(case, name)) is not None}
     peaks = {name: peak_extra_bytes(step, case.device) for name, step in steps.items()}
-    seconds = _interleave(steps, repeats, case.device)
+    seconds = interleave(steps, repeats, case.device)
     rate = {name: 1.0 / seconds[name] for name in steps}
     return pd.DataFrame(
         {
@@ -124,7 +125,7 @@ def _prepare(case: Case, name: str) -> Step | None:
     return step
 
 
-def _interleave(steps: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
+def interleave(steps: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
     """Return the median seconds per row of each step; rounds go through all of them in turn."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
@@ -145,7 +146,7 @@ def _time_sketches(device: torch.device, repeats: int, label: str) -> pd.DataFra
         steps = sketch_steps(parameters, width, batch, device)
         for step in steps.values():
             step()
-        seconds = _interleave(steps, repeats, device)
+        seconds = interleave(steps, repeats, device)
         for method, value in seconds.items():
             rows.append(
                 {
@@ -165,7 +166,8 @@ def _divide(rate: Mapping[str, float], name: str, other: str) -> float | None:
     return rate[name] / rate[other] if name in rate and other in rate else None
 
 
-def _merge(path: Path, rows: pd.DataFrame, keys: list[str]) -> None:
+def merge_rows(path: Path, rows: pd.DataFrame, keys: list[str]) -> None:
+    """Put rows in the place of those of the same keys in a table."""
     if path.is_file():
         kept = pd.read_csv(path)
         fresh = set(rows[keys].itertuples(index=False, name=None))
@@ -174,7 +176,8 @@ def _merge(path: Path, rows: pd.DataFrame, keys: list[str]) -> None:
     rows.to_csv(path, index=False, float_format="%.6g")
 
 
-def _hardware(device: torch.device, threads: int, autocast: torch.dtype | None) -> str:
+def hardware(device: torch.device, threads: int, autocast: torch.dtype | None) -> str:
+    """Return the name of the card or processor, and the number format."""
     precision = "fp32" if autocast is None else f"{str(autocast).removeprefix('torch.')} autocast"
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, {precision}"

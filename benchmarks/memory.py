@@ -11,21 +11,17 @@ import argparse
 import json
 import logging
 import os
-import re
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from memory_cases import CASES, SLOW
 from memory_inputs import Inputs, write_inputs, write_shards
 from memory_page import write_memory_table
-from peak_memory import peak_extra_bytes
+from peak_memory import measure_step
 
 log = logging.getLogger("benchmark")
 
@@ -109,42 +105,12 @@ def _with_shards(cases: list[str]) -> list[str]:
 
 
 def _run(name: str, folder: Path) -> dict[str, float]:
-    """Run a job and return its seconds, and the peak of its memory over what its imports hold.
-
-    ``resident_mb`` counts pages of mapped files, which the system takes back when it needs them; ``own_mb`` does not.
-    """
+    """Run a job and return what :func:`measure_step` measures; shards of gradients, which no job is, take nothing."""
     inputs = Inputs(folder)
     if name == SHARDS:
         write_shards(inputs)
         return {}
-    step, seconds = CASES[name](inputs), []
-    ended = threading.Event()
-    own = [_anonymous()] * 2
-
-    def watch() -> None:
-        while not ended.wait(0.005):
-            own[1] = max(own[1], _anonymous())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-
-    def timed() -> None:
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
-
-    try:
-        peak = peak_extra_bytes(timed, torch.device("cpu"))
-    finally:
-        ended.set()
-        watcher.join()
-    return {"seconds": seconds[0], "resident_mb": peak / 1e6, "own_mb": (own[1] - own[0]) / 1e6}
-
-
-def _anonymous() -> int:
-    """Return the resident memory of the process in bytes that is no page of a file."""
-    text = Path("/proc/self/status").read_text()
-    return sum(int(size) * 1024 for size in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB$", text, re.MULTILINE))
+    return measure_step(CASES[name](inputs))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from memory_inputs import QUERIES, SIDE, SUBSETS, WIDTH, Inputs
+from memory_inputs import QUERIES, SUBSETS, WIDTH, Inputs
 
 from dmin.attribution.gradient_files import GradientFiles, GradientSides
 from dmin.data.samples import read_samples
@@ -38,7 +38,7 @@ def assemble(inputs: Inputs) -> Step:
 
     noise = {"fraction": 0.1, "std": 0.1}
     config: Any = {
-        "size": SIDE,
+        "size": inputs.side,
         "seed": 0,
         "train_fraction": 0.9,
         "test_sources": [],
@@ -54,6 +54,9 @@ def assemble(inputs: Inputs) -> Step:
 class Encoders:
     """Stand in for the encoders of Stable Diffusion: tensors of their sizes, without their time and their memory."""
 
+    def __init__(self, prompt: tuple[int, int]) -> None:
+        self._prompt = prompt
+
     def long_prompts(self, texts: Sequence[str]) -> list[int]:
         return []
 
@@ -62,13 +65,13 @@ class Encoders:
         return torch.cat([small, small[:, :1]], 1)
 
     def encode_prompts(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-        return {"prompt_embeds": torch.randn(len(texts), 77, 768)}
+        return {"prompt_embeds": torch.randn(len(texts), *self._prompt)}
 
 
 def encode(inputs: Inputs) -> Step:
     from dmin.models import encoding
 
-    setattr(encoding, "load_family", lambda *_: Encoders())  # noqa: B010
+    setattr(encoding, "load_family", lambda *_: Encoders(inputs.prompt))  # noqa: B010
     base: Any = {"family": "stable_diffusion", "path": "", "revision": None}
     return lambda: encoding.encode_samples(inputs.train, base, inputs.encoded, Pace("cpu", BATCH))
 
@@ -221,6 +224,22 @@ def explorer(inputs: Inputs) -> Step:
         write_explorer(page, read_samples(inputs.queries), shown, rankings, About("synthetic", {}, SHOWN))
 
     return run
+
+
+def verify(inputs: Inputs) -> Step:
+    from dmin.verify.verify import Entry, check_files
+
+    files = {
+        "dataset": {"summary": "dataset.json", "train": "train.parquet", "test": "test.parquet"},
+        "sketch": {"sketch": str(inputs.sketch("train").relative_to(inputs.folder))},
+        "scores": {"scores": str(inputs.scores("dmin").scores.relative_to(inputs.folder))},
+    }
+    kinds = [(kind, named) for kind, named in files.items() if (inputs.folder / next(iter(named.values()))).exists()]
+    shards = [str(path.relative_to(inputs.folder)) for split in ("train", "queries") for path in inputs.shards(split)]
+    kinds += [("shard", {"shard": shard}) for shard in shards]
+    # Their configs are those of no run, so that every file is read whole and then called stale.
+    entries = [Entry(run="s", kind=kind, files=named, config={}, made_from={}) for kind, named in kinds]
+    return lambda: check_files(entries, {}, inputs.folder, inputs.folder / "verify.csv")
 
 
 # By the rule, in the order of the workflow. Those of methods that are not scored by default come after the others.

@@ -20,10 +20,15 @@ METADATA = {"cache": "loss", "model": "synthetic", "timesteps": TIMESTEPS, "cach
 
 
 class Inputs:
-    """The files of one size: every job finds what earlier ones left in ``folder``."""
+    """The files of one size: every job finds what earlier ones left in ``folder``.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        side: pixels of the images.
+        prompt: shape of an encoded prompt.
+    """
+
+    def __init__(self, folder: Path, side: int = SIDE, prompt: tuple[int, int] = (77, 768)) -> None:
+        self.folder, self.side, self.prompt = folder, side, prompt
         self.source, self.fetched = folder / "source.parquet", folder / "fetched.parquet"
         self.train, self.test, self.queries = (folder / f"{name}.parquet" for name in ("train", "test", "queries"))
         self.encoded = folder / "train.safetensors"
@@ -51,23 +56,31 @@ class Inputs:
         return {method: self.scores(method).top for method in ("dmin", "random")}
 
 
-def write_inputs(folder: Path, count: int) -> None:
-    """Write a source of ``count`` images and the queries; most images are repeated, since only their size matters."""
-    inputs = Inputs(folder)
+def write_inputs(folder: Path, count: int, side: int = SIDE, distinct: bool = False) -> None:
+    """Write a source of ``count`` images and the queries.
+
+    Args:
+        side: pixels of the images.
+        distinct: whether all differ; else 64 of them are repeated, which is faster where only their size matters.
+    """
+    inputs = Inputs(folder, side)
     generator = np.random.default_rng(0)
-    coarse = generator.integers(0, 240, (64, 8, 8, 3)).repeat(SIDE // 8, 1).repeat(SIDE // 8, 2)
-    images = [
-        encode_png(Image.fromarray((image + generator.integers(0, 16, image.shape)).astype(np.uint8)))
-        for image in coarse
-    ]
+    images = [_draw_image(generator, side) for _ in range(64)]
     queries = ((inputs.queries, QUERIES, "query"), (inputs.one_query.queries, 1, "query"))
     for path, rows, name in ((inputs.source, count, "s"), *queries):
         with SampleWriter(path, ("id", "subset", "prompt", "label", "origin", "repeats", "seed", "image")) as writer:
             for row in range(rows):
                 subset = SUBSETS[row % 2]
                 text = {"prompt": f"a picture of {subset}, number {row}", "label": subset, "origin": f"file {row}"}
-                image = {"bytes": images[row % len(images)], "path": None}
+                data = _draw_image(generator, side) if distinct else images[row % len(images)]
+                image = {"bytes": data, "path": None}
                 writer.append({"id": f"{name}/{row}", "subset": subset, **text, "seed": row, "image": image})
+
+
+def _draw_image(generator: np.random.Generator, side: int) -> bytes:
+    """Return a PNG of 8 x 8 random squares with a little noise."""
+    squares = generator.integers(0, 240, (8, 8, 3)).repeat(side // 8, 0).repeat(side // 8, 1)
+    return encode_png(Image.fromarray((squares + generator.integers(0, 16, squares.shape)).astype(np.uint8)))
 
 
 def write_shards(inputs: Inputs) -> None:
@@ -82,4 +95,4 @@ def write_shards(inputs: Inputs) -> None:
             rows = generator.normal(size=(len(part), len(TIMESTEPS), CACHE_DIM)) / CACHE_DIM**0.5
             norms = np.ones((len(part), len(TIMESTEPS)), dtype=np.float32)
             tensors = {"sketch": rows.astype(np.float16), "norm": norms}
-            write_shard(folder / f"{start:08d}.safetensors", part, METADATA, tensors)
+            write_shard(folder / f"{start:08d}-{start + len(part):08d}.safetensors", part, METADATA, tensors)

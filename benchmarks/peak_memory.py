@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import re
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,3 +39,37 @@ def _status(field: str) -> int:
     if match is None:
         raise RuntimeError(f"/proc/self/status has no {field}")
     return int(match.group(1)) * 1024
+
+
+def measure_step(step: Callable[[], object]) -> dict[str, float]:
+    """Run ``step`` once; return its seconds, and the peak of its memory over what is held before.
+
+    ``resident_mb`` counts pages of mapped files, which the system takes back when it needs them; ``own_mb`` does not.
+    """
+    seconds: list[float] = []
+    ended = threading.Event()
+    own = [_anonymous()] * 2
+
+    def watch() -> None:
+        while not ended.wait(0.005):
+            own[1] = max(own[1], _anonymous())
+
+    def timed() -> None:
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        peak = peak_extra_bytes(timed, torch.device("cpu"))
+    finally:
+        ended.set()
+        watcher.join()
+    return {"seconds": seconds[0], "resident_mb": peak / 1e6, "own_mb": (own[1] - own[0]) / 1e6}
+
+
+def _anonymous() -> int:
+    """Return the resident memory of the process in bytes that is no page of a file."""
+    text = Path("/proc/self/status").read_text()
+    return sum(int(size) * 1024 for size in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB$", text, re.MULTILINE))
