@@ -11,7 +11,9 @@ with job(snakemake):
     score(
         snakemake.wildcards.method,
         GradientSides(
-            GradientFiles.of(inputs.query_norms, inputs.queries), GradientFiles.of(inputs.train_norms, inputs.train)
+            GradientFiles.of(inputs.query_norms, inputs.queries),
+            GradientFiles.of(inputs.train_norms, inputs.train),
+            snakemake.threads,
         ),
         SampleTables(Path(inputs.query_samples), Path(inputs.samples)),
         snakemake.params.options,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 from fabricated import METADATA, compress_shards, write_gradients
 from schema_defaults import options
 
+from dmin.attribution import gradient_rows
 from dmin.attribution.gradient_files import GradientFiles, GradientSides
 from dmin.attribution.outputs import ScoreFiles
 from dmin.attribution.ranking import rank_top
 from dmin.attribution.sample_tables import SampleTables
 from dmin.attribution.score import score
 from dmin.data.samples import write_samples
+from dmin.gradients import stream
 from dmin.runtime.errors import UserError
 
 SUBSETS = {"q/1": "a", "q/2": "b", "a/1": "a", "a/2": "a", "b/1": "b", "a/1+noise": "noise"}
@@ -75,6 +78,21 @@ def run(tmp_path: Path) -> dict[str, Any]:
             metrics=tmp_path / "out" / "scores.metrics.json",
         ),
     }
+
+
+def test_large_sketches_are_read_by_all_threads(run: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def products(store: np.ndarray, queries: np.ndarray, threads: int = 1) -> Any:
+        asked.append(threads)
+        return stream.stream_products(store, queries, threads)
+
+    monkeypatch.setattr(gradient_rows, "stream_products", products)
+    score(**run)
+    once = run["files"].scores.read_bytes()
+    monkeypatch.setattr(gradient_rows, "LARGE_BYTES", 0)
+    score(**{**run, "sides": replace(run["sides"], threads=3)})
+    assert asked == [1, 3] and run["files"].scores.read_bytes() == once
 
 
 def uncompressed(sides: GradientSides) -> GradientSides:

@@ -37,10 +37,11 @@ class GradientFiles:
 
 @dataclass(frozen=True)
 class GradientSides:
-    """The gradients of both sides of a score."""
+    """The gradients of both sides of a score, and the threads that read the training side."""
 
     queries: GradientFiles
     train: GradientFiles
+    threads: int = 1
 
     def read(self) -> tuple[GradientRows, GradientRows]:
         """Open the files of the queries and of the training samples.
@@ -48,7 +49,9 @@ class GradientSides:
         Raises:
             UserError: a file is torn, or the files' settings or samples differ.
         """
-        return self.queries.read(), self.train.read()
+        queries, train = self.queries.read(), self.train.read()
+        train.threads = self.threads
+        return queries, train
 
 
 def split_checkpoints(shards: Sequence[str], sketches: Sequence[str]) -> list[GradientFiles]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dmin.gradients.shard import open_shards, require_equal_metadata, shards_digest
-from dmin.gradients.stream import stream_products
+from dmin.gradients.stream import LARGE_BYTES, stream_products
 from dmin.runtime.errors import UserError
 from dmin.runtime.provenance import PROVENANCE, load_array
 from dmin.runtime.readers import read_json
@@ -21,7 +21,7 @@ class GradientRows:
     """Unit gradients ``[N, T, width]`` and norms ``[N, T]`` of the samples ``ids``.
 
     The gradients come from a compressed array, or, uncompressed, from the shards themselves. ``digest`` covers what is
-    read.
+    read. ``threads`` share the products of a large compressed array, which do not depend on their number.
 
     Args:
         shards: the split's shards, which hold the norms.
@@ -32,6 +32,7 @@ class GradientRows:
     """
 
     def __init__(self, shards: Sequence[Path], sketch: Path | None) -> None:
+        self.threads = 1
         self._shards = open_shards(shards)
         self.metadata: dict[str, Any] = self._shards[0].metadata
         self.digest = shards_digest(self._shards)
@@ -110,7 +111,9 @@ class GradientRows:
         As :meth:`blocks`, in order and in bounded memory; a compressed array is streamed at the speed of its file.
         """
         if self._sketch is not None:
-            yield from stream_products(self._sketch, queries)
+            # Small arrays are multiplied by NumPy, whose BLAS has threads of its own.
+            threads = self.threads if self._sketch.nbytes >= LARGE_BYTES else 1
+            yield from stream_products(self._sketch, queries, threads)
             return
         for rows, block in self.blocks():
             yield rows, queries @ block.reshape(len(block), -1).T
