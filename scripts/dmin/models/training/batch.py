@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -60,7 +61,8 @@ def batch_indices(count: int, size: int, step: int, seed: int) -> torch.Tensor:
         epoch: torch.randperm(count, generator=derive_generator(seed, "epoch", epoch))
         for epoch in range(int(positions[0]) // count, int(positions[-1]) // count + 1)
     }
-    return torch.stack([orders[int(position) // count][int(position) % count] for position in positions])
+    epochs, places = positions // count, positions % count
+    return torch.cat([order[places[epochs == epoch]] for epoch, order in orders.items()])
 
 
 def training_log(
@@ -73,24 +75,23 @@ def training_log(
     noise is row ``row`` of the standard normal ``[batch_size, *shape]`` that a CPU generator seeded by ``noise_seed``
     draws first.
     """
-    parts = []
-    for step in range(settings["steps"]):
+    size, steps = settings["batch_size"], settings["steps"]
+    drawn: dict[str, list[torch.Tensor]] = {"index": [], "timestep": [], "dropped": [], "flipped": []}
+    for step in range(steps):
         batch = draw_batch(entries, shape, settings, step, draw_timesteps)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "step": step + 1,
-                    "row": range(len(batch.index)),
-                    "sample_id": [ids[place] for place in batch.index.tolist()],
-                    "timestep": batch.timesteps.numpy(),
-                    "dropped": batch.dropped.numpy(),
-                    "flipped": batch.flipped.numpy(),
-                    "noise_seed": derive_seed(settings["seed"], "train", step),
-                    "batch_size": settings["batch_size"],
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
+        for name, part in zip(drawn, (batch.index, batch.timesteps, batch.dropped, batch.flipped), strict=True):
+            drawn[name].append(part)
+    columns = {name: torch.cat(parts).numpy() for name, parts in drawn.items()}
+    return pd.DataFrame(
+        {
+            "step": np.repeat(np.arange(1, steps + 1), size),
+            "row": np.tile(np.arange(size), steps),
+            "sample_id": [ids[place] for place in columns.pop("index")],
+            **columns,
+            "noise_seed": np.repeat([derive_seed(settings["seed"], "train", step) for step in range(steps)], size),
+            "batch_size": size,
+        }
+    )
 
 
 def logged_noise(row: Mapping[str, Any], shape: Sequence[int]) -> torch.Tensor:
