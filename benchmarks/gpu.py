@@ -9,19 +9,17 @@ runs every stage at a size for a CPU.
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
 import pandas as pd
 import torch
-from gpu_exactness import exactness
-from gpu_scale import Row, Scale, sentence
-from gpu_speed import bank, evaluations, scoring, sketching, training
+from gpu_scale import Row, Scale, free, sentence
 
 log = logging.getLogger("benchmark")
 
@@ -30,14 +28,14 @@ COLUMNS = ["stage", "model", "variant", "measure", "value", "unit", "device", "e
 MINUTES = 8.0
 
 Stage = Callable[[Scale], Iterator[Row]]
-# In order of worth.
-STAGES: dict[str, Stage] = {
-    "exactness": exactness,
-    "evaluations": evaluations,
-    "sketch": sketching,
-    "scoring": scoring,
-    "training": training,
-    "bank": bank,
+# In order of worth, with the function of each, imported when its turn comes: a library that one lacks fails that one.
+STAGES = {
+    "exactness": "gpu_exactness.exactness",
+    "evaluations": "gpu_models.evaluations",
+    "sketch": "gpu_kernels.sketching",
+    "scoring": "gpu_kernels.scoring",
+    "training": "gpu_models.training",
+    "bank": "gpu_models.bank",
 }
 # The most of all time that a stage may take, so that long ones leave some to those after them.
 SHARES = {"exactness": 0.2, "evaluations": 0.6, "sketch": 0.25, "scoring": 0.25, "training": 0.4, "bank": 1.0}
@@ -62,7 +60,17 @@ def main() -> None:
         parser.error("no GPU is usable here; give --toy to try the stages on the CPU")
     options.out.mkdir(parents=True, exist_ok=True)
     scale = Scale(device, options.toy, options.out)
-    run_stages({name: STAGES[name] for name in options.stages}, scale, 60 * options.minutes)
+    run_stages({name: imported(STAGES[name]) for name in options.stages}, scale, 60 * options.minutes)
+
+
+def imported(place: str) -> Stage:
+    """Return the stage ``module.function``, whose module is imported as it begins."""
+    module, _, name = place.rpartition(".")
+
+    def stage(scale: Scale) -> Iterator[Row]:
+        yield from getattr(import_module(module), name)(scale)
+
+    return stage
 
 
 def run_stages(stages: Mapping[str, Stage], scale: Scale, seconds: float) -> None:
@@ -86,9 +94,7 @@ def run_stages(stages: Mapping[str, Stage], scale: Scale, seconds: float) -> Non
         except Exception as error:
             log.warning("%s fails", name, exc_info=True)
             table.write(name, {"error": sentence(error)})
-        gc.collect()
-        if scale.device.type == "cuda":
-            torch.cuda.empty_cache()
+        free(scale.device)
 
 
 class TimeLimit:

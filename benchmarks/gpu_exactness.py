@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from gpu_scale import Row, Scale, row
-from gradient_cases import Case, build_case
-from gradient_precision import gradient_precision
 from torch import Tensor, nn
 
 from dmin.gradients.engine import PerSampleGradients
@@ -19,6 +18,9 @@ from dmin.gradients.raw_sink import RawSink
 from dmin.gradients.sketch_sink import SketchSink
 from dmin.gradients.sketches.count_sketch import CountSketch, SketchKind
 from dmin.gradients.sketches.fold import fold
+
+if TYPE_CHECKING:
+    from gradient_cases import Case
 
 _KINDS: tuple[SketchKind, ...] = ("permutation", "rolled")
 _ROWS = 4
@@ -66,6 +68,8 @@ def worst(found: Tensor, wanted: Tensor) -> float:
 
 
 def _case(scale: Scale, name: str) -> Case:
+    from gradient_cases import build_case  # here, so that rules and sketches are checked where a library lacks
+
     return build_case(name, scale.device, Path("random weights"), _ROWS, None)
 
 
@@ -153,6 +157,8 @@ def _sketched(case: Case, kind: SketchKind) -> tuple[Tensor, Tensor]:
 
 
 def _precisions(case: Case) -> Iterator[Row]:
+    from gradient_precision import gradient_precision  # as above
+
     for exact, renamed in ((True, None), (False, "tf32")):
         if not exact and case.device.type != "cuda":
             continue

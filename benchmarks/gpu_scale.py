@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -51,3 +52,10 @@ def wait(device: torch.device) -> None:
     """Wait until the device has done all that it was told to."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def free(device: torch.device) -> None:
+    """Give back what is held and not used."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -1,17 +1,15 @@
-"""How fast a device evaluates, sketches, scores, trains and samples."""
+"""How fast a device evaluates, trains and samples models of random weights."""
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from diffusers import UNet2DModel
-from gpu_scale import Row, Scale, row, seconds_of, sentence
+from gpu_scale import Row, Scale, free, row, seconds_of, sentence
 from gradient_cases import Case, build_case, read_architecture
-from gradient_sketch_speed import sketch_steps
 from gradients import hardware, merge_rows, time_case
 
 # In order of worth; the first takes seconds.
@@ -36,7 +34,7 @@ def evaluations(scale: Scale) -> Iterator[Row]:
             continue
         finally:
             case = None  # type: ignore[assignment]
-            _free(scale)
+            free(scale.device)
         merge_rows(scale.out / "gradients.csv", found, ["model", "device"])
         for measured in found.dropna(subset=["evaluations_per_second"]).itertuples():
             rate, variant = float(measured.evaluations_per_second), str(measured.variant)
@@ -45,46 +43,6 @@ def evaluations(scale: Scale) -> Iterator[Row]:
             yield row(name, variant, "times the loop", float(measured.ratio_to_loop))
             yield row(name, variant, "peak memory", float(measured.peak_extra_bytes) / 2**30, "GiB")
             yield row(name, variant, f"{_PAPER:,} evaluations", _PAPER / rate / 3600, "h")
-
-
-def sketching(scale: Scale) -> Iterator[Row]:
-    """Yield the bytes of gradient per second that each sketch takes, beside a read and a copy of the same."""
-    sizes = ((40_000, 4096, 4),) if scale.toy else ((1_179_648, 65_536, 16), (35_746_307, 65_536, 64))
-    for count, width, batch in sizes:
-        block = torch.randn(batch, min(2**20, count), device=scale.device)
-        starts = range(0, count, block.shape[1])
-        steps = sketch_steps(count, width, batch, scale.device)
-        steps["copy"] = lambda block=block, starts=starts: [block.clone() for _ in starts][-1]  # type: ignore[misc]
-        for method, step in steps.items():
-            rate = 4e-9 * count * batch / seconds_of(step, scale.device)
-            yield row(f"P = {count:,}", method, "gradient", rate, "GB/s")
-        del block, steps
-        _free(scale)
-
-
-def scoring(scale: Scale) -> Iterator[Row]:
-    """Yield the time of scores and of exact lists of the best 100, and whether they are those of fp64."""
-    count, width = (2000, 256) if scale.toy else (1_000_000, 4096)
-    generator = torch.Generator(scale.device).manual_seed(0)
-    store = torch.empty(count, width, device=scale.device, dtype=torch.float16)
-    for part in store.split(2**16):
-        part.copy_(torch.randn(part.shape, generator=generator, device=scale.device) / width**0.5)
-    size = store.numel() * store.element_size()
-    read = seconds_of(lambda: store.view(torch.int16).max(), scale.device)
-    model = f"{count:,} x {width:,}"
-    yield row(model, "read", "store", 1e-9 * size / read, "GB/s")
-    for asked in (1, 100):
-        queries = torch.randn(asked, width, generator=generator, device=scale.device).half()
-        taken = seconds_of(lambda queries=queries: (queries @ store.T).topk(100), scale.device)  # type: ignore[misc]
-        yield row(model, f"{asked} queries", "scores and best 100", 1000 * taken, "ms")
-        yield row(model, f"{asked} queries", "of a read", read / taken)
-        best = (queries[:1].float() @ store.float().T if scale.toy else _wide(queries[:1], store)).topk(100).indices
-        found = (queries[:1] @ store.T).topk(100).indices
-        yield row(model, f"{asked} queries", "recall at 100", len({*found[0].tolist()} & {*best[0].tolist()}) / 100)
-
-
-def _wide(query: torch.Tensor, store: torch.Tensor) -> torch.Tensor:
-    return torch.cat([query.float() @ part.float().T for part in store.split(2**16)], 1)
 
 
 def training(scale: Scale) -> Iterator[Row]:
@@ -101,7 +59,7 @@ def training(scale: Scale) -> Iterator[Row]:
             yield {"model": name, "error": sentence(error)}
         finally:
             case = None  # type: ignore[assignment]
-            _free(scale)
+            free(scale.device)
 
 
 def _train(case: Case, variant: str) -> Iterator[Row]:
@@ -141,9 +99,3 @@ def bank(scale: Scale) -> Iterator[Row]:
         yield row("ddpm_cifar2", name, f"a member, {_STEPS:,} steps of {_BATCH}", 60 * hours, "min")
         yield row("ddpm_cifar2", name, "losses of a member", 60 * losses, "min")
         yield row("ddpm_cifar2", name, f"the bank of {_MEMBERS} members", _MEMBERS * (hours + losses), "h")
-
-
-def _free(scale: Scale) -> None:
-    gc.collect()
-    if scale.device.type == "cuda":
-        torch.cuda.empty_cache()
