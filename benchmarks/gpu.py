@@ -82,7 +82,9 @@ def run_stages(stages: Mapping[str, Stage], scale: Scale, seconds: float) -> Non
     for name, stage in stages.items():
         left = min(end - time.monotonic(), SHARES.get(name, 1.0) * seconds)
         if left <= 0:
-            table.write(name, {"error": "not begun: time ran out"})
+            # What an earlier run found is worth more than that.
+            if not table.holds(name):
+                table.write(name, {"error": "not begun: time ran out"})
             continue
         table.clear(name)
         try:
@@ -122,6 +124,10 @@ class Table:
         self.path = scale.out / "gpu.csv"
         self.device = device_label(scale)
         self._rows: list[Row] = pd.read_csv(self.path).to_dict("records") if self.path.exists() else []  # type: ignore[assignment]
+
+    def holds(self, stage: str) -> bool:
+        """Tell whether there is a row of a stage on this device."""
+        return any((row["stage"], row["device"]) == (stage, self.device) for row in self._rows)
 
     def clear(self, stage: str) -> None:
         """Drop what is there of a stage on this device."""

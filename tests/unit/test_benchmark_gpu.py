@@ -48,7 +48,9 @@ def test_exactness_is_measured(toy: pd.DataFrame) -> None:
     assert cosines["float32"] > 0.99999 and 0.99 < cosines["bfloat16"] < 1
 
 
-def test_stages_that_fail_or_take_too_long_leave_what_they_have(gpu: Any, tmp_path: Path) -> None:
+def test_stages_that_fail_or_take_too_long_leave_what_they_have(
+    gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def found(scale: Any) -> Iterator[dict[str, Any]]:
         yield {"measure": "first", "value": 1.0}
 
@@ -66,7 +68,8 @@ def test_stages_that_fail_or_take_too_long_leave_what_they_have(gpu: Any, tmp_pa
 
     scale = gpu.Scale(torch.device("cpu"), True, tmp_path)
     stages = {"sketch": failing, "scoring": endless, "training": found}
-    gpu.run_stages(stages, scale, 1.0)
+    monkeypatch.setitem(gpu.SHARES, "scoring", 0.01)
+    gpu.run_stages(stages, scale, 60.0)
     gpu.run_stages({"bank": found}, scale, 0.0)
     table = pd.read_csv(tmp_path / "gpu.csv")
     assert table.groupby("stage", sort=False)["value"].sum().to_dict() == {
