@@ -99,7 +99,7 @@ def overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     rows, columns = (np.arange(side) * values.shape[axis] // side for axis, side in enumerate((height, width)))
     field = strength[np.ix_(rows, columns)][:, :, None]
     ends = [255 * np.array(matplotlib.colors.to_rgb(colour)) for colour in (FOR, AGAINST)]
-    colour = np.where(field >= 0, *ends)
+    colour = np.where(field >= 0, ends[0], ends[1])
     share = _STRONGEST * np.abs(field)
     mixed: np.ndarray = np.rint(grey * (1 - share) + colour * share).astype(np.uint8)
     return mixed

@@ -126,7 +126,7 @@ class GradientPass:
             noise = replay.noise(index.tolist(), clean.shape[1:])
             latents = flip_rows(clean[place], replay.flipped(index.tolist()))
         conditioning, masks = self._conditioning(index), self.encoded.masks
-        masked = () if masks is None else (masks[index].to(self.family.device),)
+        mask = None if masks is None else masks[index].to(self.family.device)
         averaged = sink if draws == 1 else MeanSink(sink, draws)
         with deterministic_attention(self.family.device), self.engine.capture(len(index), averaged):
             with autocast(self.config["precision"], self.family.device):
@@ -135,7 +135,7 @@ class GradientPass:
                     noise.to(self.family.device),
                     timesteps.to(self.family.device),
                     conditioning,
-                    *masked,
+                    mask,
                 )
             (values.view(-1, len(index))[0].sum() * self.loss_scale).backward()
         return values.detach().unflatten(-1, (-1, draws)).mean(-1)

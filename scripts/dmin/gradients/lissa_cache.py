@@ -110,7 +110,7 @@ class LissaPass:
         count, steps = len(queries.ids), len(self._timesteps)
         pairs = [(name, timestep) for name in queries.noised_as for timestep in self._timesteps]
         masks = queries.masks
-        masked = () if masks is None else (masks.repeat_interleave(steps, 0).to(self._family.device),)
+        mask = None if masks is None else masks.repeat_interleave(steps, 0).to(self._family.device)
         noise = draw_noise(self._config["noise"], pairs, queries.latents.shape[1:])
         sink = RawSink(self.parameter_count, count, self._family.device)
         with self._engine.capture(count * steps, MeanSink(sink, steps)):
@@ -122,7 +122,7 @@ class LissaPass:
                     name: value.repeat_interleave(steps, 0).to(self._family.device)
                     for name, value in queries.conditioning.items()
                 },
-                *masked,
+                mask,
             )
             losses.sum().backward()
         return sink.gradient
