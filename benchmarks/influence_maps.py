@@ -241,6 +241,7 @@ def chances(example: Example, kind: str) -> Mapping[str, float]:
 def summarise(rows: pd.DataFrame, chance: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     """Return means with their intervals by composite, method and measure."""
     found = []
+    rows = rows.sort_values("composite", kind="stable", key=lambda column: column.map(KINDS.index))
     for (kind, method, name), group in rows.groupby(["composite", "method", "measure"], sort=False):
         values = group["value"].to_numpy()
         low, high = rate_interval([values], CONFIDENCE)
@@ -273,17 +274,18 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(options.threads)
-    example, start, rows = Example(options.results, options.run), time.monotonic(), []
-    for kind in KINDS:
-        for composite in composites(example, kind, options.count):
-            rows += [(kind, *names, value) for names, value in measure(example, composite).items()]
-        log.info("%s: %.0f s", kind, time.monotonic() - start)
-    frame = pd.DataFrame(rows, columns=["composite", "method", "measure", "value"])
-    table = summarise(frame, {kind: chances(example, kind) for kind in KINDS})
-    table.to_csv(TABLE, index=False)
-    log.info("%s", table.to_string())
-    if PAGE.exists():
-        write_part(PAGE, "planted", render(table))
+    example, start = Example(options.results, options.run), time.monotonic()
+    chance, rows = {kind: chances(example, kind) for kind in KINDS}, []
+    drawn = {kind: composites(example, kind, options.count) for kind in KINDS}
+    # A round of all kinds at a time, so that what is there when it is stopped is a table too.
+    for number in range(options.count):
+        for kind, found in drawn.items():
+            rows += [(kind, *names, value) for names, value in measure(example, next(found)).items()]
+        table = summarise(pd.DataFrame(rows, columns=["composite", "method", "measure", "value"]), chance)
+        table.to_csv(TABLE, index=False)
+        if PAGE.exists():
+            write_part(PAGE, "planted", render(table))
+        log.info("%d of each kind, %.0f s", number + 1, time.monotonic() - start)
 
 
 if __name__ == "__main__":
