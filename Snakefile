@@ -70,7 +70,7 @@ wildcard_constraints:
     behaviour=dmin.one_of(dmin.BEHAVIOURS),
     anchor=r"full|pruned|repeat\d+",
     cache=dmin.cache_pattern(),
-    split="train|test|queries",
+    split="train|test|queries|regions",
     range=r"\d{8}-\d{8}",
     study=dmin.one_of(dmin.CONTROLS),
     removal=dmin.one_of([*dmin.ALL_CONTROLS, *dmin.METHODS]),
@@ -97,6 +97,7 @@ include: "rules/behaviours.smk"
 include: "rules/contributors.smk"
 include: "rules/contributor_figures.smk"
 include: "rules/audit.smk"
+include: "rules/maps.smk"
 include: "rules/paper.smk"
 include: "rules/plan.smk"
 include: "rules/doctor.smk"
@@ -139,6 +140,7 @@ localrules:
     contributors,
     games,
     audit,
+    maps,
     base_models,
     classifiers,
     paper,

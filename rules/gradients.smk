@@ -58,6 +58,7 @@ rule cache_gradients:
         trajectory=lambda w: runs[w.run].gradients.trajectory(w.cache),
         replay=lambda w: runs[w.run].gradients.replayed_log(w.cache, w.split),
         scale=lambda w: runs[w.run].gradients.scale(w.cache),
+        regions=lambda w: runs[w.run].gradients.regions(w.split),
     output:
         shard="<run>/gradients/{cache}/{split}/{range}.safetensors",
         metrics="<run>/gradients/{cache}/{split}/{range}.metrics.json",
@@ -95,13 +96,16 @@ rule cache_lissa:
         weights=lambda w: runs[w.run].model.weights,
         base=ancient(lambda w: runs[w.run].model.base.files),
         width=ancient(lambda w: runs[w.run].width_check),
+        regions=lambda w: runs[w.run].gradients.regions(w.split),
     output:
-        shard="<run>/gradients/lissa/queries/{range}.safetensors",
-        metrics="<run>/gradients/lissa/queries/{range}.metrics.json",
+        shard="<run>/gradients/lissa/{split}/{range}.safetensors",
+        metrics="<run>/gradients/lissa/{split}/{range}.metrics.json",
     log:
-        "<logs>/cache_lissa/{run}/{range}.log",
+        "<logs>/cache_lissa/{run}/{split}/{range}.log",
     benchmark:
-        "<benchmarks>/cache_lissa/{run}/{range}.tsv"
+        "<benchmarks>/cache_lissa/{run}/{split}/{range}.tsv"
+    wildcard_constraints:
+        split="queries|regions",
     conda:
         "../envs/dmin.yaml"
     threads: compute["threads"]

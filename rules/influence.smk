@@ -266,7 +266,9 @@ rule write_ranking:
     input:
         top="<run>/influence/{ranked}/top.parquet",
         samples=lambda w: runs[w.run].model.dataset.train,
-        queries="<run>/queries/queries.parquet",
+        queries=lambda w: (
+            runs[w.run].queries.region_table if w.ranked.endswith("/regions") else runs[w.run].queries.table
+        ),
     output:
         csv="<run>/influence/{ranked}/ranking.csv",
         json="<run>/influence/{ranked}/ranking.json",
@@ -275,7 +277,7 @@ rule write_ranking:
     benchmark:
         "<benchmarks>/write_ranking/{run}/{ranked}.tsv"
     wildcard_constraints:
-        ranked=r"[a-z_]+(/v(\d+|full)/(exact|cascade|hnsw))?",
+        ranked=r"[a-z_]+(/v(\d+|full)/(exact|cascade|hnsw|regions))?",
     conda:
         "../envs/dmin.yaml"
     params:
@@ -286,7 +288,7 @@ rule write_ranking:
 
 rule rankings:
     input:
-        [run.influence.rankings for run in runs.values()],
+        [run.influence.rankings + run.regions.rankings for run in runs.values()],
 
 
 rule influence:

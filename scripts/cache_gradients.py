@@ -16,9 +16,10 @@ with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
     start, stop = map(int, snakemake.wildcards.range.split("-"))
     shard, metrics = Path(snakemake.output.shard), Path(snakemake.output.metrics)
     inputs = snakemake.input
+    regions = Path(inputs.regions[0]) if inputs.regions else None
     followed = [Path(files[0]) if files else None for files in (inputs.trajectory, inputs.replay, inputs.scale)]
     cache_gradients(
-        ShardTask(Path(snakemake.input.samples), start, stop, shard, metrics),
+        ShardTask(Path(snakemake.input.samples), start, stop, shard, metrics, regions),
         TrainedModel(snakemake.params.base, weights),
         snakemake.params.gradients,
         CacheKind(snakemake.wildcards.cache, snakemake.params.cache, *followed),

@@ -27,8 +27,8 @@ MODEL_SCRIPTS = {
 }  # fmt: skip
 # They run a network of their own, draw from a generator of torch, or read features.
 TORCH_SCRIPTS = {
-    "audit_samples", "build_cascade", "compare_models", "embed_images", "embed_samples", "embed_train",
-    "evaluate_generation", "evaluate_removal", "evaluate_thickness", "label_queries", "retrieve_cascade",
+    "audit_samples", "build_cascade", "compare_models", "cut_fields", "cut_regions", "embed_images", "embed_samples",
+    "embed_train", "evaluate_generation", "evaluate_removal", "evaluate_thickness", "label_queries", "retrieve_cascade",
     "select_queries", "take_queries", "train_classifier",
 }  # fmt: skip
 DATASETS_SCRIPTS = {"doctor", "fetch_source", "import_queries"}

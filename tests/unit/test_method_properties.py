@@ -12,6 +12,7 @@ from schema_defaults import options
 
 from dmin.attribution.checkpoints import Checkpoint
 from dmin.attribution.gradient_rows import GradientRows
+from dmin.attribution.held_rows import HeldRows
 from dmin.attribution.registry import METHODS
 from dmin.runtime.errors import UserError
 
@@ -219,3 +220,28 @@ def test_published_step_of_lissa_is_refused_where_it_diverges(tmp_path: Path) ->
 
 def test_every_method_has_its_bound() -> None:
     assert set(AGREEMENT) == set(METHODS_ON_GRADIENTS)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS_ON_GRADIENTS if METHODS[name].inputs == "gradients"])
+def test_methods_that_are_linear_are_those_that_say_so(method: str, tmp_path: Path) -> None:
+    """Halves of gradients, held at the norms of the wholes, score halves that sum."""
+    if METHODS[method].entry.learns or METHODS[method].entry.caches[1] in ("lissa", "journey", "loss_blocks"):
+        assert not METHODS[method].entry.linear
+        return
+    generator = np.random.default_rng(3)
+    sides = {name: generator.standard_normal((n, 3, 48)) + 1 for name, n in (("queries", 4), ("train", 9))}
+    read = {name: rows(tmp_path, name, values, timesteps=[9, 5, 1]) for name, values in sides.items()}
+    given = options(relative_lambda=0.1)
+    whole = METHODS[method].run(read["queries"], read["train"], given, {})[0]
+
+    def additive(side: str) -> bool:
+        total = np.zeros_like(whole, dtype=float)
+        share = generator.uniform(size=(1, 1, 48)).astype(np.float32)
+        for part in (share, 1 - share):
+            held = HeldRows(read[side].ids, read[side].metadata, read[side].all() * part, read[side].norms)
+            total += METHODS[method].run(*{**read, side: held}.values(), given, {})[0]
+        return bool(np.allclose(total, whole, rtol=1e-3, atol=1e-4 * np.abs(whole).max()))
+
+    assert additive("queries") == ("queries" in METHODS[method].entry.linear)
+    if "train" in METHODS[method].entry.linear:
+        assert additive("train")

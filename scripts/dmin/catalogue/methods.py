@@ -25,6 +25,8 @@ class MethodEntry:
         look: its colour, marker and line (``solid``, ``dashed``, ``dotted`` or ``dashdot``) in figures; without one,
             figures give it a look that depends on its name alone.
         caches: the kinds of gradient cache that it reads, of the training samples and of the queries.
+        linear: the sides, ``queries`` or ``train``, in whose gradients its scores are linear while their norms are
+            held, so that they are sums over parts of a loss.
         parts: the methods whose scores it reads; of those with widths, at its own.
         columns: what a table of samples must hold beside ``id`` and ``subset``.
         options: the keys of ``influence.options`` that its scores depend on.
@@ -41,6 +43,7 @@ class MethodEntry:
     label: str = ""
     look: tuple[str, str, str] | None = None
     caches: tuple[str, str] | None = None
+    linear: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
@@ -73,6 +76,8 @@ CHECKPOINT_METHODS = methods_reading("checkpoints")
 SAMPLE_METHODS = methods_reading("nothing", "samples")
 MIXED_METHODS = methods_reading("scores")
 KERNEL_METHODS = [name for name, entry in METHODS.items() if entry.kernel]
+# Those whose scores are sums over parts of a query's loss.
+LINEAR_METHODS = [name for name, entry in METHODS.items() if "queries" in entry.linear]
 
 # The methods whose vectors an HNSW index can hold: their scores are the inner products of sketches as they are stored.
 INDEXABLE = ("dmin", "dmin_scaled")

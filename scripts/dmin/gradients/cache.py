@@ -14,7 +14,6 @@ from dmin.gradients.gradient_pass import WITH_ERROR, GradientPass
 from dmin.gradients.make_shard import ShardContents, ShardTask, make_shard, shared_metadata
 from dmin.gradients.sketches.blocks import BlockSketch
 from dmin.gradients.timesteps import timestep_grid
-from dmin.models.encoded import EncodedSamples
 from dmin.models.load import TrainedModel, load_trained
 from dmin.runtime.device import resolve_device
 from dmin.runtime.pace import Pace
@@ -35,10 +34,10 @@ def cache_gradients(
         UserError: a loss or gradient is unusable (sample and timestep named), cache_dim exceeds the number of
             parameters, or as :func:`make_shard`.
     """
-    encoded = EncodedSamples.load(task.samples, task.start, task.stop)
+    encoded = task.read()
     family = load_trained(model, resolve_device(pace.device), ["denoiser"])
     family.require_latents(encoded.latents.shape[1:])
-    inputs = CacheInputs.load(kind, encoded, task.start, task.stop)
+    inputs = CacheInputs.load(kind, encoded, task)
     gradient_pass = GradientPass(family, encoded, config, kind.settings, inputs)
     for line in gradient_pass.engine.coverage:
         share = 100 * line.share
@@ -59,7 +58,7 @@ def cache_gradients(
         _metadata(gradient_pass, kind, digests, timesteps),
         _shapes(gradient_pass, len(rows)),
         {"gradients": config, "cache": kind.settings},
-        {**digests, **input_digests(kind, task.samples)},
+        {**digests, **input_digests(kind, task)},
     )
     make_shard(
         task,
@@ -92,13 +91,19 @@ def _metadata(
         metadata["scale"] = gradient_pass.inputs.scale.metadata()
     if isinstance(gradient_pass.sketch, BlockSketch):
         metadata["blocks"] = [list(astuple(block)) for block in gradient_pass.sketch.blocks]
+    if "width" in kind.settings:
+        metadata["v"] = kind.settings["width"]
+    if kind.settings.get("layers"):
+        metadata["layers"] = gradient_pass.layers
     return metadata
 
 
 def _shapes(gradient_pass: GradientPass, rows: int) -> Shapes:
+    width, each = gradient_pass.kind.get("width"), (rows, *gradient_pass.groups)
+    kept = (gradient_pass.config["cache_dim"], np.float16) if width is None else (width, np.float32)
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {
-        "sketch": ((rows, gradient_pass.config["cache_dim"]), np.float16),
-        "norm": ((rows,), np.float32),
+        "sketch": ((*each, kept[0]), kept[1]),
+        "norm": (each, np.float32),
     }
     if gradient_pass.kind["quantity"] in WITH_ERROR:
         shapes["error"] = ((rows,), np.float32)

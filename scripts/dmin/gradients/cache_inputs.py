@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dmin.gradients.cache_kind import CacheKind
+from dmin.gradients.make_shard import ShardTask
 from dmin.gradients.replay import Replay
 from dmin.gradients.scale import TensorScale
 from dmin.models.encoded import EncodedSamples, require_one_shape
@@ -22,15 +23,19 @@ class CacheInputs:
     scale: TensorScale | None = None
 
     @classmethod
-    def load(cls, kind: CacheKind, samples: EncodedSamples, start: int, stop: int) -> CacheInputs:
-        """Read them for encoded samples, which are those from ``start`` to ``stop``.
+    def load(cls, kind: CacheKind, samples: EncodedSamples, task: ShardTask) -> CacheInputs:
+        """Read them for the samples of a shard.
 
         Raises:
             UserError: a file is torn, does not hold these samples, or holds latents of another shape.
         """
         trajectory = replay = scale = None
         if kind.trajectory is not None:
-            trajectory = Trajectory.load(kind.trajectory, samples.ids, start, stop).thinned(kind.settings["steps"])
+            if samples.origins is None:
+                trajectory = Trajectory.load(kind.trajectory, samples.ids, task.start, task.stop)
+            else:
+                trajectory = Trajectory.load_named(kind.trajectory, samples.origins)
+            trajectory = trajectory.thinned(kind.settings["steps"])
             require_one_shape(trajectory.clean[:, 0], samples.latents, "recorded trajectories", "encoded queries")
         if kind.replay is not None:
             replay = Replay.load(kind.replay, samples.ids, kind.settings["checkpoint"])
@@ -39,7 +44,8 @@ class CacheInputs:
         return cls(trajectory, replay, scale)
 
 
-def input_digests(kind: CacheKind, samples: Path) -> dict[str, str]:
-    """Return a digest of every file that a cache of this kind is made from, by role."""
-    files = {"samples": samples, "trajectory": kind.trajectory, "replay": kind.replay, "scale": kind.scale}
+def input_digests(kind: CacheKind, task: ShardTask) -> dict[str, str]:
+    """Return a digest of every file that a shard of this kind is made from, by role."""
+    files: dict[str, Path | None] = {"samples": task.samples, "regions": task.regions}
+    files |= {"trajectory": kind.trajectory, "replay": kind.replay, "scale": kind.scale}
     return {role: file_digest(path) for role, path in files.items() if path is not None}

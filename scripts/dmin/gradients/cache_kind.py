@@ -44,7 +44,8 @@ class KindSettings(TypedDict):
     """What is differentiated, and over how many noises (``draws``) a gradient is averaged.
 
     ``steps`` is how many steps of a trajectory are taken; ``checkpoint`` the update after which a replay ends;
-    ``power`` how often the factors of a scale are applied.
+    ``power`` how often the factors of a scale are applied. ``width`` is what sketches are folded to before they are
+    stored, in float32; ``layers`` says that every group of layers has a sketch and a norm of its own.
     """
 
     quantity: Literal["loss", "output_norm", "output_mean"]
@@ -52,6 +53,8 @@ class KindSettings(TypedDict):
     steps: NotRequired[int]
     checkpoint: NotRequired[int]
     power: NotRequired[int]
+    width: NotRequired[int]
+    layers: NotRequired[bool]
 
 
 @dataclass(frozen=True)

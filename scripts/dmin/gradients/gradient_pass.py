@@ -12,6 +12,7 @@ from dmin.gradients.cache_inputs import CacheInputs
 from dmin.gradients.cache_kind import GradientSettings, KindSettings
 from dmin.gradients.capture import GradientSink
 from dmin.gradients.engine import PerSampleGradients
+from dmin.gradients.layer_sink import LayerSink, layer_group
 from dmin.gradients.mean_sink import MeanSink
 from dmin.gradients.noise import draw_noise
 from dmin.gradients.scale import ScaledSink
@@ -19,6 +20,7 @@ from dmin.gradients.selection import select_parameters
 from dmin.gradients.sketch_sink import SketchSink
 from dmin.gradients.sketches.blocks import BlockSketch
 from dmin.gradients.sketches.count_sketch import CountSketch
+from dmin.gradients.sketches.fold import fold
 from dmin.models.encoded import EncodedSamples
 from dmin.models.families.family import Family
 from dmin.models.training.batch import flip_rows
@@ -65,26 +67,44 @@ class GradientPass:
             return BlockSketch(self.engine.sizes, width, seed, device)
         return CountSketch(self.engine.parameter_count, width, seed, device, self.config["sketch_kind"])
 
+    @property
+    def layers(self) -> list[str]:
+        """The groups of layers that a gradient is split into, in the order of the flat gradient."""
+        return list(dict.fromkeys(map(layer_group, self.engine.offsets)))
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """How many sketches each row has beside each other: one for every group of layers, or one without an axis."""
+        return (len(self.layers),) if self.kind.get("layers") else ()
+
     def compute(self, rows: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
         """Return ``sketch [rows, cache_dim]`` fp16, ``norm [rows]`` fp32, and what else the kind or the config has.
 
         With the mean output comes its ``error [rows]`` fp32, with ``keep_raw`` the unit gradients ``raw [rows, P]``.
+        Of a kind with a ``width``, the sketch is folded to it and fp32; with ``layers``, sketch and norm have an axis
+        of these after that of the rows.
         """
-        sink = SketchSink(self.sketch, len(rows), keep_raw=self.config["keep_raw"])
+        sink = self._sink(len(rows))
         scale = self.inputs.scale
         scaled = sink if scale is None else ScaledSink(sink, scale.at(self.engine.offsets))
         losses, *error = self.differentiate(rows, scaled).view(-1, len(rows))
         unit, norm = sink.finish()
         # Half-precision gradients of a mean over many elements underflow; the scale leaves with the norm.
         norm = norm / self.loss_scale
-        result = {"sketch": unit, "norm": norm} | dict(zip(["error"], error, strict=False))
-        if self.config["keep_raw"]:
+        width = self.kind.get("width")
+        result = {"sketch": unit if width is None else fold(unit, width), "norm": norm}
+        result |= dict(zip(["error"], error, strict=False))
+        if self.config["keep_raw"] and isinstance(sink, SketchSink):
             result["raw"] = sink.unit_gradient()
-        self._check(losses, norm, [(self.encoded.ids[sample], timestep) for sample, timestep in rows], result)
-        return {
-            name: value.to(torch.float32 if name in _SINGLE_PRECISION else torch.float16)
-            for name, value in result.items()
-        }
+        whole = norm if norm.ndim == 1 else torch.linalg.vector_norm(norm, dim=1)
+        self._check(losses, whole, [(self.encoded.ids[sample], timestep) for sample, timestep in rows], result)
+        single = _SINGLE_PRECISION if width is None else (*_SINGLE_PRECISION, "sketch")
+        return {name: value.to(torch.float32 if name in single else torch.float16) for name, value in result.items()}
+
+    def _sink(self, rows: int) -> SketchSink | LayerSink:
+        if self.kind.get("layers"):
+            return LayerSink(self.sketch, rows, {at: layer_group(name) for name, at in self.engine.offsets.items()})
+        return SketchSink(self.sketch, rows, keep_raw=self.config["keep_raw"])
 
     def differentiate(self, rows: list[tuple[int, int]], sink: GradientSink) -> torch.Tensor:
         """Feed ``sink`` the gradient of each row, ``loss_scale`` times too large, and return what was differentiated.
@@ -99,13 +119,14 @@ class GradientPass:
         if trajectory is not None:
             clean, place = trajectory.at(rows), torch.arange(len(rows)).repeat_interleave(draws)
         if replay is None:
-            names = [(self.encoded.ids[sample], timestep) for sample, timestep in rows]
+            names = [(self.encoded.noised_as[sample], timestep) for sample, timestep in rows]
             noise = draw_noise(self.config["noise"], names, clean.shape[1:], draws)
             latents = clean[place]
         else:
             noise = replay.noise(index.tolist(), clean.shape[1:])
             latents = flip_rows(clean[place], replay.flipped(index.tolist()))
-        conditioning = self._conditioning(index)
+        conditioning, masks = self._conditioning(index), self.encoded.masks
+        mask = None if masks is None else masks[index].to(self.family.device)
         averaged = sink if draws == 1 else MeanSink(sink, draws)
         with deterministic_attention(self.family.device), self.engine.capture(len(index), averaged):
             with autocast(self.config["precision"], self.family.device):
@@ -114,6 +135,7 @@ class GradientPass:
                     noise.to(self.family.device),
                     timesteps.to(self.family.device),
                     conditioning,
+                    mask,
                 )
             (values.view(-1, len(index))[0].sum() * self.loss_scale).backward()
         return values.detach().unflatten(-1, (-1, draws)).mean(-1)

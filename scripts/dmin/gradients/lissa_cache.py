@@ -108,7 +108,9 @@ class LissaPass:
     def _gradients(self, queries: EncodedSamples) -> torch.Tensor:
         """Return each query's gradient averaged over the timesteps, ``[m, P]``."""
         count, steps = len(queries.ids), len(self._timesteps)
-        pairs = [(name, timestep) for name in queries.ids for timestep in self._timesteps]
+        pairs = [(name, timestep) for name in queries.noised_as for timestep in self._timesteps]
+        masks = queries.masks
+        mask = None if masks is None else masks.repeat_interleave(steps, 0).to(self._family.device)
         noise = draw_noise(self._config["noise"], pairs, queries.latents.shape[1:])
         sink = RawSink(self.parameter_count, count, self._family.device)
         with self._engine.capture(count * steps, MeanSink(sink, steps)):
@@ -120,6 +122,7 @@ class LissaPass:
                     name: value.repeat_interleave(steps, 0).to(self._family.device)
                     for name, value in queries.conditioning.items()
                 },
+                mask,
             )
             losses.sum().backward()
         return sink.gradient
@@ -142,7 +145,7 @@ def cache_lissa(
 
     Source: LiSSA with Gauss-Newton products; for diffusion models, the comparison of Diffusion-ReTrac.
     """
-    asked = EncodedSamples.load(task.samples, task.start, task.stop)
+    asked = task.read()
     family = load_trained(model, resolve_device(pace.device), ["denoiser"])
     timesteps = timestep_grid(config["timesteps"], model.base["family"])
     samples = EncodedSamples.load(train)
@@ -161,6 +164,9 @@ def cache_lissa(
         "precision": "float32",
         "lissa": {**lissa, "timesteps": timesteps},
     }
+    made_from = {"samples": file_digest(train), "queries": file_digest(task.samples)}
+    if task.regions is not None:
+        made_from["regions"] = file_digest(task.regions)
     contents = ShardContents(
         asked.ids,
         metadata,
@@ -170,7 +176,7 @@ def cache_lissa(
             "cosine": ((count,), np.float32),
         },
         {"gradients": config, "lissa": lissa},
-        {**digests, "samples": file_digest(train), "queries": file_digest(task.samples)},
+        {**digests, **made_from},
     )
     make_shard(
         task,

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 from dmin.gradients.shard import write_shard
+from dmin.models.encoded import EncodedSamples
+from dmin.models.regions import Regions
 from dmin.runtime.digests import config_digest
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import Meter
@@ -23,13 +25,27 @@ from dmin.runtime.sidecar import only_writer
 
 @dataclass(frozen=True)
 class ShardTask:
-    """A shard to make of the encoded ``samples`` from ``start`` to ``stop``, and the JSON file of what it cost."""
+    """A shard to make of the encoded ``samples`` from ``start`` to ``stop``, and the JSON file of what it cost.
+
+    With ``regions``, it is made of those of them from ``start`` to ``stop``, which are regions of the samples.
+    """
 
     samples: Path
     start: int
     stop: int
     shard: Path
     metrics: Path
+    regions: Path | None = None
+
+    def read(self) -> EncodedSamples:
+        """Return its samples.
+
+        Raises:
+            UserError: a file is torn or foreign, or a sample is not there.
+        """
+        if self.regions is None:
+            return EncodedSamples.load(self.samples, self.start, self.stop)
+        return Regions.load(self.regions, self.start, self.stop).encoded(self.samples)
 
 
 @dataclass(frozen=True)

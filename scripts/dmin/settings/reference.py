@@ -41,11 +41,19 @@ def _sections(root: Mapping[str, Any]) -> Iterator[Section]:
 def _with_lists(section: Section, root: Mapping[str, Any]) -> Iterator[Section]:
     """Yield a section and those of the tables that its lists hold."""
     yield section
-    for key, entry in section.schema["properties"].items():
+    yield from _lists(section, root)
+
+
+def _lists(table: Section, root: Mapping[str, Any]) -> Iterator[Section]:
+    """Yield the sections of the tables that lists of a table, or of those within it, hold."""
+    for key, entry in table.schema["properties"].items():
         entry = _resolve(entry, root)
         items = _resolve(entry.get("items", {}), root)
+        place = f"{table.place}.{key}"
         if "properties" in items:
-            yield from _with_lists(Section(f"{section.place}.{key}[]", entry["description"], items), root)
+            yield from _with_lists(Section(f"{place}[]", entry["description"], items), root)
+        elif "properties" in entry:
+            yield from _lists(Section(place, entry["description"], entry), root)
 
 
 def _render_section(section: Section, root: Mapping[str, Any]) -> str:

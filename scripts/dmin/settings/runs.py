@@ -32,6 +32,15 @@ class Select(TypedDict):
     keep: int
 
 
+class Region(TypedDict):
+    """A part of a query that is asked about on its own: a box, or a mask."""
+
+    query: str
+    name: str
+    box: list[float] | None
+    mask: str | None
+
+
 class Queries(TypedDict):
     """The images that are asked about."""
 
@@ -41,6 +50,7 @@ class Queries(TypedDict):
     per_subset: int
     classifier: QueryClassifier | None
     select: Select | None
+    regions: list[Region]
     steps: int
     guidance: float
     seed: int
@@ -232,6 +242,15 @@ class Ablation(TypedDict):
     seeds: list[str]
 
 
+class Maps(TypedDict):
+    """Where, at which timesteps and in which layers scores come from (target maps)."""
+
+    method: str
+    queries: int | list[str]
+    top_k: int
+    grid: int
+
+
 class Audit(TypedDict):
     """An audit of the training set (target audit)."""
 
@@ -256,6 +275,7 @@ class Run(TypedDict):
     deletion: NotRequired[Deletion]
     thickness: NotRequired[Thickness]
     ablation: NotRequired[Ablation]
+    maps: NotRequired[Maps]
     audit: NotRequired[Audit]
 
 

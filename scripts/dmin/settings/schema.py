@@ -15,7 +15,7 @@ import jsonschema
 
 from ..catalogue.behaviours import BEHAVIOURS
 from ..catalogue.families import FAMILIES
-from ..catalogue.methods import METHODS
+from ..catalogue.methods import LINEAR_METHODS, METHODS
 from ..runtime.errors import UserError, is_order, one_line
 from .config import Config
 from .strict_yaml import read_yaml
@@ -24,6 +24,7 @@ from .strict_yaml import read_yaml
 CATALOGUES: Mapping[str, list[str]] = {
     "behaviours": list(BEHAVIOURS),
     "families": list(FAMILIES),
+    "linear": ["auto", *LINEAR_METHODS],
     "methods": list(METHODS),
     "objectives": sorted({name for family in FAMILIES.values() for name in family.objectives}, reverse=True),
 }

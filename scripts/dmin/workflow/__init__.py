@@ -26,6 +26,7 @@ from .games import PARTS, TRAINERS
 from .gradients import cache_pattern
 from .job_code import JobCode, older_code
 from .job_contents import JobContents
+from .maps import PARTS as MAPPED_PARTS
 from .memory import cascade_mb, index_mb, model_mb, scoring_mb
 from .paper import SECTIONS, paper_runs
 from .plan_entries import plan_entry
@@ -45,6 +46,7 @@ __all__ = [
     "INDEXABLE",
     "KERNEL_METHODS",
     "LISSA_CACHE",
+    "MAPPED_PARTS",
     "METHODS",
     "MIXED_METHODS",
     "PARTS",

@@ -50,7 +50,8 @@ class Gradients:
     def count(self, split: str) -> int:
         """Return how many samples a split has."""
         counts = self.model.dataset.counts
-        return {"train": counts.train, "test": counts.test, "queries": self.queries.count}[split]
+        regions = len(self.queries.regions)
+        return {"train": counts.train, "test": counts.test, "queries": self.queries.count, "regions": regions}[split]
 
     @property
     def timestep_count(self) -> int:
@@ -91,7 +92,12 @@ class Gradients:
 
     def samples(self, split: str) -> str:
         """Return the encoded samples of a split."""
-        return {"train": self.model.samples, "test": self.model.test_samples, "queries": self.queries.encoded}[split]
+        known = {"train": self.model.samples, "test": self.model.test_samples}
+        return known.get(split, self.queries.encoded)
+
+    def regions(self, split: str) -> list[str]:
+        """Return the masks of the regions of queries; none for other splits."""
+        return [self.queries.region_masks] if split == "regions" else []
 
     def weights(self, cache: str) -> str:
         """Return the weights whose gradients a cache holds: the trained ones, or the folder of the checkpoints."""
@@ -146,7 +152,7 @@ class Gradients:
         if checkpoint_step(cache) is not None:
             # The training samples have the timesteps that they were last trained with.
             settings = leave_out(settings, "timesteps")
-            if split == "queries":
+            if split != "train":
                 count = self.options["tracin_timesteps"]
                 timesteps = {"count": count, "custom": even_timesteps(count), "grid": "custom"}
                 settings |= _fresh_noise(settings) | {"timesteps": timesteps}

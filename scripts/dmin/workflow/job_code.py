@@ -36,15 +36,17 @@ class JobCode:
         Args:
             script: the script of the rule.
             chosen: what the script finds by name beside what it always imports: the ``method`` or the ``behaviour``
-                that the job's wildcards name, the ``family`` of the base that it loads, all ``estimators``, the
-                ``look`` of the one method that a figure shows (that of the wildcards, else the indexed one), or the
-                ``looks`` of all methods of its run, of a game those of estimators too.
+                that the job's wildcards name (without a wildcard, the method of the run's maps), the ``family`` of the
+                base that it loads, all ``estimators``, the ``look`` of the one method that a figure shows (that of the
+                wildcards, else the indexed one), or the ``looks`` of all methods of its run, of a game those of
+                estimators too.
         """
 
         def code(wildcards: Any) -> str:
             modules = []
             if "method" in chosen:
-                modules.append(METHODS[wildcards.method].module)
+                named = getattr(wildcards, "method", None) or self.tables.runs[wildcards.run].maps.method
+                modules.append(METHODS[named].module)
             if "behaviour" in chosen:
                 modules.append(BEHAVIOURS[wildcards.behaviour].module)
             if "estimators" in chosen:

@@ -37,6 +37,12 @@ class JobContents:
         images = self.tables.runs[wildcards.run].queries.settings["images"]
         return self._images("queries", images["path"] if images else "")
 
+    def masks(self, wildcards: Any) -> str:
+        """Return the digest of the masks of a run's regions."""
+        regions = self.tables.runs[wildcards.run].queries.regions
+        masks = dict.fromkeys(region["mask"] for region in regions if region["mask"] is not None)
+        return f"masks {self._contents.digest(*masks)}"
+
     def base(self, wildcards: Any) -> str:
         """Return the digest of a local base."""
         base = self.tables.base_of(wildcards)

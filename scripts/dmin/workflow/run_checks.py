@@ -16,6 +16,7 @@ from .checks import CORRECT_PATH
 from .files import is_missing
 from .gradients import SPLITS
 from .query_checks import check_queries
+from .region_checks import check_maps, check_regions
 from .runs import Run
 from .study_checks import check_ablation, check_lds, check_studies
 
@@ -191,9 +192,11 @@ RUN_CHECKS = (
     _check_checkpoints,
     _check_widths,
     check_queries,
+    check_regions,
     _check_jobs,
     _check_lists,
     _check_methods,
     _check_gradients,
+    check_maps,
     _check_optional,
 )

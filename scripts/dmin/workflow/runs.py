@@ -12,9 +12,11 @@ from .audits import Audit
 from .banks import Bank, Lds
 from .gradients import Gradients
 from .influence import Influence
+from .maps import Maps
 from .models import Model
 from .parameters import count_attributed
 from .queries import Queries
+from .regions import Regions
 from .studies import CONTROLS, Study
 
 
@@ -69,6 +71,16 @@ class Run:
     def ablation(self) -> Ablation:
         """The ablations; only of a run that has the section."""
         return Ablation(self.name, self.settings["ablation"], self.evaluation, self.influence)
+
+    @cached_property
+    def regions(self) -> Regions:
+        """The ranked lists of regions of queries."""
+        return Regions(self.influence)
+
+    @cached_property
+    def maps(self) -> Maps:
+        """The influence maps; only of a run that has the section."""
+        return Maps(self.name, self.settings["maps"], self.influence)
 
     @cached_property
     def audit(self) -> Audit:

@@ -119,6 +119,11 @@ class Tables:
         return Pooling([run.lds for run in self.runs.values() if run.lds])
 
     @property
+    def mapped(self) -> list[Run]:
+        """The runs with influence maps."""
+        return [run for run in self.runs.values() if "maps" in run.settings]
+
+    @property
     def audited(self) -> list[Run]:
         """The runs whose training set is audited."""
         return [run for run in self.runs.values() if "audit" in run.settings]

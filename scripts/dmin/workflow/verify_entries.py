@@ -115,7 +115,20 @@ def _run_entries(run: Run) -> list[Entry]:
     ]
     entries += [_sketch(run, *sketch) for sketch in influence.sketches(influence.scored_methods)]
     entries += [_scores(run, method, v) for method, v in influence.made]
+    entries += _region_entries(run)
     return entries + [entry for backend in ("hnsw", "cascade") for entry in _retrievals(run, backend)]
+
+
+def _region_entries(run: Run) -> Iterator[Entry]:
+    """Yield the entries of regions of queries: shards, sketches and scores."""
+    for cache in run.regions.caches:
+        for shard in run.gradients.shards(cache, "regions"):
+            yield _shard(run, cache, "regions", shard)
+    read = run.influence.sketches(run.regions.methods)
+    for cache, v in sorted({(cache, v) for cache, v, split in read if split == "queries"}):
+        yield _sketch(run, cache, v, "regions")
+    for method, v in run.regions.scored:
+        yield _scores(run, method, v, "regions")
 
 
 def _entry(owner: Run | Game, kind: str, files: dict[str, str], config: Any, made_from: dict[str, Ancestor]) -> Entry:
@@ -186,9 +199,11 @@ def _checkpoints(owner: Run | Game) -> Entry:
 def _shard(run: Run, cache: str, split: str, path: str) -> Entry:
     gradients = run.gradients
     made_from: dict[str, Ancestor] = {"base": ["base", run.model.base.settings]}
-    if cache == LISSA_CACHE and split == "queries":
+    masks = gradients.regions(split)
+    regions: dict[str, Ancestor] = {"regions": _file(masks[0])} if masks else {}
+    if cache == LISSA_CACHE and split != "train":
         made_from |= {"weights": ["weights", _place(run.model.weights)]}
-        made_from |= {"samples": _file(run.model.samples), "queries": _file(run.queries.encoded)}
+        made_from |= {"samples": _file(run.model.samples), "queries": _file(run.queries.encoded)} | regions
         config = {"gradients": gradients.lissa_gradients, "lissa": gradients.lissa_settings}
         return _entry(run, "shard", {"shard": path}, config, made_from)
     step, weights = checkpoint_step(cache), _place(gradients.weights(cache))
@@ -196,7 +211,7 @@ def _shard(run: Run, cache: str, split: str, path: str) -> Entry:
     made_from["samples"] = _file(gradients.samples(split))
     given = {"trajectory": gradients.trajectory(cache), "replay": gradients.replayed_log(cache, split)}
     given["scale"] = gradients.scale(cache)
-    made_from |= {role: _file(files[0]) for role, files in given.items() if files}
+    made_from |= {role: _file(files[0]) for role, files in given.items() if files} | regions
     # As the shards name these settings.
     config = {
         "gradients": gradients.gradient_settings(cache, split),
@@ -224,7 +239,8 @@ def _rows(run: Run, method: str, v: str, split: str) -> Ancestor:
     return ["sha256", _place(run.gradients.sketch(cache, v, split))]
 
 
-def _scores(run: Run, method: str, v: str) -> Entry:
+def _scores(run: Run, method: str, v: str, asked: str = "queries") -> Entry:
+    """Return the scores of a method for the queries, or for regions of them."""
     influence = run.influence
     config: dict[str, Any] = {"method": method, "top_k": influence.settings["top_k"]}
     if method in CHECKPOINT_METHODS:
@@ -237,6 +253,9 @@ def _scores(run: Run, method: str, v: str) -> Entry:
     elif method in SAMPLE_METHODS:
         made_from = {"train": _file(run.model.dataset.train), "queries": _file(run.queries.table)}
     else:
-        made_from = {split: _rows(run, method, v, split) for split in SPLITS}
+        made_from = {"train": _rows(run, method, v, "train"), "queries": _rows(run, method, v, asked)}
     files = {"scores": influence.scores(method, v), "top": influence.top(method, v)}
+    if asked == "regions":
+        folder = run.regions.folder(method, v)
+        files = {"scores": f"{folder}/scores.npy", "top": f"{folder}/top.parquet"}
     return _entry(run, "scores", files, config, made_from)

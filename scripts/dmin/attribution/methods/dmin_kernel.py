@@ -16,6 +16,7 @@ METHOD = {
     "label": "DMin, kernel",
     "look": ("#004B74", "p", "dashdot"),
     "caches": ("loss", "loss"),
+    "linear": ("queries",),
     "options": ("relative_lambda",),
     "kernel": True,
 }

@@ -14,6 +14,7 @@ METHOD = {
     "label": "DMin, kernel, scaled",
     "look": ("#004B74", "p", "solid"),
     "caches": ("loss_scaled", "loss_scaled"),
+    "linear": ("queries",),
     "options": ("relative_lambda",),
     "kernel": True,
 }

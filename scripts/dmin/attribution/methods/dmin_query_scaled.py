@@ -16,6 +16,7 @@ METHOD = {
     "label": "DMin, scaled queries",
     "look": ("#E69F00", "o", "dashed"),
     "caches": ("loss", "loss_query_scaled"),
+    "linear": ("queries", "train"),
 }
 
 # What the two sides differ in by design.

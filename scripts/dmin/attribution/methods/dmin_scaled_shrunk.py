@@ -16,6 +16,7 @@ METHOD = {
     "label": "DMin, scaled, shrunk",
     "look": ("#D55E00", "P", "dotted"),
     "caches": ("loss_scaled", "loss_scaled"),
+    "linear": ("queries",),
     "options": ("shrink_rank", "shrink_samples", "shrink_ridge"),
 }
 

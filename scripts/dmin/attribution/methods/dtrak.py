@@ -14,6 +14,7 @@ METHOD = {
     "label": "D-TRAK",
     "look": ("#7A5BB0", "s", "solid"),
     "caches": ("output_norm", "output_norm"),
+    "linear": ("queries",),
     "options": ("relative_lambda",),
     "kernel": True,
 }

@@ -14,6 +14,7 @@ METHOD = {
     "label": "D-TRAK, unit gradients",
     "look": ("#7A5BB0", "D", "dashed"),
     "caches": ("output_norm", "output_norm"),
+    "linear": ("queries",),
     "options": ("relative_lambda",),
     "kernel": True,
 }

@@ -14,6 +14,7 @@ METHOD = {
     "label": "D-TRAK, unit, scaled",
     "look": ("#7A5BB0", "D", "solid"),
     "caches": ("output_norm_scaled", "output_norm_scaled"),
+    "linear": ("queries",),
     "options": ("relative_lambda",),
     "kernel": True,
 }

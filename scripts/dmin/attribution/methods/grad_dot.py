@@ -17,6 +17,7 @@ METHOD = {
     "label": "Gradient dot product",
     "look": ("#CC79A7", "s", "dashed"),
     "caches": ("loss", "loss"),
+    "linear": ("queries", "train"),
 }
 
 

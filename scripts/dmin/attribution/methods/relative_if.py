@@ -17,6 +17,7 @@ METHOD = {
     "label": "Relative IF",
     "look": ("#8F4470", "v", "dashed"),
     "caches": ("loss", "loss"),
+    "linear": ("queries",),
     "options": ("relative_lambda",),
 }
 

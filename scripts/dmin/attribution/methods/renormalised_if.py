@@ -17,6 +17,7 @@ METHOD = {
     "label": "Renormalised IF",
     "look": ("#8F4470", "^", "dashdot"),
     "caches": ("loss", "loss"),
+    "linear": ("queries",),
     "options": ("relative_lambda",),
 }
 

@@ -20,6 +20,7 @@ METHOD = {
     "label": "ReTrac, final model",
     "look": ("#00614A", "^", "dashed"),
     "caches": ("loss", "loss"),
+    "linear": ("queries",),
     "options": ("train_timestep", "seed"),
 }
 

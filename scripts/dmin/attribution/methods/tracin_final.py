@@ -20,6 +20,7 @@ METHOD = {
     "label": "TracIn, final model",
     "look": ("#009E73", "D", "dashed"),
     "caches": ("loss", "loss"),
+    "linear": ("queries",),
     "options": ("train_timestep", "seed"),
 }
 

@@ -21,6 +21,7 @@ METHOD = {
     "label": "TRAK",
     "look": ("#8F4470", "o", "solid"),
     "caches": ("loss", "loss"),
+    "linear": ("queries",),
     "options": ("relative_lambda",),
     "kernel": True,
 }

@@ -14,6 +14,7 @@ METHOD = {
     "label": "TRAK, scaled",
     "look": ("#8F4470", "o", "dashed"),
     "caches": ("loss_scaled", "loss_scaled"),
+    "linear": ("queries",),
     "options": ("relative_lambda",),
     "kernel": True,
 }

@@ -155,38 +155,64 @@ class Family(Parts, ABC):
         return self.denoise(*self.target.noised(latents, noise, timesteps), conditioning)
 
     def objective(
-        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+        self,
+        latents: torch.Tensor,
+        noise: torch.Tensor,
+        timesteps: torch.Tensor,
+        conditioning: Conditioning,
+        mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the training loss of each row, float32 ``[batch]``: the mean squared error over the row's elements.
 
         Where the base is ``preconditioned``, that of the clean latents which the output leads back to.
+
+        Args:
+            mask: ``[batch, h, w]`` in 0..1, what counts of each element's error; it stays a mean over all elements, so
+                that the losses under masks which sum to 1 sum to the whole loss.
         """
         prediction = self.predict(latents, noise, timesteps, conditioning)
-        loss = _mean_square(prediction.float() - self.target.of(latents, noise, timesteps).float())
+        loss = _mean_square(prediction.float() - self.target.of(latents, noise, timesteps).float(), mask)
         return loss * self.target.preconditioned_weight(timesteps).float() if self.preconditioned else loss
 
     def reference_objective(
-        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+        self,
+        latents: torch.Tensor,
+        noise: torch.Tensor,
+        timesteps: torch.Tensor,
+        conditioning: Conditioning,
+        mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the loss of each row as DMin's published code has it, where that is not the training loss.
+
+        ``mask`` is that of :meth:`objective`, as in the quantities below.
 
         Raises:
             UserError: the published code has no other loss for this family.
         """
         target = self.target.reference(latents, noise, timesteps)
-        return _mean_square(self.predict(latents, noise, timesteps, conditioning).float() - target.float())
+        return _mean_square(self.predict(latents, noise, timesteps, conditioning).float() - target.float(), mask)
 
     def output_norm(
-        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+        self,
+        latents: torch.Tensor,
+        noise: torch.Tensor,
+        timesteps: torch.Tensor,
+        conditioning: Conditioning,
+        mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the mean of the denoiser's squared output over the elements of each row, float32 ``[batch]``.
 
         The error against zero: what the model was trained to predict never enters. Source: D-TRAK, its code.
         """
-        return _mean_square(self.predict(latents, noise, timesteps, conditioning).float())
+        return _mean_square(self.predict(latents, noise, timesteps, conditioning).float(), mask)
 
     def output_mean(
-        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+        self,
+        latents: torch.Tensor,
+        noise: torch.Tensor,
+        timesteps: torch.Tensor,
+        conditioning: Conditioning,
+        mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the mean of the denoiser's output over the elements of each row, and beside it its error.
 
@@ -196,8 +222,8 @@ class Family(Parts, ABC):
             float32 ``[2, batch]``.
         """
         prediction = self.predict(latents, noise, timesteps, conditioning).float()
-        error = _mean_square(prediction.detach() - self.target.of(latents, noise, timesteps).float()).sqrt()
-        return torch.stack([prediction.flatten(1).mean(1), error])
+        error = _mean_square(prediction.detach() - self.target.of(latents, noise, timesteps).float(), mask).sqrt()
+        return torch.stack([_masked(prediction, mask).flatten(1).mean(1), error])
 
     @abstractmethod
     def sample(
@@ -261,5 +287,9 @@ class Family(Parts, ABC):
         write_shapes(self.denoiser, folder / self.part)
 
 
-def _mean_square(rows: torch.Tensor) -> torch.Tensor:
-    return rows.square().flatten(1).mean(1)
+def _mean_square(rows: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    return _masked(rows.square(), mask).flatten(1).mean(1)
+
+
+def _masked(rows: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    return rows if mask is None else rows * mask.unsqueeze(1)

@@ -40,6 +40,22 @@ class Trajectory:
             raise UserError(f"Trajectory '{path}' is not that of the encoded queries; delete it and run again.")
         return cls(stored, timesteps, clean)
 
+    @classmethod
+    def load_named(cls, path: Path, ids: Sequence[str]) -> Trajectory:
+        """Read the rows of some ids, in their order and as often as they are named.
+
+        Raises:
+            UserError: the file is torn or foreign, or has no such sample.
+        """
+        with SealedTensors(path, "Trajectory") as file:
+            places = {name: place for place, name in enumerate(file.facts["ids"])}
+            timesteps = file.facts["timesteps"]
+            missing = [name for name in ids if name not in places]
+            if missing:
+                raise UserError(f"Trajectory '{path}' has no query '{missing[0]}'; delete it and run again.")
+            rows = {name: file.rows("clean", places[name], places[name] + 1) for name in dict.fromkeys(ids)}
+        return cls(ids, timesteps, torch.cat([rows[name] for name in ids]))
+
     def thinned(self, count: int) -> Trajectory:
         """Return ``count`` of its steps, evenly spread from the first to the last.
 

@@ -1,0 +1,47 @@
+"""Regions of queries that are asked about on their own: which methods rank them, and their files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..catalogue.methods import METHODS, read_cache
+from .influence import Influence
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The ranked lists of a run's regions."""
+
+    influence: Influence
+
+    @property
+    def methods(self) -> list[str]:
+        """Those that rank regions: on gradients, without learning from the queries' subsets; none without regions."""
+        influence = self.influence
+        if not influence.gradients.queries.regions:
+            return []
+        reading = {*influence.gradient_methods, *influence.checkpoint_methods}
+        return [method for method in influence.methods if method in reading and not METHODS[method].learns]
+
+    @property
+    def caches(self) -> list[str]:
+        """The kinds of gradient cache that these methods read of regions."""
+        influence, found = self.influence, set[str]()
+        for method in self.methods:
+            checkpoints = method in influence.checkpoint_methods
+            found |= {*influence.gradients.checkpoint_caches} if checkpoints else {read_cache(method, "regions")}
+        return sorted(found)
+
+    @property
+    def scored(self) -> list[tuple[str, str]]:
+        """Each of these methods with every width that it is scored at."""
+        return [(method, v) for method in self.methods for v in self.influence.widths(method)]
+
+    def folder(self, method: str, v: str) -> str:
+        """Return the folder of a method's scores of regions."""
+        return f"{self.influence.folder(method, v)}/regions"
+
+    @property
+    def rankings(self) -> list[str]:
+        """The ranked lists as tables for people."""
+        return [f"{self.folder(*pair)}/ranking.csv" for pair in self.scored]
