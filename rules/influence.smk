@@ -7,8 +7,11 @@ rule score:
         queries=lambda w: runs[w.run].influence.gradients_at(w.method, w.v, "queries"),
         train_norms=lambda w: runs[w.run].influence.shards(w.method, "train"),
         query_norms=lambda w: runs[w.run].influence.shards(w.method, "queries"),
+        held_out=lambda w: runs[w.run].held_out.gradients_at(w.method, w.v),
+        held_out_norms=lambda w: runs[w.run].held_out.shards_of(w.method),
         samples=lambda w: runs[w.run].model.dataset.train,
         query_samples="<run>/queries/queries.parquet",
+        held_out_samples=lambda w: runs[w.run].held_out.table,
     output:
         scores="<run>/influence/{method}/v{v}/scores.npy",
         description="<run>/influence/{method}/v{v}/scores.json",
@@ -26,9 +29,14 @@ rule score:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.scoring_mb(runs[w.run].gradients, w.method, w.v),
+        mem_mb=lambda w: dmin.scoring_mb(
+            runs[w.run].gradients,
+            w.method,
+            w.v,
+            runs[w.run].held_out.count,
+        ),
     params:
-        top_k=lambda w: runs[w.run].influence.settings["top_k"],
+        lists=lambda w: runs[w.run].list_settings,
         options=lambda w: runs[w.run].influence.options,
         code=code("score", "method"),
     script:

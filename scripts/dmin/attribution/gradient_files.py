@@ -37,10 +37,11 @@ class GradientFiles:
 
 @dataclass(frozen=True)
 class GradientSides:
-    """The gradients of both sides of a score."""
+    """The gradients of both sides of a score, and of held-out images where there are any to compare with."""
 
     queries: GradientFiles
     train: GradientFiles
+    held_out: GradientFiles | None = None
 
     def read(self) -> tuple[GradientRows, GradientRows]:
         """Open the files of the queries and of the training samples.

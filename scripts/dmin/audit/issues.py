@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from dmin.audit.conformal import adjusted
+from dmin.attribution.conformal import adjusted
 from dmin.audit.findings import (
     MISLABELLED,
     WRONG_CAPTION,

@@ -113,7 +113,9 @@ def _run_entries(run: Run) -> list[Entry]:
         for cache in _caches(run, split)
         for shard in run.gradients.shards(cache, split)
     ]
-    entries += [_sketch(run, *sketch) for sketch in influence.sketches(influence.scored_methods)]
+    entries += [_shard(run, cache, "test", shard) for cache, shard in run.held_out.shards]
+    sketches = influence.sketches(influence.scored_methods) + run.held_out.sketches(influence.scored_methods)
+    entries += [_sketch(run, *sketch) for sketch in sketches]
     entries += [_scores(run, method, v) for method, v in influence.made]
     return entries + [entry for backend in ("hnsw", "cascade") for entry in _retrievals(run, backend)]
 
@@ -238,5 +240,8 @@ def _scores(run: Run, method: str, v: str) -> Entry:
         made_from = {"train": _file(run.model.dataset.train), "queries": _file(run.queries.table)}
     else:
         made_from = {split: _rows(run, method, v, split) for split in SPLITS}
+        if method not in CHECKPOINT_METHODS:
+            config["lists"] = run.list_settings
+            made_from |= {"held_out": _rows(run, method, v, "test")} if run.held_out.used else {}
     files = {"scores": influence.scores(method, v), "top": influence.top(method, v)}
     return _entry(run, "scores", files, config, made_from)

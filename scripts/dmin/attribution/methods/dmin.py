@@ -15,6 +15,7 @@ METHOD = {
     "label": "DMin",
     "look": ("#0072B2", "o", "solid"),
     "caches": ("loss", "loss"),
+    "terms": "unit",
 }
 
 

@@ -16,6 +16,7 @@ METHOD = {
     "label": "DMin, no normalisation",
     "look": ("#D55E00", "s", "dashed"),
     "caches": ("loss", "loss"),
+    "terms": "raw",
 }
 
 

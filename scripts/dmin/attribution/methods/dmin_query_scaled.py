@@ -16,6 +16,7 @@ METHOD = {
     "label": "DMin, scaled queries",
     "look": ("#E69F00", "o", "dashed"),
     "caches": ("loss", "loss_query_scaled"),
+    "terms": "unit",
 }
 
 # What the two sides differ in by design.

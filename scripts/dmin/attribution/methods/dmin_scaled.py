@@ -16,6 +16,7 @@ METHOD = {
     "label": "DMin, scaled",
     "look": ("#D55E00", "o", "solid"),
     "caches": ("loss_scaled", "loss_scaled"),
+    "terms": "unit",
 }
 
 
