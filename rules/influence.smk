@@ -3,15 +3,13 @@
 
 rule score:
     input:
+        unpack(lambda w: runs[w.run].held_out.scored(w.method, w.v)),
         train=lambda w: runs[w.run].influence.gradients_at(w.method, w.v, "train"),
         queries=lambda w: runs[w.run].influence.gradients_at(w.method, w.v, "queries"),
         train_norms=lambda w: runs[w.run].influence.shards(w.method, "train"),
         query_norms=lambda w: runs[w.run].influence.shards(w.method, "queries"),
-        held_out=lambda w: runs[w.run].held_out.gradients_at(w.method, w.v),
-        held_out_norms=lambda w: runs[w.run].held_out.shards_of(w.method),
         samples=lambda w: runs[w.run].model.dataset.train,
         query_samples="<run>/queries/queries.parquet",
-        held_out_samples=lambda w: runs[w.run].held_out.table,
     output:
         scores="<run>/influence/{method}/v{v}/scores.npy",
         description="<run>/influence/{method}/v{v}/scores.json",

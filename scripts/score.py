@@ -8,7 +8,7 @@ from dmin.runtime.job import job
 
 with job(snakemake):
     inputs = snakemake.input
-    held_out = [Path(path) for path in inputs.held_out_samples]
+    held_out = [Path(path) for path in [inputs.get("held_out_samples")] if path]
     score(
         snakemake.wildcards.method,
         GradientSides(

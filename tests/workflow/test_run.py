@@ -217,7 +217,7 @@ def test_generation_quality_counts_every_image(results: Path) -> None:
 def test_every_figure_is_drawn(results: Path) -> None:
     folder = results / "figures"
     names = ["detection_by_k", "detection_by_v", "gradient_norms", "training", "queries", "retrieval"]
-    names += ["main_table", "rank_agreement"] + [f"methods/{subset}" for subset in SUBSETS]
+    names += ["main_table", "main_table_subsets", "rank_agreement"] + [f"methods/{subset}" for subset in SUBSETS]
     names += [f"scores/{method}-v256" for method in METHODS] + [f"gallery/dmin-v256/{subset}" for subset in SUBSETS]
     drawn = [str(path.relative_to(folder)) for path in folder.rglob("*.*") if ".sha256" not in path.parts]
     assert sorted(drawn) == sorted(f"{name}.{suffix}" for name in names for suffix in ("png", "svg"))

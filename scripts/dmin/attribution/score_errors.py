@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import t
 
 from dmin.attribution.gradient_rows import GradientRows
+from dmin.attribution.vectors import divide
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,10 @@ def score_errors(
     A score is the sum over timesteps of ``<x_t, y_t>``, the products of sketches. Its variance over draws of a sketch
     that adds each of P coordinates with a random sign to one of v cells of equal size is at most
     ``c sum_ts (<x_t, x_s> <y_t, y_s> + <x_t, y_s> <y_t, x_s>)``, ``c`` the chance that two coordinates share a cell:
-    the sketch is the same at all timesteps, so their errors go together. The inner products are those of the sketches.
-    That over timesteps, each with a noise of its own, is the jackknife's.
+    the sketch is the same at all timesteps, so their errors go together. The second product, the smaller one but for
+    nearly equal gradients, is taken as ``cos(x_t, y_t) cos(x_s, y_s)`` of the first, which is exact where they are
+    equal. All inner products are those of the sketches. The variance over timesteps, each with a noise of its own, is
+    the jackknife's.
 
     Args:
         places: the samples, ``[queries, k]``.
@@ -63,20 +66,35 @@ def score_errors(
     left = queries.all()
     if terms == "raw":
         left *= queries.norms[:, :, None]
+    asked = _autoproducts(left) if share else None
     sketch, probe = np.zeros(places.shape), np.empty(places.shape)
     for rows, block in train.blocks():
         if terms == "raw":
             block *= train.norms[rows, :, None]
-        own = block @ block.swapaxes(1, 2) if share else None
-        for query, asked in enumerate(left):
-            inside = np.flatnonzero((places[query] >= rows.start) & (places[query] < rows.start + len(block)))
-            chosen = places[query, inside] - rows.start
-            probe[query, inside] = _jackknife(np.einsum("ktw,tw->kt", block[chosen], asked))
-            if own is not None:
-                across = block[chosen] @ asked.T
-                products = (asked @ asked.T) * own[chosen] + across * across.swapaxes(1, 2)
-                sketch[query, inside] = share * np.maximum(products.sum((1, 2), dtype=np.float64), 0)
+        products = np.stack([left[:, step] @ block[:, step].T for step in range(left.shape[1])], axis=-1)
+        own = _autoproducts(block) if share else None
+        for query, listed in enumerate(places):
+            inside = np.flatnonzero((listed >= rows.start) & (listed < rows.start + len(block)))
+            chosen = listed[inside] - rows.start
+            summed = products[query, chosen].astype(np.float64)
+            probe[query, inside] = _jackknife(summed)
+            if asked is not None and own is not None:
+                sketch[query, inside] = share * _sketch_variance(asked[query], own[chosen], summed)
     return ScoreErrors(sketch, probe, left.shape[1])
+
+
+def _autoproducts(rows: np.ndarray) -> np.ndarray:
+    """Return the inner products of each row's timesteps, float64 ``[n, T, T]``, of ``rows [n, T, width]``."""
+    return (rows @ rows.swapaxes(1, 2)).astype(np.float64)
+
+
+def _sketch_variance(asked: np.ndarray, own: np.ndarray, terms: np.ndarray) -> np.ndarray:
+    """Return the sums ``[n]`` of :func:`score_errors` for a query, from its products ``[T, T]``, those of the samples
+    ``[n, T, T]`` and those across ``[n, T]``."""
+    lengths = np.sqrt(np.diagonal(asked) * np.diagonal(own, axis1=1, axis2=2))
+    cosines = divide(terms, lengths)
+    sums = (asked * own * (1 + cosines[:, :, None] * cosines[:, None, :])).sum((1, 2))
+    return np.maximum(sums, 0)
 
 
 def cell_share(metadata: Mapping[str, Any], width: int) -> float:
@@ -91,5 +109,5 @@ def _jackknife(terms: np.ndarray) -> np.ndarray:
     count = terms.shape[1]
     if count < 2:
         return np.full(len(terms), np.nan)
-    variance: np.ndarray = count * terms.astype(np.float64).var(1, ddof=1)
+    variance: np.ndarray = count * terms.var(1, ddof=1)
     return variance

@@ -27,18 +27,15 @@ class HeldOut:
         """How many images are scored too."""
         return self.influence.gradients.count(SPLIT) if self.used else 0
 
-    @property
-    def table(self) -> list[str]:
-        """Its table."""
-        return [self.influence.gradients.model.dataset.test] if self.used else []
-
-    def gradients_at(self, method: str, v: str) -> str | list[str]:
-        """Return what holds the gradients that a method reads at width v: the sketch, or the uncompressed shards."""
-        return self.influence.gradients_at(method, v, SPLIT) if self.used else []
-
-    def shards_of(self, method: str) -> list[str]:
-        """Return the shards of the cache that a method reads."""
-        return self.influence.shards(method, SPLIT) if self.used else []
+    def scored(self, method: str, v: str) -> dict[str, str | list[str]]:
+        """Return what a method is given at width v: the gradients, the shards that they were made from, the table."""
+        if not self.used:
+            return {}
+        return {
+            "held_out": self.influence.gradients_at(method, v, SPLIT),
+            "held_out_norms": self.influence.shards(method, SPLIT),
+            "held_out_samples": self.influence.gradients.model.dataset.test,
+        }
 
     @property
     def caches(self) -> list[str]:
