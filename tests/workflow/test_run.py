@@ -31,6 +31,24 @@ TABLES = {
     "generation_quality": ["subset", "images", "in_subset", "rate"],
     "rank_agreement": ["method", "other", "spearman", "low", "high", "overlap", "k", "queries"],
     "hubness": ["method", "v", "k", "measure", "value", "low", "high", "queries", "train"],
+    "significance": [
+        "method",
+        "v",
+        "queries",
+        "held_out",
+        "tested",
+        "fdr",
+        "least_p",
+        "needed",
+        "answered",
+        "low",
+        "high",
+        "significant",
+        "auc",
+        "sketch_error",
+        "probe_error",
+        "seed_error",
+    ],
 }
 
 
@@ -122,7 +140,11 @@ def test_exact_top_is_what_the_scores_say(results: Path, method: str, v: str) ->
     assert values.dtype == np.float32
     assert (len(set(queries)), len(set(train))) == (QUERIES, TRAIN)
     top = pd.read_parquet(results / "influence" / method / f"v{v}" / "exact" / "top.parquet")
-    assert list(top.columns) == ["query_id", "query_subset", "rank", "sample_id", "sample_subset", "score"]
+    assert list(top.columns) == [
+        "query_id", "query_subset", "rank", "sample_id", "sample_subset", "score",
+        "p_value", "significant", "low", "high",
+    ]  # fmt: skip
+    assert top["p_value"].isna().all(), "nothing is held out by default"
     for row, query in enumerate(queries):
         listed = top[top["query_id"] == query].sort_values("rank")
         assert listed["rank"].tolist() == list(range(1, 11))
