@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from drawn_text import faults
+from figure_tables import (
+    FIGURES,
+    agreement_table,
+    detection_table,
+    method_gallery,
+    norm_table,
+    picture,
+    retrieval_table,
+    texts,
+    training_table,
+)
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 
 from dmin.catalogue.methods import METHODS
@@ -32,114 +41,6 @@ from dmin.figures.style import relation, save_figure, subset_colours
 from dmin.figures.tables import width_text
 from dmin.figures.training import plot_training
 from dmin.runtime.errors import UserError
-
-
-def detection_table(
-    pairs: Sequence[tuple[str, object]] = (("dmin", "256"), ("dmin", "full"), ("dmin_no_norm", "256"), ("random", "")),
-    subsets: Sequence[str] = ("cats", "dogs", "mean"),
-) -> pd.DataFrame:
-    rows = [
-        {
-            "method": method,
-            "v": v,
-            "backend": "exact",
-            "subset": subset,
-            "k": k,
-            "rate": 0.8 - k / 500,
-            "low": 0.6,
-            "high": 0.9,
-            "chance": 0.4,
-            "queries": 5,
-        }
-        for method, v in pairs
-        for subset in subsets
-        for k in (5, 10, 50)
-    ]
-    return pd.DataFrame(rows)
-
-
-def norm_table() -> pd.DataFrame:
-    rows = [
-        (split, f"{subset}/{number}", subset, timestep, 1.0 / (1 + timestep + number))
-        for split, subsets in (("train", ("cats", "noise")), ("queries", ("cats",)))
-        for subset in subsets
-        for number in range(3)
-        for timestep in (1, 100, 900)
-    ]
-    return pd.DataFrame(rows, columns=["split", "sample_id", "subset", "timestep", "norm"])
-
-
-def retrieval_table(widths: Sequence[str] = ("256", "1024")) -> pd.DataFrame:
-    backends = {"exact": (1, 3, 5, 0, 0), "cascade": (1, 2, 3, 2, 900), "hnsw": (0.99, 0.1, 0.2, 1, 1000)}
-    rows = [("dmin", v, name, k, *values) for v in widths for k in (5, 10) for name, values in backends.items()]
-    columns = ["method", "v", "backend", "k", "recall", "p50_ms", "p95_ms", "build_seconds", "index_bytes"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def training_table(steps: int = 40) -> pd.DataFrame:
-    return pd.DataFrame({"step": range(1, steps + 1), "loss": np.linspace(1.0, 0.1, steps)})
-
-
-def picture(seed: int, size: int = 8, channels: int = 3) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (size, size, channels), dtype=np.uint8)
-
-
-def gallery(size: int = 8, least: int = 2) -> Figure:
-    items = [
-        GalleryItem(picture(number, size), "a $price$ caption that is much too long for one line", subset, 0.3 - number)
-        for number, subset in enumerate(("cats", "dogs", "noise"))
-    ]
-    return plot_gallery([GalleryEntry(picture(9, size), "a cat", items, items[:least], "cats")], "cats: DMin")
-
-
-def scores_figure(train_subsets: Sequence[str] = ("cats", "dogs", "noise", "cats")) -> Figure:
-    scores = np.random.default_rng(0).normal(size=(4, len(train_subsets))).astype(np.float32)
-    return plot_score_distributions(scores, ["cats", "dogs"] * 2, train_subsets, "DMin")
-
-
-def method_gallery(methods: Sequence[str] = ("dmin", "random")) -> Figure:
-    items = [GalleryItem(picture(n), "caption", subset, 0.5) for n, subset in enumerate(("cats", "dogs", "noise"))]
-    return plot_method_gallery(picture(5), "a cat", "cats", dict.fromkeys(methods, items), "cats")
-
-
-def agreement_table(methods: Sequence[str] = ("dmin", "trak", "random")) -> pd.DataFrame:
-    rows = [
-        (method, other, 1.0 if method == other else -0.001 if "random" in (method, other) else 0.5)
-        for method in methods
-        for other in methods
-    ]
-    return pd.DataFrame(rows, columns=["method", "other", "spearman"])
-
-
-FIGURES: dict[str, Callable[[], Figure]] = {
-    "by_k": lambda: plot_detection_by_k(detection_table()),
-    "by_k, one line": lambda: plot_detection_by_k(detection_table([("dmin", 4096.0)], ["cats"])),
-    "by_v": lambda: plot_detection_by_v(detection_table()),
-    "by_v, one width": lambda: plot_detection_by_v(detection_table([("dmin", "4096")])),
-    "by_v, no width": lambda: plot_detection_by_v(detection_table([("random", np.nan)])),
-    "by_v, only uncompressed": lambda: plot_detection_by_v(detection_table([("dmin", "full")])),
-    "unknown method": lambda: plot_detection_by_k(detection_table([("my_method", "256")])),
-    "scores": scores_figure,
-    "scores, no noise": lambda: scores_figure(("cats", "dogs", "cats", "dogs")),
-    "scores, one subset": lambda: scores_figure(("cats", "cats", "cats", "cats")),
-    "norms": lambda: plot_gradient_norms(norm_table()),
-    "norms, one split": lambda: plot_gradient_norms(norm_table().query("split == 'queries'")),
-    "training": lambda: plot_training(training_table()),
-    "training, one step": lambda: plot_training(training_table(1)),
-    "retrieval": lambda: plot_retrieval(retrieval_table()),
-    "retrieval, one width": lambda: plot_retrieval(retrieval_table(["256"])),
-    "gallery": gallery,
-    "gallery, large images, no least": lambda: gallery(300, 0),
-    "contact sheet": lambda: plot_contact_sheet([picture(n) for n in range(3)], ["a", "b", "c" * 90], ["x", "x", "y"]),
-    "main table": lambda: plot_main_table(detection_table()),
-    "subset table": lambda: plot_subset_table(detection_table()),
-    "main table, no width": lambda: plot_main_table(detection_table([("random", np.nan)])),
-    "agreement": lambda: plot_agreement(agreement_table()),
-    "agreement, one method": lambda: plot_agreement(agreement_table(["dmin"])),
-    "agreement, nothing ordered": lambda: plot_agreement(agreement_table().assign(spearman=np.nan)),
-    "methods": method_gallery,
-    "contact sheet, grey": lambda: plot_contact_sheet([picture(0, 8, 1)], ["a"], ["x"]),
-}
 
 
 @pytest.mark.parametrize(
@@ -184,82 +85,6 @@ def test_svg_text_falls_back_to_any_sans_serif(tmp_path: Path) -> None:
     assert "sans-serif" in (tmp_path / "a.svg").read_text()
 
 
-def every_method() -> list[tuple[str, object]]:
-    widths = {"gradients": ("4096", "full"), "checkpoints": ("4096",)}
-    return [(name, v) for name, entry in METHODS.items() for v in widths.get(entry.inputs, ("",))]
-
-
-def many_subsets() -> pd.DataFrame:
-    names = ["mean", *(f"subset {number}" for number in range(4)), "a subset of a name as long as it gets " * 2]
-    return detection_table(every_method(), names)
-
-
-# Tables that have more, or longer names, than figures are usually drawn from.
-CROWDED: dict[str, Callable[[], Figure]] = {
-    "by_k": lambda: plot_detection_by_k(many_subsets()),
-    "by_v": lambda: plot_detection_by_v(many_subsets()),
-    "main table": lambda: plot_main_table(many_subsets()),
-    "subset table": lambda: plot_subset_table(many_subsets()),
-    "agreement": lambda: plot_agreement(agreement_table(list(METHODS))),
-    "agreement, opposed": lambda: plot_agreement(agreement_table().replace({"spearman": {0.5: -0.4}})),
-    "training": lambda: plot_training(long_curve()),
-    "retrieval": lambda: plot_retrieval(retrieval_table([str(2**power) for power in range(8, 13)])),
-}
-
-
-@pytest.mark.parametrize("name", [*FIGURES, *(f"crowded: {name}" for name in CROWDED)])
-def test_no_text_is_cut_or_lies_on_another(name: str) -> None:
-    draw = CROWDED[name.removeprefix("crowded: ")] if name.startswith("crowded") else FIGURES[name]
-    assert faults(draw()) == []
-
-
-def test_text_that_is_cut_or_overlaps_is_found() -> None:
-    figure = Figure(figsize=(2, 1))
-    figure.text(0.1, 0.5, "left")
-    figure.text(0.15, 0.5, "on it")
-    figure.text(0.9, 0.2, "beyond the edge")
-    assert faults(figure) == ["'beyond the edge' is cut", "'left' overlaps 'on it'"]
-
-
-def long_curve() -> pd.DataFrame:
-    """Return a loss that falls steeply at first and is noisy after."""
-    steps = np.arange(1, 301)
-    noise = np.random.default_rng(0).normal(0, 0.01, len(steps))
-    return pd.DataFrame({"step": 10 * steps, "loss": 0.06 + 0.9 * np.exp(-steps / 5) + noise})
-
-
-def test_scale_of_training_leaves_out_where_it_begins() -> None:
-    (panel,) = plot_training(long_curve()).axes
-    assert panel.get_ylim()[1] < 0.2 < long_curve()["loss"].max()
-    assert "begins at 0.8" in panel.get_title(loc="right") and len(panel.lines) == 2
-
-
-def test_one_width_of_each_method_is_drawn_against_k() -> None:
-    pairs = [("dmin", v) for v in ("256", "4096", "65536", "full")]
-    figure = plot_detection_by_k(detection_table(pairs))
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["DMin, v = 4,096", "Chance"]
-
-
-def test_agreement_is_told_apart_on_its_own_scale() -> None:
-    panel, bar = plot_agreement(agreement_table().replace({"spearman": {0.5: 0.3}})).axes
-    assert bar.get_ylim() == pytest.approx((0, 0.3)), "what is between 0 and .3 has all colours"
-    assert "1.00" not in [text.get_text() for text in panel.texts], "a method agrees with itself"
-    opposed = plot_agreement(agreement_table().replace({"spearman": {0.5: -0.4}})).axes[1]
-    assert opposed.get_ylim() == pytest.approx((-0.4, 0.4))
-
-
-def test_main_table_and_subsets_stand_apart() -> None:
-    main, by_subset = (texts(plot(many_subsets())) for plot in (plot_main_table, plot_subset_table))
-    assert "subset 0" not in main and {"subset 0", "subset 3"} <= set(by_subset)
-    assert plot_subset_table(many_subsets()).get_figwidth() < 11, "a page is no wider"
-
-
-def test_least_influential_images_are_no_hits() -> None:
-    shown = texts(gallery())
-    assert shown.count("cats (hit)") == 1 and "cats" in shown
-
-
 EMPTY: dict[str, Callable[[], Figure]] = {
     "by_k": lambda: plot_detection_by_k(detection_table()[:0]),
     "by_v": lambda: plot_detection_by_v(detection_table()[:0]),
@@ -297,10 +122,6 @@ def test_options_choose_methods_and_widths() -> None:
     figure = plot_detection_by_k(detection_table(), options)
     labels = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
     assert labels == {"DMin", "Random", "Chance"}
-
-
-def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text)]
 
 
 def test_queries_of_unknown_subset_get_files_and_no_hits() -> None:
