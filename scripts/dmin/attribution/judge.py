@@ -85,7 +85,7 @@ class Judge:
         )
         compared = same_kind(asked, others, lists["subsets_known"])
         if lists["own_images"]:
-            compared &= self._tables.differ()
+            compared &= self._tables.differ(self._queries.ids, held_out.ids)
         return rank_among(scores, theirs, compared, same_kind(asked, train, lists["subsets_known"]), lists["fdr"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,15 +25,18 @@ class SampleTables:
         """Return the subset of every sample and query, by id."""
         return read_subsets([path for path in (self.train, self.held_out, self.queries) if path is not None])
 
-    def differ(self) -> np.ndarray:
-        """Say of every query and held-out sample whether their images differ, boolean ``[queries, m]``.
+    def differ(self, queries: Sequence[str], held_out: Sequence[str]) -> np.ndarray:
+        """Say of every query and held-out sample, by their ids, whether their images differ, ``[queries, m]``.
 
         Raises:
             UserError: a table is missing or torn.
         """
-        asked, held_out = (_digests(path) for path in (self.queries, self.held_out) if path is not None)
-        return asked[:, None] != held_out[None, :]
-
-
-def _digests(table: Path) -> np.ndarray:
-    return np.array([hashlib.sha256(image_bytes(row["image"])).digest() for row in iter_samples(table, ["image"])])
+        digests = {
+            row["id"]: hashlib.sha256(image_bytes(row["image"])).hexdigest()
+            for table in (self.queries, self.held_out)
+            if table is not None
+            for row in iter_samples(table, ["id", "image"])
+        }
+        asked, others = (np.array([digests[name] for name in names]) for names in (queries, held_out))
+        different: np.ndarray = asked[:, None] != others[None, :]
+        return different

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.cluster.hierarchy import leaves_list, linkage
@@ -48,20 +50,7 @@ def plot_agreement(table: pd.DataFrame) -> Figure:
     height = _HEAD + side + names
     figure = Figure(figsize=(width, height))
     panel = figure.add_axes((names / width, names / height, side / width, side / height))
-    drawn = panel.pcolormesh(shown, edgecolors="white", linewidth=0.6, **_scale(shown))
-    for (row, column), value in np.ndenumerate(shown):
-        red, green, blue, _ = drawn.to_rgba(value)
-        dark = not np.isnan(value) and 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
-        colour = "white" if dark else INK
-        text = _number(value)
-        panel.text(column + 0.5, row + 0.5, text, size=6.5, color=colour, ha="center", va="center", parse_math=False)
-    panel.set(facecolor=FAINT, xlim=(0, len(order)), ylim=(len(order), 0))
-    panel.grid(visible=False)
-    panel.spines[:].set_visible(False)
-    places = np.arange(len(order)) + 0.5
-    panel.set_xticks(places, labels, rotation=90)
-    panel.set_yticks(places, labels)
-    panel.tick_params(length=0)
+    drawn = _draw_cells(panel, shown, labels)
     bar = figure.add_axes(((names + side + 0.25) / width, names / height, 0.13 / width, side / height))
     figure.colorbar(drawn, cax=bar).outline.set_visible(False)
     bar.grid(visible=False)
@@ -70,6 +59,24 @@ def plot_agreement(table: pd.DataFrame) -> Figure:
     note = "Spearman correlation of scores, mean over queries"
     figure.text(0.12 / width, 1 - 0.4 / height, note, size=7.5, color=MUTED, va="top")
     return figure
+
+
+def _draw_cells(panel: Axes, shown: np.ndarray, labels: Sequence[str]) -> QuadMesh:
+    """Fill a panel with the values ``[n, n]``, each in figures on its colour."""
+    drawn = panel.pcolormesh(shown, edgecolors="white", linewidth=0.6, **_scale(shown))
+    for (row, column), value in np.ndenumerate(shown):
+        red, green, blue, _ = drawn.to_rgba(value)
+        dark = not np.isnan(value) and 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+        colour, text = "white" if dark else INK, _number(value)
+        panel.text(column + 0.5, row + 0.5, text, size=6.5, color=colour, ha="center", va="center", parse_math=False)
+    panel.set(facecolor=FAINT, xlim=(0, len(labels)), ylim=(len(labels), 0))
+    panel.grid(visible=False)
+    panel.spines[:].set_visible(False)
+    places = np.arange(len(labels)) + 0.5
+    panel.set_xticks(places, labels, rotation=90)
+    panel.set_yticks(places, labels)
+    panel.tick_params(length=0)
+    return drawn
 
 
 def _scale(shown: np.ndarray) -> dict[str, Any]:
