@@ -53,7 +53,7 @@ class Judge:
         if self._held_out is None:
             return Judged(np.full(top.shape, np.nan), None, low, high, facts)
         ranks = self._rank(method, scores, self._held_out, options, lists)
-        shown = (np.take_along_axis(values, places, axis=1) for values in (ranks.p_value, ranks.found))
+        p_value, found = (np.take_along_axis(values, places, axis=1) for values in (ranks.p_value, ranks.found))
         facts |= {
             "held_out": ranks.held_out.tolist(),
             "tested": ranks.tested.tolist(),
@@ -61,7 +61,7 @@ class Judge:
             "auc": _numbers(ranks.auc),
         }
         log.info("%d of %d queries have an influence that is significant", ranks.found.any(1).sum(), len(scores))
-        return Judged(*shown, low, high, facts)
+        return Judged(p_value, found, low, high, facts)
 
     def _rank(
         self, method: Method, scores: np.ndarray, held_out: GradientRows, options: Options, lists: ListSettings

@@ -56,7 +56,12 @@ def evaluate_significance(attributions: Sequence[Attribution], lists: ListSettin
     for entry in attributions:
         facts = read_json(entry.scores[0].with_suffix(".json"))
         told = facts.get("significance", {})
-        row = {"method": entry.method, "v": entry.v, "queries": len(facts["queries"]), "fdr": lists["fdr"]}
+        row: dict[str, Any] = {
+            "method": entry.method,
+            "v": entry.v,
+            "queries": len(facts["queries"]),
+            "fdr": lists["fdr"],
+        }
         row |= {name: _mean(told[name]) for name in _MEANS if name in told}
         if "held_out" in told:
             row |= _power(told, lists)

@@ -32,8 +32,8 @@ def plot_training(table: pd.DataFrame) -> Figure:
     panels = Panels(1, 1, 5.4, 2.9)
     (panel,) = panels.axes
     window = int(len(losses) * _SMOOTHED) // 2 * 2 + 1
-    alone, notes = window == 1, []
-    colour = PALETTE[0]
+    alone, colour = window == 1, PALETTE[0]
+    notes: list[str] = []
     panel.plot(steps, losses, color=colour if alone else lighten(colour, 0.62), linewidth=1.6 if alone else 0.7)
     if not alone:
         smooth = table["loss"].rolling(window, center=True, min_periods=window // 2 + 1).mean()
