@@ -52,7 +52,20 @@ rule plot_main_table:
     input:
         "<run>/tables/detection_rate.csv",
     output:
-        figure("main_table", "main_table", "Comparison", figure="main table", run="{run}"),
+        mean=figure(
+            "main_table",
+            "main_table",
+            "Comparison",
+            figure="main table",
+            run="{run}",
+        ),
+        subsets=figure(
+            "main_table_subsets",
+            "main_table",
+            "Comparison",
+            figure="main table, by subset",
+            run="{run}",
+        ),
     log:
         "<logs>/plot_main_table/{run}.log",
     conda:

@@ -29,6 +29,32 @@ rule evaluate_detection:
         "../scripts/evaluate_detection.py"
 
 
+rule evaluate_significance:
+    input:
+        scores=lambda w: runs[w.run].seed_files("scores.npy"),
+        descriptions=lambda w: runs[w.run].seed_files("scores.json"),
+    output:
+        report(
+            "<run>/tables/significance.csv",
+            caption="../report/significance.rst",
+            category="Tables",
+            labels={"run": "{run}", "table": "significance"},
+        ),
+    log:
+        "<logs>/evaluate_significance/{run}.log",
+    benchmark:
+        "<benchmarks>/evaluate_significance/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    params:
+        scored=lambda w: runs[w.run].influence.scored,
+        runs=lambda w: runs[w.run].seed_runs,
+        lists=lambda w: runs[w.run].list_settings,
+        code=code("evaluate_significance"),
+    script:
+        "../scripts/evaluate_significance.py"
+
+
 rule evaluate_facets:
     input:
         tops=lambda w: [*runs[w.run].influence.tops, *runs[w.run].influence.retrieved()],
@@ -152,7 +178,11 @@ rule evaluate_generation:
 
 rule tables:
     input:
-        [run.table(name) for run in runs.values() for name in ("retrieval", "cost", "gradient_norms", "hubness")],
+        [
+            run.table(name)
+            for run in runs.values()
+            for name in ("retrieval", "cost", "gradient_norms", "hubness", "significance")
+        ],
         [
             run.table(name)
             for run in runs.values()

@@ -132,6 +132,7 @@ rule gradients:
             for split in ("train", "queries")
             for cache in run.influence.caches(split)
         ],
+        [shard for run in runs.values() for _, shard in run.held_out.shards],
 
 
 rule compress:

@@ -25,6 +25,7 @@ rule cut_regions:
 
 rule score_regions:
     input:
+        unpack(lambda w: runs[w.run].held_out.scored(w.method, w.v)),
         train=lambda w: runs[w.run].influence.gradients_at(w.method, w.v, "train"),
         queries=lambda w: runs[w.run].influence.gradients_at(w.method, w.v, "regions"),
         train_norms=lambda w: runs[w.run].influence.shards(w.method, "train"),
@@ -46,9 +47,14 @@ rule score_regions:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.scoring_mb(runs[w.run].gradients, w.method, w.v),
+        mem_mb=lambda w: dmin.scoring_mb(
+            runs[w.run].gradients,
+            w.method,
+            w.v,
+            runs[w.run].held_out.count,
+        ),
     params:
-        top_k=lambda w: runs[w.run].influence.settings["top_k"],
+        lists=lambda w: runs[w.run].list_settings,
         options=lambda w: runs[w.run].influence.options,
         code=code("score", "method"),
     script:

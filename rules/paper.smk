@@ -24,4 +24,4 @@ rule paper_table:
 rule paper:
     input:
         [f"<results>/paper/{section}.csv" for section in dmin.SECTIONS if dmin.paper_runs(section, runs.values())],
-        [run.figures("main_table") for run in dmin.paper_runs("detection_rate", runs.values())],
+        [run.figures("main_table", "main_table_subsets") for run in dmin.paper_runs("detection_rate", runs.values())],

@@ -8,15 +8,17 @@ from dmin.runtime.job import job
 
 with job(snakemake):
     inputs = snakemake.input
+    held_out = [Path(path) for path in [inputs.get("held_out_samples")] if path]
     score(
         snakemake.wildcards.method,
         GradientSides(
             GradientFiles.of(inputs.query_norms, inputs.queries),
             GradientFiles.of(inputs.train_norms, inputs.train),
+            GradientFiles.of(inputs.held_out_norms, inputs.held_out) if held_out else None,
             snakemake.threads,
         ),
-        SampleTables(Path(inputs.query_samples), Path(inputs.samples)),
+        SampleTables(Path(inputs.query_samples), Path(inputs.samples), *held_out),
         snakemake.params.options,
-        snakemake.params.top_k,
+        snakemake.params.lists,
         ScoreFiles(**{name: Path(path) for name, path in snakemake.output.items()}),
     )

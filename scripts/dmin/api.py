@@ -48,8 +48,9 @@ def attribute(
             one data set, base, model and run are called ``own``.
 
     Returns:
-        One row per generated image and rank: ``query, query_file, rank, sample, file, caption, score, share``. The
-        ``share`` is the score over the sum of the positive scores in the list of its query.
+        One row per generated image and rank: ``query, query_file, rank, sample, file, caption, score, share, p_value,
+        significant, low, high``. The ``share`` is the score over the sum of the positive scores in the list of its
+        query.
 
     Raises:
         UserError: a path leads nowhere or holds no images, the family of the base is not known, or the run failed; why

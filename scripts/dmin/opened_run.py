@@ -71,7 +71,8 @@ class OpenedRun:
         return pd.DataFrame(matrix.values, index=matrix.queries, columns=matrix.train)
 
     def top(self, method: str, v: str | int | None = None) -> pd.DataFrame:
-        """Return the ranked lists of a method: ``query_id, query_subset, rank, sample_id, sample_subset, score``.
+        """Return the ranked lists of a method: ``query_id, query_subset, rank, sample_id, sample_subset, score,
+        p_value, significant, low, high``.
 
         Raises:
             UserError: as :meth:`scores`.
@@ -81,7 +82,8 @@ class OpenedRun:
         return read_parquet(self._lists(method, v) / "top.parquet")
 
     def ranking(self, method: str, v: str | int | None = None) -> pd.DataFrame:
-        """Return the same lists for people: ``query, query_file, rank, sample, file, caption, score, share``.
+        """Return the same lists for people: ``query, query_file, rank, sample, file, caption, score, share, p_value,
+        significant, low, high``.
 
         Raises:
             UserError: as :meth:`scores`, or the target ``rankings`` has not been made.
@@ -91,7 +93,9 @@ class OpenedRun:
         file = self._lists(method, v) / "ranking.csv"
         if not file.is_file():
             raise UserError(f"'{file}' is not there; make it by the target rankings.")
-        return pd.read_csv(file, keep_default_na=False, dtype={"caption": str, "file": str, "query_file": str})
+        unknown = {name: [""] for name in ("p_value", "significant", "low", "high")}
+        types = {"caption": str, "file": str, "query_file": str, "significant": "boolean"}
+        return pd.read_csv(file, keep_default_na=False, na_values=unknown, dtype=types)
 
     @cached_property
     def queries(self) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fabricated import METADATA, compress_shards, write_gradients
-from schema_defaults import options
+from schema_defaults import lists, options
 
 from dmin.attribution import gradient_rows
 from dmin.attribution.gradient_files import GradientFiles, GradientSides
@@ -30,7 +30,11 @@ TRAIN = ["a/1", "a/2", "b/1", "a/1+noise"]
 def test_ranks_start_at_one_and_ties_keep_their_order() -> None:
     scores = np.array([[0.5, 0.9, 0.5, 0.9], [-1.0, -1.0, -1.0, 2.0]], np.float32)
     top = rank_top(scores, ["q/1", "q/2"], TRAIN, SUBSETS, 3)
-    assert list(top.columns) == ["query_id", "query_subset", "rank", "sample_id", "sample_subset", "score"]
+    assert list(top.columns) == [
+        "query_id", "query_subset", "rank", "sample_id", "sample_subset", "score",
+        "p_value", "significant", "low", "high",
+    ]  # fmt: skip
+    assert top[["p_value", "significant", "low", "high"]].isna().all(axis=None)
     assert top["rank"].tolist() == [1, 2, 3, 1, 2, 3]
     assert top["sample_id"].tolist() == ["a/2", "a/1+noise", "a/1", "a/1+noise", "a/1", "a/2"]
     assert top["query_id"].tolist() == ["q/1"] * 3 + ["q/2"] * 3
@@ -70,7 +74,7 @@ def run(tmp_path: Path) -> dict[str, Any]:
         "sides": sides,
         "tables": SampleTables(queries=tables[1], train=tables[0]),
         "options": options(),
-        "top_k": 3,
+        "lists": lists(top_k=3),
         "files": ScoreFiles(
             scores=tmp_path / "out" / "scores.npy",
             description=tmp_path / "out" / "scores.json",
@@ -111,7 +115,9 @@ def test_score_writes_matrix_ids_and_lists(run: dict[str, Any], method: str, com
     assert facts["method"] == method and facts["width"] == (16 if compressed else 64)
     assert {name: facts[name] for name in METADATA} == METADATA
     top = pd.read_parquet(run["files"].top)
-    pd.testing.assert_frame_equal(top, rank_top(matrix, facts["queries"], facts["train"], SUBSETS, 3))
+    ranked = rank_top(matrix, facts["queries"], facts["train"], SUBSETS, 3)
+    pd.testing.assert_frame_equal(top.drop(columns=["low", "high"]), ranked.drop(columns=["low", "high"]))
+    assert (top["low"] < top["score"]).all() and (top["score"] < top["high"]).all()
     metrics = json.loads(run["files"].metrics.read_text())
     assert (metrics["queries"], metrics["samples"], metrics["method"]) == (2, 4, method)
 
@@ -125,7 +131,7 @@ def test_scores_are_the_same_twice(run: dict[str, Any]) -> None:
 
 def test_list_longer_than_the_training_set_is_refused(run: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"influence\.top_k is 5, but the training set has 4 samples; lower it"):
-        score(**{**run, "top_k": 5})
+        score(**{**run, "lists": lists(top_k=5)})
     assert not run["files"].scores.exists()
 
 

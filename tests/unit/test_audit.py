@@ -12,10 +12,10 @@ import pytest
 from fabricated_audit import FAULTY, SETTINGS, fabricated_audit, write_tables
 from scipy.stats import kstest
 
+from dmin.attribution.conformal import adjusted, conformal_p
 from dmin.audit.calibration import evaluate_calibration
 from dmin.audit.caption_margins import Captioned, caption_margins
 from dmin.audit.captions import choose_captions
-from dmin.audit.conformal import adjusted, conformal_p
 from dmin.audit.detection import DetectionFiles, auc_interval, average_precision, evaluate_audit, expected_hits
 from dmin.audit.findings import Audited, LeftOutError
 from dmin.audit.issues import ISSUES

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from fabricated import write_gradients
 from PIL import Image
-from schema_defaults import options
+from schema_defaults import lists, options
 
 from dmin.attribution.gradient_files import GradientFiles, GradientSides
 from dmin.attribution.outputs import ScoreFiles
@@ -111,7 +111,7 @@ def test_settings_reach_the_methods_on_gradients(job: dict[str, Any], tmp_path: 
     sides, files = GradientSides(GradientFiles([queries]), GradientFiles([train])), job["files"]
 
     def run(method: str, **changes: Any) -> np.ndarray:
-        score(method, sides, job["tables"], options(**changes), 2, files)
+        score(method, sides, job["tables"], options(**changes), lists(top_k=2), files)
         return np.load(files.scores)
 
     matrices = []

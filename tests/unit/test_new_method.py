@@ -66,7 +66,7 @@ from dmin.figures.ranked import MethodScores, draw_score_distributions
 
 assert "toy_kernel" in GRADIENT_METHODS and "toy_kernel" in KERNEL_METHODS
 assert read_cache("toy_kernel", "train") == "loss"
-options = json.loads(Path("options.json").read_text())
+options, lists = json.loads(Path("options.json").read_text())
 evaluation = {"k": [2], "bootstrap": 20, "confidence": 0.9, "seed": 0}
 queries, train = (GradientFiles([Path(f"{side}.safetensors")], Path(f"{side}.npy")) for side in ("queries", "train"))
 sides = GradientSides(queries, train)
@@ -76,7 +76,7 @@ for method in ("dmin", "toy_kernel"):
     folder = Path(method, "v16")
     top, metrics = folder / "exact" / "top.parquet", folder / "scores.metrics.json"
     files = ScoreFiles(folder / "scores.npy", folder / "scores.json", top, metrics)
-    score(method, sides, tables, options, 5, files)
+    score(method, sides, tables, options, lists, files)
     scores[method] = files.scores
     tops.append(RankedList.at(files.top))
 evaluate_detection(tops, tables.train, evaluation, Path("detection.csv"))
@@ -97,12 +97,12 @@ draw_score_distributions(MethodScores(scores["toy_kernel"], "toy_kernel", "16"),
 @pytest.fixture(scope="module")
 def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all that was made of two methods by a copy of the library that holds one file more."""
-    from schema_defaults import options
+    from schema_defaults import lists, options
 
     folder = tmp_path_factory.mktemp("toy")
     shutil.copytree(LIBRARY, folder / "scripts" / "dmin", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "scripts" / "dmin" / "attribution" / "methods" / "toy_kernel.py").write_text(TOY)
-    (folder / "options.json").write_text(json.dumps(options()))
+    (folder / "options.json").write_text(json.dumps([options(), lists(top_k=5)]))
     generator = np.random.default_rng(0)
     for side, count in (("train", 30), ("queries", 8)):
         ids = [f"{side}/{number}" for number in range(count)]

@@ -52,6 +52,7 @@ def run_of(base: dict[str, Any], lora: dict[str, Any] | None, selection: str, **
         "size": 512,
         "samples": 9288,
         "queries": 300,
+        "held_out": 0,
         "gradients": gradients,
         "widths": ["4096", "65536"],
         "links": 16,

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from fabricated import compress_shards
-from schema_defaults import options
+from schema_defaults import lists, options
 
 from dmin.attribution.gradient_files import GradientFiles, GradientSides
 from dmin.attribution.gradient_rows import GradientRows
@@ -108,7 +108,7 @@ def test_imported_gradients_are_compressed_and_scored(download: PublishedGradien
         write_samples(pd.DataFrame({"id": names, "subset": "a"}), path)
     out = [tmp_path / name for name in ("scores.npy", "scores.json", "top.parquet", "metrics.json")]
     sides = GradientSides(*(GradientFiles(shards[side], sketch[side]) for side in ("queries", "train")))
-    score("dmin", sides, SampleTables(tables[1], tables[0]), options(), 3, ScoreFiles(*out))
+    score("dmin", sides, SampleTables(tables[1], tables[0]), options(), lists(top_k=3), ScoreFiles(*out))
     left, right = (fold(torch.from_numpy(rows).numpy(), 16) for rows in (unit_rows(2, seed=1), unit_rows(5)))
     np.testing.assert_allclose(np.load(out[0]), np.einsum("qtv,itv->qi", left, right), atol=5e-3)
     assert json.loads(out[1].read_text())["sketch_kind"] == "published"

@@ -51,5 +51,10 @@ def test_csv_and_json_hold_equal_rows_and_equal_bytes_again(tmp_path: Path) -> N
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
     read = pd.read_csv(tmp_path / "one.csv", keep_default_na=False)
-    assert read.to_dict("records") == json.loads((tmp_path / "one.json").read_text())["ranking"]
+    rows = json.loads((tmp_path / "one.json").read_text())["ranking"]
+    unknown = {"p_value", "significant", "low", "high"}
+    assert {name for row in rows for name, value in row.items() if value is None} == unknown
+    assert read.to_dict("records") == [
+        {name: "" if value is None else value for name, value in row.items()} for row in rows
+    ]
     assert read["query_file"].tolist() == ["made.png"] * 3 + [""] * 3 and read["caption"][0] == 'two, "quoted"'

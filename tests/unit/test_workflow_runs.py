@@ -193,7 +193,13 @@ def test_figures_of_a_run() -> None:
         "detection_by_k", "detection_by_v", "gradient_norms", "training", "queries", "retrieval",
         "scores/dmin-v256", "gallery/dmin-v256/red", "gallery/dmin-v256/blue",
     ]  # fmt: skip
-    assert comparing_figures(run) == ["main_table", "rank_agreement", "methods/red", "methods/blue"]
+    assert comparing_figures(run) == [
+        "main_table",
+        "main_table_subsets",
+        "rank_agreement",
+        "methods/red",
+        "methods/blue",
+    ]
     assert list(labelled_tops(run)) == ["dmin, v=256", "text"]
     assert explorer_notes(run)["Timesteps"] == "10, grid dmin_cubic"
     prompts = {"source": "prompts", "prompts": ["a"]}

@@ -56,6 +56,25 @@ def test_a_rate_judges_again_and_measures_nothing(audited: Checkout) -> None:
     assert plan == {"audit_issues": 1, "audit_page": 1, "audit": 1}
 
 
+def test_scores_are_ranked_among_those_of_the_test_set(audited: Checkout) -> None:
+    config = yaml.safe_load(config_with())
+    config["runs"]["micro"]["influence"]["significance"] = {"held_out": True}
+    folder = "results/runs/micro/influence/dmin/v64"
+    try:
+        audited.write_config(yaml.safe_dump(config, sort_keys=False))
+        # The audit's gradients are those of this method.
+        plan = audited.plan(f"{folder}/exact/ranking.csv")
+        audited.run(f"{folder}/exact/ranking.csv")
+    finally:
+        audited.write_config(config_with())
+    assert plan == {"compress": 1, "score": 1, "write_ranking": 1}
+    table = pd.read_csv(audited.root / folder / "exact" / "ranking.csv")
+    told = json.loads((audited.root / folder / "scores.json").read_text())["significance"]
+    assert set(told["held_out"]) <= set(range(1, 16)) and len(told["auc"]) == 12
+    assert table["p_value"].between(1 / 16, 1).all() and not table["significant"].any()
+    assert (table["low"] < table["score"]).all() and (table["score"] < table["high"]).all()
+
+
 @pytest.mark.parametrize(
     ("plant", "words"),
     [

@@ -143,8 +143,8 @@ def test_new_method_scores_itself_alone(finished: Checkout) -> None:
         (methods / "toy.py").unlink()
     assert plan == {
         "score_samples": 1, "evaluate_detection": 1, "evaluate_hubness": 1, "evaluate_cost": 1, "plot_detection": 1,
-        "explorer": 1, "write_ranking": 1, "evaluate_agreement": 1, "plot_agreement": 1, "plot_main_table": 1,
-        "plot_methods": 3,
+        "evaluate_significance": 1, "explorer": 1, "write_ranking": 1, "evaluate_agreement": 1, "plot_agreement": 1,
+        "plot_main_table": 1, "plot_methods": 3,
     }  # fmt: skip
 
 

@@ -80,7 +80,7 @@ def test_nothing_that_needs_subsets_is_made(own: Path, run: str) -> None:
     folder = own / "runs" / run
     tables = {path.stem for path in (folder / "tables").glob("*.csv")}
     journey = {"journey_steps"} if run == "prompts" else set()
-    assert tables == {"retrieval", "cost", "gradient_norms", "hubness", "rank_agreement"} | journey
+    assert tables == {"retrieval", "cost", "gradient_norms", "hubness", "significance", "rank_agreement"} | journey
     assert (folder / "explorer.html").stat().st_size > 0
     assert not list(folder.glob("figures/detection*")) and not (folder / "figures" / "training.svg").exists()
     top = pd.read_parquet(folder / "influence" / "dmin" / "v64" / "exact" / "top.parquet")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -80,3 +83,25 @@ def test_caption_of_the_report_takes_a_run_of_defaults(finished: Checkout) -> No
 
     page = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(text).render(snakemake=Snakemake)
     assert "**small**: model m, methods of the default" in page and "gone" not in page
+    assert "Main result" not in page, "there is none yet"
+
+
+def test_front_page_of_the_report_shows_the_main_table(tmp_path: Path) -> None:
+    import jinja2
+    from docutils.core import publish_parts
+
+    class Snakemake:
+        config = {"runs": {"small": {"model": "m"}}}  # noqa: RUF012
+
+    # Longer than a line that docutils reads.
+    figure, drawn = tmp_path / "main_table.svg", "<svg>" + "é<&'" * 3000 + "</svg>"
+    figure.write_text(drawn, encoding="utf-8")
+    text = (Path(__file__).parents[2] / "report" / "workflow.rst").read_text()
+    files = [
+        SimpleNamespace(path=path, raw_wildcards=SimpleNamespace(run="small")) for path in (figure, tmp_path / "x.svg")
+    ]
+    page = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(text)
+    shown = publish_parts(page.render(snakemake=Snakemake, files=files), writer_name="html")["html_body"]
+    (source,) = re.findall(r'src="data:image/svg\+xml,([^"]*)"', shown)
+    assert unquote(source) == drawn and "system-message" not in shown
+    assert shown.index("Main result") < shown.index("How it is made")

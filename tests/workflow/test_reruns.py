@@ -15,8 +15,8 @@ GALLERIES, METHODS, WIDTHS = 3, 2, 3
 # Rules by what they hang on, each stage with all that follows it.
 COMPARED = {"evaluate_agreement", "plot_agreement", "plot_main_table", "plot_methods"}
 SCORED = COMPARED | {
-    "score", "evaluate_detection", "evaluate_hubness", "evaluate_cost", "plot_detection", "plot_scores", "plot_gallery",
-    "explorer", "write_ranking",
+    "score", "evaluate_detection", "evaluate_hubness", "evaluate_significance", "evaluate_cost", "plot_detection",
+    "plot_scores", "plot_gallery", "explorer", "write_ranking",
 }  # fmt: skip
 CACHED = SCORED | {
     "cache_gradients", "compress", "build_index", "retrieve", "evaluate_retrieval", "evaluate_norms",
@@ -76,6 +76,7 @@ def test_new_width_folds_and_indexes_once(finished: Checkout) -> None:
         "evaluate_detection": 1,
         "evaluate_hubness": 1,
         "evaluate_retrieval": 1,
+        "evaluate_significance": 1,
         "plot_detection": 1,
         "plot_main_table": 1,
         "plot_retrieval": 1,
@@ -224,7 +225,7 @@ def test_second_model_shares_the_encoded_samples(finished: Checkout) -> None:
 
 def test_added_method_runs_its_own_job_only(finished: Checkout) -> None:
     plan = plan_with(finished, "runs.micro.influence.methods", ["dmin", "dmin_no_norm", "text", "pixels"])
-    tables = {"evaluate_detection", "evaluate_hubness", "evaluate_cost"}
+    tables = {"evaluate_detection", "evaluate_hubness", "evaluate_significance", "evaluate_cost"}
     assert set(plan) == {"score_samples", *tables, "plot_detection", "explorer", "write_ranking"} | COMPARED
     assert plan["score_samples"] == 1
 

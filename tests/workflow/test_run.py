@@ -31,6 +31,24 @@ TABLES = {
     "generation_quality": ["subset", "images", "in_subset", "rate"],
     "rank_agreement": ["method", "other", "spearman", "low", "high", "overlap", "k", "queries"],
     "hubness": ["method", "v", "k", "measure", "value", "low", "high", "queries", "train"],
+    "significance": [
+        "method",
+        "v",
+        "queries",
+        "held_out",
+        "tested",
+        "fdr",
+        "least_p",
+        "needed",
+        "answered",
+        "low",
+        "high",
+        "significant",
+        "auc",
+        "sketch_error",
+        "probe_error",
+        "seed_error",
+    ],
 }
 
 
@@ -122,7 +140,11 @@ def test_exact_top_is_what_the_scores_say(results: Path, method: str, v: str) ->
     assert values.dtype == np.float32
     assert (len(set(queries)), len(set(train))) == (QUERIES, TRAIN)
     top = pd.read_parquet(results / "influence" / method / f"v{v}" / "exact" / "top.parquet")
-    assert list(top.columns) == ["query_id", "query_subset", "rank", "sample_id", "sample_subset", "score"]
+    assert list(top.columns) == [
+        "query_id", "query_subset", "rank", "sample_id", "sample_subset", "score",
+        "p_value", "significant", "low", "high",
+    ]  # fmt: skip
+    assert top["p_value"].isna().all(), "nothing is held out by default"
     for row, query in enumerate(queries):
         listed = top[top["query_id"] == query].sort_values("rank")
         assert listed["rank"].tolist() == list(range(1, 11))
@@ -217,7 +239,7 @@ def test_generation_quality_counts_every_image(results: Path) -> None:
 def test_every_figure_is_drawn(results: Path) -> None:
     folder = results / "figures"
     names = ["detection_by_k", "detection_by_v", "gradient_norms", "training", "queries", "retrieval"]
-    names += ["main_table", "rank_agreement"] + [f"methods/{subset}" for subset in SUBSETS]
+    names += ["main_table", "main_table_subsets", "rank_agreement"] + [f"methods/{subset}" for subset in SUBSETS]
     names += [f"scores/{method}-v256" for method in METHODS] + [f"gallery/dmin-v256/{subset}" for subset in SUBSETS]
     drawn = [str(path.relative_to(folder)) for path in folder.rglob("*.*") if ".sha256" not in path.parts]
     assert sorted(drawn) == sorted(f"{name}.{suffix}" for name in names for suffix in ("png", "svg"))

@@ -37,10 +37,14 @@ class GradientFiles:
 
 @dataclass(frozen=True)
 class GradientSides:
-    """The gradients of both sides of a score, and the threads that read the training side."""
+    """The gradients of both sides of a score, and of held-out images where there are any to compare with.
+
+    ``threads`` read the training side.
+    """
 
     queries: GradientFiles
     train: GradientFiles
+    held_out: GradientFiles | None = None
     threads: int = 1
 
     def read(self) -> tuple[GradientRows, GradientRows]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from dmin.attribution.ranking import rank_top
+from dmin.attribution.ranking import rank_top, with_judgement
+from dmin.attribution.significance import Judged
 from dmin.runtime.atomic import write_array, write_json, write_parquet
 from dmin.runtime.errors import UserError
 from dmin.runtime.meter import Meter
@@ -47,6 +48,7 @@ class Scored:
         facts: what is recorded beside the ids.
         config: the settings that the scores depend on, but for the method and the length of the ranked lists.
         made_from: digests by role, as :func:`provenance` takes them.
+        judged: what is said of the ranked samples beside their scores, where that is known.
     """
 
     method: str
@@ -56,6 +58,7 @@ class Scored:
     facts: Mapping[str, Any]
     config: Mapping[str, Any]
     made_from: Mapping[str, str]
+    judged: Judged | None = None
 
 
 def check_top_k(top_k: int, count: int) -> None:
@@ -82,10 +85,12 @@ def write_scores(scored: Scored, subsets: Mapping[str, str], top_k: int, files: 
         cause = "the gradient cache's log" if "timesteps" in scored.facts else "its inputs"
         raise UserError(f"Method {scored.method} gave scores that are not finite; check {cause}.")
     write_array(values, files.scores)
-    write_parquet(rank_top(values, scored.queries, scored.train, subsets, top_k), files.top)
+    top = rank_top(values, scored.queries, scored.train, subsets, top_k)
+    write_parquet(top if scored.judged is None else with_judgement(top, scored.judged), files.top)
     made = provenance(config, scored.made_from, {"scores": files.scores, "top": files.top})
     ids = {"queries": scored.queries, "train": scored.train}
-    write_json({**scored.facts, **ids, PROVENANCE: made}, files.description)
+    told = {} if scored.judged is None else {"significance": scored.judged.facts}
+    write_json({**scored.facts, **told, **ids, PROVENANCE: made}, files.description)
     counts = {"queries": len(scored.queries), "samples": len(scored.train)}
     meter.write(files.metrics, method=scored.method, **counts, bytes=files.scores.stat().st_size)
     log.info("%s: %d x %d scores in %.2f s", scored.method, *values.shape, meter.seconds)

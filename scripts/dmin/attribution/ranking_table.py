@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from dmin.attribution.sample_tables import SampleTables
@@ -12,8 +14,11 @@ from dmin.data.samples import iter_samples, read_samples
 from dmin.runtime.atomic import write_csv, write_json
 from dmin.runtime.parquet import read_parquet
 
-RANKING_COLUMNS = ("query", "query_file", "rank", "sample", "file", "caption", "score", "share")
-# Six digits of a share are more than a reader compares.
+RANKING_COLUMNS = (
+    "query", "query_file", "rank", "sample", "file", "caption", "score", "share",
+    "p_value", "significant", "low", "high",
+)  # fmt: skip
+# Six digits of a share or a p-value are more than a reader compares.
 _DIGITS = 6
 
 
@@ -32,7 +37,7 @@ def write_ranking(top: Path, tables: SampleTables, csv: Path, json: Path) -> Non
 
 
 def ranking_table(top: pd.DataFrame, samples: pd.DataFrame, query_files: dict[str, str]) -> pd.DataFrame:
-    """Return ranked lists with the columns ``query, query_file, rank, sample, file, caption, score, share``.
+    """Return ranked lists with the columns of :data:`RANKING_COLUMNS`.
 
     Args:
         top: ranked lists, as :func:`dmin.attribution.ranking.rank_top` gives them.
@@ -41,11 +46,11 @@ def ranking_table(top: pd.DataFrame, samples: pd.DataFrame, query_files: dict[st
 
     Returns:
         One row per query and rank. ``share``, in [0, 1] and rounded to six digits, is the score over the sum of all
-        positive scores in the list of its query; 0 for a score that is not positive.
+        positive scores in the list of its query; 0 for a score that is not positive. What is not known of a row is
+        None.
     """
     known = samples.set_index("id").loc[top["sample_id"]]
-    # The shortest number that reads back to the same float32, in CSV and JSON alike.
-    scores = [float(str(score)) for score in top["score"].to_numpy()]
+    scores = _shortest(top["score"])
     totals: dict[str, list[float]] = {}
     for query, score in zip(top["query_id"], scores, strict=True):
         totals.setdefault(query, []).append(max(score, 0.0))
@@ -57,6 +62,17 @@ def ranking_table(top: pd.DataFrame, samples: pd.DataFrame, query_files: dict[st
     columns = (
         top["query_id"].tolist(), [query_files[query] for query in top["query_id"]], top["rank"].tolist(),
         top["sample_id"].tolist(), known["origin"].fillna("").tolist(), known["prompt"].fillna("").tolist(),
-        scores, shares,
+        scores, shares, [round(value, _DIGITS) for value in top["p_value"]],
+        [None if pd.isna(value) else bool(value) for value in top["significant"]],
+        _shortest(top["low"]), _shortest(top["high"]),
     )  # fmt: skip
-    return pd.DataFrame(dict(zip(RANKING_COLUMNS, columns, strict=True)))
+    named = dict(zip(RANKING_COLUMNS, columns, strict=True))
+    for name in ("p_value", "significant", "low", "high"):
+        # As objects, which keep None beside numbers.
+        named[name] = pd.Series([None if pd.isna(value) else value for value in named[name]], dtype=object)
+    return pd.DataFrame(named)
+
+
+def _shortest(values: Iterable[float]) -> list[float]:
+    """Return the shortest numbers that read back to the same float32, in CSV and JSON alike."""
+    return [float(str(np.float32(value))) for value in values]

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from dmin.data.samples import image_bytes, iter_samples
 from dmin.data.subsets import read_subsets
 
 
 @dataclass(frozen=True)
 class SampleTables:
-    """The table of a run's queries and that of its training samples."""
+    """The table of a run's queries, that of its training samples, and that of held-out ones, where they are read."""
 
     queries: Path
     train: Path
+    held_out: Path | None = None
 
     def subsets(self) -> dict[str, str]:
-        """Return the subset of every training sample and query, by id."""
-        return read_subsets([self.train, self.queries])
+        """Return the subset of every sample and query, by id."""
+        return read_subsets([path for path in (self.train, self.held_out, self.queries) if path is not None])
+
+    def differ(self, queries: Sequence[str], held_out: Sequence[str]) -> np.ndarray:
+        """Say of every query and held-out sample, by their ids, whether their images differ, ``[queries, m]``.
+
+        Raises:
+            UserError: a table is missing or torn.
+        """
+        digests = {
+            row["id"]: hashlib.sha256(image_bytes(row["image"])).hexdigest()
+            for table in (self.queries, self.held_out)
+            if table is not None
+            for row in iter_samples(table, ["id", "image"])
+        }
+        asked, others = (np.array([digests[name] for name in names]) for names in (queries, held_out))
+        different: np.ndarray = asked[:, None] != others[None, :]
+        return different

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ks_2samp
 
-from dmin.audit.conformal import adjusted, conformal_p
+from dmin.attribution.conformal import adjusted, conformal_p
 from dmin.audit.findings import Audited, Found, LeftOutError
 from dmin.audit.issues import ISSUES
 from dmin.audit.report import read_samples_table

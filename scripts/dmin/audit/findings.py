@@ -9,7 +9,7 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
-from dmin.audit.conformal import adjusted, conformal_p
+from dmin.attribution.conformal import adjusted, conformal_p
 
 # Fewer images say nothing of what is usual.
 LEAST_IMAGES = 20

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtr, stdtrit
 
-from dmin.audit.conformal import adjusted
+from dmin.attribution.conformal import adjusted
 from dmin.audit.findings import (
     MISLABELLED,
     WRONG_CAPTION,

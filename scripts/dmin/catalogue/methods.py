@@ -32,6 +32,9 @@ class MethodEntry:
         options: the keys of ``influence.options`` that its scores depend on.
         learns: it learns from the subsets of queries and samples.
         kernel: it solves a ridge kernel, from which the scores of any lambda follow.
+        terms: what its score is the sum over timesteps of inner products of: ``unit`` gradients as they are stored, or
+            ``raw`` ones, which are times their norms. The errors of its scores follow from it; empty where it is no
+            such sum.
         device: it computes on ``compute.device``.
     """
 
@@ -49,6 +52,7 @@ class MethodEntry:
     options: tuple[str, ...] = ()
     learns: bool = False
     kernel: bool = False
+    terms: Literal["", "unit", "raw"] = ""
     device: bool = False
     module: str = field(init=False)
 
@@ -100,8 +104,8 @@ CACHES = sorted({kind for entry in METHODS.values() for kind in entry.caches or 
 
 
 def read_cache(method: str, split: str) -> str:
-    """Return the kind of cache that a method on gradients reads of a split, ``train`` or ``queries``."""
+    """Return the kind of cache that a method on gradients reads of a split; of the test set that of ``train``."""
     caches = METHODS[method].caches
     if caches is None:
         raise ValueError(f"Method {method} reads no cache of its own.")
-    return caches[0 if split == "train" else 1]
+    return caches[split == "queries"]

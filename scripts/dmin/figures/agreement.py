@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from dmin.figures.colours import FAINT, INK
+from dmin.figures.colours import FAINT, INK, MUTED
 from dmin.figures.methods import method_style
 from dmin.figures.style import house_style
 from dmin.figures.tables import require_table
 
-_CELL = 0.42
-# Beyond this correlation the colours of cells are too dark for dark text.
-_DARK = 0.7
+_CELL, _HEAD, _BAR = 0.42, 0.72, 0.95
+# The width that the heading needs, and that of a letter of a label.
+_LEAST, _LETTER = 3.9, 0.068
+# Correlations of what has nothing in common are about as large.
+_CHANCE = 0.05
 
 
 @house_style
@@ -35,35 +42,56 @@ def plot_agreement(table: pd.DataFrame) -> Figure:
     matrix = table.pivot(index="method", columns="other", values="spearman")
     matrix = matrix.loc[matrix.columns]
     order = [matrix.columns[place] for place in _order(matrix.to_numpy(dtype=float))]
-    shown = matrix.loc[order, order].to_numpy(dtype=float)
+    shown = matrix.loc[order, order].to_numpy(dtype=float, copy=True)
     labels = [method_style(name).label for name in order]
-    side = _CELL * len(order)
-    figure = Figure(figsize=(side + 3.1, side + 2.0), layout="constrained")
-    panel = figure.subplots()
-    _draw_cells(panel, shown)
-    panel.set_xticks(range(len(order)), labels, rotation=90)
-    panel.set_yticks(range(len(order)), labels)
-    panel.tick_params(length=0)
-    panel.set_title("Do methods agree on which training images matter?", loc="left")
+    # Every method agrees with itself, which says nothing and would take the scale.
+    np.fill_diagonal(shown, np.nan)
+    side, names = _CELL * len(order), _longest(labels)
+    width = max(names + side + _BAR, _LEAST)
+    height = _HEAD + side + names
+    figure = Figure(figsize=(width, height))
+    panel = figure.add_axes((names / width, names / height, side / width, side / height))
+    drawn = _draw_cells(panel, shown, labels)
+    bar = figure.add_axes(((names + side + 0.25) / width, names / height, 0.13 / width, side / height))
+    figure.colorbar(drawn, cax=bar).outline.set_visible(False)
+    bar.grid(visible=False)
+    bar.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    figure.text(0.12 / width, 1 - 0.16 / height, "Agreement of methods", size=11, weight="bold", va="top")
+    note = "Spearman correlation of scores, mean over queries"
+    figure.text(0.12 / width, 1 - 0.4 / height, note, size=7.5, color=MUTED, va="top")
     return figure
 
 
-def _draw_cells(panel: Axes, values: np.ndarray) -> None:
-    """Colour a cell by its value, from -1 to 1, and write it there in an ink that can be read on its colour."""
-    edges = np.arange(len(values) + 1) - 0.5
-    cells = panel.pcolormesh(
-        edges, edges, np.ma.masked_invalid(values), vmin=-1, vmax=1, cmap="RdBu_r", linewidth=0.6, edgecolor="white"
-    )
-    for (row, column), value in np.ndenumerate(values):
-        ink = "white" if abs(value) > _DARK else INK
-        panel.text(column, row, _number(value), ha="center", va="center", size=6.5, color=ink)
-    panel.set_facecolor(FAINT)
+def _draw_cells(panel: Axes, shown: np.ndarray, labels: Sequence[str]) -> QuadMesh:
+    """Fill a panel with the values ``[n, n]``, each in figures on its colour."""
+    drawn = panel.pcolormesh(shown, edgecolors="white", linewidth=0.6, **_scale(shown))
+    for (row, column), value in np.ndenumerate(shown):
+        red, green, blue, _ = drawn.to_rgba(value)
+        dark = not np.isnan(value) and 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+        colour, text = "white" if dark else INK, _number(value)
+        panel.text(column + 0.5, row + 0.5, text, size=6.5, color=colour, ha="center", va="center", parse_math=False)
+    panel.set(facecolor=FAINT, xlim=(0, len(labels)), ylim=(len(labels), 0))
     panel.grid(visible=False)
     panel.spines[:].set_visible(False)
-    panel.set_aspect("equal")
-    panel.invert_yaxis()
-    bar = panel.figure.colorbar(cells, ax=panel, shrink=0.7, label="Spearman correlation of scores, mean over queries")
-    bar.outline.set_visible(False)
+    places = np.arange(len(labels)) + 0.5
+    panel.set_xticks(places, labels, rotation=90)
+    panel.set_yticks(places, labels)
+    panel.tick_params(length=0)
+    return drawn
+
+
+def _scale(shown: np.ndarray) -> dict[str, Any]:
+    """Return colours over the range of the values: around 0 where some are below it, else from 0 up."""
+    largest = float(np.nanmax(np.abs(shown), initial=0)) or 1.0
+    # Chance leaves correlations of either sign.
+    if np.nanmin(shown, initial=0) < -_CHANCE:
+        return {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
+    return {"cmap": "Blues", "vmin": 0, "vmax": max(largest, _CHANCE)}
+
+
+def _longest(labels: Sequence[str]) -> float:
+    """Return the inches that the longest label takes."""
+    return 0.2 + max(map(len, labels)) * _LETTER
 
 
 def _order(matrix: np.ndarray) -> list[int]:

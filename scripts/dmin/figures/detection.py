@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,12 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from dmin.figures.canvas import wrap_caption
 from dmin.figures.colours import MEAN, MUTED, order_subsets
 from dmin.figures.detection_options import DetectionOptions
-from dmin.figures.methods import method_style, order_methods, width_shade
+from dmin.figures.methods import method_style, order_methods
 from dmin.figures.panels import Panels
 from dmin.figures.style import house_style
-from dmin.figures.tables import FULL, require_table, width_label, width_order
+from dmin.figures.tables import FULL, require_table, shown_widths, width_label, width_order
 from dmin.runtime.errors import UserError
 
 _COLUMNS = ("method", "v", "backend", "subset", "k", "rate", "low", "high", "chance")
@@ -26,7 +26,9 @@ _CHANCE = Line2D([], [], color=MUTED, linestyle=(0, (2, 2)), linewidth=1.0, labe
 
 @house_style
 def plot_detection_by_k(table: pd.DataFrame, options: DetectionOptions | None = None) -> Figure:
-    """Draw detection rate against k: a panel per subset with the mean first, a line per method and width.
+    """Draw detection rate against k: a panel per subset with the mean first, a line per method.
+
+    A method is drawn at one width: its largest of at most 4,096, or its smallest, or uncompressed without a number.
 
     Args:
         table: columns ``method, v, backend, subset, k, rate, low, high, chance``.
@@ -39,7 +41,6 @@ def plot_detection_by_k(table: pd.DataFrame, options: DetectionOptions | None = 
     table = _select(table, options)
     subsets = order_subsets(table["subset"])
     lines = _lines(table)
-    shades = _shades(lines)
     panels = Panels(len(subsets), options.columns, 2.35, 2.15)
     ticks = sorted({int(k) for k in table["k"]})
     # Bands of many lines overlap; fainter ones keep the lines readable.
@@ -51,7 +52,7 @@ def plot_detection_by_k(table: pd.DataFrame, options: DetectionOptions | None = 
             if rows.empty:
                 continue
             style = method_style(method)
-            colour = shades[method, width]
+            colour = style.colour
             panel.fill_between(rows["k"], rows["low"], rows["high"], color=colour, alpha=band, linewidth=0)
             panel.plot(
                 rows["k"],
@@ -64,7 +65,7 @@ def plot_detection_by_k(table: pd.DataFrame, options: DetectionOptions | None = 
             )
         chance = part.drop_duplicates("k").sort_values("k")
         panel.plot(chance["k"], chance["chance"], color=MUTED, linestyle=(0, (2, 2)), linewidth=1.0)
-        panel.set_title("mean over subsets" if subset == MEAN else subset)
+        panel.set_title("mean over subsets" if subset == MEAN else wrap_caption(subset, 2.1, 10.5, 1))
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(FixedLocator(ticks))
         panel.xaxis.set_minor_locator(NullLocator())
@@ -73,7 +74,7 @@ def plot_detection_by_k(table: pd.DataFrame, options: DetectionOptions | None = 
     panels.label(x="k (top-ranked training images)", y="Detection rate")
     widths = {width for _, width in lines} - {""}
     title = width_label(widths.pop()) if len(widths) == 1 and len(lines) > 1 else ""
-    handles = [_handle(method, "" if title else width, shades[method, width]) for method, width in lines]
+    handles = [_handle(method, "" if title else width) for method, width in lines]
     columns = min(3, len(subsets), options.columns)
     panels.legend([*handles, _CHANCE], columns, f"Compressed to {title}" if title.startswith("v") else title)
     return panels.figure
@@ -139,23 +140,17 @@ def _select(table: pd.DataFrame, options: DetectionOptions) -> pd.DataFrame:
 
 
 def _lines(table: pd.DataFrame) -> list[tuple[str, str]]:
-    pairs = {(str(method), str(width)) for method, width in zip(table["method"], table["v"], strict=True)}
-    order = {method: index for index, method in enumerate(order_methods({method for method, _ in pairs}))}
-    return sorted(pairs, key=lambda pair: (order[pair[0]], width_order(pair[1])))
+    """Return every method of a table with the one width that it is drawn at."""
+    lines = []
+    for method in order_methods(table["method"].unique()):
+        widths = sorted({*table.loc[table["method"] == method, "v"]}, key=width_order)
+        lines.append((method, (shown_widths(widths) or widths)[0]))
+    return lines
 
 
-def _shades(lines: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Colour each line by its method; the narrower the width, the lighter."""
-    shades = {}
-    for method, width in lines:
-        widths = [other for name, other in lines if name == method]
-        shades[method, width] = width_shade(method_style(method).colour, widths.index(width), len(widths))
-    return shades
-
-
-def _handle(method: str, width: str, colour: str) -> Line2D:
+def _handle(method: str, width: str) -> Line2D:
     style = method_style(method)
-    return style.handle(color=colour, label=style.label if width == "" else f"{style.label}, {width_label(width)}")
+    return style.handle(label=style.label if width == "" else f"{style.label}, {width_label(width)}")
 
 
 def _rate_axis(panel: Axes) -> None:

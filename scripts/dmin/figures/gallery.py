@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -30,8 +31,9 @@ _MINUS = "\N{MINUS SIGN}"
 def plot_gallery(entries: Sequence[GalleryEntry], title: str) -> Figure:
     """Draw one row per query: the generated image, then its most and its least influential training images.
 
-    The frame and the words under each training image name its subset and tell hits (the subset of the query), others
-    and noised copies apart; where the subset of a query is unknown, they name its file and tell noised copies alone.
+    The frame and the words under each of the most influential images name its subset and tell hits (the subset of the
+    query), others and noised copies apart; where the subset of a query is unknown, they name its file and tell noised
+    copies alone. Of the least influential ones none is a hit: only their subsets or files are named.
 
     Args:
         entries: the rows, usually queries of one subset; rows may have different numbers of images.
@@ -51,7 +53,7 @@ def plot_gallery(entries: Sequence[GalleryEntry], title: str) -> Figure:
     width = max(right + _MARGIN, 5.2)
     canvas = Canvas(width, _HEAD + _ROW * len(entries) + _FOOT)
     canvas.text(title, (_MARGIN, 0.17), size=11, bold=True)
-    _legend(canvas, width - _MARGIN, [item for entry in entries for item in _related(entry)])
+    _legend(canvas, width - _MARGIN, [relation(entry.subset, item.subset) for entry in entries for item in entry.most])
     canvas.text("Generated", (_MARGIN, 0.55), size=8, colour=MUTED, bold=True)
     if most:
         canvas.text("Most influential training images", (most_left, 0.55), size=8, colour=MUTED, bold=True)
@@ -64,32 +66,36 @@ def plot_gallery(entries: Sequence[GalleryEntry], title: str) -> Figure:
             canvas.bar((_MARGIN, top - 0.115), width - 2 * _MARGIN, 0.008, FAINT)
         canvas.image(entry.image, (_MARGIN, top), _LARGE)
         canvas.text(wrap_caption(quote(entry.prompt), _LARGE, 7, 3), (_MARGIN, top + _LARGE + 0.05), size=7)
-        for left, items in ((most_left, entry.most), (least_left, entry.least)):
+        for left, items, ranked_first in ((most_left, entry.most, True), (least_left, entry.least, False)):
             for index, item in enumerate(items):
-                _draw_item(canvas, item, entry.subset, (left + index * pitch, top), decimals)
+                kind = relation(entry.subset, item.subset) if ranked_first else ""
+                _draw_item(canvas, item, _Mark.of(item, kind, entry.subset), (left + index * pitch, top), decimals)
     return canvas.figure
 
 
-def _related(entry: GalleryEntry) -> list[str]:
-    """Return how each training image of a row relates to its query."""
-    return [relation(entry.subset, item.subset) for item in (*entry.most, *entry.least)]
+class _Mark(NamedTuple):
+    """How a training image is marked: words, and its frame."""
+
+    words: str
+    colour: str
+    dashed: bool
+
+    @classmethod
+    def of(cls, item: GalleryItem, kind: str, query_subset: str | None) -> _Mark:
+        """Return the mark of an image that relates to its query by ``kind``, empty where it is not to be told."""
+        if not kind:
+            return cls(item.file if query_subset is None else item.subset, MUTED, dashed=False)
+        words = {"hit": f"{item.subset} (hit)", "noise": RELATION_NAMES["noise"], "unknown": item.file}
+        return cls(words.get(kind, item.subset), RELATION_COLOURS[kind], kind in ("other", "noise"))
 
 
-def _draw_item(canvas: Canvas, item: GalleryItem, query_subset: str | None, at: Place, decimals: str) -> None:
+def _draw_item(canvas: Canvas, item: GalleryItem, mark: _Mark, at: Place, decimals: str) -> None:
     x, y = at
-    kind = relation(query_subset, item.subset)
-    colour = RELATION_COLOURS[kind]
     canvas.image(item.image, at, _SMALL)
-    canvas.frame(at, _SMALL, colour, dashed=kind in ("other", "noise"))
+    canvas.frame(at, _SMALL, mark.colour, dashed=mark.dashed)
     canvas.text(format(item.score, decimals).replace("-", _MINUS), (x, y + _SMALL + 0.06), size=7.5, bold=True)
-    mark = {
-        "hit": f"{item.subset} (hit)",
-        "other": item.subset,
-        "noise": RELATION_NAMES["noise"],
-        "unknown": item.file,
-    }[kind]
-    mark = wrap_caption(mark, _SMALL, 6.2, 1)
-    canvas.text(mark, (x, y + _SMALL + 0.2), size=6.2, colour=colour, bold=True)
+    words = wrap_caption(mark.words, _SMALL, 6.2, 1)
+    canvas.text(words, (x, y + _SMALL + 0.2), size=6.2, colour=mark.colour, bold=True)
     canvas.text(wrap_caption(item.caption, _SMALL, 6.2, 4), (x, y + _SMALL + 0.32), size=6.2, colour=INK)
 
 

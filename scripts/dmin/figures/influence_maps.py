@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from dmin.attribution.sample_tables import SampleTables
 from dmin.data.samples import read_samples, sample_pixels
 from dmin.figures.canvas import Canvas, wrap_caption
-from dmin.figures.style import MUTED, PALETTE, house_style, save_figure
+from dmin.figures.colours import MUTED, PALETTE
+from dmin.figures.style import house_style, save_figure
 from dmin.runtime.errors import UserError
 from dmin.runtime.parquet import read_parquet
 

@@ -11,6 +11,7 @@ from dmin.figures.colours import MEAN
 from dmin.runtime.errors import UserError
 
 FULL = "full"
+_SHOWN = 4096
 
 
 def require_table(table: pd.DataFrame, columns: Sequence[str], name: str) -> pd.DataFrame:
@@ -58,6 +59,15 @@ def width_text(value: object) -> str:
 def width_order(width: str) -> float:
     """Sort key of a width: none, then numbers, then uncompressed."""
     return {"": -1.0, FULL: math.inf}.get(width, float(width) if width.isdigit() else -1.0)
+
+
+def shown_widths(widths: Sequence[str]) -> list[str]:
+    """Return the width that a method is shown at among sorted ones: the largest of at most 4,096, or the smallest.
+
+    Nothing where it has no number.
+    """
+    numbers = [width for width in widths if width.isdigit()]
+    return [width for width in numbers if int(width) <= _SHOWN][-1:] or numbers[:1]
 
 
 def width_label(width: str) -> str:

@@ -24,8 +24,8 @@ class PlannedRun(TypedDict):
     """What the plan needs to know of a run.
 
     ``run, dataset, model, base_name`` are names; ``lora`` is None for full fine-tuning; ``size`` is in pixels;
-    ``samples, queries`` are counts; ``widths`` are numbers, or ``full``; ``links`` is HNSW's M; ``throughput`` is None
-    where it is not stated.
+    ``samples, held_out, queries`` are counts; ``widths`` are numbers, or ``full``; ``links`` is HNSW's M;
+    ``throughput`` is None where it is not stated.
     """
 
     run: str
@@ -36,6 +36,7 @@ class PlannedRun(TypedDict):
     lora: Lora | None
     size: int
     samples: int
+    held_out: int
     queries: int
     gradients: Gradients
     widths: list[str]
@@ -99,7 +100,7 @@ def estimate_run(run: PlannedRun, shipped: Path, measured: Path) -> tuple[Rows, 
                 "run": run["run"],
                 "v": v,
                 **shared,
-                "sketch_bytes": 0 if v == "full" else memory.STORED * width * steps * (samples + run["queries"]),
+                "sketch_bytes": 0 if v == "full" else memory.STORED * width * steps * _rows(run),
                 "index_bytes": index,
                 # That of the hungriest job.
                 "host_bytes": max(hungry, index, memory.scoring_bytes(run["queries"], steps, width)),
@@ -108,13 +109,18 @@ def estimate_run(run: PlannedRun, shipped: Path, measured: Path) -> tuple[Rows, 
     return table, costs
 
 
+def _rows(run: PlannedRun) -> int:
+    """Return how many images gradients are cached of."""
+    return run["samples"] + run["held_out"] + run["queries"]
+
+
 def _shared_costs(
     run: PlannedRun, denoiser: MetaDenoiser, latent: tuple[int, ...], steps: int, measured: Path
 ) -> dict[str, Any]:
     """Return what does not depend on the width."""
-    gradients, parameters, queries = run["gradients"], denoiser.attributed, run["queries"]
+    gradients, parameters = run["gradients"], denoiser.attributed
     samples, width, kind = run["samples"], gradients["cache_dim"], gradients["sketch_kind"]
-    evaluations = (samples + queries) * steps
+    evaluations = _rows(run) * steps
     values = memory.Values(
         denoiser.weight_bytes(run["base"].get("precision") == "bfloat16"), parameters, denoiser.largest
     )
@@ -129,7 +135,7 @@ def _shared_costs(
         "uncompressed_total_bytes": PAPER * parameters * steps * samples,
         "stored_dtype": "float16",
         "cache_dim": width,
-        "cache_bytes": memory.cache_bytes(samples + queries, steps, width, parameters, gradients["keep_raw"]),
+        "cache_bytes": memory.cache_bytes(_rows(run), steps, width, parameters, gradients["keep_raw"]),
         "encoded_bytes_per_shard": memory.COMPUTED * encoded * min(gradients["shard_size"], samples),
         "map_peak_bytes": memory.map_bytes(parameters, width, kind)[1],
         "gradient_batch": run["batch"],

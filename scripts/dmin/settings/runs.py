@@ -144,6 +144,13 @@ class Cascade(TypedDict):
     seed: int
 
 
+class Significance(TypedDict):
+    """What ranked lists say beside scores."""
+
+    held_out: bool
+    fdr: float
+
+
 class Influence(TypedDict):
     """Methods and retrieval."""
 
@@ -152,6 +159,7 @@ class Influence(TypedDict):
     widths: list[int]
     uncompressed: bool
     top_k: int
+    significance: Significance
     backends: list[Literal["exact", "cascade", "hnsw"]]
     cascade: Cascade
     hnsw: Hnsw

@@ -45,7 +45,11 @@ def require_room(runs: Iterable[Run], place: Callable[[str], str]) -> None:
 
 def _shards(run: Run) -> Iterable[tuple[str, int]]:
     """Yield the shards of a run, with the bytes of a sample in each."""
-    for split in SPLITS:
-        for cache in run.influence.caches(split):
-            row_bytes = run.gradients.rows(cache) * HALF_PRECISION * run.gradients.settings["cache_dim"]
-            yield from ((shard, row_bytes) for shard in run.gradients.shards(cache, split))
+    shards = [
+        (cache, shard)
+        for split in SPLITS
+        for cache in run.influence.caches(split)
+        for shard in run.gradients.shards(cache, split)
+    ]
+    for cache, shard in [*shards, *run.held_out.shards]:
+        yield shard, run.gradients.rows(cache) * HALF_PRECISION * run.gradients.settings["cache_dim"]

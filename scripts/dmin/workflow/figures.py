@@ -36,7 +36,7 @@ def drawn_figures(run: Run) -> list[str]:
 
 def comparing_figures(run: Run) -> list[str]:
     """Return the names of the figures that set a run's methods side by side."""
-    names = ["main_table"] if run.queries.subsets_known else []
+    names = ["main_table", "main_table_subsets"] if run.queries.subsets_known else []
     return [*names, "rank_agreement", *(f"methods/{subset}" for subset in run.queries.subsets)]
 
 

@@ -23,7 +23,7 @@ from .queries import Queries
 from .ranges import cut_ranges
 from .values import leave_out, pick
 
-# Those that methods read; an audit has the gradients of the split "test" beside.
+# Those that methods read; an audit, and scores that are ranked among held-out ones, have the split "test" beside.
 SPLITS = ("train", "queries")
 
 

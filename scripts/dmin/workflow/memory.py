@@ -44,13 +44,13 @@ def cascade_mb(gradients: Gradients, v: str, rank: int) -> int:
     return LEAST + 4 * (gradients.count("train") * rank + 3 * rank * width + 3 * learned) // _MB
 
 
-def scoring_mb(gradients: Gradients, method: str, v: str) -> int:
-    """Return what scoring by a method takes, where ``v`` is a width or ``full``.
+def scoring_mb(gradients: Gradients, method: str, v: str, held_out: int = 0) -> int:
+    """Return what scoring by a method takes at a width or ``full``, where ``held_out`` images are scored too.
 
     A kernel, its eigenvectors and a copy of both are ``32 N^2`` bytes; other methods that do not stream hold the
     samples' vectors twice.
     """
-    count, width = gradients.count("train"), 0 if v == "full" else int(v)
+    count, width = gradients.count("train") + held_out, 0 if v == "full" else int(v)
     if "relative_lambda" in METHODS[method].options:
         return LEAST + (32 * count * count + 8 * count * gradients.timestep_count * width) // _MB
     return LEAST if method in STREAMED else LEAST + 8 * count * gradients.timestep_count * width // _MB

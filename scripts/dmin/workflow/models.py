@@ -61,7 +61,7 @@ class Model:
 
     @property
     def test_samples(self) -> str:
-        """The encoded test samples, which only an audit reads."""
+        """The encoded test samples, which an audit reads, and scores that are ranked among theirs."""
         return f"<results>/encoded/{self.dataset.name}/{self.base.name}/test.safetensors"
 
     @property

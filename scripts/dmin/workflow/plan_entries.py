@@ -24,6 +24,7 @@ def plan_entry(tables: Tables, run: Run) -> dict[str, Any]:
             "lora": settings["lora"] if settings["finetune"] == "adapter" else None,
             "size": model.dataset.settings["size"],
             "samples": run.gradients.count("train"),
+            "held_out": run.held_out.count,
             "queries": run.queries.count,
             "gradients": run.gradients.settings,
             "widths": run.influence.widths(run.influence.indexed),
@@ -42,7 +43,8 @@ def planned_jobs(run: Run) -> int:
     # Per source a fetch; assembly, encoding, training and generation; per width and backend an index and a retrieval.
     searches = len(influence.searched) + len(influence.retrieval_inputs["indexes"])
     jobs = len(run.model.dataset.fetched) + 4 + len(influence.made) + searches
-    sketches = influence.sketches([name for name in influence.scored_methods if name in GRADIENT_METHODS])
+    methods = [name for name in influence.scored_methods if name in GRADIENT_METHODS]
+    sketches = influence.sketches(methods) + run.held_out.sketches(methods)
     if sketches:
         jobs += 1 + gradient_jobs(run) + len(sketches)
     return jobs + (JOURNEY_CACHE in influence.caches("queries")) + (run.queries.kind in ("classified", "selected"))
@@ -50,4 +52,5 @@ def planned_jobs(run: Run) -> int:
 
 def gradient_jobs(run: Run) -> int:
     """Return how many jobs fill the caches of the trained model."""
-    return sum(len(run.gradients.shards(cache, split)) for split in SPLITS for cache in run.influence.caches(split))
+    asked = (run.gradients.shards(cache, split) for split in SPLITS for cache in run.influence.caches(split))
+    return sum(map(len, asked)) + len(run.held_out.shards)

@@ -48,6 +48,14 @@ def check_parameters(run: Run) -> None:
         )
 
 
+def _check_significance(run: Run) -> None:
+    if run.held_out.used and not run.gradients.count("test"):
+        raise UserError(
+            f"runs.{run.name}.influence.significance.held_out is true, but datasets.{run.model.dataset.name} has no "
+            "test set to rank scores among; set it to false, or set train_fraction or test_sources of the data set."
+        )
+
+
 def _check_optional(run: Run) -> None:
     if run.lds is not None:
         check_lds(run, run.lds)
@@ -189,6 +197,7 @@ def _check_gradients(run: Run) -> None:
 
 # Each refuses a run that cannot be, by its first mistake of a kind.
 RUN_CHECKS = (
+    _check_significance,
     _check_checkpoints,
     _check_widths,
     check_queries,

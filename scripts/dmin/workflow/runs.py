@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from ..settings.runs import Evaluation
 from ..settings.runs import Run as RunSettings
@@ -11,6 +12,7 @@ from .ablations import Ablation
 from .audits import Audit
 from .banks import Bank, Lds
 from .gradients import Gradients
+from .held_out import HeldOut
 from .influence import Influence
 from .maps import Maps
 from .models import Model
@@ -18,6 +20,7 @@ from .parameters import count_attributed
 from .queries import Queries
 from .regions import Regions
 from .studies import CONTROLS, Study
+from .values import pick
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,36 @@ class Run:
     def evaluation(self) -> Evaluation:
         """How methods are evaluated."""
         return self.settings["evaluation"]
+
+    @cached_property
+    def held_out(self) -> HeldOut:
+        """The images that were not trained on, among whose scores others are ranked."""
+        return HeldOut(self.influence)
+
+    @property
+    def seed_runs(self) -> list[str]:
+        """The run and those of models that differ from its own in their seed."""
+        return [self.name, *(self.settings["ablation"]["seeds"] if "ablation" in self.settings else [])]
+
+    def seed_files(self, file: str) -> list[str]:
+        """Return a file of the folder of every method and width, each by all of these runs."""
+        here = f"<results>/runs/{self.name}/"
+        return [
+            path.replace(here, f"<results>/runs/{run}/")
+            for path in self.influence.scored_files(file)
+            for run in self.seed_runs
+        ]
+
+    @property
+    def list_settings(self) -> dict[str, Any]:
+        """What ranked lists depend on, beside scores."""
+        return {
+            **pick(self.evaluation, "confidence"),
+            **pick(self.settings["influence"], "top_k"),
+            **pick(self.settings["influence"]["significance"], "fdr"),
+            "own_images": self.queries.settings["source"] in ("held_out", "images"),
+            "subsets_known": self.queries.subsets_known,
+        }
 
     @cached_property
     def lds(self) -> Lds | None:

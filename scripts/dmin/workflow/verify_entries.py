@@ -113,7 +113,9 @@ def _run_entries(run: Run) -> list[Entry]:
         for cache in _caches(run, split)
         for shard in run.gradients.shards(cache, split)
     ]
-    entries += [_sketch(run, *sketch) for sketch in influence.sketches(influence.scored_methods)]
+    entries += [_shard(run, cache, "test", shard) for cache, shard in run.held_out.shards]
+    sketches = influence.sketches(influence.scored_methods) + run.held_out.sketches(influence.scored_methods)
+    entries += [_sketch(run, *sketch) for sketch in sketches]
     entries += [_scores(run, method, v) for method, v in influence.made]
     entries += _region_entries(run)
     return entries + [entry for backend in ("hnsw", "cascade") for entry in _retrievals(run, backend)]
@@ -254,6 +256,9 @@ def _scores(run: Run, method: str, v: str, asked: str = "queries") -> Entry:
         made_from = {"train": _file(run.model.dataset.train), "queries": _file(run.queries.table)}
     else:
         made_from = {"train": _rows(run, method, v, "train"), "queries": _rows(run, method, v, asked)}
+        if method not in CHECKPOINT_METHODS:
+            config["lists"] = run.list_settings
+            made_from |= {"held_out": _rows(run, method, v, "test")} if run.held_out.used else {}
     files = {"scores": influence.scores(method, v), "top": influence.top(method, v)}
     if asked == "regions":
         folder = run.regions.folder(method, v)

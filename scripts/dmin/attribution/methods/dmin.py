@@ -16,6 +16,7 @@ METHOD = {
     "look": ("#0072B2", "o", "solid"),
     "caches": ("loss", "loss"),
     "linear": ("queries", "train"),
+    "terms": "unit",
 }
 
 

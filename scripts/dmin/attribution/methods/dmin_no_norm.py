@@ -17,6 +17,7 @@ METHOD = {
     "look": ("#D55E00", "s", "dashed"),
     "caches": ("loss", "loss"),
     "linear": ("queries", "train"),
+    "terms": "raw",
 }
 
 

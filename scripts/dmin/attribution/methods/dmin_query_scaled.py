@@ -17,6 +17,7 @@ METHOD = {
     "look": ("#E69F00", "o", "dashed"),
     "caches": ("loss", "loss_query_scaled"),
     "linear": ("queries", "train"),
+    "terms": "unit",
 }
 
 # What the two sides differ in by design.

@@ -17,6 +17,7 @@ METHOD = {
     "look": ("#D55E00", "o", "solid"),
     "caches": ("loss_scaled", "loss_scaled"),
     "linear": ("queries", "train"),
+    "terms": "unit",
 }
 
 

@@ -1,0 +1,12 @@
+from pathlib import Path
+
+from dmin.evaluation.significance import Attribution, evaluate_significance
+from dmin.runtime.job import job
+
+with job(snakemake):
+    params, files = snakemake.params, iter(snakemake.input.scores)
+    evaluate_significance(
+        [Attribution(method, v, [Path(next(files)) for _ in params.runs]) for method, v in params.scored],
+        params.lists,
+        Path(snakemake.output[0]),
+    )
