@@ -67,6 +67,9 @@ class Encoders:
     def encode_prompts(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         return {"prompt_embeds": torch.randn(len(texts), *self._prompt)}
 
+    def encode_nothing(self) -> dict[str, torch.Tensor]:
+        return self.encode_prompts([""])
+
 
 def encode(inputs: Inputs) -> Step:
     from dmin.models import encoding
