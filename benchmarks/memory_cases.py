@@ -120,7 +120,8 @@ def score_gradients(inputs: Inputs) -> Step:
 
     queries, train = (GradientFiles(inputs.shards(split), inputs.sketch(split)) for split in ("queries", "train"))
     sides, none = GradientSides(queries, train), dict[str, Any]()
-    return lambda: score("dmin", sides, inputs.tables, none, TOP, inputs.scores("dmin"))  # type: ignore[arg-type]
+    lists: Any = {"top_k": TOP, "fdr": 0.1, "confidence": 0.95, "subsets_known": True, "own_images": False}
+    return lambda: score("dmin", sides, inputs.tables, none, lists, inputs.scores("dmin"))  # type: ignore[arg-type]
 
 
 def score_images(method: str) -> Callable[[Inputs], Step]:
