@@ -67,6 +67,9 @@ class Encoders:
     def encode_prompts(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         return {"prompt_embeds": torch.randn(len(texts), *self._prompt)}
 
+    def encode_nothing(self) -> dict[str, torch.Tensor]:
+        return self.encode_prompts([""])
+
 
 def encode(inputs: Inputs) -> Step:
     from dmin.models import encoding
@@ -117,7 +120,8 @@ def score_gradients(inputs: Inputs) -> Step:
 
     queries, train = (GradientFiles(inputs.shards(split), inputs.sketch(split)) for split in ("queries", "train"))
     sides, none = GradientSides(queries, train), dict[str, Any]()
-    return lambda: score("dmin", sides, inputs.tables, none, TOP, inputs.scores("dmin"))  # type: ignore[arg-type]
+    lists: Any = {"top_k": TOP, "fdr": 0.1, "confidence": 0.95, "subsets_known": True, "own_images": False}
+    return lambda: score("dmin", sides, inputs.tables, none, lists, inputs.scores("dmin"))  # type: ignore[arg-type]
 
 
 def score_images(method: str) -> Callable[[Inputs], Step]:
@@ -229,16 +233,19 @@ def explorer(inputs: Inputs) -> Step:
 def verify(inputs: Inputs) -> Step:
     from dmin.verify.verify import Entry, check_files
 
+    scores = inputs.scores("dmin")
     files = {
-        "dataset": {"summary": "dataset.json", "train": "train.parquet", "test": "test.parquet"},
-        "sketch": {"sketch": str(inputs.sketch("train").relative_to(inputs.folder))},
-        "scores": {"scores": str(inputs.scores("dmin").scores.relative_to(inputs.folder))},
+        "dataset": {"summary": inputs.folder / "dataset.json", "train": inputs.train, "test": inputs.test},
+        "sketch": {"sketch": inputs.sketch("train")},
+        "scores": {"scores": scores.scores, "top": scores.top},
     }
-    kinds = [(kind, named) for kind, named in files.items() if (inputs.folder / next(iter(named.values()))).exists()]
-    shards = [str(path.relative_to(inputs.folder)) for split in ("train", "queries") for path in inputs.shards(split)]
-    kinds += [("shard", {"shard": shard}) for shard in shards]
+    kinds = [*files.items()]
+    kinds += [("shard", {"shard": shard}) for split in ("train", "queries") for shard in inputs.shards(split)]
     # Their configs are those of no run, so that every file is read whole and then called stale.
-    entries = [Entry(run="s", kind=kind, files=named, config={}, made_from={}) for kind, named in kinds]
+    entries = [
+        Entry(run="s", kind=kind, files={role: str(path) for role, path in named.items()}, config={}, made_from={})
+        for kind, named in kinds
+    ]
     return lambda: check_files(entries, {}, inputs.folder, inputs.folder / "verify.csv")
 
 

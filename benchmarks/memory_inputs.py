@@ -12,6 +12,7 @@ from dmin.attribution.sample_tables import SampleTables
 from dmin.data.images import encode_png
 from dmin.data.samples import SampleWriter, read_samples
 from dmin.gradients.shard import write_shard
+from dmin.runtime.provenance import provenance
 
 SIDE, QUERIES = 256, 20
 TIMESTEPS, CACHE_DIM, WIDTH, SHARD = [900, 700, 500, 300], 1024, 256, 512
@@ -85,7 +86,7 @@ def _draw_image(generator: np.random.Generator, side: int) -> bytes:
 
 def write_shards(inputs: Inputs) -> None:
     """Write random unit gradients of the training samples and the queries as the cache does."""
-    generator = np.random.default_rng(1)
+    generator, made = np.random.default_rng(1), provenance({}, {})
     for split, table in (("train", inputs.train), ("queries", inputs.queries)):
         ids = read_samples(table, ["id"])["id"].tolist()
         folder = inputs.folder / "loss" / split
@@ -95,4 +96,4 @@ def write_shards(inputs: Inputs) -> None:
             rows = generator.normal(size=(len(part), len(TIMESTEPS), CACHE_DIM)) / CACHE_DIM**0.5
             norms = np.ones((len(part), len(TIMESTEPS)), dtype=np.float32)
             tensors = {"sketch": rows.astype(np.float16), "norm": norms}
-            write_shard(folder / f"{start:08d}-{start + len(part):08d}.safetensors", part, METADATA, tensors)
+            write_shard(folder / f"{start:08d}-{start + len(part):08d}.safetensors", part, METADATA, tensors, made)

@@ -30,17 +30,17 @@ def test_every_job_is_measured_on_what_those_before_it_wrote(
 
     # A case puts encoders of its own there.
     monkeypatch.setattr(encoding, "load_family", encoding.load_family)
-    write_inputs(tmp_path, 40, growth.SIDE, distinct=True)
+    write_inputs(tmp_path, 80, growth.SIDE, distinct=True)
     inputs = Inputs(tmp_path, growth.SIDE, growth.PROMPT)
     for place, name in enumerate(growth.CASES):
         if place == 3:
             write_shards(inputs)
         found = growth.run(name, inputs)
         assert found["seconds"] > 0 and found["own_mb"] < 500
-        growth.update(tmp_path / "growth.csv", {"job": name, "images": 40, **found})
+        growth.update(tmp_path / "growth.csv", {"job": name, "images": 80, **found})
     assert pd.read_csv(tmp_path / "growth.csv")["job"].tolist() == list(growth.CASES)
     images = [cell["bytes"] for cell in read_samples(inputs.source, ["image"])["image"]]
-    assert len(set(images)) == 40, "what is searched for duplicates"
+    assert len(set(images)) == 80, "what is searched for duplicates"
     checked = pd.read_csv(tmp_path / "verify.csv")
     assert set(checked["kind"]) == {"dataset", "sketch", "scores", "shard"}
     assert not {"torn", "missing", "foreign"} & set(checked["status"])

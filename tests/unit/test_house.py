@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -31,7 +33,12 @@ TORCH_SCRIPTS = {
     "embed_train", "evaluate_generation", "evaluate_removal", "evaluate_thickness", "label_queries", "retrieve_cascade",
     "select_queries", "take_queries", "train_classifier",
 }  # fmt: skip
-DATASETS_SCRIPTS = {"doctor", "fetch_source", "import_queries"}
+# Each takes from a third of a second to four; libraries import them too.
+SLOW_IMPORTS = (
+    "torch", "diffusers", "transformers", "peft", "accelerate", "datasets", "scipy.stats", "matplotlib.pyplot",
+)  # fmt: skip
+# Its tests are those of scipy.stats.
+STATISTICS_SCRIPTS = {"evaluate_audit_calibration"}
 TORCH_METHODS = {"clip", "nda", "ssim"}
 
 
@@ -51,7 +58,20 @@ def test_scripts_import_what_their_job_needs() -> None:
     scripts = {path.stem: heavy_imports(path) for path in sorted(SCRIPTS.glob("*.py"))}
     assert {name for name, found in scripts.items() if found & MODEL_PACKAGES} == MODEL_SCRIPTS
     assert {name for name, found in scripts.items() if "torch" in found} == MODEL_SCRIPTS | TORCH_SCRIPTS
-    assert {name for name, found in scripts.items() if "datasets" in found} == DATASETS_SCRIPTS
+    assert {name for name, found in scripts.items() if "datasets" in found} == set()
+
+
+def test_light_jobs_import_no_slow_library() -> None:
+    light = {path.stem for path in SCRIPTS.glob("*.py")} - MODEL_SCRIPTS - TORCH_SCRIPTS - STATISTICS_SCRIPTS
+    # After each script, what came with it: the first that imports a library is named.
+    lines = ["import sys", "known = set()"]
+    for name in sorted(light):
+        body = ast.parse((SCRIPTS / f"{name}.py").read_text(encoding="utf-8")).body
+        lines += [ast.unparse(node) for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+        lines.append(f"found = set({SLOW_IMPORTS!r}) & sys.modules.keys() - known")
+        lines.append(f"known |= found; [print({name!r}, library) for library in sorted(found)]")
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
 
 
 def test_methods_and_families_are_found_without_importing_them() -> None:
