@@ -12,13 +12,13 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "datasets", "scipy.stats", "matplotlib.pyplot")
 # They load a model, or compute with tensors.
 TENSORS = {
-    "audit_samples", "build_cascade", "cache_gradients", "cache_lissa", "compare_models", "doctor", "embed_images",
-    "embed_samples", "embed_train", "encode_samples", "evaluate_generation", "evaluate_removal", "evaluate_thickness",
-    "generate_anchor", "generate_candidates", "generate_from_prompts", "generate_members", "generate_queries",
-    "import_adapter", "import_pipeline", "label_queries", "measure_behaviour", "measure_losses",
-    "measure_sample_losses", "pilot_scale", "plan", "prune_model", "record_trajectory", "regenerate",
-    "retrain_subsets", "retrieve_cascade", "select_queries", "take_queries", "train_base", "train_classifier",
-    "train_model", "unlearn",
+    "audit_samples", "build_cascade", "cache_gradients", "cache_lissa", "compare_models", "cut_fields",
+    "cut_regions", "doctor", "embed_images", "embed_samples", "embed_train", "encode_samples",
+    "evaluate_generation", "evaluate_removal", "evaluate_thickness", "generate_anchor", "generate_candidates",
+    "generate_from_prompts", "generate_members", "generate_queries", "import_adapter", "import_pipeline",
+    "label_queries", "measure_behaviour", "measure_losses", "measure_sample_losses", "pilot_scale", "plan",
+    "prune_model", "record_trajectory", "regenerate", "retrain_subsets", "retrieve_cascade", "select_queries",
+    "take_queries", "train_base", "train_classifier", "train_model", "unlearn",
 }  # fmt: skip
 # Its tests are those of scipy.stats.
 STATISTICS = {"evaluate_audit_calibration"}
