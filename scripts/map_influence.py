@@ -12,7 +12,7 @@ with job(snakemake):
         GradientSides(
             GradientFiles.of(inputs.query_norms, inputs.queries),
             GradientFiles.of(inputs.train_norms, inputs.train),
-            snakemake.threads,
+            threads=snakemake.threads,
         ),
         PartFiles(**parts),
         MappedLists(Path(inputs.top), params.top_k),
