@@ -10,7 +10,9 @@ with job(snakemake):
     map_influence(
         params.method,
         GradientSides(
-            GradientFiles.of(inputs.query_norms, inputs.queries), GradientFiles.of(inputs.train_norms, inputs.train)
+            GradientFiles.of(inputs.query_norms, inputs.queries),
+            GradientFiles.of(inputs.train_norms, inputs.train),
+            threads=snakemake.threads,
         ),
         PartFiles(**parts),
         MappedLists(Path(inputs.top), params.top_k),

@@ -136,7 +136,7 @@ def test_gradients_and_answers_are_those_of_the_region(
 
     kind = CacheKind("loss", {"quantity": "loss", "draws": 1})
     cache_gradients(task("loss"), model, config, kind, Pace("cpu", 4))
-    cache_lissa(task("lissa"), tiny_samples, model, config, LISSA, Pace("cpu", 3))
+    cache_lissa(task("lissa"), tiny_samples, model, config, {**LISSA, "products": 1}, Pace("cpu", 3))
     for name in ("loss", "lissa"):
         shard = Shard(task(name).shard)
         assert shard.ids == [f"query/a/0000@{region}" for region in boxes]
@@ -202,6 +202,7 @@ def test_regions_that_nothing_ranks_or_that_share_a_name_are_refused() -> None:
         "<results>/runs/r/gradients/lissa/regions/00000000-00000001.safetensors"
     ]
     assert run.gradients.gradient_settings("checkpoint-400", "regions")["timesteps"]["grid"] == "custom"
+    assert "/lissa/regions/" in run.influence.shards("lissa", "regions")[0]
     assert not tables(["dmin"]).runs["r"].regions.rankings
 
 

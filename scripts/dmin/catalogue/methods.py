@@ -104,8 +104,11 @@ CACHES = sorted({kind for entry in METHODS.values() for kind in entry.caches or 
 
 
 def read_cache(method: str, split: str) -> str:
-    """Return the kind of cache that a method on gradients reads of a split; of the test set that of ``train``."""
+    """Return the kind of cache that a method on gradients reads of a split.
+
+    Of the test set it is that of ``train``, of ``regions`` of queries that of ``queries``.
+    """
     caches = METHODS[method].caches
     if caches is None:
         raise ValueError(f"Method {method} reads no cache of its own.")
-    return caches[split == "queries"]
+    return caches[split in ("queries", "regions")]
