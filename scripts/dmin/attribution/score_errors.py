@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.vectors import divide
+
+# Degrees of freedom at which Student's law is the normal one.
+_MANY = 1e9
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class ScoreErrors:
         """
         total = self.sketch + self.probe
         probe = np.where(self.probe > 0, self.probe, np.nan)
-        freedom = np.nan_to_num((total / probe) ** 2 * (self.timesteps - 1), nan=np.inf)
-        half = t.ppf(0.5 + confidence / 2, np.maximum(freedom, 1)) * np.sqrt(total)
+        freedom = np.nan_to_num((total / probe) ** 2 * (self.timesteps - 1), nan=_MANY)
+        half = stdtrit(np.clip(freedom, 1, _MANY), 0.5 + confidence / 2) * np.sqrt(total)
         return np.stack([scores - half, scores + half])
 
 

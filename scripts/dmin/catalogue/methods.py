@@ -108,4 +108,4 @@ def read_cache(method: str, split: str) -> str:
     caches = METHODS[method].caches
     if caches is None:
         raise ValueError(f"Method {method} reads no cache of its own.")
-    return caches[split == "queries"]
+    return caches[split not in ("train", "test")]
