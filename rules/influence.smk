@@ -27,12 +27,7 @@ rule score:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.scoring_mb(
-            runs[w.run].gradients,
-            w.method,
-            w.v,
-            runs[w.run].held_out.count,
-        ),
+        mem_mb=lambda w: runs[w.run].held_out.scoring_mb(w.method, w.v),
     params:
         lists=lambda w: runs[w.run].list_settings,
         options=lambda w: runs[w.run].influence.options,

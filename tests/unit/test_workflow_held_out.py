@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from run_config import PROJECT, RUN, config, tables
 
+from dmin.catalogue.methods import read_cache
 from dmin.runtime.errors import UserError
 from dmin.workflow.job_contents import JobContents
 from dmin.workflow.plan_entries import gradient_jobs, planned_jobs
@@ -42,3 +43,8 @@ def test_scores_are_not_ranked_among_those_of_no_test_set() -> None:
     given["runs"]["r"]["queries"] = {"source": "prompts", "prompts": ["a cat"]}
     with pytest.raises(UserError, match=r"^runs\.r\.influence\.significance\.held_out is true, but datasets\.d has no"):
         read_tables(given, PROJECT)
+
+
+def test_regions_are_read_of_the_cache_of_queries_and_held_out_images_of_that_of_training() -> None:
+    read = {split: read_cache("dmin_query_scaled", split) for split in ("train", "test", "queries", "regions")}
+    assert read == {"train": "loss", "test": "loss", "queries": "loss_query_scaled", "regions": "loss_query_scaled"}

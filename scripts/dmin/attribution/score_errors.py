@@ -12,6 +12,9 @@ from scipy.special import stdtrit
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.vectors import divide
 
+# Degrees of freedom at which Student's law is the normal one.
+_MANY = 1e9
+
 
 @dataclass(frozen=True)
 class ScoreErrors:
@@ -37,8 +40,8 @@ class ScoreErrors:
         """
         total = self.sketch + self.probe
         probe = np.where(self.probe > 0, self.probe, np.nan)
-        freedom = np.nan_to_num((total / probe) ** 2 * (self.timesteps - 1), nan=np.inf)
-        half = stdtrit(np.maximum(freedom, 1), 0.5 + confidence / 2) * np.sqrt(total)
+        freedom = np.nan_to_num((total / probe) ** 2 * (self.timesteps - 1), nan=_MANY)
+        half = stdtrit(np.clip(freedom, 1, _MANY), 0.5 + confidence / 2) * np.sqrt(total)
         return np.stack([scores - half, scores + half])
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..catalogue.methods import GRADIENT_METHODS, read_cache
 from .influence import Influence
+from .memory import scoring_mb
 
 SPLIT = "test"
 
@@ -26,6 +27,10 @@ class HeldOut:
     def count(self) -> int:
         """How many images are scored too."""
         return self.influence.gradients.count(SPLIT) if self.used else 0
+
+    def scoring_mb(self, method: str, v: str) -> int:
+        """Return what scoring by a method takes at width v, with these images."""
+        return scoring_mb(self.influence.gradients, method, v, self.count)
 
     def scored(self, method: str, v: str) -> dict[str, str | list[str]]:
         """Return what a method is given at width v: the gradients, the shards that they were made from, the table."""
