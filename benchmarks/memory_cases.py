@@ -219,13 +219,13 @@ def plot_methods(inputs: Inputs) -> Step:
 
 def explorer(inputs: Inputs) -> Step:
     from dmin.figures.explorer import write_explorer
-    from dmin.figures.explorer_data import About, shown_samples
+    from dmin.figures.explorer_data import About, Tables
+    from dmin.figures.explorer_rankings import Ranked
 
     def run() -> None:
-        rankings = {label: pd.read_parquet(top) for label, top in inputs.tops.items()}
-        shown = read_samples(inputs.train, ids=shown_samples(rankings, SHOWN))
-        page = inputs.folder / "explorer.html"
-        write_explorer(page, read_samples(inputs.queries), shown, rankings, About("synthetic", {}, SHOWN))
+        rankings = {label: Ranked(pd.read_parquet(top)) for label, top in inputs.tops.items()}
+        page, tables = inputs.folder / "explorer.html", Tables(inputs.queries, inputs.train)
+        write_explorer(page, tables, rankings, About("synthetic", {}, SHOWN))
 
     return run
 

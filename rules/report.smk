@@ -169,7 +169,9 @@ rule figures:
 
 rule explorer:
     input:
+        unpack(lambda w: dmin.explored(runs[w.run])),
         tops=lambda w: list(dmin.labelled_tops(runs[w.run]).values()),
+        scores=lambda w: list(dmin.labelled_scores(runs[w.run]).values()),
         samples=lambda w: runs[w.run].model.dataset.train,
         queries="<run>/queries/queries.parquet",
     output:
@@ -187,6 +189,7 @@ rule explorer:
         labels=lambda w: list(dmin.labelled_tops(runs[w.run])),
         notes=lambda w: dmin.page_text(dmin.explorer_notes(runs[w.run])),
         top=tables.config["figures"]["explorer_top"],
+        confidence=lambda w: runs[w.run].evaluation["confidence"],
         subsets_known=lambda w: runs[w.run].queries.subsets_known,
         code=code("explorer"),
     script:

@@ -212,6 +212,19 @@ def test_new_family_reruns_nothing_and_new_method_scores_itself_alone(checkout: 
     assert {name for _, name in after.keys() - before.keys()} == {"toy"}
 
 
+def test_styles_and_scripts_of_a_page_count(checkout: tuple[Path, dict[Job, str]]) -> None:
+    root, before = checkout
+    for name in ("explorer.css", "explorer.map.js"):
+        file = root / "scripts" / "dmin" / "figures" / name
+        text = file.read_text()
+        try:
+            file.write_text(text + " ")
+            after = job_digests(root)
+        finally:
+            file.write_text(text)
+        assert {job for job in before if before[job] != after[job]} == {("explorer", "")}
+
+
 def test_every_method_and_family_has_a_digest_of_its_own(checkout: tuple[Path, dict[Job, str]]) -> None:
     _, digests = checkout
     assert len({digests["score", name] for name in METHODS}) == len(METHODS)

@@ -11,7 +11,14 @@ from run_config import PROJECT, RUN, config, tables
 
 from dmin.folders.files import is_local
 from dmin.runtime.errors import UserError
-from dmin.workflow.figures import comparing_figures, drawn_figures, explorer_notes, labelled_tops
+from dmin.workflow.figures import (
+    comparing_figures,
+    drawn_figures,
+    explored,
+    explorer_notes,
+    labelled_scores,
+    labelled_tops,
+)
 from dmin.workflow.files import image_files, weight_files
 from dmin.workflow.gradients import cache_pattern, checkpoint_step, even_timesteps
 from dmin.workflow.job_contents import JobContents
@@ -200,7 +207,10 @@ def test_figures_of_a_run() -> None:
         "methods/red",
         "methods/blue",
     ]
-    assert list(labelled_tops(run)) == ["dmin, v=256", "text"]
+    assert list(labelled_tops(run)) == list(labelled_scores(run)) == ["dmin, v=256", "text"]
+    assert labelled_scores(run)["dmin, v=256"] == "<results>/runs/r/influence/dmin/v256/scores.npy"
+    assert explored(run)["asked_sketch"] == "<results>/runs/r/sketch/loss/v256/queries.npy"
+    assert explored(tables(["text"]).runs["r"]) == {}
     assert explorer_notes(run)["Timesteps"] == "10, grid dmin_cubic"
     prompts = {"source": "prompts", "prompts": ["a"]}
     asked = tables(["text"], queries=prompts).runs["r"]

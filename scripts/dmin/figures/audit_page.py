@@ -16,7 +16,7 @@ from markupsafe import Markup
 from dmin.audit.issues import ISSUES
 from dmin.audit.report import read_samples_table
 from dmin.data.samples import read_samples
-from dmin.figures.explorer import script_json
+from dmin.figures.page_json import script_json
 from dmin.figures.thumbnails import Thumbnails
 from dmin.runtime.atomic import atomic_path
 from dmin.runtime.readers import read_csv, read_json

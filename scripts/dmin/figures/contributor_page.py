@@ -17,7 +17,7 @@ from markupsafe import Markup
 from dmin.catalogue.estimators import ESTIMATORS
 from dmin.data.samples import read_samples
 from dmin.figures.estimators import behaviour_label, estimator_style, order_estimators
-from dmin.figures.explorer import script_json
+from dmin.figures.page_json import script_json
 from dmin.figures.thumbnails import Thumbnails
 from dmin.games.contributions import read_contributions
 from dmin.runtime.atomic import atomic_path

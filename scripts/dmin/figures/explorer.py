@@ -2,55 +2,64 @@
 
 from __future__ import annotations
 
-import json
+import base64
+import hashlib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import jinja2
-import pandas as pd
 from markupsafe import Markup
 
+from dmin.figures.blobs import Blobs
 from dmin.figures.colours import NOISE
-from dmin.figures.explorer_data import About, collect_explorer_data
+from dmin.figures.explorer_data import About, Beside, Tables, collect_explorer_data
+from dmin.figures.explorer_rankings import Ranked
+from dmin.figures.page_json import script_json
 from dmin.runtime.atomic import atomic_path
 
-# With these escaped, no string can end the script element or open a comment, whatever a caption holds.
-_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+# In this order they are one script.
+PARTS = ("data", "elements", "charts", "parts", "cards", "images", "training", "map", "files", "main")
 
 
 def write_explorer(
-    path: Path, queries: pd.DataFrame, samples: pd.DataFrame, rankings: Mapping[str, pd.DataFrame], about: About
+    path: Path, tables: Tables, rankings: Mapping[str, Ranked], about: About, beside: Beside | None = None
 ) -> None:
     """Write the explorer of a run as one self-contained HTML page, atomically.
 
     Args:
         path: where the page goes.
-        queries: columns ``id, subset, prompt, seed, image{bytes,path}``.
-        samples: columns ``id, subset, prompt, label, origin, image{bytes,path}``; only those a ranking shows are
-            embedded.
-        rankings: label of each ranking and its frame ``query_id, query_subset, rank, sample_id, sample_subset,
-            score``; the first is shown first. They may hold more ranks than are shown: detection rates use all.
+        tables: the queries and the training images.
+        rankings: by label; the first is shown first. They may hold more ranks than are shown: detection rates use all.
+        beside: what else the run has.
 
     Raises:
         UserError: there is nothing to show, a table lacks a column, a ranking names an unknown training sample or
             holds a score that is not finite, or an image is unreadable.
     """
-    data = collect_explorer_data(queries, samples, rankings, about)
-    source = files("dmin.figures").joinpath("explorer.html.j2").read_text(encoding="utf-8")
+    blobs = Blobs()
+    data = collect_explorer_data(tables, rankings, about, beside or Beside(), blobs)
+    folder = files("dmin.figures")
+    style = folder.joinpath("explorer.css").read_text(encoding="utf-8")
+    script = "\n".join(folder.joinpath(f"explorer.{part}.js").read_text(encoding="utf-8") for part in PARTS)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    page = environment.from_string(source).render(
+    template = environment.from_string(folder.joinpath("explorer.html.j2").read_text(encoding="utf-8"))
+    # Piece by piece: a page may be 25 MB.
+    pieces = template.generate(
         run=about.run,
         subsets_known=about.subsets_known,
+        confidence=about.confidence,
         noised=any(subset == NOISE for _, subset, *_ in data["samples"]),
+        # No other script and no other style than these can run, not even one that a caption brings.
+        policy=f"style-src {_digest(style)}; script-src {_digest(script)}",
+        style=Markup(style),
+        script=Markup(script),
         data=Markup(script_json(data)),
+        blobs=blobs.texts,
     )
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(pieces)
 
 
-def script_json(data: dict[str, Any]) -> str:
-    """Return data as JSON that can stand in a script element, whatever its strings hold."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.translate(_ESCAPES)
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

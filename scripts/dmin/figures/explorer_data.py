@@ -1,24 +1,28 @@
-"""What the explorer page needs, as plain lists for JSON."""
+"""What the explorer page needs, as plain lists for JSON and blobs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
-from dmin.figures.colours import relation
-from dmin.figures.thumbnails import Thumbnails
+from dmin.data.samples import read_columns, read_samples
+from dmin.figures.blobs import LEVELS, Blobs, quantised
+from dmin.figures.colours import NOISE
+from dmin.figures.explorer_images import Pictures
+from dmin.figures.explorer_rankings import Listed, Ranked, collect_ranking, shown_samples
+from dmin.figures.projection import Projection
 from dmin.runtime.errors import UserError
 from dmin.runtime.text import drawable
 
-RATE_CUTOFFS = (5, 10, 50)
-
-# Generated images are shown large, training images as cards.
-_QUERY_PIXELS = 256
-_SAMPLE_PIXELS = 128
+# Beyond so many training images, those that no list shows are left out in the order of the data set.
+MOST_LISTED = 5_000
 _COLUMNS = {
     "query": ("id", "subset", "prompt", "seed", "image"),
     "sample": ("id", "subset", "prompt", "label", "origin", "image"),
@@ -36,112 +40,223 @@ class About:
             others at the foot of the page.
         shown: ranks shown per generated image.
         subsets_known: whether the subsets of the queries are known; without them there are no hits and no rates.
+        confidence: of the intervals beside rates.
     """
 
     run: str
     notes: Mapping[str, str]
     shown: int
     subsets_known: bool = True
+    confidence: float = 0.95
 
 
-def collect_explorer_data(
-    queries: pd.DataFrame, samples: pd.DataFrame, rankings: Mapping[str, pd.DataFrame], about: About
-) -> dict[str, Any]:
-    """Gather queries, the training samples any ranking shows, their images and the rankings.
+@dataclass(frozen=True)
+class Tables:
+    """The sample tables of a run: ``id, subset, prompt, seed, image`` of the queries, ``id, subset, prompt, label,
+    origin, image`` of the training images."""
 
-    Each ranking keeps the first ``shown`` ranks of each query; its detection rates use all the ranks it has, and are
-    ``None`` beyond them. Where subsets are unknown, there are no cut-offs and so no rates.
+    queries: Path
+    train: Path
 
-    Returns:
-        ``run``, ``notes``, ``images`` (``[width, data URI]``), ``queries`` (``[id, subset, prompt, seed, image,
-        file]``; an empty subset is unknown, and so are an empty seed and file), ``samples`` (``[id, subset, prompt,
-        label, origin, image]``) and ``rankings`` (``label``, ``top``: sample positions per query, ``scores``,
-        ``rates`` at the cut-offs), where ``image`` is a position in ``images``.
+
+@dataclass(frozen=True)
+class Audited:
+    """What an audit found: its issues, and a row for every training image."""
+
+    issues: pd.DataFrame
+    measured: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a run may have beside its rankings.
+
+    Attributes:
+        audit: what an audit found.
+        maps: where samples lie.
+        parts: what scores are made of, ``query_id, sample_id, kind, part, score``, whose ``part`` of the kinds
+            ``query_region`` and ``sample_region`` is ``row,column`` of a grid.
+    """
+
+    audit: Audited | None = None
+    maps: Sequence[Projection] = ()
+    parts: pd.DataFrame | None = None
+
+
+def listed_samples(table: Path, first: Sequence[str]) -> list[str]:
+    """Return the ids of the training images that a page lists, in the table's order: ``first``, then others up to
+    :data:`MOST_LISTED`.
 
     Raises:
-        UserError: there is no query or no ranking, a column is missing, a ranking names an unknown sample or holds a
-            score that is not finite, or an image is unreadable.
+        UserError: the table lacks one of ``first``.
     """
-    if not rankings:
-        raise UserError("The explorer got no ranking; list at least one method and backend for it.")
-    _require(queries, "query", "queries table")
-    _require(samples, "sample", "training table", may_be_empty=True)
-    for label, ranking in rankings.items():
-        _require(ranking, "ranking", f"ranking '{label}'")
-    thumbnails = Thumbnails()
-    query_rows = [
-        [
-            str(row["id"]),
-            str(row["subset"]) if about.subsets_known else "",
-            _text(row["prompt"]),
-            _text(row["seed"]),
-            thumbnails.add(row["image"], row["id"], _QUERY_PIXELS),
-            _text(row["image"].get("path")),
-        ]
-        for row in queries.to_dict("records")
-    ]
-    used = shown_samples(rankings, about.shown)
-    sample_rows = [
-        [
-            str(row["id"]),
-            str(row["subset"]),
-            *(_text(row[column]) for column in ("prompt", "label", "origin")),
-            thumbnails.add(row["image"], row["id"], _SAMPLE_PIXELS),
-        ]
-        for row in samples[samples["id"].isin(used)].to_dict("records")
-    ]
-    positions = {str(row[0]): index for index, row in enumerate(sample_rows)}
-    missing = sorted(used - positions.keys())
+    ids = [str(name) for name in read_samples(table, ["id"])["id"]]
+    missing = sorted(set(first) - set(ids))
     if missing:
         raise UserError(
             f"A ranking names the training sample '{missing[0]}', which the training table lacks; make the rankings "
             "again from the present data set."
         )
+    chosen = set(first)
+    chosen.update([name for name in ids if name not in chosen][: max(0, MOST_LISTED - len(chosen))])
+    return [name for name in ids if name in chosen]
+
+
+def collect_explorer_data(
+    tables: Tables, rankings: Mapping[str, Ranked], about: About, beside: Beside, blobs: Blobs
+) -> dict[str, Any]:
+    """Gather queries, training images, their pictures, the rankings and what stands beside them.
+
+    Each ranking keeps the first ``shown`` ranks of each query; its detection rates use all the ranks it has, and are
+    ``None`` beyond them. Where subsets are unknown, there are no cut-offs and so no rates.
+
+    Returns:
+        ``run``, ``notes``, ``shown``, ``cutoffs``, ``total`` (training images), ``quantile`` (of the normal
+        distribution, for intervals), ``confidence``, ``queries`` (``[id, subset, prompt, seed, file, chance]``; an
+        empty subset is unknown, and so are an empty seed and file), ``samples`` (``[id, subset, prompt, label,
+        origin]``), ``pictures`` of both (:meth:`Pictures.collect`), ``rankings`` (:func:`collect_ranking`), ``maps``,
+        ``parts`` and ``audit``.
+
+    Raises:
+        UserError: there is no query or no ranking, a column is missing, a ranking names an unknown sample or holds a
+            score that is not finite, or an image is unreadable.
+    """
+    _check(tables, rankings)
+    first = [*shown_samples(rankings, about.shown), *_flagged(beside)]
+    queries, samples, listed = _read(tables, rankings, about, first)
+    found = [collect_ranking(label, ranking, listed, blobs) for label, ranking in rankings.items()]
+    places = {"queries": {name: place for place, name in enumerate(listed.queries)}, "samples": listed.places}
+    ranked = {"queries": listed.queries, "samples": first}
+    pictures = {
+        kind: Pictures(path, places[kind], kind).collect(ranked[kind], blobs)
+        for kind, path in (("queries", tables.queries), ("samples", tables.train))
+    }
+    chances = _chances(listed.subsets, samples["subset"])
+    files = [_text(file) for file in pictures["queries"].pop("files")]
+    pictures["samples"].pop("files")
+    rows = zip(listed.queries, listed.subsets, queries["prompt"], queries["seed"], files, chances, strict=True)
+    quantile = float(ndtri(0.5 + about.confidence / 2))
+    kept = samples[samples["id"].isin(listed.places)]
     return {
         "run": about.run,
         "notes": [[heading, text] for heading, text in about.notes.items()],
         "shown": about.shown,
-        "cutoffs": list(_cutoffs(about)),
-        "images": [[width, uri] for width, uri in thumbnails.entries],
-        "queries": query_rows,
-        "samples": sample_rows,
-        "rankings": [_ranking(label, ranking, query_rows, positions, about) for label, ranking in rankings.items()],
+        "cutoffs": list(listed.cutoffs),
+        "total": len(samples),
+        "confidence": about.confidence,
+        "quantile": round(quantile, 4),
+        "queries": [
+            [name, subset, _text(prompt), _text(seed), file, chance]
+            for name, subset, prompt, seed, file, chance in rows
+        ],
+        "samples": [
+            [str(row["id"]), *(_text(row[column]) for column in ("subset", "prompt", "label", "origin"))]
+            for row in kept.to_dict("records")
+        ],
+        "pictures": pictures,
+        "rankings": found,
+        "maps": [_map(item, places, blobs) for item in beside.maps],
+        "parts": [] if beside.parts is None else _parts(beside.parts, places),
+        "audit": None if beside.audit is None else _audit(beside.audit, listed.places, quantile),
     }
 
 
-def shown_samples(rankings: Mapping[str, pd.DataFrame], shown: int) -> set[str]:
-    """Return the ids of the training samples that some ranking shows among its first ``shown`` ranks of a query."""
-    heads = (ranking[ranking["rank"] <= shown] for ranking in rankings.values())
-    return {str(identifier) for head in heads for identifier in head["sample_id"]}
+def _flagged(beside: Beside) -> list[str]:
+    return [] if beside.audit is None else [str(name) for name in beside.audit.issues["sample"].drop_duplicates()]
 
 
-def _require(table: pd.DataFrame, kind: str, name: str, may_be_empty: bool = False) -> None:
-    missing = [column for column in _COLUMNS[kind] if column not in table.columns]
+def _read(
+    tables: Tables, rankings: Mapping[str, Ranked], about: About, first: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame, Listed]:
+    """Return the tables without their images, and what the page lists."""
+    queries = read_samples(tables.queries, ["id", "subset", "prompt", "seed"])
+    samples = read_samples(tables.train, ["id", "subset", "prompt", "label", "origin"])
+    listed = listed_samples(tables.train, first)
+    subsets = [str(name) if about.subsets_known else "" for name in queries["subset"]]
+    places = {name: place for place, name in enumerate(listed)}
+    ids = [str(name) for name in queries["id"]]
+    return queries, samples, Listed(ids, subsets, places, about.shown, about.confidence)
+
+
+def _check(tables: Tables, rankings: Mapping[str, Ranked]) -> None:
+    if not rankings:
+        raise UserError("The explorer got no ranking; list at least one method and backend for it.")
+    _require(read_columns(tables.queries), "query", "queries table")
+    _require(read_columns(tables.train), "sample", "training table")
+    if read_samples(tables.queries, ["id"]).empty:
+        raise UserError("The queries table is empty, so the explorer has nothing to show; generate at least one query.")
+    for label, ranking in rankings.items():
+        _require(ranking.top.columns, "ranking", f"ranking '{label}'")
+        if ranking.top.empty:
+            raise UserError(f"The ranking '{label}' is empty, so the explorer has nothing to show; search again.")
+
+
+def _require(columns: Sequence[str] | pd.Index, kind: str, name: str) -> None:
+    missing = [column for column in _COLUMNS[kind] if column not in columns]
     if missing:
         raise UserError(f"The {name} lacks the column '{missing[0]}'; make it again with this version of dmin.")
-    if table.empty and not may_be_empty:
-        raise UserError(f"The {name} is empty, so the explorer has nothing to show; generate at least one query.")
 
 
-def _ranking(
-    label: str, ranking: pd.DataFrame, query_rows: list[list[Any]], positions: dict[str, int], about: About
-) -> dict[str, Any]:
-    if not all(math.isfinite(score) for score in ranking["score"]):
-        raise UserError(f"The ranking '{label}' holds scores that are not finite; find the setting that made them.")
-    groups = {identifier: group.sort_values("rank") for identifier, group in ranking.groupby("query_id")}
-    tops, scores, rates = [], [], []
-    for identifier, subset, *_ in query_rows:
-        group = groups.get(identifier, ranking.iloc[:0])
-        head = group[group["rank"] <= about.shown]
-        tops.append([positions[str(sample)] for sample in head["sample_id"]])
-        scores.append([float(f"{score:.5g}") for score in head["score"]])
-        hits = [relation(subset, str(sample_subset)) == "hit" for sample_subset in group["sample_subset"]]
-        rates.append([sum(hits[:k]) / k if len(hits) >= k else None for k in _cutoffs(about)])
-    return {"label": label, "top": tops, "scores": scores, "rates": rates}
+def _chances(subsets: Sequence[str], train: pd.Series) -> list[float | None]:
+    """Return, for each query, the share of training images that are hits; None where its subset is unknown."""
+    shares = train.astype(str).value_counts(normalize=True)
+    return [round(float(shares.get(name, 0.0)) if name != NOISE else 0.0, 5) if name else None for name in subsets]
 
 
-def _cutoffs(about: About) -> tuple[int, ...]:
-    return RATE_CUTOFFS if about.subsets_known else ()
+def _map(found: Projection, places: Mapping[str, Mapping[str, int]], blobs: Blobs) -> dict[str, Any]:
+    """Return a map: blobs of levels ``[places, 2]`` from 1 on, 0 where a sample has no place."""
+    both = np.concatenate([found.train_places, found.query_places])
+    low, high = both.min(axis=0), both.max(axis=0)
+
+    def levels(ids: Sequence[str], at: np.ndarray, known: Mapping[str, int]) -> int:
+        cells = np.zeros((len(known), 2), dtype=np.uint16)
+        scaled = np.maximum(quantised(at.T, low, high).T, 1)
+        for name, row in zip(ids, scaled, strict=True):
+            if name in known:
+                cells[known[name]] = row
+        return blobs.add_levels(cells)
+
+    spans = [float(f"{high[axis] - low[axis]:.5g}") for axis in range(2)]
+    return {
+        "name": found.name,
+        "explained": [round(share, 4) for share in found.explained],
+        "spans": spans,
+        "samples": levels(found.train, found.train_places, places["samples"]),
+        "queries": levels(found.queries, found.query_places, places["queries"]) if found.queries else None,
+        "levels": LEVELS,
+    }
+
+
+def _parts(table: pd.DataFrame, places: Mapping[str, Mapping[str, int]]) -> list[list[Any]]:
+    """Return, for each pair that is listed, the places of query and training image and by kind ``[part, score]``."""
+    found: dict[tuple[int, int], dict[str, list[list[Any]]]] = {}
+    columns = ("query_id", "sample_id", "kind", "part", "score")
+    for query, sample, kind, part, score in zip(*(table[column] for column in columns), strict=True):
+        if str(query) in places["queries"] and str(sample) in places["samples"]:
+            kinds = found.setdefault((places["queries"][str(query)], places["samples"][str(sample)]), {})
+            kinds.setdefault(str(kind), []).append([_text(part), float(f"{score:.4g}")])
+    return [[query, sample, kinds] for (query, sample), kinds in found.items()]
+
+
+def _audit(audit: Audited, places: Mapping[str, int], quantile: float) -> dict[str, Any]:
+    """Return the issues' names, by place what was found, and by place how much an image helps held-out ones and
+    whether that is more than ``quantile`` standard errors from zero."""
+    names = [str(name) for name in audit.issues["issue"].drop_duplicates()]
+    flags = [
+        [places[str(row["sample"])], names.index(str(row["issue"])), _text(row["evidence"])]
+        for row in audit.issues.to_dict("records")
+        if str(row["sample"]) in places
+    ]
+    helps: list[list[Any]] = []
+    if "held_out_influence" in audit.measured.columns:
+        columns = ("sample", "held_out_influence", "held_out_influence_se")
+        told = zip(*(audit.measured[column] for column in columns), strict=True)
+        helps = [
+            [places[str(sample)], float(f"{value:.4g}"), bool(abs(value) > quantile * error)]
+            for sample, value, error in told
+            if str(sample) in places and math.isfinite(value)
+        ]
+    return {"issues": names, "flags": flags, "helps": helps}
 
 
 def _text(value: object) -> str:

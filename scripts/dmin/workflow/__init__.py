@@ -20,7 +20,15 @@ from .ablations import COMPRESSED_METHODS
 from .config_files import check_config_files
 from .disk import require_room
 from .doctor_entries import doctor_entries
-from .figures import comparing_figures, drawn_figures, explorer_notes, figure_files, labelled_tops
+from .figures import (
+    comparing_figures,
+    drawn_figures,
+    explored,
+    explorer_notes,
+    figure_files,
+    labelled_scores,
+    labelled_tops,
+)
 from .game_plans import game_plan
 from .games import PARTS, TRAINERS
 from .gradients import cache_pattern
@@ -62,10 +70,12 @@ __all__ = [
     "comparing_figures",
     "doctor_entries",
     "drawn_figures",
+    "explored",
     "explorer_notes",
     "figure_files",
     "game_plan",
     "index_mb",
+    "labelled_scores",
     "labelled_tops",
     "model_mb",
     "older_code",

@@ -32,6 +32,8 @@ PLUMBING = frozenset(
         "settings.runs",
     )
 )
+# What a module may have beside it, under its name: templates, and the styles and scripts of a page.
+_TEMPLATES = (".j2", ".css", ".js")
 # Tables of what there is, at the top of a method's, family's, behaviour's or estimator's file, and the words in them.
 _ENTRIES = ("METHOD", "FAMILY", "BEHAVIOUR", "ESTIMATOR")
 _WORDS = ("summary", "score", "formula", "source", "range", "label", "look")
@@ -93,7 +95,7 @@ class CodeDigests:
         if path not in self._sources:
             package = path.parent.relative_to(self.root / "scripts").parts
             facts = module_facts(path.read_text(encoding="utf-8"), package)
-            templates = path.parent.glob(f"{path.stem}.*.j2")
+            templates = [file for file in path.parent.glob(f"{path.stem}.*") if file.suffix in _TEMPLATES]
             digests = {path: facts.digest} | {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in templates}
             imports = [file for name in facts.imports - PLUMBING for file in self._find(name)]
             self._sources[path] = _Source(digests, imports)

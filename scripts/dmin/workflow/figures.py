@@ -42,11 +42,41 @@ def comparing_figures(run: Run) -> list[str]:
 
 def labelled_tops(run: Run) -> dict[str, str]:
     """Return the ranked lists that the explorer shows, by label: those whose pictures are shown, and uncompressed."""
-    labelled = {}
-    for method, v in run.influence.scored:
-        if v in (run.influence.shown_width(method), "full"):
-            labelled[f"{method}, v={v}" if v else method] = run.influence.top(method, v)
-    return labelled
+    return {label: run.influence.top(*pair) for label, pair in _labelled(run).items()}
+
+
+def labelled_scores(run: Run) -> dict[str, str]:
+    """Return the scores that these lists are the highest of, by label."""
+    return {label: run.influence.scores(*pair) for label, pair in _labelled(run).items()}
+
+
+def _labelled(run: Run) -> dict[str, tuple[str, str]]:
+    return {
+        f"{method}, v={v}" if v else method: (method, v)
+        for method, v in run.influence.scored
+        if v in (run.influence.shown_width(method), "full")
+    }
+
+
+def explored(run: Run) -> dict[str, Any]:
+    """Return what the explorer shows beside rankings, by role, of what the run has.
+
+    The gradients of its first method on gradients, for the map; features and issues, of an audit; influence maps.
+    """
+    files: dict[str, Any] = {}
+    influence = run.influence
+    if influence.gradient_methods:
+        method = influence.gradient_methods[0]
+        for role, split in (("train", "train"), ("asked", "queries")):
+            files[f"{role}_sketch"] = influence.gradients_at(method, influence.shown_width(method), split)
+            files[f"{role}_shards"] = influence.shards(method, split)
+    if "audit" in run.settings:
+        files["features"] = run.audit.features("train")
+        files["issues"] = f"{run.audit.folder}/audit.csv"
+        files["measured"] = f"{run.audit.folder}/samples.csv"
+    if "maps" in run.settings:
+        files["parts"] = run.maps.table
+    return files
 
 
 def explorer_notes(run: Run) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""The files that the explorer of a run is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from dmin.attribution.gradient_files import GradientFiles
+from dmin.attribution.score_matrix import ScoreMatrix
+from dmin.audit.report import read_samples_table
+from dmin.data.samples import read_samples
+from dmin.figures.explorer_data import About, Audited, Beside, listed_samples
+from dmin.figures.explorer_rankings import Ranked, shown_samples
+from dmin.figures.projection import Projection, project_features, project_gradients
+from dmin.runtime.parquet import read_parquet
+from dmin.runtime.readers import read_csv
+
+
+@dataclass(frozen=True)
+class ExplorerFiles:
+    """What a run may have beside its rankings; None what it has not.
+
+    Attributes:
+        gradients: compressed gradients of training images and of queries.
+        features: of the training images, in the order of their table.
+        audit: its issues and its table of samples.
+        parts: influence maps.
+    """
+
+    gradients: tuple[GradientFiles, GradientFiles] | None = None
+    features: Path | None = None
+    audit: tuple[Path, Path] | None = None
+    parts: Path | None = None
+
+    @classmethod
+    def of(cls, files: Mapping[str, Any]) -> Self:
+        """Return them from a rule's inputs, ``{train,asked}_{sketch,shards}, features, issues, measured, parts``."""
+
+        def gradients(split: str) -> GradientFiles:
+            return GradientFiles.of(files[f"{split}_shards"], files[f"{split}_sketch"])
+
+        return cls(
+            (gradients("train"), gradients("asked")) if "train_sketch" in files else None,
+            Path(files["features"]) if "features" in files else None,
+            (Path(files["issues"]), Path(files["measured"])) if "issues" in files else None,
+            Path(files["parts"]) if "parts" in files else None,
+        )
+
+
+def read_rankings(labels: Sequence[str], tops: Sequence[str], scores: Sequence[str]) -> dict[str, Ranked]:
+    """Return the rankings by label, of lists and scores in one order.
+
+    Raises:
+        UserError: a file is torn.
+    """
+    return {
+        label: Ranked(read_parquet(Path(top)), ScoreMatrix.read(Path(matrix)))
+        for label, top, matrix in zip(labels, tops, scores, strict=True)
+    }
+
+
+def read_beside(files: ExplorerFiles, train: Path, rankings: Mapping[str, Ranked], about: About) -> Beside:
+    """Read what a run has beside its rankings, and project what the page lists of it.
+
+    Raises:
+        UserError: a file is torn, or files are of different samples.
+    """
+    audited = None
+    if files.audit is not None:
+        texts = dict.fromkeys(("sample", "file", "subset", "evidence"), str)
+        audited = Audited(read_csv(files.audit[0], dtype=texts), read_samples_table(files.audit[1]))
+    maps: list[Projection] = []
+    if files.gradients is not None or files.features is not None:
+        first = shown_samples(rankings, about.shown)
+        flagged = [] if audited is None else [str(name) for name in audited.issues["sample"].drop_duplicates()]
+        listed = listed_samples(train, [*first, *flagged])
+        if files.gradients is not None:
+            maps.append(project_gradients(files.gradients[0].read(), files.gradients[1].read(), listed))
+        if files.features is not None:
+            # It imports torch, which only a run with an audit waits for.
+            from dmin.games.feature_files import read_features
+
+            ids = [str(name) for name in read_samples(train, ["id"])["id"]]
+            features: np.ndarray = read_features(files.features)["features"]
+            maps.append(project_features(features, ids, listed))
+    return Beside(audited, maps, None if files.parts is None else read_parquet(files.parts))
