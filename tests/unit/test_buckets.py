@@ -1,29 +1,23 @@
-"""Aspect-ratio buckets: images keep their shapes from the data set to training, gradients and lists."""
+"""Aspect-ratio buckets: images keep their shapes in latents, training and gradients."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from PIL import Image
-from run_config import PROJECT, config
+from bucketed import ROWS, SHAPES, STEP, assembled
 from safetensors.torch import load_file
 from tiny_families import build_ddpm
 from tiny_pipeline import CPU, gradient_config, make_shard
 from tiny_training import ADAPTER, train_adapter
 
-from dmin.data.assembly import AssembledFiles, assemble_dataset
-from dmin.data.buckets import Frame
-from dmin.data.images import decode_image, encode_png
-from dmin.data.sample_rows import SampleRows
-from dmin.data.samples import read_samples, sample_images, write_samples
+from dmin.data.samples import read_samples, sample_images
 from dmin.gradients.gradient_pass import GradientPass
 from dmin.gradients.pilot_scale import pilot_scale
 from dmin.gradients.shard import Shard, open_shards
@@ -31,48 +25,20 @@ from dmin.models.encoded import EncodedSamples
 from dmin.models.encoding import encode_samples
 from dmin.models.families.stable_diffusion import StableDiffusion
 from dmin.models.load import TrainedModel, load_family
-from dmin.models.queries.images import import_queries
 from dmin.models.training.batch import Pool, draw_batch
 from dmin.retraining.losses import query_losses
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
-from dmin.workflow.tables import read_tables
 
-SIZE, STEP = 16, 4
-# A square, and what is wide and high.
-SHAPES = [(16, 16), (24, 8), (8, 24)]
 LATENTS = {(16, 16): (4, 8, 8), (24, 8): (4, 4, 12), (8, 24): (4, 12, 4)}
-ROWS = 7
 # What rounding to fp16 twice may change, relative to the length of a row.
 HALF = 2**-10
-
-
-def _source(path: Path, shapes: Sequence[tuple[int, int]]) -> Path:
-    generator = np.random.default_rng(0)
-    sides = [shapes[row % len(shapes)] for row in range(ROWS)]
-    pixels = [generator.integers(0, 256, (2 * height, 2 * width, 3), dtype=np.uint8) for width, height in sides]
-    images = [{"bytes": encode_png(Image.fromarray(image)), "path": None} for image in pixels]
-    frame = pd.DataFrame({"image": pd.Series(images), "prompt": [f"a red flag {row}" for row in range(ROWS)]})
-    write_samples(frame.assign(label=None, origin=[f"{row}.png" for row in range(ROWS)], repeats=1), path)
-    return path
-
-
-def _assembled(folder: Path, shapes: Sequence[tuple[int, int]], **changes: Any) -> Path:
-    """Assemble a data set of images of ``shapes`` and return its training table."""
-    folder.mkdir(exist_ok=True)
-    config: dict[str, Any] = {
-        "size": SIZE, "seed": 0, "train_fraction": 1, "test_sources": [], "classes": None, "convert_profiles": True,
-        "noise": {"fraction": 0, "std": 0.1}, **changes,
-    }  # fmt: skip
-    paths = [folder / name for name in ("train.parquet", "test.parquet", "dataset.json", "duplicates.csv")]
-    assemble_dataset({"a": _source(folder / "a.parquet", shapes)}, config, AssembledFiles(*paths))  # type: ignore[arg-type]
-    return paths[0]
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training table of four shapes."""
-    return _assembled(tmp_path_factory.mktemp("mixed"), SHAPES, bucket_step=STEP)
+    return assembled(tmp_path_factory.mktemp("mixed"), SHAPES, bucket_step=STEP)
 
 
 @pytest.fixture(scope="module")
@@ -80,44 +46,6 @@ def encoded(table: Path, tiny_base: Mapping[str, Any]) -> Path:
     out = table.with_name("train.safetensors")
     encode_samples(table, tiny_base, out, Pace("cpu", 3), bucketed=True)  # type: ignore[arg-type]
     return out
-
-
-def test_buckets_of_512_px_are_those_of_sd_scripts() -> None:
-    wide = [(512, 512), (576, 448), (640, 384), (704, 320), (768, 320)]
-    wide += [(width, 256) for width in range(832, 1025, 64)]
-    assert Frame(512, 64).buckets == sorted(
-        {pair for width, height in wide for pair in [(width, height), (height, width)]}
-    )
-    assert Frame(512).buckets == [(512, 512)]
-    wanted = {(100, 100): (512, 512), (3000, 2000): (640, 384), (9, 1): (1024, 256), (1, 9): (256, 1024)}
-    assert {shape: Frame(512, 64).of(*shape) for shape in wanted} == wanted
-
-
-@pytest.mark.parametrize("size", [16, 512, 1024])
-def test_buckets_have_no_more_pixels_than_the_square(size: int) -> None:
-    step = size // 8
-    for width, height in Frame(size, step).buckets:
-        assert width % step == height % step == 0 and size**2 // 2 < width * height <= size**2
-
-
-def test_images_cover_their_bucket_and_lose_the_rest_on_both_sides() -> None:
-    pixels = np.zeros((20, 30, 3), dtype=np.uint8)
-    pixels[:, 15:] = 255
-    image = decode_image(encode_png(Image.fromarray(pixels)), "a", Frame(SIZE, STEP))
-    assert image.size == (20, 12)
-    values = np.asarray(image)[:, :, 0]
-    # What is cut is the same on both sides, so the edge stays in the middle.
-    assert (values[:, :8] < 20).all() and (values[:, 12:] > 235).all()
-
-
-def test_rows_of_one_shape_are_neighbours_and_every_shape_is_counted(table: Path) -> None:
-    shapes = [(image.shape[1], image.shape[0]) for image in sample_images(read_samples(table))]
-    assert shapes == sorted(shapes) and set(shapes) == set(SHAPES)
-    found = json.loads(table.with_name("dataset.json").read_text())["buckets"]
-    assert found == {f"{width}x{height}": shapes.count((width, height)) for width, height in sorted(SHAPES)}
-    blocks = list(SampleRows(table, ["image"]).pixel_blocks(4))
-    assert [place for places, _ in blocks for place in range(places.start, places.stop)] == list(range(ROWS))
-    assert all(len(block) == places.stop - places.start for places, block in blocks)
 
 
 def test_encoded_latents_are_those_of_each_image_alone(
@@ -264,7 +192,7 @@ def test_square_images_give_the_same_bytes_with_buckets_and_without(
 ) -> None:
     sketches, tensors, tables, weights = [], [], [], []
     for name, changes in (("plain", {}), ("buckets", {"bucket_step": STEP})):
-        table = _assembled(tmp_path / name, [(16, 16)], **changes)
+        table = assembled(tmp_path / name, [(16, 16)], **changes)
         out = tmp_path / f"{name}.safetensors"
         encode_samples(table, tiny_base, out, Pace("cpu", 4), bucketed=bool(changes))  # type: ignore[arg-type]
         tables.append(table.read_bytes())
@@ -274,47 +202,6 @@ def test_square_images_give_the_same_bytes_with_buckets_and_without(
         weights.append(train_adapter(tiny_base, out, tmp_path / f"{name}-model"))
     for one, other in (sketches, tensors, tables, weights):
         assert one == other
-
-
-def test_own_queries_come_to_the_buckets_of_the_training_images(tmp_path: Path) -> None:
-    folder = tmp_path / "asked"
-    folder.mkdir()
-    for number, (width, height) in enumerate([(60, 20), (30, 30)]):
-        Image.new("RGB", (width, height), (number, 90, 90)).save(folder / f"{number}.png")
-    places = {"path": str(folder), "revision": None, "split": "train"}
-    config: Any = {**places, "image_column": "image", "caption_column": None, "rows": 2}
-    import_queries(config, Frame(SIZE, STEP), tmp_path / "queries.parquet")
-    images = sample_images(read_samples(tmp_path / "queries.parquet"))
-    assert [image.shape for image in images] == [(8, 24, 3), (16, 16, 3)]
-
-
-@pytest.mark.parametrize(
-    ("methods", "step", "base", "words"),
-    [
-        (["dmin"], 48, {}, "datasets.d.bucket_step is 48, which does not divide size 32"),
-        (["dmin"], 8, {"family": "ddpm"}, "the family ddpm of model m takes square images alone"),
-        (["dmin", "pixels"], 8, {}, "influence.methods has pixels, which takes images of one shape"),
-        (["dmin", "dmin_scaled", "pixels_centred", "dmin_scaled_pixels"], 8, {}, "which takes images of one shape"),
-        (["lissa"], 8, {}, "influence.methods has lissa, which takes images of one shape"),
-    ],
-)
-def test_what_takes_one_shape_is_refused_before_anything_runs(
-    methods: list[str], step: int, base: dict[str, str], words: str
-) -> None:
-    given = config(methods)
-    given["datasets"]["d"]["bucket_step"] = step
-    given["bases"]["b"] |= base
-    given["models"]["m"] |= {"finetune": "full"} if base else {}
-    with pytest.raises(UserError, match=words):
-        read_tables(given, PROJECT)
-
-
-def test_buckets_are_a_part_of_the_assembly_alone_where_they_are_set() -> None:
-    given = config(["dmin"])
-    assert "bucket_step" not in read_tables(given, PROJECT).datasets["d"].assembly
-    given["datasets"]["d"]["bucket_step"] = 8
-    tables = read_tables(given, PROJECT)
-    assert tables.datasets["d"].assembly["bucket_step"] == 8 and tables.runs["r"].influence.methods == ["dmin"]
 
 
 @pytest.mark.fault("aspect-ratio buckets under a model of square images", "one sentence names bucket_step")
