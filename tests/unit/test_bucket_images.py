@@ -93,6 +93,17 @@ def test_what_takes_one_shape_is_refused_before_anything_runs(
         read_tables(given, PROJECT)
 
 
+def test_maps_and_regions_are_refused_too() -> None:
+    for changes in (
+        {"maps": {}},
+        {"queries": {"per_subset": 3, "regions": [{"query": "q", "name": "n", "box": [0, 0, 1, 1]}]}},
+    ):
+        given = config(["dmin"], **changes)
+        given["datasets"]["d"]["bucket_step"] = 8
+        with pytest.raises(UserError, match=r"takes latents of one shape, but datasets\.d\.bucket_step is set"):
+            read_tables(given, PROJECT)
+
+
 def test_buckets_are_a_part_of_the_assembly_alone_where_they_are_set() -> None:
     given = config(["dmin"])
     assert "bucket_step" not in read_tables(given, PROJECT).datasets["d"].assembly
