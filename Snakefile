@@ -114,9 +114,8 @@ onstart:
 
 
 onsuccess:
-    if line := dmin.pages(workflow.pathvars.apply(f"<results>/runs/{name}/explorer.html") for name in runs):
-        if any(job.rule.name == "explorer" for job in workflow.dag.jobs):
-            logger.info(line)
+    if line := dmin.pages(file for job in workflow.dag.jobs for file in job.output if file.endswith(".html")):
+        logger.info(line)
 
 
 localrules:

@@ -22,6 +22,7 @@ rule encode_test:
     params:
         base=lambda w: bases[w.base].settings,
         base_contents=contents.base,
+        bucketed=lambda w: datasets[w.dataset].bucket_step is not None,
         code=code("encode_samples", "family"),
     script:
         "../scripts/encode_samples.py"

@@ -79,6 +79,7 @@ rule encode_samples:
     params:
         base=lambda w: bases[w.base].settings,
         base_contents=contents.base,
+        bucketed=lambda w: datasets[w.dataset].bucket_step is not None,
         code=code("encode_samples", "family"),
     script:
         "../scripts/encode_samples.py"
@@ -108,6 +109,7 @@ rule encode_own_samples:
     params:
         base=lambda w: models[w.model].base.settings,
         base_contents=contents.base,
+        bucketed=lambda w: models[w.model].dataset.bucket_step is not None,
         code=code("encode_samples", "family"),
     script:
         "../scripts/encode_samples.py"

@@ -80,6 +80,7 @@ rule import_queries:
         images=lambda w: runs[w.run].queries.images,
         image_contents=contents.queries,
         size=lambda w: runs[w.run].model.dataset.settings["size"],
+        bucket_step=lambda w: runs[w.run].model.dataset.bucket_step,
         profiles=lambda w: runs[w.run].model.dataset.settings["convert_profiles"],
         code=code("import_queries"),
     script:
@@ -226,6 +227,7 @@ rule encode_queries:
     params:
         base=lambda w: runs[w.run].model.base.settings,
         base_contents=contents.base,
+        bucketed=lambda w: runs[w.run].model.dataset.bucket_step is not None,
         code=code("encode_samples", "family"),
     script:
         "../scripts/encode_samples.py"

@@ -12,4 +12,5 @@ with job(snakemake):
         Path(snakemake.output[0]),
         Pace(snakemake.resources.device, snakemake.resources.batch),
         Path(adapter[0]) if adapter else None,
+        snakemake.params.get("bucketed", False),
     )

@@ -40,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
     )
     asked.add_argument("--out", required=True, type=Path, metavar="DIR", help="where everything goes")
     asked.add_argument("--config", type=Path, metavar="FILE", help="settings laid over those that are written")
+    asked.add_argument(
+        "--bucket-step", type=int, metavar="PX", help="keep shapes in aspect-ratio buckets, 64 in most trainers"
+    )
     asked.add_argument("--cores", default="all", metavar="N", help="CPU cores (default: all)")
     examined = commands.add_parser("doctor", help="say all that a config would be refused for, and what it takes")
     examined.add_argument("config", type=Path, metavar="FILE", help="the config")
@@ -54,6 +57,8 @@ def attribute(asked: argparse.Namespace) -> int:
         if not asked.config.is_file():
             raise UserError(f"--config is '{asked.config}', which does not exist; correct it.")
         changes = yaml.safe_load(asked.config.read_text(encoding="utf-8")) or {}
+    if asked.bucket_step is not None:
+        changes.setdefault("datasets", {}).setdefault(RUN, {})["bucket_step"] = asked.bucket_step
     question = Question(asked.images, asked.adapter, asked.base, asked.queries)
     config = write_config(quick_config(question, changes), asked.out)
     run_workflow(asked.out, TARGETS, config, asked.cores)

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dmin.catalogue.families import FAMILIES
+from dmin.folders.count import count_rows
+from dmin.folders.files import UnreadableSourceError
 from dmin.runtime.errors import UserError
 from dmin.runtime.text import shown
 
 # The one data set, base, model and run of such a config.
 RUN = "own"
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-_METADATA = "metadata.jsonl"
-_CAPTIONS = ("prompt", "text", "caption")
-_SIDECARS = (".txt", ".caption")
 _TOP = 50
 _K = (5, 10, 50)
 # Of the pipelines whose side no config file tells, that which their authors trained at.
 _SIZE = 512
-# All but one image in a hundred are ranked; a test set without a row is refused.
-TRAIN_FRACTION = 0.99
 
 
 @dataclass(frozen=True)
@@ -52,9 +47,8 @@ def quick_config(question: Question, changes: Mapping[str, Any] | None = None) -
     """
     base = question.base
     local = Path(base).is_dir()
-    rows = _count(question.images, "--images")
-    train = max(1, int(rows * TRAIN_FRACTION))
-    top = min(_TOP, train)
+    source, rows = _source(question.images, "--images")
+    top = min(_TOP, rows)
     if not question.adapter.exists():
         raise UserError(f"--adapter is '{shown(str(question.adapter))}', which does not exist; correct it.")
     config: dict[str, Any] = {
@@ -62,8 +56,9 @@ def quick_config(question: Question, changes: Mapping[str, Any] | None = None) -
             RUN: {
                 "size": _size(Path(base)) if local else _SIZE,
                 "noise": {"fraction": 0},
-                "train_fraction": TRAIN_FRACTION,
-                "sources": [{"name": "images", **_source(question.images, rows)}],
+                # Every image is ranked.
+                "train_fraction": 1,
+                "sources": [{"name": "images", **source, "on_empty_caption": "keep"}],
             }
         },
         "bases": {RUN: {"family": _family(base), "path": str(Path(base).absolute()) if local else base}},
@@ -81,43 +76,29 @@ def quick_config(question: Question, changes: Mapping[str, Any] | None = None) -
     return _laid_over(config, changes or {})
 
 
-def _source(folder: Path, rows: int) -> dict[str, Any]:
-    return {"path": str(folder.absolute()), "caption_column": _caption_column(folder), "rows": rows}
+def _source(folder: Path, option: str) -> tuple[dict[str, Any], int]:
+    """Return a folder of images as the config has a source, and how many rows it has.
+
+    Raises:
+        UserError: it is no folder, or no rows can be read from it.
+    """
+    from dmin.data.columns import CAPTIONS  # takes a second
+    from dmin.data.folder import open_local
+
+    if not folder.is_dir():
+        raise UserError(f"{option} is '{shown(str(folder))}', which is no folder; correct it.")
+    try:
+        rows, columns = count_rows(folder, "train"), open_local(folder, "train").columns
+    except (UserError, UnreadableSourceError, OSError) as error:
+        raise UserError(f"{option} is '{shown(str(folder))}': {str(error).rstrip('.')}; correct it.") from error
+    captioned = any(name in columns for name in CAPTIONS)
+    return {"path": str(folder.absolute()), "caption_column": "auto" if captioned else None, "rows": rows}, rows
 
 
 def _queries(given: Path) -> dict[str, Any]:
     if given.is_file():
         return {"source": "prompts", "prompts": str(given.absolute())}
-    rows = _count(given, "--queries")
-    return {"source": "images", "images": _source(given, rows)}
-
-
-def _count(folder: Path, option: str) -> int:
-    """Return how many images a folder holds, hidden ones passed over."""
-    if not folder.is_dir():
-        raise UserError(f"{option} is '{shown(str(folder))}', which is no folder; correct it.")
-    count = 0
-    for _, folders, names in os.walk(folder):
-        # In place, so that hidden folders are not entered.
-        folders[:] = [inner for inner in folders if not inner.startswith(".")]
-        count += sum(name.lower().endswith(IMAGES) and not name.startswith(".") for name in names)
-    if not count:
-        raise UserError(f"{option} is '{shown(str(folder))}', which holds no images ({', '.join(IMAGES)}); correct it.")
-    return count
-
-
-def _caption_column(folder: Path) -> str | None:
-    """Return the column of the captions: of the metadata, or that of the files beside the images; None for none."""
-    metadata = folder / _METADATA
-    if metadata.is_file():
-        with metadata.open(encoding="utf-8") as file:
-            try:
-                named = json.loads(file.readline() or "{}")
-            except ValueError:
-                named = {}
-        return next((name for name in _CAPTIONS if name in named), None)
-    beside = any(file.suffix in _SIDECARS for file in folder.rglob("*") if file.is_file())
-    return "caption" if beside else None
+    return {"source": "images", "images": _source(given, "--queries")[0]}
 
 
 def _size(base: Path) -> int:

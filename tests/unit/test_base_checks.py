@@ -34,6 +34,7 @@ def pipeline(folder: Path, name: str) -> str:
         ("FluxPipeline", "stable_diffusion", "is a FluxPipeline, and family is stable_diffusion; set family to flux"),
         ("StableDiffusionXLPipeline", "stable_diffusion", "set family to stable_diffusion_xl"),
         ("StableDiffusionPipeline", "flux", "set family to stable_diffusion"),
+        ("Flux2Pipeline", "flux2", "is a Flux2Pipeline, FLUX.2 dev, .* Mistral, no family reads; take FLUX.2 klein"),
         *(
             pytest.param(name, "flux", f"is a {name}, a video model, which no family takes", id=name)
             for name in ("WanPipeline", "LTXPipeline", "HunyuanVideoPipeline", "CogVideoXPipeline")

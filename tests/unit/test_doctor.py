@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from tiny_pipeline import SIZE, build_adapter, build_base
 
 import dmin.doctor.doctor as examination
+from dmin.doctor import weights
 from dmin.doctor.cost import Machine
 from dmin.doctor.doctor import Doctor
 from dmin.doctor.findings import Report
@@ -250,3 +251,42 @@ def test_machine_that_is_too_small_by_plan_is_found(
     monkeypatch.setattr(examination, "this_machine", lambda _: machine)
     (fault,) = examined(sound()).faults
     assert fault.startswith("runs.r needs ") and f"of {lacks} by plan" in fault
+
+
+def test_a_base_in_one_file_counts_with_the_pipeline_of_its_configs(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"0" * 1000)
+    base = {"path": str(file), "config": str(made / "base")}
+    model = {"finetune": "adapter", "weights": None, "base": base}
+    beside = sum(part.stat().st_size for part in (made / "base").rglob("*.safetensors"))
+    monkeypatch.setattr(weights, "MOST_BYTES", beside + 1000)
+    assert weights.too_large(model) is None
+    monkeypatch.setattr(weights, "MOST_BYTES", beside + 999)
+    assert "which are not loaded here" in str(weights.too_large(model))
+    assert "'owner/name' is on the hub" in str(weights.too_large({**model, "base": {**base, "config": "owner/name"}}))
+
+
+def test_shapes_and_numbered_folders_are_told(folder: Path) -> None:
+    for number, name in enumerate(("1_cat", "2_dog")):
+        (folder / "sorted" / name).mkdir(parents=True)
+        Image.new("RGB", (3 * SIZE, 2 * SIZE), (90 * number, 0, 0)).save(folder / "sorted" / name / "a.png")
+    asked = {"path": "./sorted", "caption_column": None, "rows": None}
+    for step, said in ((None, "2 not square, of which the middle is kept"), (SIZE // 4, "2 not square, buckets: 1")):
+        config = sound()
+        config["datasets"]["d"]["sources"][0].update(asked)
+        config["datasets"]["d"]["bucket_step"] = step
+        findings = examined(config).findings
+        found = {finding.check: finding.found for finding in findings if finding.subject.startswith("datasets")}
+        assert said in found["sizes"] and "numbered 1 to 2 and taken for classes" in found["folders"]
+
+
+def test_what_the_trainer_says_of_the_adapter_is_told(folder: Path) -> None:
+    said = {"ss_network_dim": "4", "ss_network_alpha": "8", "ss_resolution": "(16, 16)", "ss_enable_bucket": "True"}
+    with safe_open(ADAPTER, "pt") as stored:
+        metadata = stored.metadata() | said
+    save_file(load_file(ADAPTER), ADAPTER, metadata)
+    found = {finding.check: finding.found for finding in examined(sound()).findings}
+    assert found["trainer"] == "the adapter says rank 4, alpha 8.0, resolution 16x16"
+    assert "trained in aspect-ratio buckets; set datasets.d.bucket_step to 64" in found["buckets"]

@@ -93,6 +93,17 @@ def test_captions_are_utf8(tmp_path: Path) -> None:
     assert "is not in UTF-8 but, it seems, in cp1252" in refusal(tmp_path, settings(folder))
 
 
+def test_folders_numbered_from_one_on_are_classes_unless_they_are_told_to_be_repeats(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_folder(tmp_path / "set", "1_cat/a.png", "2_dog/a.png", "3_fox/a.png")
+    frame = fetched(tmp_path, settings(folder, label_column="label", caption_column=None))
+    assert frame["repeats"].tolist() == [1, 1, 1] and frame["label"].tolist() == ["1_cat", "2_dog", "3_fox"]
+    assert "the folders are numbered 1 to 3 and taken for classes; set repeats to folders" in caplog.text
+    frame = fetched(tmp_path, settings(folder, label_column="label", repeats="folders"))
+    assert frame["repeats"].tolist() == [1, 2, 3] and frame["label"].tolist() == ["cat", "dog", "fox"]
+
+
 def test_folders_of_repeats(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "img", "10_red fox/a.png", "10_red fox/b.png", "2_dog/a.png")
     (folder / "10_red fox" / "a.txt").write_text("a fox")

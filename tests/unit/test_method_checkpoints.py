@@ -22,7 +22,7 @@ from dmin.gradients.make_shard import ShardTask
 from dmin.gradients.replay import Replay
 from dmin.gradients.shard import Shard
 from dmin.models.load import TrainedModel, load_family
-from dmin.models.training.batch import draw_batch, flip_rows, training_log
+from dmin.models.training.batch import Pool, draw_batch, flip_rows, training_log
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
 
@@ -103,12 +103,17 @@ def test_sides_of_different_models_are_refused(tmp_path: Path) -> None:
 
 def test_flips_change_no_other_draw() -> None:
     shape, flipping = (1, 2, 4), {**TRAIN, "flip": True}
-    plain, flipped = (draw_batch(torch.arange(5), shape, settings, 2, uniform) for settings in (TRAIN, flipping))
+    plain, flipped = (
+        draw_batch(Pool.of_one_shape(torch.arange(5), shape), settings, 2, uniform) for settings in (TRAIN, flipping)
+    )
     for name in ("index", "noise", "timesteps", "dropped"):
         assert torch.equal(getattr(plain, name), getattr(flipped, name))
     assert not plain.flipped.any()
     share = np.mean(
-        [draw_batch(torch.arange(5), shape, flipping, step, uniform).flipped.float().mean() for step in range(200)]
+        [
+            draw_batch(Pool.of_one_shape(torch.arange(5), shape), flipping, step, uniform).flipped.float().mean()
+            for step in range(200)
+        ]
     )
     assert 0.4 < share < 0.6
     latents = torch.arange(16.0).view(2, 1, 2, 4)
@@ -121,7 +126,7 @@ def test_replayed_gradients_are_those_of_the_training_step(
     flip: bool, tiny_base: Mapping[str, Any], tiny_adapter: Path, tiny_samples: Path, tmp_path: Path
 ) -> None:
     samples, step, train = random_samples(5), 3, {**TRAIN, "flip": flip}
-    log = training_log(samples.ids, samples.entries, samples.latents.shape[1:], train, uniform)
+    log = training_log(samples.ids, Pool.of(samples), train, uniform)
     log.to_parquet(tmp_path / "log.parquet")
     shard = tmp_path / "00000000-00000005.safetensors"
     settings = {"quantity": "loss", "draws": 1, "checkpoint": step}
@@ -143,7 +148,7 @@ def test_replayed_gradients_are_those_of_the_training_step(
     last: dict[int, np.ndarray] = {}
     dropped: set[bool] = set()
     for number in range(step):
-        batch = draw_batch(torch.arange(5), samples.latents.shape[1:], train, number, uniform)
+        batch = draw_batch(Pool.of(samples), train, number, uniform)
         prompts = samples.conditioning["prompt_embeds"][batch.index].clone()
         prompts[batch.dropped] = samples.unconditional["prompt_embeds"]
         losses = family.objective(
@@ -163,7 +168,9 @@ def test_replayed_gradients_are_those_of_the_training_step(
 
 
 def test_a_sample_that_was_not_seen_is_refused(tmp_path: Path) -> None:
-    log = training_log([f"a/{number}" for number in range(5)], torch.arange(5), (1, 2, 2), TRAIN, uniform)
+    log = training_log(
+        [f"a/{number}" for number in range(5)], Pool.of_one_shape(torch.arange(5), (1, 2, 2)), TRAIN, uniform
+    )
     log.to_parquet(tmp_path / "log.parquet")
     with pytest.raises(UserError, match=r"was not trained on before checkpoint 1; name a later step"):
         Replay.load(tmp_path / "log.parquet", [f"a/{number}" for number in range(5)], 1)

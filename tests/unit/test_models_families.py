@@ -83,12 +83,15 @@ def _inputs(family: Family, count: int) -> tuple[torch.Tensor, torch.Tensor, dic
     return latents, noise, family.encode_prompts(PROMPTS[:count])
 
 
-def test_images_are_those_of_the_pipeline(base: dict[str, Any], family: Any) -> None:
+# Two squares side by side, as a wide image of a bucket is.
+@pytest.mark.parametrize("width", [SIZE, 2 * SIZE])
+def test_images_are_those_of_the_pipeline(width: int, base: dict[str, Any], family: Any) -> None:
     pipeline = family.pipeline.from_pretrained(base["path"], torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     if base["family"] == "stable_diffusion_xl":
         pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
-    noise = torch.randn((2, *family.latent_shape(SIZE)), generator=torch.Generator().manual_seed(1))
+    channels, height, side = family.latent_shape(SIZE)
+    noise = torch.randn((2, channels, height, side * width // SIZE), generator=torch.Generator().manual_seed(1))
     recorded: list[int] = []
     settings = {"steps": 3, "guidance": 3.0}
     conditioning, nothing = family.encode_prompts(PROMPTS[:2]), family.encode_nothing()
@@ -96,10 +99,11 @@ def test_images_are_those_of_the_pipeline(base: dict[str, Any], family: Any) -> 
     given = CALLS.get(base["built"], {"guidance_scale": 3.0})
     packed = _packed(noise) if base["family"] in ("flux", "qwen_image") else noise
     found = pipeline(
-        prompt=PROMPTS[:2], height=SIZE, width=SIZE, num_inference_steps=3, latents=packed, output_type="np", **given
+        prompt=PROMPTS[:2], height=SIZE, width=width, num_inference_steps=3, latents=packed, output_type="np", **given
     )
     assert np.abs(images.astype(float) - 255 * found.images).max() <= 1
-    assert images.shape == (2, SIZE, SIZE, 3) and images.std() > 5
+    assert images.shape == (2, SIZE, width, 3) and images.std() > 5
+    assert family.encode_images(torch.zeros(1, 3, SIZE, width)).shape[1:] == noise.shape[1:]
     assert len(recorded) == 3 and recorded == sorted(recorded, reverse=True)
 
 

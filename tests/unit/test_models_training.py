@@ -19,7 +19,7 @@ from dmin.models.encoded import EncodedSamples
 from dmin.models.families.stable_diffusion import StableDiffusion
 from dmin.models.load import load_family
 from dmin.models.training import train_model as training
-from dmin.models.training.batch import batch_indices, draw_batch, logged_noise, training_log
+from dmin.models.training.batch import Pool, batch_indices, draw_batch, logged_noise, training_log
 from dmin.runtime.digests import file_digest
 from dmin.runtime.errors import UserError
 
@@ -148,12 +148,12 @@ def test_epochs_visit_samples_as_often_as_they_repeat() -> None:
     settings = {**ADAPTER["train"], "batch_size": 5}
 
     def visited(samples: EncodedSamples, steps: int) -> torch.Tensor:
-        drawn = [draw_batch(samples.entries, (1,), settings, step, uniform) for step in range(steps)]
+        drawn = [draw_batch(Pool.of_one_shape(samples.entries, (1,)), settings, step, uniform) for step in range(steps)]
         return torch.cat([batch.index for batch in drawn])
 
     assert visited(samples, 7)[:35].bincount().tolist() == [15, 5, 10, 5]
     assert visited(samples.take([3, 0]), 4).bincount().tolist() == [5, 15]
-    log = training_log(samples.ids, samples.entries, (1,), {**settings, "steps": 7}, uniform)
+    log = training_log(samples.ids, Pool.of_one_shape(samples.entries, (1,)), {**settings, "steps": 7}, uniform)
     assert log["sample_id"].value_counts()[samples.ids].tolist() == [15, 5, 10, 5]
     # Once each, a training is what it was without.
     once = replace(samples, repeats=torch.ones(4, dtype=torch.long))

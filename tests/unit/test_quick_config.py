@@ -8,19 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
+from finished_run import write_run
 from PIL import Image
 from tiny_pipeline import build_adapter, build_base
 
 import dmin
-from dmin.attribution.outputs import Scored, ScoreFiles, write_scores
 from dmin.command import main
-from dmin.data.samples import write_samples
 from dmin.quick_config import RUN, Question, quick_config
 from dmin.runtime.errors import UserError
-from dmin.runtime.meter import Meter
 from dmin.workflow.tables import read_tables
 
 PROJECT = Path(__file__).parents[2]
@@ -46,9 +42,9 @@ def test_config_counts_rows_and_follows_the_schema(question: Question) -> None:
     run = read_tables(config, PROJECT).runs[RUN]
     assert run.model.base.family.name == "stable_diffusion" and run.model.dataset.settings["size"] == 16
     (source,) = config["datasets"][RUN]["sources"]
-    assert source["rows"] == 20 and source["caption_column"] == "text", "hidden thumbnails are passed over"
+    assert source["rows"] == 20 and source["caption_column"] == "auto", "hidden thumbnails are passed over"
     assert run.queries.count == 3 and config["runs"][RUN]["queries"]["images"]["caption_column"] is None
-    assert run.influence.settings["top_k"] == run.model.dataset.counts.train
+    assert run.influence.settings["top_k"] == run.model.dataset.counts.train == 20, "every image is ranked"
 
 
 def test_prompts_are_a_file_and_changes_are_laid_over(question: Question, tmp_path: Path) -> None:
@@ -56,7 +52,7 @@ def test_prompts_are_a_file_and_changes_are_laid_over(question: Question, tmp_pa
     asked = Question(question.images, question.adapter, question.base, tmp_path / "prompts.txt")
     config = quick_config(asked, {"runs": {RUN: {"influence": {"methods": ["dmin", "text"]}}}, "figures": {"dpi": 60}})
     influence = config["runs"][RUN]["influence"]
-    assert influence["methods"] == ["dmin", "text"] and influence["top_k"] == 19 and config["figures"] == {"dpi": 60}
+    assert influence["methods"] == ["dmin", "text"] and influence["top_k"] == 20 and config["figures"] == {"dpi": 60}
     assert read_tables(config, PROJECT).runs[RUN].queries.prompts == ["a red fox"]
 
 
@@ -67,7 +63,7 @@ def test_prompts_are_a_file_and_changes_are_laid_over(question: Question, tmp_pa
         ({"adapter": Path("none")}, "--adapter is 'none', which does not exist"),
         ({"queries": Path("none")}, "--queries is 'none', which is no folder"),
         ({"base": str(PROJECT / "docs")}, "a pipeline of kind None, which is of no family here"),
-        ({"images": PROJECT / "profiles"}, "which holds no images"),
+        ({"images": PROJECT / "profiles"}, "it holds neither images nor parquet files"),
     ],
 )
 def test_what_leads_nowhere_is_told_by_the_command(
@@ -90,23 +86,7 @@ def test_import_is_cheap() -> None:
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Return a folder with the scores of two methods for one query and two samples."""
-    run = tmp_path / "results" / "runs" / "own"
-    image = {"bytes": (PROJECT / "docs" / "images" / "explorer.png").read_bytes(), "path": None}
-    rows = {"subset": "s", "prompt": "a", "image": [image] * 2}
-    write_samples(pd.DataFrame({"id": ["s/0", "s/1"], **rows}), tmp_path / "results/datasets/own/train.parquet")
-    write_samples(pd.DataFrame({"id": ["q"], **rows | {"image": [image]}, "seed": 1}), run / "queries/queries.parquet")
-    for place in ("dmin/v64", "dmin/v4096", "dmin/vfull", "text"):
-        method, *width = place.split("/")
-        values = np.array([[0.25, 0.5 if width == ["v64"] else 0.125]], dtype=np.float32)
-        folder = run / "influence" / place
-        lists = folder / "exact" if width else folder
-        files = ScoreFiles(
-            folder / "scores.npy", folder / "scores.json", lists / "top.parquet", folder / "metrics.json"
-        )
-        scored = Scored(method, values, ["q"], ["s/0", "s/1"], {}, {}, {"train": "", "queries": ""})
-        with Meter() as meter:
-            pass
-        write_scores(scored, dict.fromkeys(("q", "s/0", "s/1"), "s"), 2, files, meter)
+    write_run(tmp_path)
     return tmp_path
 
 

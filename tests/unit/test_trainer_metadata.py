@@ -51,6 +51,19 @@ def test_resolution_in_every_spelling(tmp_path: Path, text: str, sides: tuple[in
     assert read(tmp_path, {"ss_resolution": text}).resolution == sides
 
 
+@pytest.mark.parametrize(
+    ("said", "buckets"),
+    [
+        ({"ss_enable_bucket": "True"}, True),
+        ({"ss_enable_bucket": "False"}, False),
+        ({"ss_datasets": '[{"enable_bucket": false}, {"enable_bucket": true}]'}, True),
+        ({"ss_enable_bucket": "None"}, None),
+    ],
+)
+def test_whether_images_kept_their_shapes(tmp_path: Path, said: dict[str, str], buckets: bool | None) -> None:
+    assert read(tmp_path, said).buckets is buckets
+
+
 def test_folders_of_data_sets(tmp_path: Path) -> None:
     subset = {"image_dir": "C:\\train\\5_cat\\", "img_count": 7, "num_repeats": 5}
     sets = [{"subsets": [subset, {"image_dir": 3}, "x"]}, {"subsets": None}, 4]

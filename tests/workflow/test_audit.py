@@ -31,7 +31,8 @@ def audited(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Che
     checkout.write_config(config_with())
     plan = checkout.plan("audit")
     assert plan == MADE | {"audit": 1}
-    checkout.run("audit")
+    made = checkout.run("audit")
+    assert f"Open in a browser: {AUDIT}/audit.html" in made.stdout + made.stderr
     return checkout
 
 

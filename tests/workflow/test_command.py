@@ -46,7 +46,7 @@ def test_one_command_leads_from_a_folder_and_an_adapter_to_the_lists(finished: C
     assert page == run.page and page.is_file() and lists == run.ranking_file("dmin")
     table = run.ranking("dmin")
     assert table["query_file"].nunique() == 24 and set(table["share"].between(0, 1)) == {True}
-    assert table["sample"].nunique() == 23 and len(table) == 24 * 23
+    assert table["sample"].nunique() == 24 and len(table) == 24 * 24
     pd.testing.assert_frame_equal(table, pd.read_csv(lists, keep_default_na=False))
     again = attribute(finished, tmp_path / "out")
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr

@@ -126,21 +126,24 @@ def evaluate(
     batch: int,
 ) -> np.ndarray:
     """Return the training loss of each evaluation, float64 ``[n]``; ``known`` are the samples whose captions are."""
-    shape = samples.latents.shape[1:]
     pairs = sorted(set(zip(evaluations.timestep.tolist(), evaluations.draw.tolist(), strict=True)))
-    noises = {pair: torch.randn(shape, generator=derive_generator(seed, "audit", *pair)) for pair in pairs}
+    noises = {
+        shape: {pair: torch.randn(shape, generator=derive_generator(seed, "audit", *pair)) for pair in pairs}
+        for shape in samples.shapes
+    }
     values = []
-    for first in range(0, len(evaluations.sample), batch):
-        part = slice(first, first + batch)
+    for part in samples.ranges(evaluations.sample.tolist(), batch):
         rows, places = torch.from_numpy(evaluations.sample[part]), torch.from_numpy(evaluations.caption[part])
         steps, draws = evaluations.timestep[part], evaluations.draw[part]
-        noise = torch.stack([noises[pair] for pair in zip(steps.tolist(), draws.tolist(), strict=True)])
+        latents = samples.latents_at(rows).to(family.device)
+        noise = torch.stack(
+            [noises[tuple(latents.shape[1:])][pair] for pair in zip(steps.tolist(), draws.tolist(), strict=True)]
+        )
         conditioning = {}
         for name, value in samples.conditioning.items():
             taken = value[rows]
             taken[places >= 0] = known.conditioning[name][places[places >= 0]]
             conditioning[name] = taken.to(family.device)
         timesteps = torch.from_numpy(steps).to(family.device)
-        latents = samples.latents[rows].to(family.device)
         values.append(family.objective(latents, noise.to(family.device), timesteps, conditioning).double().cpu())
     return torch.cat(values).numpy()

@@ -19,6 +19,7 @@ class FamilyEntry:
         summary: one line for tables of families.
         conditional: it takes prompts.
         adapter: it takes a LoRA adapter; otherwise it is fine-tuned in full.
+        shapes: it takes images of several shapes.
         objectives: the values of ``gradients.objective`` that it has; the first is that of its training.
         preconditions: its training may weigh the loss as preconditioning the output does.
         pndm: it samples with PNDM, whose descending list of timesteps repeats its second.
@@ -37,6 +38,7 @@ class FamilyEntry:
     summary: str
     conditional: bool = True
     adapter: bool = True
+    shapes: bool = True
     objectives: tuple[str, ...] = ("training",)
     preconditions: bool = False
     pndm: bool = False

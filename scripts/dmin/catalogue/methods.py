@@ -36,6 +36,7 @@ class MethodEntry:
             ``raw`` ones, which are times their norms. The errors of its scores follow from it; empty where it is no
             such sum.
         device: it computes on ``compute.device``.
+        one_shape: it takes images of one shape alone.
     """
 
     name: str
@@ -54,6 +55,7 @@ class MethodEntry:
     kernel: bool = False
     terms: Literal["", "unit", "raw"] = ""
     device: bool = False
+    one_shape: bool = False
     module: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ import pandas as pd
 from PIL import Image
 
 from dmin.data.assembled_row import AssembledRow
+from dmin.data.buckets import Frame
 from dmin.data.duplicates import Duplicates, write_duplicates
 from dmin.data.images import decode_image, encode_png, image_to_array, open_image
 from dmin.data.noise import add_noise
@@ -48,6 +49,7 @@ class Assembly(TypedDict):
     noise: NoisedCopies
     classes: list[str] | None
     convert_profiles: bool
+    bucket_step: NotRequired[int]
     plant: NotRequired[Plant]
 
 
@@ -84,10 +86,11 @@ class AssembledFiles:
 def assemble_dataset(sources: Mapping[str, Path], config: Assembly, files: AssembledFiles) -> None:
     """Write the training and the test table of a data set, its summary and what is in it twice.
 
-    Sources are concatenated in the order of the mapping. Every image is decoded once to ``size x size`` pixels and
-    stored as PNG. ``split_counts`` fixes the numbers of noised copies and, unless ``test_sources`` name the test set,
-    of training rows; which rows are copied and the order are drawn from ``seed``, the noise of a copy from (``seed``,
-    id of its original).
+    Sources are concatenated in the order of the mapping. Every image is decoded once to ``size x size`` pixels, or to
+    the bucket of its shape, and stored as PNG; rows of one shape are neighbours, so that batches are of one shape.
+    ``split_counts`` fixes the numbers of noised copies and, unless ``test_sources`` name the test set, of training
+    rows; which rows are copied and the order are drawn from ``seed``, the noise of a copy from (``seed``, id of its
+    original).
 
     Faults that ``plant`` asks for are in the training table alone (:func:`dmin.data.planting.plant_faults`).
 
@@ -104,19 +107,22 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, files: Assem
             or a split lacks a subset.
     """
     _check_names(sources)
-    size, seed = config["size"], config["seed"]
+    frame, seed = Frame(config["size"], config.get("bucket_step")), config["seed"]
     plan = _plan(sources, config)
-    splits, copied = plan.splits, plan.copied
+    copied = plan.copied
     std = config["noise"]["std"]
     fingerprint, duplicates = hashlib.blake2b(digest_size=16), Duplicates()
     train, test = files.train, files.test
+    shapes: list[tuple[int, int]] = []
     with ExitStack() as stack:
         spool = stack.enter_context(_Spool(train.parent))
         for place, (sample_id, data) in enumerate(_read_images(sources)):
-            image = decode_image(data, sample_id, size, profiles=config["convert_profiles"])
+            image = decode_image(data, sample_id, frame, profiles=config["convert_profiles"])
+            shapes.append(image.size)
             duplicates.add(place, spool.add((place, False), image), image)
             if place in copied:
                 spool.add((place, True), add_noise(image, std, derive_generator(seed, NOISE_SUBSET, sample_id)))
+        splits = {split: sorted(rows, key=lambda row: shapes[row.original]) for split, rows in plan.splits.items()}
         for split, path in (("train", train), ("test", test)):
             temporary = stack.enter_context(atomic_path(path))
             with SampleWriter(temporary, SAMPLE_COLUMNS) as writer:
@@ -129,7 +135,10 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, files: Assem
                         _update(fingerprint, f"repeats {row.repeats}")
                     writer.append(_cells(row, png))
     counts = {split: dict(Counter(row.subset for row in part)) for split, part in splits.items()}
-    facts = {"fingerprint": fingerprint.hexdigest(), "size": size, "seed": seed, "counts": counts}
+    facts = {"fingerprint": fingerprint.hexdigest(), "size": frame.size, "seed": seed, "counts": counts}
+    if frame.step:
+        used = Counter(shapes[row.original] for rows in splits.values() for row in rows)
+        facts["buckets"] = {f"{width}x{height}": count for (width, height), count in sorted(used.items())}
     made_from = {name: parquet_digest(path) for name, path in sources.items()}
     tables = {"train": parquet_digest(train), "test": parquet_digest(test)}
     write_json({**facts, "made_from": made_from, "tables": tables}, files.summary)

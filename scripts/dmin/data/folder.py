@@ -19,12 +19,15 @@ log = logging.getLogger(__name__)
 REPEATS = "repeats"
 
 
-def open_local(path: Path, split: str) -> Opened:
+def open_local(path: Path, split: str, repeated: bool = False) -> Opened:
     """Open a local source, or the folder in it that ``split`` names.
 
     Images are read with what ``metadata.csv``, ``.jsonl`` or ``.parquet`` says of them; without such a file in the
     order of their paths, with the captions beside them, and the folders that they lie in are their ``label`` where
     there are several at one depth. Files of other kinds are passed over, and so are hidden ones.
+
+    Args:
+        repeated: folders such as ``1_cat`` and ``2_dog`` say how often images are seen, and are no numbered classes.
 
     Raises:
         UnreadableSourceError: it has nothing to read, or more than one thing.
@@ -33,29 +36,33 @@ def open_local(path: Path, split: str) -> Opened:
     layout = find_layout(path, split)
     if layout.kind == "parquet":
         return open_parquet([layout.folder / file for file in layout.files], layout.root)
-    return open_tables(layout) if layout.kind == "tables" else _open_images(layout)
+    if layout.kind == "tables":
+        return open_tables(layout)
+    return _open_images(layout, bool(layout.repeats) and (repeated or not layout.numbered))
 
 
-def _open_images(layout: Layout) -> Opened:
+def _open_images(layout: Layout, repeated: bool) -> Opened:
     paths = [PurePosixPath(file) for file in layout.files]
-    folders = [repeats_of(path.parts[0]) if layout.repeated else None for path in paths]
+    folders = [repeats_of(path.parts[0]) if repeated else None for path in paths]
     captioned = [has_caption(layout.folder / file) for file in layout.files]
     columns: dict[str, pa.DataType | None] = {"image": None}
     if layout.labelled:
         columns["label"] = None
-    if layout.repeated:
+    if repeated:
         columns[REPEATS] = pa.int64()
-        counts = sorted({(found[0], found[1]) for found in folders if found})
-        log.info("%s: %s, as folders say", layout.folder, ", ".join(f"{n} times {shown(what)}" for n, what in counts))
-    if layout.repeated or any(captioned):
+        said = ", ".join(f"{times} times {shown(what)}" for times, what in layout.repeats)
+        log.info("%s: %s, as folders say", layout.folder, said)
+    elif layout.repeats:
+        log.warning("%s: %s", layout.folder, numbered_classes(layout))
+    if repeated or any(captioned):
         columns[CAPTION] = pa.string()
     if layout.masks:
         log.info("%s: %d masks and conditions of images are passed over", layout.folder, layout.masks)
 
     def read(wanted: Sequence[str]) -> Iterator[Row]:
-        for file, path, repeated in zip(layout.files, paths, folders, strict=True):
+        for file, path, told in zip(layout.files, paths, folders, strict=True):
             image = layout.folder / file
-            times, subject = repeated or (1, None)
+            times, subject = told or (1, None)
             row: Row = {"image": {"bytes": None, "path": str(image)}, REPEATS: times}
             row["label"] = subject or path.parent.name
             if CAPTION in wanted:
@@ -64,4 +71,12 @@ def _open_images(layout: Layout) -> Opened:
                 row[CAPTION] = subject if beside is None else beside
             yield {column: row[column] for column in wanted}
 
-    return Opened(columns, read, [layout.root], repeats=REPEATS if layout.repeated else "")
+    return Opened(columns, read, [layout.root], repeats=REPEATS if repeated else "")
+
+
+def numbered_classes(layout: Layout) -> str:
+    """Say for what folders are taken that are numbered from 1 on."""
+    return (
+        f"the folders are numbered 1 to {len(layout.repeats)} and taken for classes; set repeats to folders where the "
+        "numbers are repeats of sd-scripts"
+    )

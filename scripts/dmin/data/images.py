@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
+from dmin.data.buckets import Frame
 from dmin.data.colour import correct_transparency, eight_bits, is_deep, is_transparent, to_srgb
 from dmin.data.damage import without_extras
 from dmin.data.outside import LARGEST_FILE, UnreadableImageError
@@ -84,17 +85,18 @@ def open_image(data: bytes, name: str) -> Image.Image:
         ) from error
 
 
-def decode_image(data: bytes, name: str, size: int, mode: str = "RGB", profiles: bool = True) -> Image.Image:
-    """Decode an encoded image, resize its short side to ``size`` and centre-crop to a square.
+def decode_image(data: bytes, name: str, size: int | Frame, mode: str = "RGB", profiles: bool = True) -> Image.Image:
+    """Decode an encoded image, resize it until it covers its size, and crop it at the centre.
 
     The aspect ratio is kept and nothing is random, so training, caching and queries see the same pixels. Grey values
     of more than 8 bits are scaled by the type that they are stored in. Transparency is composed over white.
 
     Args:
+        size: side of the square that it becomes, or the frame that gives it one of several shapes.
         profiles: convert an image that has an ICC profile to sRGB.
 
     Returns:
-        A ``size x size`` image in ``mode`` (``RGB`` or ``L``).
+        An image of that size in ``mode`` (``RGB`` or ``L``).
 
     Raises:
         UnreadableImageError: as :func:`open_image`, or its numbers have no meaning as grey values.
@@ -113,8 +115,9 @@ def decode_image(data: bytes, name: str, size: int, mode: str = "RGB", profiles:
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, rgba)
     image = image.convert(mode)
-    if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+    wanted = (Frame(size) if isinstance(size, int) else size).of(*image.size)
+    if image.size != wanted:
+        image = ImageOps.fit(image, wanted, Image.Resampling.LANCZOS)
     return image
 
 

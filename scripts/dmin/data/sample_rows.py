@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dmin.data.samples import iter_blocks, read_samples, require_columns, sample_pixels
+from dmin.data.samples import iter_blocks, pixel_runs, read_samples, require_columns, sample_pixels
 
 
 class SampleRows:
@@ -42,13 +42,16 @@ class SampleRows:
             start += len(block)
 
     def pixel_blocks(self, rows: int) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield the images of ``rows`` rows at a time, uint8 ``[n, height, width, channels]``, with their places.
+        """Yield the images of up to ``rows`` rows at a time, uint8 ``[n, height, width, channels]``, and their places.
+
+        Where the size changes between two rows, a new block begins.
 
         Raises:
-            UserError: the file is torn, an image is unreadable, or the sizes or modes differ within a block.
+            UserError: the file is torn, or an image is unreadable.
         """
         for places, block in self.blocks(rows, ["id", "image"]):
-            yield places, sample_pixels(block)
+            for run, pixels in pixel_runs(block):
+                yield slice(places.start + run.start, places.start + run.stop), pixels
 
     def pixels(self) -> np.ndarray:
         """Return all images at once, uint8 ``[N, height, width, channels]``, for tables as small as the queries.

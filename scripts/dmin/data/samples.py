@@ -167,6 +167,21 @@ def image_bytes(cell: object, roots: Sequence[Path] = ()) -> bytes:
     raise ValueError("it holds neither image bytes nor a path")
 
 
+def sample_images(frame: pd.DataFrame) -> list[np.ndarray]:
+    """Decode the images of a sample table, which may have several sizes; uint8 ``[height, width, channels]`` each.
+
+    Raises:
+        UserError: an image is unreadable.
+    """
+    arrays: list[np.ndarray] = []
+    for name, cell in zip(_row_names(frame), frame["image"], strict=True):
+        try:
+            arrays.append(image_to_array(open_image(image_bytes(cell), str(name))))
+        except Exception as error:
+            raise UserError(f"Image '{name}' is unreadable ({error}); make its table again.") from error
+    return arrays
+
+
 def sample_pixels(frame: pd.DataFrame) -> np.ndarray:
     """Decode the images of a sample table.
 
@@ -176,21 +191,38 @@ def sample_pixels(frame: pd.DataFrame) -> np.ndarray:
     Raises:
         UserError: an image is unreadable, the sizes or modes differ, or there is none.
     """
-    arrays: list[np.ndarray] = []
-    names = frame["id"] if "id" in frame.columns else frame.index
-    for name, cell in zip(names, frame["image"], strict=True):
-        try:
-            arrays.append(image_to_array(open_image(image_bytes(cell), str(name))))
-        except Exception as error:
-            raise UserError(f"Image '{name}' is unreadable ({error}); make its table again.") from error
-        if arrays[-1].shape != arrays[0].shape:
+    arrays = sample_images(frame)
+    for name, array in zip(_row_names(frame), arrays, strict=True):
+        if array.shape != arrays[0].shape:
             raise UserError(
-                f"Image '{name}' has shape {arrays[-1].shape} where the images before it have {arrays[0].shape}; "
-                "make the table with one size and mode."
+                f"Image '{name}' has shape {array.shape} where the images before it have {arrays[0].shape}; make the "
+                "table with one size and mode, without bucket_step."
             )
     if not arrays:
         raise UserError("The table of samples has no rows; give it at least one image.")
     return np.stack(arrays)
+
+
+def pixel_runs(frame: pd.DataFrame) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield the images of neighbouring rows of one size together, with their places in the table.
+
+    The arrays are uint8 ``[n, height, width, channels]``, as of :func:`sample_pixels`.
+
+    Raises:
+        UserError: an image is unreadable, or there is none.
+    """
+    arrays = sample_images(frame)
+    if not arrays:
+        raise UserError("The table of samples has no rows; give it at least one image.")
+    start = 0
+    for stop in range(1, len(arrays) + 1):
+        if stop == len(arrays) or arrays[stop].shape != arrays[start].shape:
+            yield slice(start, stop), np.stack(arrays[start:stop])
+            start = stop
+
+
+def _row_names(frame: pd.DataFrame) -> Sequence[Any]:
+    return list(frame["id"] if "id" in frame.columns else frame.index)
 
 
 def read_columns(path: Path) -> list[str]:

@@ -100,7 +100,7 @@ def _open_source(name: str, config: Source) -> Opened:
             f"names images ({', '.join(TEXT_TABLES)}) or a folder."
         )
     try:
-        return open_local(local, split)
+        return open_local(local, split, repeated=config["repeats"] == "folders")
     except UserError as error:
         raise UserError(f"Source '{name}': {error}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -161,7 +161,8 @@ def _read_rows(
         tally.taken += 1
         for text in (prompt, label or "", origin):
             cells.check_unicode(name, number, text)
-        repeats = config["repeats"] or (row[table.repeats] if table.repeats else 1)
+        asked = config["repeats"]
+        repeats = asked if isinstance(asked, int) else row[table.repeats] if table.repeats else 1
         image = {"bytes": data, "path": path}
         yield {"image": image, "prompt": prompt, "label": label, "origin": origin, "repeats": repeats}
 

@@ -13,11 +13,14 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image
 
+from dmin.data.buckets import Frame
+from dmin.data.folder import numbered_classes
 from dmin.data.images import decode_image, open_image
 from dmin.data.samples import iter_samples
 from dmin.data.source import fetch_source
 from dmin.doctor.findings import Finding
 from dmin.folders.files import is_local
+from dmin.folders.layout import find_layout
 from dmin.settings.models import Source
 
 # Rows that are read, so that the answer comes within a minute.
@@ -40,13 +43,13 @@ class Read:
     images: list[bytes] = field(default_factory=list)
 
 
-def examine_source(key: str, source: Mapping[str, Any], size: int, read: Read) -> Iterator[Finding]:
+def examine_source(key: str, source: Mapping[str, Any], frame: Frame, read: Read) -> Iterator[Finding]:
     """Yield what a source holds; ``read`` takes its captions and its first two images.
 
     Args:
         key: how the config names it.
         source: its settings, with all defaults.
-        size: side of the data set's images in pixels.
+        frame: the sizes that images are brought to.
 
     Raises:
         UserError: it would be refused when it is fetched.
@@ -78,8 +81,10 @@ def examine_source(key: str, source: Mapping[str, Any], size: int, read: Read) -
     read.captions += captions
     told = f"{len(sizes):,} read of {asked:,}" if asked else f"{len(sizes):,}"
     yield Finding(key, "images", f"{told}, {files[0]} to {files[-1]}")
+    if local and source["repeats"] is None and (layout := find_layout(Path(source["path"]), source["split"])).numbered:
+        yield Finding(key, "folders", numbered_classes(layout), "note")
     yield from _captions(key, captions)
-    yield from _sizes(key, sizes, size)
+    yield from _sizes(key, sizes, frame)
     yield from _repeated(key, "exact duplicates", exact.values())
     yield from _repeated(key, "look alike", alike.values())
 
@@ -102,13 +107,17 @@ def _captions(key: str, captions: Sequence[str]) -> Iterator[Finding]:
     yield Finding(key, "captions", said, "note" if empty or distinct == 1 else "ok")
 
 
-def _sizes(key: str, sizes: Sequence[tuple[int, int]], size: int) -> Iterator[Finding]:
+def _sizes(key: str, sizes: Sequence[tuple[int, int]], frame: Frame) -> Iterator[Finding]:
     small, large = min(sizes, key=min), max(sizes, key=min)
-    enlarged = sum(min(pair) < size for pair in sizes)
+    wanted = [frame.of(*pair) for pair in sizes]
+    enlarged = sum(width < wide or height < high for (width, height), (wide, high) in zip(sizes, wanted, strict=True))
     cut = sum(width != height for width, height in sizes)
     said = f"{small[0]} x {small[1]} to {large[0]} x {large[1]}"
-    notes = [f"{enlarged:,} smaller than {size} px and enlarged"] * bool(enlarged)
-    notes += [f"{cut:,} not square"] * bool(cut)
+    notes = [f"{enlarged:,} smaller than {frame.size} px and enlarged"] * bool(enlarged)
+    if cut and frame.step:
+        notes.append(f"{cut:,} not square, buckets: {len(set(wanted))}")
+    elif cut:
+        notes.append(f"{cut:,} not square, of which the middle is kept (bucket_step keeps shapes)")
     yield Finding(key, "sizes", ", ".join([said, *notes]), "note" if enlarged else "ok")
 
 

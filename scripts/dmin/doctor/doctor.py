@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypedDict
 
+from dmin.data.buckets import Frame
 from dmin.doctor.cost import examine_cost, this_machine
 from dmin.doctor.data import Read, examine_source, first_pixels
 from dmin.doctor.findings import Finding, Report
@@ -24,8 +25,8 @@ class Entries(TypedDict):
     """What is examined.
 
     ``mistakes`` are sentences on the config itself; ``datasets`` and ``models`` map names to settings, a model's with
-    its ``base``; ``images`` maps runs to their own images and their ``size``; ``runs`` lists those that can
-    be examined: ``run``, ``model``, ``gradients`` and their ``plan``.
+    its ``base``; ``images`` maps runs to their own images and their ``size`` and ``bucket_step``; ``runs`` lists those
+    that can be examined: ``run``, ``model``, ``gradients`` and their ``plan``.
     """
 
     mistakes: list[str]
@@ -50,9 +51,9 @@ class Doctor:
         for name, dataset in self.entries["datasets"].items():
             self._read[name] = Read()
             for source in dataset["sources"]:
-                self._source(f"datasets.{name}.sources '{source['name']}'", source, dataset["size"], self._read[name])
+                self._source(f"datasets.{name}.sources '{source['name']}'", source, _frame(dataset), self._read[name])
         for name, images in self.entries["images"].items():
-            self._source(f"runs.{name}.queries.images", as_source(images["source"]), images["size"], Read())
+            self._source(f"runs.{name}.queries.images", as_source(images["source"]), _frame(images), Read())
         unsound: set[str] = set()
         for name, model in self.entries["models"].items():
             told = len(self.report.faults)
@@ -68,9 +69,9 @@ class Doctor:
                 self.report.take(key, "cost", examine_cost, key, run["plan"], self.shipped, self.measured, machine)
         return self.report
 
-    def _source(self, key: str, source: Mapping[str, Any], size: int, read: Read) -> None:
+    def _source(self, key: str, source: Mapping[str, Any], frame: Frame, read: Read) -> None:
         if not self._told(source["path"]):
-            self.report.take(key, "images", examine_source, key, source, size, read)
+            self.report.take(key, "images", examine_source, key, source, frame, read)
 
     def _model(self, name: str, model: Mapping[str, Any], folder: Path) -> None:
         key, own = f"models.{name}", model["weights"]
@@ -80,10 +81,11 @@ class Doctor:
         if reason:
             self.report.add(key, "weights", f"{reason}; gradients are not examined", "note")
             return
+        bucketed = self.entries["datasets"][model["dataset"]]["bucket_step"] is not None
         if (
             own
             and model["finetune"] == "adapter"
-            and not self.report.take(key, "adapter", examine_adapter, key, model, folder)
+            and not self.report.take(key, "adapter", examine_adapter, key, model, folder, bucketed)
         ):
             return
         loaded: list[Family] = []
@@ -121,6 +123,10 @@ def doctor(entries: Entries, shipped: Path, measured: Path, out: Path) -> None:
     report.write(out)
     sys.stdout.write(f"\n{report.text()}\n\n")
     sys.stdout.flush()
+
+
+def _frame(settings: Mapping[str, Any]) -> Frame:
+    return Frame(settings["size"], settings["bucket_step"])
 
 
 def _load(key: str, model: Mapping[str, Any], folder: Path, loaded: list[Family]) -> Iterator[Finding]:

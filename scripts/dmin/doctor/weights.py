@@ -15,6 +15,7 @@ from dmin.models.adapter_file import ADAPTER_FILE
 from dmin.models.families.family import Family
 from dmin.models.load import TrainedModel, load_family, load_trained
 from dmin.models.own_weights import CPU, find_adapter, import_adapter
+from dmin.models.trainer_metadata import read_trainer_metadata
 from dmin.plan.render import human_bytes
 from dmin.runtime.seeds import derive_generator
 from dmin.settings.models import Base
@@ -27,17 +28,27 @@ _PARTS = ("encoders", "denoiser")
 def too_large(model: Mapping[str, Any]) -> str | None:
     """Say why a model is not loaded here; None where it is."""
     path = (model["weights"] or {}).get("path") if model["finetune"] == "full" else None
-    for place in (path or model["base"]["path"],):
-        if not is_local(place):
-            return f"'{place}' is on the hub, and nothing is downloaded here; set path to a folder to have it examined"
-        size = sum(file.stat().st_size for file in Path(place).rglob("*.safetensors"))
-        if size > MOST_BYTES:
-            return f"'{place}' has {human_bytes(size)} of weights, which are not loaded here"
+    place = path or model["base"]["path"]
+    # A single file has its other parts in the pipeline of its configs.
+    places = [place] if Path(place).is_dir() else [place, model["base"].get("config") or place]
+    for each in places:
+        if not is_local(each):
+            return f"'{each}' is on the hub, and nothing is downloaded here; name a folder to have it examined"
+    size = sum(file.stat().st_size for each in dict.fromkeys(places) for file in _weight_files(Path(each)))
+    if size > MOST_BYTES:
+        return f"'{place}' has {human_bytes(size)} of weights, which are not loaded here"
     return None
 
 
-def examine_adapter(key: str, model: Mapping[str, Any], folder: Path) -> Iterator[Finding]:
-    """Yield which tensors of an own adapter are read, once it is imported into ``folder``.
+def _weight_files(place: Path) -> list[Path]:
+    return [place] if place.is_file() else list(place.rglob("*.safetensors"))
+
+
+def examine_adapter(key: str, model: Mapping[str, Any], folder: Path, bucketed: bool) -> Iterator[Finding]:
+    """Yield which tensors of an own adapter are read, once it is imported into ``folder``, and what its trainer says.
+
+    Args:
+        bucketed: the data set keeps the shapes of images.
 
     Raises:
         UserError: it would be refused.
@@ -54,6 +65,19 @@ def examine_adapter(key: str, model: Mapping[str, Any], folder: Path) -> Iterato
     yield Finding(
         key, "adapter", f"{len(given)} of {len(given)} tensors read, for {len(layers)} layers of the denoiser"
     )
+    yield from _trainer(key, source, model["dataset"], bucketed)
+
+
+def _trainer(key: str, source: Path, dataset: str, bucketed: bool) -> Iterator[Finding]:
+    said = read_trainer_metadata(source)
+    shown = {"base": said.base, "rank": said.rank, "alpha": said.alpha, "seed": said.seed, "images": said.images}
+    shown["resolution"] = said.resolution and "x".join(map(str, said.resolution))
+    words = [f"{name} {value}" for name, value in shown.items() if value is not None]
+    if words:
+        yield Finding(key, "trainer", f"the adapter says {', '.join(words)}")
+    if said.buckets and not bucketed:
+        wanted = f"datasets.{dataset}.bucket_step to 64"
+        yield Finding(key, "buckets", f"the adapter was trained in aspect-ratio buckets; set {wanted} as there", "note")
 
 
 def open_model(model: Mapping[str, Any], folder: Path) -> Family:

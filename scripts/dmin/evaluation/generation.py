@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dmin.data.sample_rows import SampleRows
-from dmin.data.samples import iter_blocks, read_samples, sample_pixels
+from dmin.data.samples import iter_blocks, pixel_runs, read_samples
 from dmin.data.subsets import NOISE_SUBSET
 from dmin.models.image_embedding import DECODED, efficientnet_embeddings
 from dmin.runtime.atomic import write_csv
@@ -63,8 +63,8 @@ def evaluate_generation(samples: Path, queries: Path, out: Path, batch: int) -> 
     nearest = Nearest(np.concatenate(embedded))
     for block in iter_blocks(samples, DECODED, ["id", "subset", "image"]):
         known = block[block["subset"] != NOISE_SUBSET]
-        if len(known):
-            nearest.add(efficientnet_embeddings(sample_pixels(known), batch), known["subset"].tolist())
+        for run, pixels in pixel_runs(known) if len(known) else ():
+            nearest.add(efficientnet_embeddings(pixels, batch), known["subset"].iloc[run].tolist())
     voted = np.asarray(nearest.votes())
     right = pd.Series(voted == asked["subset"].to_numpy())
     rows = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from dmin.data.samples import read_samples, sample_pixels
+from dmin.data.samples import read_samples, sample_images
 from dmin.figures.canvas import Canvas, wrap_caption
 from dmin.figures.colours import MUTED
 from dmin.figures.methods import method_style
@@ -69,8 +69,8 @@ def _strips(parts: Mapping[str, list[Path]], queries: Path, most: int | None) ->
     # A removal that was left out of the study has no images of its queries; those queries are not shown.
     shared = set.intersection(*(set(part["id"]) for _, part in images.groupby("method")))
     ids = [name for name in originals.index if name in shared][:most]
-    rows = [("Original model", list(sample_pixels(originals.loc[ids].reset_index())))]
+    rows = [("Original model", sample_images(originals.loc[ids].reset_index()))]
     for method in parts:
         part = images[images["method"] == method].set_index("id").loc[ids].reset_index()
-        rows.append((method_style(method).label, list(sample_pixels(part))))
+        rows.append((method_style(method).label, sample_images(part)))
     return rows

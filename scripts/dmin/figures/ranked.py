@@ -11,7 +11,7 @@ import pandas as pd
 
 from dmin.attribution.sample_tables import SampleTables
 from dmin.attribution.score_matrix import ScoreMatrix
-from dmin.data.samples import read_samples, sample_pixels
+from dmin.data.samples import read_samples, sample_images, sample_pixels
 from dmin.figures.contact_sheet import plot_contact_sheet
 from dmin.figures.gallery import plot_gallery
 from dmin.figures.gallery_entry import GalleryEntry, GalleryItem
@@ -55,7 +55,7 @@ def draw_score_distributions(
 def draw_contact_sheet(queries: Path, outputs: Sequence[Path], dpi: int) -> None:
     """Draw all generated images by subset."""
     frame = read_samples(queries)
-    figure = plot_contact_sheet(list(sample_pixels(frame)), frame["prompt"].tolist(), frame["subset"].tolist())
+    figure = plot_contact_sheet(sample_images(frame), frame["prompt"].tolist(), frame["subset"].tolist())
     save_figure(figure, outputs, dpi)
 
 
@@ -129,6 +129,6 @@ def _items(train: pd.DataFrame, pairs: Scores) -> list[GalleryItem]:
     return [
         GalleryItem(image=pixels, caption=prompt, subset=subset, score=float(score), file=origin)
         for pixels, prompt, subset, origin, (_, score) in zip(
-            sample_pixels(rows), rows["prompt"], rows["subset"], rows["origin"], pairs, strict=True
+            sample_images(rows), rows["prompt"], rows["subset"], rows["origin"], pairs, strict=True
         )
     ]

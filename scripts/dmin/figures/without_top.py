@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from dmin.data.samples import sample_pixels
+from dmin.data.samples import sample_images
 from dmin.figures.image_strips import plot_image_strips
 from dmin.figures.style import save_figure
 from dmin.games.coalitions import Coalitions
@@ -75,5 +75,5 @@ def draw_without_top(
         path = next(path for path, numbers in sets.items() if str(number) in map(str, numbers))
         table = pd.read_parquet(path)
         found = table[(table["set"].astype(str) == str(number)) & (table["repeat"] == table["repeat"].min())]
-        strips.append((label, list(sample_pixels(found.head(_SHOWN).reset_index(drop=True)))))
+        strips.append((label, sample_images(found.head(_SHOWN).reset_index(drop=True))))
     save_figure(plot_image_strips(strips, "The same noise throughout a column"), outputs, dpi)

@@ -48,11 +48,19 @@ class Layout:
         return self.kind == "images" and several and len({len(path.parts) for path in paths}) == 1
 
     @property
-    def repeated(self) -> bool:
-        """Whether every image lies in a folder such as ``10_subject``, which says how often it is seen."""
-        return self.kind == "images" and all(
-            "/" in file and repeats_of(PurePosixPath(file).parts[0]) is not None for file in self.files
-        )
+    def repeats(self) -> list[tuple[int, str]]:
+        """What the folders such as ``10_subject`` say, each once, in order; none unless every image lies in one."""
+        if self.kind != "images" or not all("/" in file for file in self.files):
+            return []
+        found = [repeats_of(folder) for folder in sorted({PurePosixPath(file).parts[0] for file in self.files})]
+        known = [each for each in found if each is not None]
+        return sorted(known) if len(known) == len(found) else []
+
+    @property
+    def numbered(self) -> bool:
+        """Whether such folders are numbered from 1 on without a gap, as classes are and repeats hardly ever."""
+        numbers = [number for number, _ in self.repeats]
+        return len(numbers) > 1 and numbers == list(range(1, len(numbers) + 1))
 
 
 def repeats_of(folder: str) -> tuple[int, str] | None:

@@ -36,7 +36,7 @@ def cache_gradients(
     """
     encoded = task.read()
     family = load_trained(model, resolve_device(pace.device), ["denoiser"])
-    family.require_latents(encoded.latents.shape[1:])
+    family.require_latents(encoded.shapes[0])
     inputs = CacheInputs.load(kind, encoded, task)
     gradient_pass = GradientPass(family, encoded, config, kind.settings, inputs)
     for line in gradient_pass.engine.coverage:
@@ -78,7 +78,7 @@ def _metadata(
     config = gradient_pass.config
     objective = "trajectory" if kind.trajectory else "replay" if kind.replay else config["objective"]
     metadata = {
-        **shared_metadata(config, digests, gradient_pass.encoded.latents),
+        **shared_metadata(config, digests, gradient_pass.encoded),
         "cache": kind.name,
         "quantity": kind.settings["quantity"],
         "draws": kind.settings["draws"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -82,8 +83,16 @@ class GradientPass:
 
         With the mean output comes its ``error [rows]`` fp32, with ``keep_raw`` the unit gradients ``raw [rows, P]``.
         Of a kind with a ``width``, the sketch is folded to it and fp32; with ``layers``, sketch and norm have an axis
-        of these after that of the rows.
+        of these after that of the rows. Samples of several shapes are evaluated shape by shape.
         """
+        found = [self._compute(run) for run in self.runs(rows)]
+        return found[0] if len(found) == 1 else {name: torch.cat([part[name] for part in found]) for name in found[0]}
+
+    def runs(self, rows: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+        """Yield neighbouring rows whose latents are of one shape together."""
+        yield from (rows[run] for run in self.encoded.runs([sample for sample, _ in rows]))
+
+    def _compute(self, rows: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
         sink = self._sink(len(rows))
         scale = self.inputs.scale
         scaled = sink if scale is None else ScaledSink(sink, scale.at(self.engine.offsets))
@@ -109,22 +118,25 @@ class GradientPass:
     def differentiate(self, rows: list[tuple[int, int]], sink: GradientSink) -> torch.Tensor:
         """Feed ``sink`` the gradient of each row, ``loss_scale`` times too large, and return what was differentiated.
 
+        The rows are of one shape.
+
         Returns:
             ``[rows]``; where its error comes with it, ``[2, rows]``.
         """
         draws, trajectory, replay = self.kind["draws"], self.inputs.trajectory, self.inputs.replay
         index = torch.tensor([sample for sample, _ in rows]).repeat_interleave(draws)
         timesteps = torch.tensor([timestep for _, timestep in rows]).repeat_interleave(draws)
-        clean, place = self.encoded.latents, index
         if trajectory is not None:
-            clean, place = trajectory.at(rows), torch.arange(len(rows)).repeat_interleave(draws)
+            latents = trajectory.at(rows).repeat_interleave(draws, 0)
+        else:
+            latents = self.encoded.latents_at(index)
+        shape = latents.shape[1:]
         if replay is None:
             names = [(self.encoded.noised_as[sample], timestep) for sample, timestep in rows]
-            noise = draw_noise(self.config["noise"], names, clean.shape[1:], draws)
-            latents = clean[place]
+            noise = draw_noise(self.config["noise"], names, shape, draws)
         else:
-            noise = replay.noise(index.tolist(), clean.shape[1:])
-            latents = flip_rows(clean[place], replay.flipped(index.tolist()))
+            noise = replay.noise(index.tolist(), shape)
+            latents = flip_rows(latents, replay.flipped(index.tolist()))
         conditioning, masks = self._conditioning(index), self.encoded.masks
         mask = None if masks is None else masks[index].to(self.family.device)
         averaged = sink if draws == 1 else MeanSink(sink, draws)

@@ -154,7 +154,7 @@ def cache_lissa(
     solver = LissaPass(family, samples, config, lissa, timesteps)
     count, digests = len(asked.ids), model.digests()
     metadata = {
-        **shared_metadata(config, digests, asked.latents),
+        **shared_metadata(config, digests, asked),
         "cache": "lissa",
         "quantity": "loss",
         "draws": 1,

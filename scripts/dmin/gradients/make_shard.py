@@ -73,16 +73,22 @@ class ShardContents:
         return {**self.config["gradients"], **self.metadata, **self.made_from, **rows}
 
 
-def shared_metadata(config: Mapping[str, Any], digests: Mapping[str, str], latents: torch.Tensor) -> dict[str, Any]:
+def shared_metadata(config: Mapping[str, Any], digests: Mapping[str, str], samples: EncodedSamples) -> dict[str, Any]:
     """Return what the metadata of every kind of cache hold.
 
     Args:
         config: the section ``gradients`` of a run, as it holds for the cache.
         digests: of the ``weights`` and the ``base``.
-        latents: the samples' ``[N, c, h, w]``, whose shape is that of the noise too.
+        samples: whose latents' shape is that of the noise too; of aspect-ratio buckets, the channels alone are common.
     """
     settings = {key: config[key] for key in ("parameters", "noise", "cache_dim", "sketch_kind", "sketch_seed")}
-    return {**settings, "latent": list(latents.shape[1:]), "model": digests["weights"], "base": digests["base"]}
+    latent = list(samples.shapes[0])
+    return {
+        **settings,
+        "latent": latent[:1] if samples.bucketed else latent,
+        "model": digests["weights"],
+        "base": digests["base"],
+    }
 
 
 def make_shard(

@@ -13,7 +13,7 @@ from dmin.gradients.cache_kind import GradientSettings, KindSettings
 from dmin.gradients.gradient_pass import GradientPass
 from dmin.gradients.scale import SquaresSink, tensor_factors
 from dmin.gradients.timesteps import timestep_grid
-from dmin.models.encoded import EncodedSamples, count_encoded
+from dmin.models.encoded import EncodedSamples, count_encoded, join_latents
 from dmin.models.load import TrainedModel, load_trained
 from dmin.runtime.atomic import write_json
 from dmin.runtime.device import resolve_device
@@ -50,7 +50,7 @@ def pilot_scale(
     sink = SquaresSink()
     for first in range(0, len(rows), pace.batch):
         part = rows[first : first + pace.batch]
-        losses = gradient_pass.differentiate(part, sink)
+        losses = torch.cat([gradient_pass.differentiate(run, sink) for run in gradient_pass.runs(part)])
         for (place, timestep), loss in zip(part, losses.tolist(), strict=True):
             if not math.isfinite(loss):
                 raise UserError(f"Sample '{encoded.ids[place]}' at timestep {timestep} has loss {loss:g}; mend it.")
@@ -77,7 +77,7 @@ def _read(samples: Path, places: Sequence[int]) -> EncodedSamples:
     parts = [EncodedSamples.load(samples, place, place + 1) for place in places]
     return EncodedSamples(
         [name for part in parts for name in part.ids],
-        torch.cat([part.latents for part in parts]),
+        join_latents(parts),
         {key: torch.cat([part.conditioning[key] for part in parts]) for key in parts[0].conditioning},
         parts[0].unconditional,
     )

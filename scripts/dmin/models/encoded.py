@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from dmin.models.sealed_tensors import SealedTensors, write_tensors
+from dmin.models.shaped_latents import ShapedLatents, runs
 from dmin.runtime.errors import UserError
 
 WHAT = "File of encoded samples"
@@ -16,25 +17,75 @@ WHAT = "File of encoded samples"
 
 @dataclass(frozen=True)
 class EncodedSamples:
-    """Latents ``[N, c, h, w]`` and conditioning tensors ``[N, ...]`` of the samples ``ids``.
+    """Latents ``[N, c, h, w]``, or of several shapes, and conditioning tensors ``[N, ...]`` of the samples ``ids``.
 
     ``unconditional`` holds the conditioning of the empty prompt, each ``[1, ...]``. ``repeats [N]`` says how often each
     sample is seen in an epoch of a training; None where once. Samples that are regions of others have ``masks
     [N, h, w]`` in 0..1 over the cells of the latents, and ``origins``, the ids of the others, whose noises they meet.
+    ``bucketed`` samples are of a data set of aspect-ratio buckets, whatever shapes these have.
     """
 
     ids: Sequence[str]
-    latents: torch.Tensor
+    stored: torch.Tensor | ShapedLatents
     conditioning: Mapping[str, torch.Tensor]
     unconditional: Mapping[str, torch.Tensor]
     repeats: torch.Tensor | None = None
     masks: torch.Tensor | None = None
     origins: Sequence[str] | None = None
+    bucketed: bool = False
 
     @property
     def noised_as(self) -> Sequence[str]:
         """The ids that the samples' noises are drawn by."""
         return self.ids if self.origins is None else self.origins
+
+    @property
+    def latents(self) -> torch.Tensor:
+        """All latents at once, ``[N, c, h, w]``.
+
+        Raises:
+            UserError: they have several shapes.
+        """
+        if isinstance(self.stored, ShapedLatents):
+            shapes = ", ".join(str(shape) for shape in self.shapes[:3])
+            raise UserError(
+                f"The latents of the samples have several shapes ({shapes}), and this takes samples of one; set the "
+                "data set's bucket_step to null, or leave this out."
+            )
+        return self.stored
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shapes ``(c, h, w)`` of the latents, each once."""
+        return self.stored.shapes if isinstance(self.stored, ShapedLatents) else [tuple(self.stored.shape[1:])]
+
+    @property
+    def kinds(self) -> torch.Tensor:
+        """Which of ``shapes`` each sample has, int64 ``[N]``."""
+        if isinstance(self.stored, ShapedLatents):
+            return self.stored.kinds
+        return torch.zeros(len(self.stored), dtype=torch.long)
+
+    def latents_at(self, places: torch.Tensor) -> torch.Tensor:
+        """Return the latents ``[len(places), c, h, w]`` of samples of one shape.
+
+        Raises:
+            ValueError: the samples have several shapes.
+        """
+        return self.stored.at(places) if isinstance(self.stored, ShapedLatents) else self.stored[places]
+
+    def runs(self, places: Sequence[int]) -> Iterator[slice]:
+        """Yield the ranges of ``places`` whose samples are of one shape, neighbours together."""
+        if isinstance(self.stored, ShapedLatents):
+            yield from runs(self.stored.kinds[list(places)].tolist())
+        elif places:
+            yield slice(0, len(places))
+
+    def ranges(self, places: Sequence[int], size: int) -> Iterator[slice]:
+        """Yield ranges of ``places`` in order, of at most ``size`` samples of one shape each."""
+        for first in range(0, len(places), size):
+            for run in self.runs(places[first : first + size]):
+                yield slice(first + run.start, first + run.stop)
 
     @property
     def entries(self) -> torch.Tensor:
@@ -44,11 +95,7 @@ class EncodedSamples:
 
     def rows(self, start: int, stop: int) -> EncodedSamples:
         """Return the samples ``start`` to ``stop``."""
-        conditioning = {name: value[start:stop] for name, value in self.conditioning.items()}
-        repeats, masks = (None if value is None else value[start:stop] for value in (self.repeats, self.masks))
-        origins = None if self.origins is None else self.origins[start:stop]
-        kept = (self.ids[start:stop], self.latents[start:stop], conditioning, self.unconditional)
-        return EncodedSamples(*kept, repeats, masks, origins)
+        return self.take(range(len(self.ids))[start:stop])
 
     def take(self, places: Sequence[int]) -> EncodedSamples:
         """Return the samples at ``places``, in that order."""
@@ -57,15 +104,20 @@ class EncodedSamples:
         ids = [self.ids[place] for place in places]
         repeats, masks = (None if value is None else value[rows] for value in (self.repeats, self.masks))
         origins = None if self.origins is None else [self.origins[place] for place in places]
-        return EncodedSamples(ids, self.latents[rows], conditioning, self.unconditional, repeats, masks, origins)
+        stored = self.stored.take(rows) if isinstance(self.stored, ShapedLatents) else self.stored[rows]
+        return EncodedSamples(
+            ids, stored, conditioning, self.unconditional, repeats, masks, origins, bucketed=self.bucketed
+        )
 
     def save(self, path: Path, truncated: int = 0) -> None:
         """Write everything to one safetensors file, with the number of prompts that were too long as ``truncated``."""
-        tensors = {"latents": self.latents, "truncated": torch.tensor(truncated)}
+        latents = self.stored.tensors() if isinstance(self.stored, ShapedLatents) else {"latents": self.stored}
+        tensors = {**latents, "truncated": torch.tensor(truncated)}
         tensors |= {f"conditioning/{name}": value for name, value in self.conditioning.items()}
         tensors |= {f"unconditional/{name}": value for name, value in self.unconditional.items()}
         tensors |= {} if self.repeats is None else {"repeats": self.repeats}
-        write_tensors(path, {"ids": list(self.ids)}, tensors)
+        facts = {"ids": list(self.ids), **({"bucketed": True} if self.bucketed else {})}
+        write_tensors(path, facts, tensors)
 
     @classmethod
     def load(cls, path: Path, start: int = 0, stop: int | None = None) -> EncodedSamples:
@@ -83,9 +135,11 @@ class EncodedSamples:
                     groups[group][name] = file.rows(key, start, stop)
                 elif group == "unconditional":
                     groups[group][name] = file.tensor(key)
-            latents = file.rows("latents", start, stop)
+            stored = _shaped(file, start, stop) if "kinds" in file.names else file.rows("latents", start, stop)
             repeats = file.rows("repeats", start, stop) if "repeats" in file.names else None
-        return cls(ids[start:stop], latents, groups["conditioning"], groups["unconditional"], repeats)
+            bucketed = file.facts.get("bucketed", False)
+        kept = (ids[start:stop], stored, groups["conditioning"], groups["unconditional"], repeats)
+        return cls(*kept, bucketed=bucketed)
 
     @classmethod
     def load_named(cls, path: Path, ids: Sequence[str]) -> EncodedSamples:
@@ -102,9 +156,28 @@ class EncodedSamples:
         once = list(dict.fromkeys(ids))
         parts = [cls.load(path, places[name], places[name] + 1) for name in once]
         conditioning = {name: torch.cat([part.conditioning[name] for part in parts]) for name in parts[0].conditioning}
-        read = cls(once, torch.cat([part.latents for part in parts]), conditioning, parts[0].unconditional)
+        first = parts[0]
+        read = cls(once, join_latents(parts), conditioning, first.unconditional, bucketed=first.bucketed)
         at = {name: place for place, name in enumerate(once)}
         return read.take([at[name] for name in ids])
+
+
+def _shaped(file: SealedTensors, start: int, stop: int | None) -> ShapedLatents:
+    """Read rows ``start`` to ``stop`` of latents of several shapes."""
+    kinds = file.tensor("kinds")
+    before, wanted = kinds[:start], kinds[start:stop]
+    parts = []
+    for kind, name in enumerate(name for name in file.names if name.startswith("latents/")):
+        first, count = int((before == kind).sum()), int((wanted == kind).sum())
+        parts.append(file.rows(name, first, first + count) if count else file.rows(name, 0, 1)[:0])
+    return ShapedLatents(parts, wanted)
+
+
+def join_latents(parts: Sequence[EncodedSamples]) -> torch.Tensor | ShapedLatents:
+    """Return the latents of parts of one file together."""
+    stored = [part.stored for part in parts]
+    shaped = [part for part in stored if isinstance(part, ShapedLatents)]
+    return ShapedLatents.joined(shaped) if shaped else torch.cat([part.latents for part in parts])
 
 
 def count_encoded(path: Path) -> int:

@@ -7,17 +7,19 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
 from dmin.data.pixels import pixels_to_tensor
 from dmin.data.sample_rows import SampleRows
-from dmin.data.samples import read_columns, read_samples, sample_pixels
+from dmin.data.samples import pixel_runs, read_columns, read_samples
 from dmin.models.encoded import EncodedSamples
 from dmin.models.families.family import Family
 from dmin.models.families.prompts import tell_long_prompts
 from dmin.models.families.sampling import NotFiniteError, require_finite
 from dmin.models.load import TrainedModel, load_family, load_trained
+from dmin.models.shaped_latents import ShapedLatents
 from dmin.models.spool import Spool
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
@@ -27,10 +29,13 @@ from dmin.settings.models import Base
 log = logging.getLogger(__name__)
 
 
-def encode_samples(samples: Path, base: Base, out: Path, pace: Pace, adapter: Path | None = None) -> None:
+def encode_samples(
+    samples: Path, base: Base, out: Path, pace: Pace, adapter: Path | None = None, bucketed: bool = False
+) -> None:
     """Encode the images and prompts of a parquet file with the frozen encoders of ``base``.
 
-    The ``adapter`` is the file of one that may change text encoders, which then encode the prompts with it.
+    The ``adapter`` is the file of one that may change text encoders, which then encode the prompts with it. Images of
+    several shapes are those of a ``bucketed`` data set, or of what is asked of one.
 
     Latents are modes of the autoencoder's posterior, never samples of it, so that equal images stay equal. Prompts that
     are too long are cut; how many is logged and kept in the file as ``truncated``. Memory is that of one batch: what is
@@ -50,22 +55,31 @@ def encode_samples(samples: Path, base: Base, out: Path, pace: Pace, adapter: Pa
         family = load_trained(TrainedModel(base, adapter), device, ["encoders"])
     long: list[int] = []
     prompts: list[str] = []
+    kinds: dict[tuple[int, ...], int] = {}
+    kind_of: list[int] = []
     with Spool(out.parent) as spool:
         for _, part in rows.blocks(pace.batch, ["id", "image", "prompt"]):
             given = part["prompt"].tolist()
             long += [len(prompts) + place for place in family.long_prompts(given)]
             prompts += given
-            for name, value in _encode(family, part).items():
-                spool.add(name, value)
+            for run, pixels in pixel_runs(part):
+                encoded = _encode(family, part.iloc[run], pixels)
+                kind = kinds.setdefault(tuple(encoded["latents"].shape[1:]), len(kinds))
+                kind_of += [kind] * len(pixels)
+                encoded[f"latents/{kind}"] = encoded.pop("latents")
+                for name, value in encoded.items():
+                    spool.add(name, value)
         tell_long_prompts(long, rows.ids)
         conditioning = spool.tensors()
-        latents = conditioning.pop("latents")
+        parts = [conditioning.pop(f"latents/{kind}") for kind in kinds.values()]
+        latents = parts[0] if len(parts) == 1 else ShapedLatents(parts, torch.tensor(kind_of))
         cut = set(long)
         _require_distinct(
             [prompt for place, prompt in enumerate(prompts) if place not in cut], conditioning, base["path"]
         )
         unconditional = {name: value.cpu() for name, value in family.encode_nothing().items()}
-        EncodedSamples(rows.ids, latents, conditioning, unconditional, repeats).save(out, truncated=len(long))
+        encoded_samples = EncodedSamples(rows.ids, latents, conditioning, unconditional, repeats, bucketed=bucketed)
+        encoded_samples.save(out, truncated=len(long))
     log.info("%d samples encoded in %.1f s", len(rows), time.monotonic() - start)
 
 
@@ -77,10 +91,10 @@ def read_repeats(samples: Path) -> torch.Tensor | None:
     return repeats if bool((repeats != 1).any()) else None
 
 
-def _encode(family: Family, part: pd.DataFrame) -> dict[str, torch.Tensor]:
-    """Return the latents and the conditioning of some samples."""
+def _encode(family: Family, part: pd.DataFrame, pixels: np.ndarray) -> dict[str, torch.Tensor]:
+    """Return the latents and the conditioning of samples whose images have one shape."""
     try:
-        encoded = {"latents": family.encode_images(pixels_to_tensor(sample_pixels(part)))}
+        encoded = {"latents": family.encode_images(pixels_to_tensor(pixels))}
         for name, value in family.encode_prompts(part["prompt"].tolist()).items():
             require_finite(value, f"the text encoder's values ({name})")
             encoded[name] = value

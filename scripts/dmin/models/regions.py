@@ -52,7 +52,7 @@ class Regions:
                 f"{tuple(whole.latents.shape[2:])}; delete the regions and run again."
             )
         taken = (self.ids, whole.latents, whole.conditioning, whole.unconditional)
-        return EncodedSamples(*taken, masks=self.masks, origins=self.origins)
+        return EncodedSamples(*taken, masks=self.masks, origins=self.origins, bucketed=whole.bucketed)
 
 
 def box_mask(box: Box, height: int, width: int) -> torch.Tensor:

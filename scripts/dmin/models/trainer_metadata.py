@@ -39,7 +39,7 @@ class TrainerMetadata:
     """What an adapter says of its training; None for what it does not say.
 
     ``base`` is the kind of model, such as ``sdxl_base_v1-0``; ``base_name`` and ``base_hash`` are those of its file,
-    ``resolution`` the ``[width, height]`` in pixels.
+    ``resolution`` the ``[width, height]`` in pixels; ``buckets`` tells whether images kept their aspect ratios.
     """
 
     network: str | None = None
@@ -50,6 +50,7 @@ class TrainerMetadata:
     base_hash: str | None = None
     seed: int | None = None
     resolution: tuple[int, int] | None = None
+    buckets: bool | None = None
     steps: int | None = None
     epochs: int | None = None
     images: int | None = None
@@ -78,6 +79,7 @@ def read_trainer_metadata(path: Path) -> TrainerMetadata:
         base_hash=_text(said, "ss_new_sd_model_hash", "ss_sd_model_hash"),
         seed=_integer(said.get("ss_seed")),
         resolution=_resolution(said.get("ss_resolution") or said.get("modelspec.resolution")),
+        buckets=_bucketed(said),
         steps=_integer(said.get("ss_steps") or said.get("ss_max_train_steps")),
         epochs=_integer(said.get("ss_epoch") or said.get("ss_num_epochs")),
         images=_integer(said.get("ss_num_train_images")),
@@ -127,6 +129,16 @@ def _resolution(value: Any) -> tuple[int, int] | None:
     """Return the sides of ``512``, ``512x768``, ``512,768`` or ``(512, 768)``."""
     found = re.fullmatch(r"\(?(\d{1,6})(?:\s*[,x]\s*(\d{1,6}))?\)?", str(value or "").strip(), re.ASCII)
     return None if found is None else (int(found[1]), int(found[2] or found[1]))
+
+
+def _bucketed(said: Mapping[str, str]) -> bool | None:
+    """Return what ``ss_enable_bucket`` says, or any data set in ``ss_datasets``."""
+    sets = _json(said.get("ss_datasets"))
+    told = (
+        [str(given.get("enable_bucket")) for given in sets if isinstance(given, dict)] if isinstance(sets, list) else []
+    )
+    words = [word.lower() for word in (said.get("ss_enable_bucket", ""), *told)]
+    return True if "true" in words else False if "false" in words else None
 
 
 def _folders(said: Mapping[str, str]) -> tuple[DataFolder, ...]:

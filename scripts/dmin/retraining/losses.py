@@ -99,17 +99,17 @@ def _member_table(
 @torch.no_grad()
 def query_losses(family: Family, encoded: EncodedSamples, steps: list[int], seed: int, batch: int) -> torch.Tensor:
     """Return the loss of each query at each of ``steps``, float64 ``[queries, steps]``."""
-    shape = encoded.latents.shape[1:]
     pairs = [(row, step) for row in range(len(encoded.ids)) for step in steps]
     values = []
-    for first in range(0, len(pairs), batch):
-        part = pairs[first : first + batch]
+    for found in encoded.ranges([row for row, _ in pairs], batch):
+        part = pairs[found]
         rows = torch.tensor([row for row, _ in part])
+        latents = encoded.latents_at(rows).to(family.device)
+        shape = latents.shape[1:]
         noise = torch.stack(
             [torch.randn(shape, generator=derive_generator(seed, "lds", encoded.ids[row], step)) for row, step in part]
         )
         conditioning = {name: value[rows].to(family.device) for name, value in encoded.conditioning.items()}
         timesteps = torch.tensor([step for _, step in part], device=family.device)
-        latents = encoded.latents[rows].to(family.device)
         values.append(family.objective(latents, noise.to(family.device), timesteps, conditioning).double().cpu())
     return torch.cat(values).view(len(encoded.ids), len(steps))

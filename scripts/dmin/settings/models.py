@@ -28,7 +28,7 @@ class Source(TypedDict):
     origin_column: str | None
     rows: int | None
     sample: Literal["first", "random"]
-    repeats: int | None
+    repeats: int | Literal["folders"] | None
     on_unreadable: Literal["error", "skip"]
 
 
@@ -53,6 +53,7 @@ class Dataset(TypedDict):
     noise: NoisedCopies
     classes: list[str] | None
     convert_profiles: bool
+    bucket_step: int | None
     plant: NotRequired[Plant]
     sources: list[Source]
 

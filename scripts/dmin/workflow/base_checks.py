@@ -17,6 +17,10 @@ _VIDEO = re.compile(
     "Video|Wan|LTX|Mochi|Allegro|Latte|Cosmos|SkyReels|AnimateDiff|CogVideo|EasyAnimate|Helios|Framepack|ChronoEdit|"
     "Kandinsky[56]"
 )
+# Pipelines of diffusers that look like those of a family and hold other parts.
+_RELATED = {
+    "Flux2Pipeline": "FLUX.2 dev, whose text encoder, Mistral, no family reads; take FLUX.2 klein, of the family flux2"
+}
 
 
 def check_base(base: Base) -> None:
@@ -65,6 +69,8 @@ def _check_files(base: Base) -> None:
     own = next((name for name, entry in FAMILIES.items() if named in entry.pipelines), None)
     if own is not None:
         raise UserError(f"{place}.path is a {named}, and family is {base.family.name}; set family to {own}.")
+    if named in _RELATED:
+        raise UserError(f"{place}.path is a {named}, {_RELATED[named]}.")
     if _VIDEO.search(named):
         raise UserError(
             f"{place}.path is a {named}, a video model, which no family takes; take a base that makes images."

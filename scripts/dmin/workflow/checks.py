@@ -47,6 +47,12 @@ def check_dataset(dataset: Dataset) -> None:
         if label in RESERVED:
             raise UserError(f"{place}.classes has '{label}', which is reserved; choose another.")
     _check_test_sources(dataset)
+    step = dataset.bucket_step
+    if step and settings["size"] % step:
+        raise UserError(
+            f"{place}.bucket_step is {step}, which does not divide size {settings['size']}; take a step that does, 64 "
+            "as in most trainers."
+        )
     counts = dataset.counts
     if counts.total > MOST_ROWS:
         raise UserError(f"{place} has {counts.total} rows, noised copies included; take at most {MOST_ROWS}.")
@@ -103,6 +109,12 @@ def check_model(model: Model, processes: int) -> None:
     if model.settings["finetune"] == "adapter" and not model.base.family.adapter:
         raise UserError(
             f"{place}.finetune is adapter, which the family {model.base.family.name} does not take; set it to full."
+        )
+    dataset = model.dataset
+    if dataset.bucket_step and not model.base.family.shapes:
+        raise UserError(
+            f"datasets.{dataset.name}.bucket_step is set, but the family {model.base.family.name} of model "
+            f"{model.name} takes square images alone; set it to null."
         )
     if train.get("flip") and model.base.family.conditional:
         raise UserError(

@@ -81,6 +81,11 @@ class Dataset:
         return SplitCounts(copies, total, math.floor(total * Fraction(str(self.settings["train_fraction"]))))
 
     @property
+    def bucket_step(self) -> int | None:
+        """The step of its aspect-ratio buckets; None where all images are square."""
+        return self.settings.get("bucket_step")
+
+    @property
     def subsets(self) -> list[str]:
         """The names of the subsets: the classes, or the sources."""
         return self.settings["classes"] or self.source_names
@@ -102,7 +107,8 @@ class Dataset:
     @property
     def assembly(self) -> dict[str, Any]:
         """What the assembly depends on: of the sources, their names."""
-        return leave_out(self.settings, "sources") | {"sources": self.source_names}
+        bucketed = {} if self.bucket_step is None else {"bucket_step": self.bucket_step}
+        return leave_out(self.settings, "sources", "bucket_step") | {"sources": self.source_names} | bucketed
 
     def source(self, name: str) -> Source:
         """The settings of a source, its rows counted."""

@@ -15,7 +15,7 @@ def doctor_entries(tables: Tables) -> dict[str, Any]:
     own = {
         name: {
             "source": run["queries"]["images"],
-            "size": config["datasets"][config["models"][run["model"]]["dataset"]]["size"],
+            **pick(config["datasets"][config["models"][run["model"]]["dataset"]], "size", "bucket_step"),
         }
         for name, run in config["runs"].items()
         if run["queries"]["images"]
@@ -24,7 +24,7 @@ def doctor_entries(tables: Tables) -> dict[str, Any]:
         {
             "mistakes": list(tables.mistakes),
             "datasets": {
-                name: pick(dataset.settings, "sources", "size", "convert_profiles")
+                name: pick(dataset.settings, "sources", "size", "bucket_step", "convert_profiles")
                 for name, dataset in tables.datasets.items()
             },
             "images": own,

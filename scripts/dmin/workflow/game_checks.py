@@ -20,6 +20,11 @@ def check_game(measures: Measures) -> None:
     place = f"games.{game.name}"
     if "retrain" in game.all_trainers or "sparsified" in game.all_trainers:
         refuse_own_weights(place, game.model)
+    dataset = game.model.dataset
+    if dataset.bucket_step:
+        raise UserError(
+            f"{place} measures images of one shape, but datasets.{dataset.name}.bucket_step is set; set it to null."
+        )
     _check_players(place, game)
     _check_coalitions(place, game)
     _check_unlearning(place, game)

@@ -26,6 +26,8 @@ def check_regions(run: Run) -> None:
     Raises:
         UserError: a box is empty, a mask is unreadable, empty or of another size, or a query or a name is wrong.
     """
+    if run.queries.regions:
+        _require_squares(f"runs.{run.name}.queries.regions", run)
     known, seen = run.queries.ids, set[tuple[str, str]]()
     for number, region in enumerate(run.queries.regions):
         key = f"runs.{run.name}.queries.regions.{number}"
@@ -52,6 +54,7 @@ def check_maps(run: Run) -> None:
     if "maps" not in run.settings:
         return
     key, maps = f"runs.{run.name}.maps", run.maps
+    _require_squares(key, run)
     methods = run.influence.methods
     if maps.method not in methods:
         split = [method for method in methods if method in LINEAR_METHODS]
@@ -67,6 +70,14 @@ def check_maps(run: Run) -> None:
     for query in asked if isinstance(asked, list) and known is not None else []:
         if query not in known:
             raise UserError(f"{key}.queries has '{query}', which the run does not ask about; {_say(known)}.")
+
+
+def _require_squares(key: str, run: Run) -> None:
+    dataset = run.model.dataset
+    if dataset.bucket_step:
+        raise UserError(
+            f"{key} takes latents of one shape, but datasets.{dataset.name}.bucket_step is set; leave one of them out."
+        )
 
 
 def _say(known: list[str]) -> str:

@@ -79,7 +79,9 @@ def _check_checkpoints(run: Run) -> None:
             f"{key} has {method}, which needs checkpoints, and model {model.name} keeps none; list steps in "
             f"models.{model.name}.train.checkpoints."
         )
-    epoch = math.ceil(run.gradients.count("train") / model.settings["train"]["batch_size"])
+    rows = run.gradients.count("train")
+    # Of buckets, steps are drawn in proportion to their samples.
+    epoch = rows if model.dataset.bucket_step else math.ceil(rows / model.settings["train"]["batch_size"])
     if steps[0] < epoch:
         raise UserError(
             f"models.{model.name}.train.checkpoints has {steps[0]}, but the first epoch, in which every sample is seen "
@@ -158,6 +160,13 @@ def _check_methods(run: Run) -> None:
             raise UserError(
                 f"{key}.options.journey_steps is {options['journey_steps']}, above queries.steps {queries['steps']}; "
                 "lower it."
+            )
+    for method in run.influence.methods:
+        whole = [method, *METHODS[method].parts]
+        if run.model.dataset.bucket_step and any(METHODS[name].one_shape for name in whole):
+            raise UserError(
+                f"{key}.methods has {method}, which takes images of one shape, but datasets.{run.model.dataset.name}."
+                "bucket_step is set; leave the method out or set bucket_step to null."
             )
     encoder = options["encoder"]
     encoded = any("encoder" in METHODS[method].options for method in run.influence.methods)

@@ -17,6 +17,7 @@ METHOD = {
     "label": "LiSSA",
     "look": ("#8C3A00", "^", "dashed"),
     "caches": ("loss", "lissa"),
+    "one_shape": True,
 }
 
 # In what the answers differ from the gradients of the training samples.

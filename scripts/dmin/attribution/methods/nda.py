@@ -23,6 +23,7 @@ METHOD = {
     "columns": ("image",),
     "options": ("nda_timestep", "nda_patch", "nda_side", "seed"),
     "device": True,
+    "one_shape": True,
 }
 
 # What stands outside of an image, as in the authors' code: patches match where the border runs through them alike.

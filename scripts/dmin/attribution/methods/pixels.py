@@ -16,6 +16,7 @@ METHOD = {
     "label": "Pixel cosine",
     "look": ("#8A7A1E", "D", "dashed"),
     "columns": ("image",),
+    "one_shape": True,
 }
 
 

@@ -16,6 +16,7 @@ METHOD = {
     "label": "Pixels, centred",
     "look": ("#8A7A1E", "D", "solid"),
     "columns": ("image",),
+    "one_shape": True,
 }
 
 

@@ -22,6 +22,7 @@ METHOD = {
     "look": ("#8A7A1E", "v", "dotted"),
     "columns": ("image",),
     "device": True,
+    "one_shape": True,
 }
 
 WINDOW = 11

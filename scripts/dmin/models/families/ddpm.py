@@ -22,6 +22,7 @@ FAMILY = {
     "summary": "Unconditional UNet on pixels in [-1, 1]; predicts noise or velocity; sampled by DDIM.",
     "conditional": False,
     "adapter": False,
+    "shapes": False,
     "pipelines": ("DDPMPipeline",),
 }
 
@@ -48,7 +49,13 @@ class Ddpm(Family):
         return (config["in_channels"], size, size)
 
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
-        channels, *_ = self.latent_shape(pixels.shape[-1])
+        height, width = pixels.shape[-2:]
+        if height != width:
+            raise UserError(
+                f"Images of {width} x {height} px do not fit this UNet, which takes squares; set the data set's "
+                "bucket_step to null."
+            )
+        channels, *_ = self.latent_shape(height)
         if channels == pixels.shape[1]:
             return pixels
         grey = pixels[:, :1]

@@ -56,8 +56,8 @@ def latent_side(shrink: int, size: int, patch: int) -> int:
     """
     if size % (patch * shrink):
         raise UserError(
-            f"Images of {size} px do not fit this autoencoder; set the data set's size to a multiple of "
-            f"{patch * shrink}."
+            f"Images of {size} px do not fit this autoencoder; set the data set's size, and its bucket_step, to a "
+            f"multiple of {patch * shrink}."
         )
     return size // shrink
 

@@ -103,6 +103,8 @@ class StableDiffusion3(LoraFamily):
 
     @torch.no_grad()
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        for side in pixels.shape[2:]:
+            self.latent_shape(side)
         return encode_latents(self.vae, pixels, patch=2)
 
     @torch.no_grad()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from dmin.data.buckets import Frame
 from dmin.data.images import decode_image, encode_png
 from dmin.data.samples import read_samples, write_samples
 from dmin.data.source import fetch_source
@@ -30,9 +31,10 @@ def as_source(config: OwnImages) -> Source:
     }
 
 
-def import_queries(config: OwnImages, size: int, out: Path, profiles: bool = True) -> None:
-    """Write images as queries, square and ``size`` wide; columns ``id, subset, prompt, seed, image``.
+def import_queries(config: OwnImages, size: int | Frame, out: Path, profiles: bool = True) -> None:
+    """Write images as queries; columns ``id, subset, prompt, seed, image``.
 
+    They are square and ``size`` wide, or in the buckets of a frame.
     The subset is always ``query``; the seed is missing; the prompt is empty where none is known; the path of an image
     is the name of its file, where it has one.
     With ``profiles``, images that have an ICC profile are converted to sRGB, as the training images are.

@@ -10,10 +10,54 @@ import numpy as np
 import pandas as pd
 import torch
 
+from dmin.models.encoded import EncodedSamples
 from dmin.runtime.seeds import derive_generator, derive_seed
 from dmin.settings.models import Train
 
 DrawTimesteps = Callable[[int, torch.Generator], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What the steps of a training draw from.
+
+    Attributes:
+        entries: the places of the samples, each as often as an epoch sees it, ``[E]``.
+        shapes: of their latents, ``(c, h, w)``.
+        kinds: which of ``shapes`` each entry has, ``[E]``.
+    """
+
+    entries: torch.Tensor
+    shapes: Sequence[Sequence[int]]
+    kinds: torch.Tensor
+
+    @classmethod
+    def of(cls, samples: EncodedSamples) -> Pool:
+        """Return the pool of all of some samples."""
+        entries = samples.entries
+        return cls(entries, samples.shapes, samples.kinds[entries])
+
+    @classmethod
+    def of_one_shape(cls, entries: torch.Tensor, shape: Sequence[int]) -> Pool:
+        """Return the pool of entries whose latents have one ``shape``."""
+        return cls(entries, [shape], torch.zeros(len(entries), dtype=torch.long))
+
+    def draw(self, step: int, size: int, seed: int) -> tuple[torch.Tensor, Sequence[int]]:
+        """Return the places ``[size]`` of the samples of a step, all of one shape, and that shape.
+
+        Of samples of one shape, steps are consecutive pieces of a permutation per epoch. Of several, each shape has
+        such pieces of its own and is taken in as many steps as it has entries, in every E steps, in an order drawn from
+        the seed: so every entry is seen as often as every other.
+        """
+        count = len(self.entries)
+        if len(self.shapes) == 1:
+            return self.entries[batch_indices(count, size, step, seed)], self.shapes[0]
+        cycle, place = divmod(step, count)
+        turns = self.kinds[torch.randperm(count, generator=derive_generator(seed, "shapes", cycle))]
+        kind = int(turns[place])
+        own = self.entries[self.kinds == kind]
+        turn = cycle * len(own) + int((turns[:place] == kind).sum())
+        return own[batch_indices(len(own), size, turn, derive_seed(seed, "shape", kind))], self.shapes[kind]
 
 
 @dataclass(frozen=True)
@@ -30,18 +74,15 @@ class TrainingBatch:
     flipped: torch.Tensor
 
 
-def draw_batch(
-    entries: torch.Tensor, shape: Sequence[int], settings: Train, step: int, draw_timesteps: DrawTimesteps
-) -> TrainingBatch:
-    """Draw step ``step`` (from 0) of a training on samples with latents of ``shape``, from its seed alone.
+def draw_batch(pool: Pool, settings: Train, step: int, draw_timesteps: DrawTimesteps) -> TrainingBatch:
+    """Draw step ``step`` (from 0) of a training on the samples of ``pool``, from its seed alone; all have one shape.
 
     Args:
-        entries: the places of the samples, each as often as an epoch sees it, ``[entries]``.
         draw_timesteps: that of the family's target.
     """
     size, seed = settings["batch_size"], settings["seed"]
     generator = derive_generator(seed, "train", step)
-    index = entries[batch_indices(len(entries), size, step, seed)]
+    index, shape = pool.draw(step, size, seed)
     noise = torch.randn((size, *shape), generator=generator)
     timesteps = draw_timesteps(size, generator)
     dropped = torch.rand(size, generator=generator) < settings["prompt_dropout"]
@@ -65,20 +106,18 @@ def batch_indices(count: int, size: int, step: int, seed: int) -> torch.Tensor:
     return torch.cat([order[places[epochs == epoch]] for epoch, order in orders.items()])
 
 
-def training_log(
-    ids: Sequence[str], entries: torch.Tensor, shape: Sequence[int], settings: Train, draw_timesteps: DrawTimesteps
-) -> pd.DataFrame:
+def training_log(ids: Sequence[str], pool: Pool, settings: Train, draw_timesteps: DrawTimesteps) -> pd.DataFrame:
     """Return every row that training sees, in order.
 
     Columns: ``step`` (from 1: the update that the row takes part in), ``row`` in its batch, ``sample_id``,
     ``timestep``, ``dropped`` (trained with the empty prompt), ``flipped``, ``noise_seed`` and ``batch_size``. The row's
-    noise is row ``row`` of the standard normal ``[batch_size, *shape]`` that a CPU generator seeded by ``noise_seed``
-    draws first.
+    noise is row ``row`` of the standard normal ``[batch_size, *shape]``, of the shape of its sample, that a CPU
+    generator seeded by ``noise_seed`` draws first.
     """
     size, steps = settings["batch_size"], settings["steps"]
     drawn: dict[str, list[torch.Tensor]] = {"index": [], "timestep": [], "dropped": [], "flipped": []}
     for step in range(steps):
-        batch = draw_batch(entries, shape, settings, step, draw_timesteps)
+        batch = draw_batch(pool, settings, step, draw_timesteps)
         for name, part in zip(drawn, (batch.index, batch.timesteps, batch.dropped, batch.flipped), strict=True):
             drawn[name].append(part)
     columns = {name: torch.cat(parts).numpy() for name, parts in drawn.items()}

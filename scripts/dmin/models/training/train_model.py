@@ -16,7 +16,7 @@ import torch
 from dmin.models.encoded import EncodedSamples
 from dmin.models.families.family import Family
 from dmin.models.load import load_family
-from dmin.models.training.batch import draw_batch, flip_rows, training_log
+from dmin.models.training.batch import Pool, draw_batch, flip_rows, training_log
 from dmin.models.training.checkpoints import checkpoint_weights, holds_checkpoints, publish_checkpoints
 from dmin.models.training.fit import Minimisation, fit
 from dmin.models.training.pace import TrainingPace
@@ -66,7 +66,7 @@ def _train(task: TrainingTask, pace: TrainingPace, resume: Path) -> None:
     # A whole training may begin with random weights.
     parts = ["denoiser", "untrained"] if full else ["denoiser"]
     family = load_family(recipe.loaded, processes.device or resolve_device(pace.device), parts)
-    family.require_latents(encoded.latents.shape[1:])
+    family.require_latents(encoded.shapes[0])
     if full:
         family.require_parts()
     trained = prepare_parameters(family, recipe)
@@ -110,9 +110,8 @@ def _train(task: TrainingTask, pace: TrainingPace, resume: Path) -> None:
     write_weights(family, files.weights, folder, full)
     write_csv(pd.DataFrame(rows), files.curve)
     publish_checkpoints(kept, files.checkpoints, settings, full)
-    shape = encoded.latents.shape[1:]
     write_parquet(
-        training_log(encoded.ids, encoded.entries, shape, settings, family.target.draw_timesteps), files.training_log
+        training_log(encoded.ids, Pool.of(encoded), settings, family.target.draw_timesteps), files.training_log
     )
     write_json(_describe(task, parameters), files.description)
     state.discard()
@@ -178,7 +177,7 @@ def batch_losses(
     What is drawn depends on the seed and the step alone, so the pieces are those of the whole batch.
     """
     size, device = settings["batch_size"], family.device
-    batch = draw_batch(encoded.entries, encoded.latents.shape[1:], settings, step, family.target.draw_timesteps)
+    batch = draw_batch(Pool.of(encoded), settings, step, family.target.draw_timesteps)
     for rows_of_all in torch.arange(size).tensor_split(settings["accumulation"]):
         piece = processes.own_rows(rows_of_all)
         conditioning = {}
@@ -186,7 +185,7 @@ def batch_losses(
             rows = value[batch.index[piece]].clone()
             rows[batch.dropped[piece]] = encoded.unconditional[name]
             conditioning[name] = rows.to(device)
-        latents = flip_rows(encoded.latents[batch.index[piece]], batch.flipped[piece]).to(device)
+        latents = flip_rows(encoded.latents_at(batch.index[piece]), batch.flipped[piece]).to(device)
         with autocast(settings["precision"], device):
             noise, timesteps = batch.noise[piece].to(device), batch.timesteps[piece].to(device)
             losses = family.objective(latents, noise, timesteps, conditioning)
