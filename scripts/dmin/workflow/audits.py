@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ..settings.runs import Audit as AuditSettings
+from ..settings.runs import Evaluation
+from .consequences import Consequence
 from .gradients import Gradients
 from .influence import Influence
 from .values import pick
@@ -20,6 +23,7 @@ class Audit:
 
     run: str
     settings: AuditSettings
+    evaluation: Evaluation
     influence: Influence
 
     @property
@@ -95,8 +99,28 @@ class Audit:
         return pick(self.settings, "k") | pick(self.influence.options, "relative_lambda") | {"size": size}
 
     @property
+    def issue_settings(self) -> dict[str, float]:
+        """At which rate it bears false findings, and the confidence of its intervals."""
+        return {"confidence": self.evaluation["confidence"], "fdr": self.settings["fdr"]}
+
+    @cached_property
+    def consequence(self) -> Consequence | None:
+        """What the model does without the flagged images; None where that is not asked for."""
+        if "consequence" not in self.settings:
+            return None
+        return Consequence(self.run, self.settings["consequence"], self.evaluation, self.gradients)
+
+    @property
+    def shown(self) -> dict[str, list[str]]:
+        """What its page shows of the consequence: the table, what is generated and for which queries; maybe nothing."""
+        images = self.consequence.images if self.consequence else []
+        table = [f"<results>/runs/{self.run}/tables/audit_consequence.csv"] if self.consequence else []
+        return {"table": table, "images": images, "queries": [self.gradients.queries.table] if images else []}
+
+    @property
     def tables(self) -> list[str]:
-        """The tables that say what the audit is worth: only where it is known what was planted."""
+        """The tables that say what the audit is worth, where it is known what was planted, and what its lists do."""
         planted = "plant" in self.gradients.model.dataset.settings
-        names = ("audit_detection", "audit_found", "audit_calibration") if planted else ()
+        names = ["audit_detection", "audit_found", "audit_calibration"] if planted else []
+        names += ["audit_consequence"] if self.consequence else []
         return [f"<results>/runs/{self.run}/tables/{name}.csv" for name in names]
