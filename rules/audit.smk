@@ -84,6 +84,32 @@ rule measure_sample_losses:
         "../scripts/measure_sample_losses.py"
 
 
+rule measure_caption_similarity:
+    input:
+        lambda w: getattr(runs[w.run].model.dataset, w.split),
+    output:
+        "<run>/audit/clip/{split}.parquet",
+    log:
+        "<logs>/measure_caption_similarity/{run}/{split}.log",
+    benchmark:
+        "<benchmarks>/measure_caption_similarity/{run}/{split}.tsv"
+    wildcard_constraints:
+        split="train|test",
+    conda:
+        "../envs/dmin.yaml"
+    threads: compute["threads"]
+    resources:
+        gpu=tables.gpus,
+        device=compute["device"],
+        batch=compute["encode_batch"],
+    params:
+        encoder=lambda w: dmin.pick(runs[w.run].influence.options, "encoder", "revision"),
+        encoder_contents=contents.audit_encoder,
+        code=code("measure_caption_similarity"),
+    script:
+        "../scripts/measure_caption_similarity.py"
+
+
 rule audit_samples:
     input:
         unpack(lambda w: runs[w.run].audit.measured()),

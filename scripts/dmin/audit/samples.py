@@ -23,6 +23,7 @@ from dmin.data.samples import read_samples
 from dmin.games.feature_files import read_features
 from dmin.gradients.shard import open_shards
 from dmin.runtime.atomic import write_csv
+from dmin.runtime.parquet import read_parquet
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +44,16 @@ class _Split:
     features: np.ndarray
     losses: pd.DataFrame
     gradients: GradientRows
+    similarity: pd.Series | None
 
     @classmethod
     def read(cls, files: SplitInputs) -> _Split:
         table = read_samples(files.table, ["id", "subset", "prompt"])
         features = read_features(files.features)["features"]
-        return cls(table, features, read_losses(files.losses), files.gradients.read())
+        similarity = None
+        if files.similarity is not None:
+            similarity = read_parquet(files.similarity).set_index("sample")["caption_similarity"]
+        return cls(table, features, read_losses(files.losses), files.gradients.read(), similarity)
 
     @property
     def subsets(self) -> list[str]:
@@ -79,6 +84,8 @@ class _Yardstick:
         blocks = feature_blocks(split.features, self.train.features)
         by_features = neighbourhood(blocks, split.subsets, self.train.subsets, self.k, same)
         captions = caption_margins(split.captioned, self.train.captioned, same)
+        if split.similarity is not None:
+            captions["caption_similarity"] = split.similarity.loc[split.table["id"]].to_numpy()
         frames = [
             split.table.rename(columns={"id": "sample"}).reset_index(drop=True),
             _loss_columns(split, self.levels),

@@ -30,6 +30,7 @@ _MEASURES = {
     "loss": "Loss",
     "loss_percentile": "Loss, share of its subset below",
     "caption_gap": "Better under other captions",
+    "caption_similarity": "Caption like the image, CLIP",
     "gradient_norm": "Gradient norm",
     "leverage": "Leverage",
     "held_out_influence": "Helps held-out images",

@@ -79,12 +79,26 @@ class Audit:
         """Return the losses of every split, by role."""
         return {f"{split}_losses": f"{self.folder}/losses/{split}.parquet" for split in self.splits}
 
+    def similarities(self) -> dict[str, str]:
+        """Return how alike images and captions are, by role; nothing where no CLIP is named or no caption counts."""
+        if self.influence.options["encoder"] == "efficientnet" or not self.conditional:
+            return {}
+        return {f"{split}_similarity": f"{self.folder}/clip/{split}.parquet" for split in self.splits}
+
     def measured(self) -> dict[str, Any]:
         """Return every file that the table of samples is made from, by role."""
         dataset = self.gradients.model.dataset
         tables = {"train": dataset.train} | ({"test": dataset.test} if "test" in self.splits else {})
         features = {f"{split}_features": self.features(split) for split in self.splits}
-        return tables | features | self.losses() | self.sketches() | self.shards() | self.norm_shards()
+        return (
+            tables
+            | features
+            | self.similarities()
+            | self.losses()
+            | self.sketches()
+            | self.shards()
+            | self.norm_shards()
+        )
 
     @property
     def loss_settings(self) -> dict[str, Any]:
