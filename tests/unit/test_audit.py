@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fabricated_audit import FAULTY, SETTINGS, fabricated_audit, write_tables
+from fabricated_audit import FAULTY, SETTINGS, columns, fabricated_audit, write_tables
 from scipy.stats import kstest
 
 from dmin.attribution.conformal import adjusted, conformal_p
@@ -132,6 +132,28 @@ def test_rates_of_false_discoveries_are_scipys() -> None:
     p_values[7] = p_values[9]
     np.testing.assert_array_equal(adjusted(p_values), false_discovery_control(p_values))
     assert np.isnan(adjusted(np.array([0.01, np.nan]))).tolist() == [False, True]
+
+
+def test_p_values_of_held_out_images_are_uniform_over_ten_seeds() -> None:
+    judged = []
+    for seed in range(10):
+        generator = np.random.default_rng([seed, 7])
+        draws = generator.standard_gamma(2, (500, 100))
+        values = np.array([conformal_p(row[:1], row[1:])[0] for row in draws])
+        # They lie on multiples of 1/100, each as likely as any other.
+        judged.append(kstest(values - generator.random(len(values)) / 100, "uniform").pvalue)
+    assert min(judged) > 0.05, judged
+
+
+def test_of_what_an_audit_finds_a_tenth_is_false_at_most() -> None:
+    shares, found = [], []
+    for seed in range(20):
+        train, held_out = columns(240, 1000 + seed), columns(400, 2000 + seed)
+        train.loc[:39, ["influence_margin", "feature_margin"]] += 4.0
+        given = ISSUES["mislabelled"](Audited(train, held_out, SETTINGS))
+        shares.append(given.controlled[40:].sum() / max(1, given.controlled.sum()))
+        found.append(given.controlled[:40].mean())
+    assert np.mean(shares) <= 0.1 and np.mean(found) > 0.9
 
 
 def test_the_false_discovery_rate_is_held() -> None:

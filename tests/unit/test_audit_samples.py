@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 
 from dmin.attribution.gradient_files import GradientFiles
 from dmin.audit.inputs import AuditInputs, SplitInputs
-from dmin.audit.report import read_samples_table
+from dmin.audit.report import AuditFiles, read_samples_table, write_audit
 from dmin.audit.samples import audit_samples
 from dmin.data.images import encode_png
 from dmin.data.samples import write_samples
@@ -138,6 +139,32 @@ def test_without_a_test_set_nothing_is_held_out(inputs: AuditInputs, tmp_path: P
     table, held_out = audit(replace(inputs, test=None), tmp_path)
     assert len(held_out) == 0 and "held_out_influence" not in table
     pd.testing.assert_frame_equal(table, whole[table.columns])
+
+
+@pytest.mark.fault(
+    "an audit of images alone, of one subset, without captions",
+    "what needs captions or subsets is left out by name, the other columns and issues are there",
+)
+def test_images_alone_are_audited(inputs: AuditInputs, tmp_path: Path) -> None:
+    whole, _ = audit(inputs, tmp_path)
+    for split in (inputs.train, inputs.test):
+        assert split is not None
+        table = pd.read_parquet(split.table).assign(subset="all", prompt="")
+        write_samples(table, split.table)
+        losses = pd.read_parquet(split.losses)
+        write_parquet(losses[losses["caption_of"] == ""], split.losses)
+    table, held_out = audit(inputs, tmp_path)
+    assert set(whole.columns) - set(table.columns) == {
+        "caption_gap", "caption_gap_se", "better_caption", "caption_image_margin", "caption_text_margin",
+    }  # fmt: skip
+    assert table["feature_margin"].isna().all() and table["feature_distance"].notna().all()
+    same = ["copies", "near_copies", "loss", "leverage", "hubs", "query_score", "sharpness"]
+    pd.testing.assert_frame_equal(table[same], whole[same])
+    files = AuditFiles(*(tmp_path / name for name in ("audit.csv", "audit.json", "keep.txt", "drop.txt")))
+    write_audit(tmp_path / "samples.csv", tmp_path / "held_out.csv", {"fdr": 0.1, "confidence": 0.95}, files)
+    summary = json.loads(files.summary.read_text())
+    assert "one subset" in summary["left_out"]["mislabelled"] and "captions" in summary["left_out"]["wrong caption"]
+    assert {"duplicate", "near duplicate", "low quality"} <= set(summary["issues"]) and len(held_out) == TEST
 
 
 def test_more_images_than_can_be_compared_are_refused(

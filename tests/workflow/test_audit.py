@@ -16,11 +16,16 @@ MADE = {
     "encode_test": 1, "embed_samples": 2, "cache_gradients": 1, "compress": 1, "measure_sample_losses": 2,
     "audit_samples": 1, "audit_issues": 1, "audit_page": 1,
 }  # fmt: skip
+CONSEQUENCE = {"steps": 2, "queries": 2, "timesteps": 2, "draws": 1, "seeds": 1, "per_job": 3}
+TRAINED = {
+    "choose_audited_removals": 1, "retrain_audited": 1, "measure_audited_losses": 1, "regenerate_audited": 1,
+    "evaluate_audit_consequence": 1,
+}  # fmt: skip
 
 
 def config_with(**audit: Any) -> str:
     config = micro_config()
-    config["runs"]["micro"]["audit"] = {"timesteps": 2, "k": 4} | audit
+    config["runs"]["micro"]["audit"] = {"timesteps": 2, "k": 4, "consequence": CONSEQUENCE} | audit
     return yaml.safe_dump(config, sort_keys=False)
 
 
@@ -30,7 +35,7 @@ def audited(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Che
     checkout = Checkout(tmp_path_factory.mktemp("audited"), finished.root)
     checkout.write_config(config_with())
     plan = checkout.plan("audit")
-    assert plan == MADE | {"audit": 1}
+    assert plan == MADE | TRAINED | {"audit": 1}
     made = checkout.run("audit")
     assert f"Open in a browser: {AUDIT}/audit.html" in made.stdout + made.stderr
     return checkout
@@ -48,13 +53,23 @@ def test_an_audit_says_what_few_held_out_images_cannot_tell(audited: Checkout) -
     assert set(audited.plan("audit")) <= {"audit"}
 
 
+def test_an_audit_says_what_removing_the_flagged_images_does(audited: Checkout) -> None:
+    table = pd.read_csv(audited.root / "results/runs/micro/tables/audit_consequence.csv").set_index("measure")
+    losses, recognised = table.loc["held_out_loss"], table.loc["recognised"]
+    assert losses["removal"].tolist() == recognised["removal"].tolist() == ["none", "flagged", "random"]
+    assert (losses["images"] == 15).all() and (recognised["images"] == 2).all() and (table["seeds"] == 1).all()
+    # Too few images are held out to flag any, so that the trainings are the same.
+    assert table.loc[table["removal"] == "flagged", ["removed", "difference"]].eq(0).all(axis=None)
+    assert '"pairs":[["' in (audited.root / AUDIT / "audit.html").read_text().replace(" ", "")
+
+
 def test_a_rate_judges_again_and_measures_nothing(audited: Checkout) -> None:
     try:
         audited.write_config(config_with(fdr=0.2))
         plan = audited.plan("audit")
     finally:
         audited.write_config(config_with())
-    assert plan == {"audit_issues": 1, "audit_page": 1, "audit": 1}
+    assert plan == TRAINED | {"audit_issues": 1, "audit_page": 1, "audit": 1}
 
 
 def test_scores_are_ranked_among_those_of_the_test_set(audited: Checkout) -> None:
@@ -102,6 +117,38 @@ def test_what_needs_a_test_set_is_refused_without_one() -> None:
     config["runs"]["micro"]["queries"] = {"source": "held_out", "per_subset": 2}
     with pytest.raises(SystemExit, match=r"source is held_out, which .*train_fraction is 1 and leaves none"):
         load(config)
+
+
+@pytest.mark.usefixtures("micro_files")
+@pytest.mark.fault(
+    "retraining without flagged images where no image is held out, or of weights trained elsewhere",
+    "a sentence that names the key",
+)
+def test_what_cannot_be_trained_again_is_refused() -> None:
+    config = micro_config()
+    config["datasets"]["micro"]["train_fraction"] = 1
+    config["runs"]["micro"] |= {
+        "audit": {"consequence": {}},
+        "queries": {"source": "prompts", "prompts": ["a red square"]},
+    }
+    with pytest.raises(SystemExit, match=r"runs.micro.audit.consequence measures the loss .*no test set; set datasets"):
+        load(config)
+    config["datasets"]["micro"]["train_fraction"] = 0.5
+    run = load(config).runs["micro"]
+    assert run.audit.consequence.images and not run.audit.consequence.features
+    assert run.audit.consequence.removals == ["none", "flagged", "random", "random"]
+    config["models"]["micro"]["weights"] = {"path": "base"}
+    with pytest.raises(SystemExit, match=r"runs.micro.audit.consequence trains model micro again, but"):
+        load(config)
+
+
+def test_an_audit_trains_nothing_unless_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    for name in ("audit", "own"):
+        for run in load(yaml.safe_load((PROJECT / "config" / f"{name}.yaml").read_text())).audited:
+            assert run.audit.consequence is None and run.audit.shown == {"table": [], "images": [], "queries": []}
+    run = load(yaml.safe_load((PROJECT / "config" / "audit_consequence.yaml").read_text())).runs["audited"]
+    assert len(run.audit.consequence.ranges) == 2 and run.audit.tables[-1].endswith("audit_consequence.csv")
 
 
 def test_the_shipped_audit_knows_what_was_planted(monkeypatch: pytest.MonkeyPatch) -> None:

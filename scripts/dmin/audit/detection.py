@@ -28,6 +28,7 @@ BASELINES = ("loss", "gradient_norm", "feature_distance", "random")
 _RANKED = (
     "self_influence", "self_influence_scaled", "leverage", "influence_margin", "feature_margin", "influence_distance",
     "caption_gap", "caption_image_margin", "caption_text_margin", "-held_out_influence", "hubs", "-contrast",
+    "copy_similarity", "-caption_similarity",
 )  # fmt: skip
 
 

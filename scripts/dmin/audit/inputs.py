@@ -12,12 +12,13 @@ from dmin.attribution.gradient_files import GradientFiles
 
 @dataclass(frozen=True)
 class SplitInputs:
-    """The files of a split: its table, features, losses and gradients."""
+    """The files of a split: its table, features, losses and gradients, and how alike images and captions are."""
 
     table: Path
     features: Path
     losses: Path
     gradients: GradientFiles
+    similarity: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,17 @@ class AuditInputs:
         def gradients(name: str) -> GradientFiles:
             return GradientFiles.of(files[f"{name}_shards"], files[f"{name}_sketch"])
 
-        splits = {
-            name: SplitInputs(
-                Path(files[name]), Path(files[f"{name}_features"]), Path(files[f"{name}_losses"]), gradients(name)
+        def split(name: str) -> SplitInputs:
+            similarity = files.get(f"{name}_similarity")
+            return SplitInputs(
+                Path(files[name]),
+                Path(files[f"{name}_features"]),
+                Path(files[f"{name}_losses"]),
+                gradients(name),
+                Path(similarity) if similarity else None,
             )
-            for name in ("train", "test")
-            if name in files
-        }
+
+        splits = {name: split(name) for name in ("train", "test") if name in files}
         return cls(
             splits["train"],
             splits.get("test"),

@@ -50,14 +50,9 @@ def write_audit(samples: Path, held_out: Path, settings: IssueSettings, files: A
         UserError: a table is torn.
     """
     given = Audited(read_samples_table(samples), read_samples_table(held_out), settings)
-    found: dict[str, Found] = {}
-    left_out: dict[str, str] = {}
-    for name, issue in ISSUES.items():
-        try:
-            found[name] = issue(given)
-        except LeftOutError as reason:
-            left_out[name] = str(reason)
-            log.warning("%s is left out: %s", name, reason)
+    found, left_out = _issues(given)
+    for name, reason in left_out.items():
+        log.warning("%s is left out: %s", name, reason)
     rows = [row for name, issue in found.items() for row in _rows(name, issue, given.train)]
     write_csv(pd.DataFrame(rows, columns=COLUMNS), files.issues)
     dropped = _dropped(found, given.train)
@@ -78,6 +73,28 @@ def write_audit(samples: Path, held_out: Path, settings: IssueSettings, files: A
             lines = [f"{printable(name, '')}\n" for name in given.train["file"][chosen]]
             temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
     log.info("%d of %d images have an issue that removing them mends", int(dropped.sum()), len(dropped))
+
+
+def flagged_samples(samples: Path, held_out: Path, settings: IssueSettings) -> list[str]:
+    """Return the samples whose files :func:`write_audit` lists to drop, in the order of the table.
+
+    Raises:
+        UserError: a table is torn.
+    """
+    given = Audited(read_samples_table(samples), read_samples_table(held_out), settings)
+    return [str(name) for name in given.train["sample"][_dropped(_issues(given)[0], given.train)]]
+
+
+def _issues(given: Audited) -> tuple[dict[str, Found], dict[str, str]]:
+    """Return the issues that can be told, and why each other one cannot."""
+    found: dict[str, Found] = {}
+    left_out: dict[str, str] = {}
+    for name, issue in ISSUES.items():
+        try:
+            found[name] = issue(given)
+        except LeftOutError as reason:
+            left_out[name] = str(reason)
+    return found, left_out
 
 
 def read_samples_table(path: Path) -> pd.DataFrame:

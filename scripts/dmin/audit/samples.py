@@ -14,7 +14,8 @@ import pandas as pd
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.audit import influence
 from dmin.audit.caption_margins import Captioned, caption_margins
-from dmin.audit.image_columns import equal_to, near_copies, read_files, read_images
+from dmin.audit.copies import find_copies
+from dmin.audit.image_columns import equal_to, read_files, read_images
 from dmin.audit.inputs import AuditInputs, SplitInputs
 from dmin.audit.loss_columns import caption_columns, loss_levels, own_columns, read_losses
 from dmin.audit.neighbourhood import Neighbourhood, feature_blocks, matrix_blocks, neighbourhood
@@ -22,6 +23,7 @@ from dmin.data.samples import read_samples
 from dmin.games.feature_files import read_features
 from dmin.gradients.shard import open_shards
 from dmin.runtime.atomic import write_csv
+from dmin.runtime.parquet import read_parquet
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +44,16 @@ class _Split:
     features: np.ndarray
     losses: pd.DataFrame
     gradients: GradientRows
+    similarity: pd.Series | None
 
     @classmethod
     def read(cls, files: SplitInputs) -> _Split:
         table = read_samples(files.table, ["id", "subset", "prompt"])
         features = read_features(files.features)["features"]
-        return cls(table, features, read_losses(files.losses), files.gradients.read())
+        similarity = None
+        if files.similarity is not None:
+            similarity = read_parquet(files.similarity).set_index("sample")["caption_similarity"]
+        return cls(table, features, read_losses(files.losses), files.gradients.read(), similarity)
 
     @property
     def subsets(self) -> list[str]:
@@ -72,12 +78,14 @@ class _Yardstick:
     def ids(self) -> list[str]:
         return self.train.gradients.ids
 
-    def columns(self, split: _Split, by_influence: Neighbourhood, scores: np.ndarray, same: bool) -> _Columns:
+    def columns(self, split: _Split, by_influence: Neighbourhood, scores: np.ndarray, same: bool) -> pd.DataFrame:
         """Return the columns that the images of both splits have."""
         asked = influence.asked(scores, self.thresholds, self.train.gradients.shape[1])
         blocks = feature_blocks(split.features, self.train.features)
         by_features = neighbourhood(blocks, split.subsets, self.train.subsets, self.k, same)
         captions = caption_margins(split.captioned, self.train.captioned, same)
+        if split.similarity is not None:
+            captions["caption_similarity"] = split.similarity.loc[split.table["id"]].to_numpy()
         frames = [
             split.table.rename(columns={"id": "sample"}).reset_index(drop=True),
             _loss_columns(split, self.levels),
@@ -86,15 +94,7 @@ class _Yardstick:
             _neighbour_columns("influence", by_influence, self.ids),
             _neighbour_columns("feature", by_features, self.ids),
         ]
-        return _Columns(pd.concat(frames, axis=1), by_features)
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Columns of some images, and their neighbours by features."""
-
-    frame: pd.DataFrame
-    near: Neighbourhood
+        return pd.concat(frames, axis=1)
 
 
 def audit_samples(inputs: AuditInputs, settings: SampleSettings, samples: Path, held_out: Path) -> None:
@@ -114,7 +114,7 @@ def audit_samples(inputs: AuditInputs, settings: SampleSettings, samples: Path, 
     thresholds = influence.kth_scores(scores, settings["k"])
     yardstick = _Yardstick(train, queries, thresholds, loss_levels(train.losses), settings["k"])
     found = yardstick.columns(train, known.near, scores, same=True)
-    parts = [found.frame, *_own_columns(inputs, yardstick.ids, found.near, settings["size"])]
+    parts = [found, *_own_columns(inputs, yardstick.ids, settings["size"])]
     parts.append(pd.DataFrame({"leverage": known.leverage}))
     held = pd.DataFrame(columns=["sample", "subset"])
     if inputs.test is not None:
@@ -123,7 +123,7 @@ def audit_samples(inputs: AuditInputs, settings: SampleSettings, samples: Path, 
         parts.append(_held_out_columns(against, known, (test.subsets, train.subsets), settings["relative_lambda"]))
         blocks = matrix_blocks(against / train.gradients.shape[1])
         near = neighbourhood(blocks, test.subsets, train.subsets, settings["k"], same=False)
-        held = yardstick.columns(test, near, influence.query_scores(queries, test.gradients), same=False).frame
+        held = yardstick.columns(test, near, influence.query_scores(queries, test.gradients), same=False)
     table = pd.concat(parts, axis=1)
     ranks = table.groupby("subset")["loss"].rank(pct=True)
     table.insert(list(table.columns).index("loss_se") + 1, "loss_percentile", ranks)
@@ -132,12 +132,14 @@ def audit_samples(inputs: AuditInputs, settings: SampleSettings, samples: Path, 
     log.info("%d training images, %d held-out ones", len(table), len(held))
 
 
-def _own_columns(inputs: AuditInputs, ids: Sequence[str], near: Neighbourhood, size: int) -> list[pd.DataFrame]:
+def _own_columns(inputs: AuditInputs, ids: Sequence[str], size: int) -> list[pd.DataFrame]:
     """Return the columns of the training images alone that files and norms give."""
     images = read_images(inputs.train.table)
+    changed = find_copies(images.thumbnails, images.digests)
     copies = {
         "copies": _listed(equal_to(images.digests), ids),
-        "near_copies": _listed(near_copies(images, near), ids),
+        "near_copies": _listed(changed.places, ids),
+        "copy_similarity": changed.similarity,
     }
     facts = [read_files(inputs.sources, ids, size), images.facts, pd.DataFrame(copies)]
     return [*facts, _norm_columns(inputs.norms, ids)]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from dmin.runtime.percentiles import percentile_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def rate_interval(groups: Sequence[np.ndarray], confidence: float) -> tuple[float, float]:
@@ -76,3 +80,22 @@ def combined_interval(estimate: float, sources: Sequence[tuple[float, int]], con
     freedom = variance**2 / sum(part**2 / count for part, count in sources)
     half = float(stdtrit(freedom, 0.5 + confidence / 2)) * variance**0.5
     return estimate - half, estimate + half
+
+
+def crossed_mean(values: pd.Series, confidence: float, drawn: np.ndarray | None = None) -> list[float]:
+    """Return the mean of values by image and training seed, and the ends of its interval.
+
+    The error has the parts by images and by seeds; see :func:`combined_interval`. A single seed has no error by seeds.
+
+    Args:
+        values: with an index of two levels, the image first.
+        drawn: means by random draw, whose spread is one more source of error.
+    """
+    sources = [values.groupby(level=level).mean().to_numpy() for level in (0, 1)]
+    if drawn is not None:
+        sources.append(drawn)
+    parts = [(float(means.var(ddof=1)) / len(means), len(means) - 1) for means in sources if len(means) > 1]
+    mean = float(values.groupby(level=0).mean().mean())
+    if not parts:
+        return [mean, float("nan"), float("nan")]
+    return [mean, *combined_interval(mean, parts, confidence)]

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from dmin.evaluation.intervals import combined_interval
+from dmin.evaluation.intervals import crossed_mean
 from dmin.retraining.removal_names import NONE, RANDOM
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
@@ -49,7 +48,7 @@ def evaluate_top_deletion(deleted: Mapping[str, Deleted], confidence: float, out
     mean over queries; larger where what was removed mattered more. ``over_random`` is the same minus the removal of k
     random samples, ``over_dmin`` minus that of DMin's top k, both of the same query and seed. Intervals have the error
     by queries and by training seeds, and for ``over_random`` by random draws where there are two; see
-    :func:`combined_interval`. A single seed has no error by seeds. Source: the removal of D-TRAK and K-FAC influence,
+    :func:`crossed_mean`. A single seed has no error by seeds. Source: the removal of D-TRAK and K-FAC influence,
     judged by the loss; the controls and intervals are ours.
 
     Args:
@@ -63,7 +62,7 @@ def evaluate_top_deletion(deleted: Mapping[str, Deleted], confidence: float, out
     rows = []
     for name, table in rises.items():
         for k, mine in table.groupby("k"):
-            parts = [_told(mine.groupby(["query_id", "repeat"])["rise"].mean(), confidence)]
+            parts = [crossed_mean(mine.groupby(["query_id", "repeat"])["rise"].mean(), confidence)]
             for other in (RANDOM, REFERENCE):
                 base = rises[other][rises[other]["k"] == k] if other in rises and other != name else mine[:0]
                 parts.append(_over(mine, base, confidence))
@@ -108,23 +107,4 @@ def _over(mine: pd.DataFrame, base: pd.DataFrame, confidence: float) -> list[flo
     paired = (mine.groupby(keys)["rise"].mean() - base.groupby(keys)["rise"].mean()).dropna()
     asked = base[base["query_id"].isin(paired.index.get_level_values("query_id"))]
     drawn = asked.groupby("set")["rise"].mean() if base.groupby(keys).size().max() > 1 else pd.Series(dtype=float)
-    return _told(paired, confidence, drawn.to_numpy())
-
-
-def _told(values: pd.Series, confidence: float, drawn: np.ndarray | None = None) -> list[float]:
-    """Return the mean of values by query and training seed, and the ends of its interval.
-
-    Args:
-        drawn: means by random draw, whose spread is one more source of error.
-    """
-    sources = []
-    for level in ("query_id", "repeat"):
-        means = values.groupby(level).mean().to_numpy()
-        sources.append(means)
-    if drawn is not None:
-        sources.append(drawn)
-    parts = [(float(means.var(ddof=1)) / len(means), len(means) - 1) for means in sources if len(means) > 1]
-    mean = float(values.groupby("query_id").mean().mean())
-    if not parts:
-        return [mean, float("nan"), float("nan")]
-    return [mean, *combined_interval(mean, parts, confidence)]
+    return crossed_mean(paired, confidence, drawn.to_numpy())

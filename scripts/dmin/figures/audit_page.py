@@ -16,6 +16,7 @@ from markupsafe import Markup
 from dmin.audit.issues import ISSUES
 from dmin.audit.report import read_samples_table
 from dmin.data.samples import read_samples
+from dmin.figures.audit_consequence import ConsequenceFiles, Shown, collect_consequence, read_consequence
 from dmin.figures.page_json import script_json
 from dmin.figures.thumbnails import Thumbnails
 from dmin.runtime.atomic import atomic_path
@@ -29,6 +30,7 @@ _MEASURES = {
     "loss": "Loss",
     "loss_percentile": "Loss, share of its subset below",
     "caption_gap": "Better under other captions",
+    "caption_similarity": "Caption like the image, CLIP",
     "gradient_norm": "Gradient norm",
     "leverage": "Leverage",
     "held_out_influence": "Helps held-out images",
@@ -59,16 +61,25 @@ _MEANINGS = {
 
 @dataclass(frozen=True)
 class AuditPageFiles:
-    """The files that the page of an audit is made from: issues, summary, the table of samples, and their images."""
+    """The files that the page of an audit is made from: issues, summary, the table of samples, and their images.
+
+    ``consequence`` is None where nothing was trained again.
+    """
 
     issues: Path
     summary: Path
     measured: Path
     samples: Path
+    consequence: ConsequenceFiles | None = None
 
 
 def collect_audit(
-    issues: pd.DataFrame, summary: Mapping[str, Any], measured: pd.DataFrame, images: Mapping[str, Any], run: str
+    issues: pd.DataFrame,
+    summary: Mapping[str, Any],
+    measured: pd.DataFrame,
+    images: Mapping[str, Any],
+    run: str,
+    consequence: Shown | None = None,
 ) -> dict[str, Any]:
     """Return what the page shows, as plain lists for JSON.
 
@@ -78,12 +89,14 @@ def collect_audit(
         issues: see :func:`dmin.audit.report.write_audit`, as the summary.
         measured: the table of samples.
         images: the cell ``{bytes, path}`` of the samples that :func:`shown_samples` names, by id.
+        consequence: what removing flagged images does, where that is known.
 
     Returns:
         ``run``, ``images`` (``[width, data URI]``), ``samples`` (``[id, file, subset, caption, image]``, the image -1
         where it is not shown), ``issues`` (``[name, what it is, images, found at the rate]``), ``left_out``
         (``[name, why]``), ``found``: by issue ``[sample, strength, p, low, high, evidence, other sample]``,
-        ``columns`` and ``rows``: the measures of every sample.
+        ``columns`` and ``rows``: the measures of every sample; ``consequence``: see :func:`collect_consequence`, or
+        None.
     """
     flagged = list(dict.fromkeys(issues["sample"]))
     rest = [name for name in measured["sample"] if name not in set(flagged)]
@@ -111,6 +124,7 @@ def collect_audit(
             for row in part.head(MOST_SHOWN).to_dict("records")
         ]
     columns = [name for name in _MEASURES if name in table and table[name].notna().any()]
+    told = None if consequence is None else collect_consequence(consequence, thumbnails, PIXELS)
     return {
         "run": run,
         "summary": {key: summary[key] for key in ("images", "held_out", "fdr", "dropped")},
@@ -122,6 +136,7 @@ def collect_audit(
         ],
         "left_out": [[name, why] for name, why in _in_order(summary["left_out"])],
         "found": found,
+        "consequence": told,
         "columns": [[name, _MEASURES[name]] for name in columns],
         "rows": [[_number(value) for value in row] for row in table[columns].to_numpy(dtype=float)],
     }
@@ -165,7 +180,8 @@ def write_audit_page(given: AuditPageFiles, run: str, path: Path) -> None:
     issues = read_csv(given.issues, dtype={"sample": str, "file": str, "subset": str, "evidence": str})
     table = read_samples(given.samples, ["id", "image"], shown_samples(issues, measured))
     images = dict(zip(table["id"], table["image"], strict=True))
-    data = collect_audit(issues, read_json(given.summary), measured, images, run)
+    consequence = None if given.consequence is None else read_consequence(given.consequence)
+    data = collect_audit(issues, read_json(given.summary), measured, images, run, consequence)
     source = files("dmin.figures").joinpath("audit_page.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string(source).render(run=run, data=Markup(script_json(data)))

@@ -259,6 +259,18 @@ class Maps(TypedDict):
     grid: int
 
 
+class Consequence(TypedDict):
+    """What a model does without the images that an audit flags; an audit without this section trains nothing."""
+
+    steps: int | None
+    queries: int
+    timesteps: int
+    draws: int
+    seeds: int
+    per_job: int
+    seed: int
+
+
 class Audit(TypedDict):
     """An audit of the training set (target audit)."""
 
@@ -268,6 +280,7 @@ class Audit(TypedDict):
     k: int
     fdr: float
     seed: int
+    consequence: NotRequired[Consequence]
 
 
 class Run(TypedDict):

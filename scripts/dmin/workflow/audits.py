@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ..settings.runs import Audit as AuditSettings
+from ..settings.runs import Evaluation
+from .consequences import Consequence
 from .gradients import Gradients
 from .influence import Influence
 from .values import pick
@@ -20,6 +23,7 @@ class Audit:
 
     run: str
     settings: AuditSettings
+    evaluation: Evaluation
     influence: Influence
 
     @property
@@ -75,12 +79,26 @@ class Audit:
         """Return the losses of every split, by role."""
         return {f"{split}_losses": f"{self.folder}/losses/{split}.parquet" for split in self.splits}
 
+    def similarities(self) -> dict[str, str]:
+        """Return how alike images and captions are, by role; nothing where no CLIP is named or no caption counts."""
+        if self.influence.options["encoder"] == "efficientnet" or not self.conditional:
+            return {}
+        return {f"{split}_similarity": f"{self.folder}/clip/{split}.parquet" for split in self.splits}
+
     def measured(self) -> dict[str, Any]:
         """Return every file that the table of samples is made from, by role."""
         dataset = self.gradients.model.dataset
         tables = {"train": dataset.train} | ({"test": dataset.test} if "test" in self.splits else {})
         features = {f"{split}_features": self.features(split) for split in self.splits}
-        return tables | features | self.losses() | self.sketches() | self.shards() | self.norm_shards()
+        return (
+            tables
+            | features
+            | self.similarities()
+            | self.losses()
+            | self.sketches()
+            | self.shards()
+            | self.norm_shards()
+        )
 
     @property
     def loss_settings(self) -> dict[str, Any]:
@@ -95,8 +113,28 @@ class Audit:
         return pick(self.settings, "k") | pick(self.influence.options, "relative_lambda") | {"size": size}
 
     @property
+    def issue_settings(self) -> dict[str, float]:
+        """At which rate it bears false findings, and the confidence of its intervals."""
+        return {"confidence": self.evaluation["confidence"], "fdr": self.settings["fdr"]}
+
+    @cached_property
+    def consequence(self) -> Consequence | None:
+        """What the model does without the flagged images; None where that is not asked for."""
+        if "consequence" not in self.settings:
+            return None
+        return Consequence(self.run, self.settings["consequence"], self.evaluation, self.gradients)
+
+    @property
+    def shown(self) -> dict[str, list[str]]:
+        """What its page shows of the consequence: the table, what is generated and for which queries; maybe nothing."""
+        images = self.consequence.images if self.consequence else []
+        table = [f"<results>/runs/{self.run}/tables/audit_consequence.csv"] if self.consequence else []
+        return {"table": table, "images": images, "queries": [self.gradients.queries.table] if images else []}
+
+    @property
     def tables(self) -> list[str]:
-        """The tables that say what the audit is worth: only where it is known what was planted."""
+        """The tables that say what the audit is worth, where it is known what was planted, and what its lists do."""
         planted = "plant" in self.gradients.model.dataset.settings
-        names = ("audit_detection", "audit_found", "audit_calibration") if planted else ()
+        names = ["audit_detection", "audit_found", "audit_calibration"] if planted else []
+        names += ["audit_consequence"] if self.consequence else []
         return [f"<results>/runs/{self.run}/tables/{name}.csv" for name in names]

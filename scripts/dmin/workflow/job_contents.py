@@ -64,6 +64,10 @@ class JobContents:
         options = self.tables.runs[wildcards.run].influence.options
         return self._weights("encoder", options["encoder"] if "encoder" in METHODS[wildcards.method].options else "")
 
+    def audit_encoder(self, wildcards: Any) -> str:
+        """Return the digest of the local encoder that captions are compared by."""
+        return self._weights("encoder", self.tables.runs[wildcards.run].influence.options["encoder"])
+
     def base_training(self, wildcards: Any) -> str:
         """Return the digest of what a base is trained from."""
         sources = self.tables.base_trainings[wildcards.base]["sources"]

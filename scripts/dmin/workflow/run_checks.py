@@ -18,7 +18,7 @@ from .gradients import SPLITS
 from .query_checks import check_queries
 from .region_checks import check_maps, check_regions
 from .runs import Run
-from .study_checks import check_ablation, check_lds, check_studies
+from .study_checks import check_ablation, check_consequence, check_lds, check_studies
 
 # More than Snakemake plans in a bearable time.
 MOST_SHARDS = 100_000
@@ -61,6 +61,8 @@ def _check_optional(run: Run) -> None:
         check_lds(run, run.lds)
     if "ablation" in run.settings:
         check_ablation(run)
+    if "audit" in run.settings:
+        check_consequence(run)
     check_studies(run)
 
 

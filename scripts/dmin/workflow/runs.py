@@ -118,12 +118,7 @@ class Run:
     @cached_property
     def audit(self) -> Audit:
         """The audit of the training set; only of a run that has the section."""
-        return Audit(self.name, self.settings["audit"], self.influence)
-
-    @property
-    def issue_settings(self) -> dict[str, float]:
-        """At which rate an audit bears false findings, and the confidence of its intervals."""
-        return {"confidence": self.evaluation["confidence"], "fdr": self.settings["audit"]["fdr"]}
+        return Audit(self.name, self.settings["audit"], self.evaluation, self.influence)
 
     @cached_property
     def studies(self) -> dict[str, Study]:

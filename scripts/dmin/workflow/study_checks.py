@@ -121,6 +121,27 @@ def check_studies(run: Run) -> None:
         )
 
 
+def check_consequence(run: Run) -> None:
+    """Refuse to retrain without flagged images where that tells nothing.
+
+    Raises:
+        UserError: the model's own training is not known, no image is held out, or there are too many retrainings.
+    """
+    consequence = run.audit.consequence
+    if consequence is None:
+        return
+    key = f"runs.{run.name}.audit.consequence"
+    refuse_own_weights(key, run.model)
+    if not run.gradients.count("test"):
+        raise UserError(
+            f"{key} measures the loss of held-out images, but data set {run.model.dataset.name} has no test set; set "
+            f"datasets.{run.model.dataset.name}.train_fraction below 1 or test_sources, or leave the section out."
+        )
+    models = len(consequence.removals) * consequence.settings["seeds"]
+    if models > MOST_MODELS:
+        raise UserError(f"{key} trains {models} models; ask for at most {MOST_MODELS}.")
+
+
 def _check_study(run: Run, study: Study) -> None:
     key, source = f"runs.{run.name}.{study.name}", run.queries.settings["source"]
     if source != "generated" and study.name != "deletion":

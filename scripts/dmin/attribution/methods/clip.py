@@ -8,16 +8,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from dmin.attribution.settings import EFFICIENTNET, encoder_name
 from dmin.data.sample_rows import SampleRows
-from dmin.models.gate.finite import first_not_finite
-from dmin.models.gate.words import reason
+from dmin.models.clip_encoder import ClipEncoder
 from dmin.models.image_embedding import DECODED, efficientnet_embeddings
-from dmin.runtime.device import resolve_device
-from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
 from dmin.settings.runs import Options
 
@@ -56,7 +51,7 @@ def scores(queries: SampleRows, train: SampleRows, options: Options, pace: Pace)
         log.warning("clip embeds with EfficientNet-Lite0, which is no CLIP; name one in influence.options.encoder.")
         rows, embed = DECODED, partial(efficientnet_embeddings, batch=pace.batch)
     else:
-        rows, embed = pace.batch, _Clip(options["encoder"], options["revision"], pace.device).embed
+        rows, embed = pace.batch, ClipEncoder(options["encoder"], options["revision"], pace.device).embed
     left = np.concatenate([embed(_rgb(block)) for _, block in queries.pixel_blocks(rows)])
     out = np.empty((len(queries), len(train)), dtype=np.float32)
     held: list[np.ndarray] = []
@@ -67,49 +62,6 @@ def scores(queries: SampleRows, train: SampleRows, options: Options, pace: Pace)
             out[:, done : places.stop] = left @ np.concatenate(held).T
             held, done = [], places.stop
     return out
-
-
-class _Clip:
-    def __init__(self, name: str, revision: str | None, device: str) -> None:
-        from transformers import CLIPImageProcessorPil, CLIPModel  # here: EfficientNet needs neither
-
-        self._device = resolve_device(device)
-        try:
-            self._processor = CLIPImageProcessorPil.from_pretrained(name, revision=revision)
-            model, report = _load(CLIPModel, name, revision)
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            # transformers raises whatever it likes over a foreign folder.
-            raise UserError(
-                f"CLIP model '{name}' cannot be loaded ({reason(error)}); set encoder to a folder or a CLIP model on "
-                f"the hub, its weights in safetensors, or to {EFFICIENTNET}."
-            ) from error
-        bad = first_not_finite(model.named_parameters())
-        if bad is not None:
-            raise UserError(f"CLIP model '{name}' has values in '{bad}' that are not finite; download it again.")
-        if report["missing_keys"]:
-            # transformers would go on with random weights.
-            raise UserError(
-                f"CLIP model '{name}' has no weights for {min(report['missing_keys'])}; set encoder to a whole CLIP "
-                f"model, or to {EFFICIENTNET}."
-            )
-        self._model = model.to(self._device).eval()
-
-    @torch.no_grad()
-    def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """Return unit embeddings, float32 ``[n, d]``, of uint8 images ``[n, height, width, 3]``."""
-        inputs = self._processor(images=list(pixels), return_tensors="pt", input_data_format="channels_last")
-        output = self._model.get_image_features(inputs["pixel_values"].to(self._device))
-        # transformers 4 returns the embedding itself.
-        embedding = output if isinstance(output, torch.Tensor) else output.pooler_output
-        return F.normalize(embedding.float(), dim=1).cpu().numpy()
-
-
-def _load(kind: Any, name: str, revision: str | None) -> tuple[Any, dict[str, Any]]:
-    return kind.from_pretrained(
-        name, revision=revision, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-    )
 
 
 def _rgb(pixels: np.ndarray) -> np.ndarray:
