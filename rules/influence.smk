@@ -267,9 +267,7 @@ rule write_ranking:
     input:
         top="<run>/influence/{ranked}/top.parquet",
         samples=lambda w: runs[w.run].model.dataset.train,
-        queries=lambda w: (
-            runs[w.run].queries.region_table if w.ranked.endswith("/regions") else runs[w.run].queries.table
-        ),
+        queries=lambda w: runs[w.run].regions.asked(w.ranked),
     output:
         csv="<run>/influence/{ranked}/ranking.csv",
         json="<run>/influence/{ranked}/ranking.json",

@@ -41,6 +41,11 @@ class Regions:
         """Return the folder of a method's scores of regions."""
         return f"{self.influence.folder(method, v)}/regions"
 
+    def asked(self, ranked: str) -> str:
+        """Return the table of what a folder of ranked lists is of: the queries, or regions of them."""
+        queries = self.influence.gradients.queries
+        return queries.region_table if ranked.endswith("/regions") else queries.table
+
     @property
     def rankings(self) -> list[str]:
         """The ranked lists as tables for people."""
