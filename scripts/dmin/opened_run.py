@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dmin.runtime.errors import UserError
 
@@ -94,7 +94,7 @@ class OpenedRun:
         if not file.is_file():
             raise UserError(f"'{file}' is not there; make it by the target rankings.")
         unknown = {name: [""] for name in ("p_value", "significant", "low", "high")}
-        types = {"caption": str, "file": str, "query_file": str, "significant": "boolean"}
+        types: dict[str, Any] = {"caption": str, "file": str, "query_file": str, "significant": "boolean"}
         return pd.read_csv(file, keep_default_na=False, na_values=unknown, dtype=types)
 
     @cached_property

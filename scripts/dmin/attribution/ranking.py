@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,9 +69,9 @@ def ranked_frame(
 def with_judgement(top: pd.DataFrame, judged: Judged) -> pd.DataFrame:
     """Return ranked lists with what is said of their samples."""
     ends = {"p_value": judged.p_value, "low": judged.low, "high": judged.high}
-    told: dict[str, object] = {name: values.reshape(-1) for name, values in ends.items()}
+    told: dict[str, Any] = {name: values.reshape(-1) for name, values in ends.items()}
     if judged.found is not None:
         told["significant"] = pd.array(judged.found.reshape(-1), dtype="boolean")
         # Without a p-value nothing was asked.
-        told["significant"][np.isnan(judged.p_value.reshape(-1))] = pd.NA  # type: ignore[index]
+        told["significant"][np.isnan(judged.p_value.reshape(-1))] = pd.NA
     return top.assign(**told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,7 @@ def ranking_table(top: pd.DataFrame, samples: pd.DataFrame, query_files: dict[st
         [None if pd.isna(value) else bool(value) for value in top["significant"]],
         _shortest(top["low"]), _shortest(top["high"]),
     )  # fmt: skip
-    named = dict(zip(RANKING_COLUMNS, columns, strict=True))
+    named: dict[str, Any] = dict(zip(RANKING_COLUMNS, columns, strict=True))
     for name in ("p_value", "significant", "low", "high"):
         # As objects, which keep None beside numbers.
         named[name] = pd.Series([None if pd.isna(value) else value for value in named[name]], dtype=object)
