@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from dmin.figures.colours import FAINT, INK, MUTED
+from dmin.figures.colours import FAINT, MUTED
 from dmin.figures.methods import method_style
 from dmin.figures.style import house_style
 from dmin.figures.tables import require_table
@@ -51,10 +51,8 @@ def plot_agreement(table: pd.DataFrame) -> Figure:
     height = _HEAD + side + names
     figure = Figure(figsize=(width, height))
     panel = figure.add_axes((names / width, names / height, side / width, side / height))
-    drawn = _draw_cells(panel, shown, labels)
     bar = figure.add_axes(((names + side + 0.25) / width, names / height, 0.13 / width, side / height))
-    figure.colorbar(drawn, cax=bar).outline.set_visible(False)
-    bar.grid(visible=False)
+    _draw_cells(panel, bar, pd.DataFrame(shown, labels, labels))
     bar.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     figure.text(0.12 / width, 1 - 0.16 / height, "Agreement of methods", size=11, weight="bold", va="top")
     note = "Spearman correlation of scores, mean over queries"
@@ -62,22 +60,27 @@ def plot_agreement(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_cells(panel: Axes, shown: np.ndarray, labels: Sequence[str]) -> QuadMesh:
-    """Fill a panel with the values ``[n, n]``, each in figures on its colour."""
-    drawn = panel.pcolormesh(shown, edgecolors="white", linewidth=0.6, **_scale(shown))
-    for (row, column), value in np.ndenumerate(shown):
-        red, green, blue, _ = drawn.to_rgba(value)
-        dark = not np.isnan(value) and 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
-        colour, text = "white" if dark else INK, _number(value)
-        panel.text(column + 0.5, row + 0.5, text, size=6.5, color=colour, ha="center", va="center", parse_math=False)
-    panel.set(facecolor=FAINT, xlim=(0, len(labels)), ylim=(len(labels), 0))
-    panel.grid(visible=False)
-    panel.spines[:].set_visible(False)
-    places = np.arange(len(labels)) + 0.5
-    panel.set_xticks(places, labels, rotation=90)
-    panel.set_yticks(places, labels)
-    panel.tick_params(length=0)
-    return drawn
+def _draw_cells(panel: Axes, bar: Axes, shown: pd.DataFrame) -> None:
+    """Fill a panel with the values ``[n, n]``, each in figures on its colour, and a bar with the colours."""
+    sns.heatmap(
+        shown,
+        ax=panel,
+        cbar_ax=bar,
+        linewidths=0.6,
+        linecolor="white",
+        annot=shown.map(_number),
+        fmt="",
+        annot_kws={"size": 6.5, "parse_math": False},
+        xticklabels=True,
+        yticklabels=True,
+        **_scale(shown.to_numpy()),
+    )
+    panel.set(facecolor=FAINT, xlabel="", ylabel="")
+    panel.tick_params(axis="x", rotation=90, length=0)
+    panel.tick_params(axis="y", rotation=0, length=0)
+    for axes in (panel, bar):
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
 
 
 def _scale(shown: np.ndarray) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -40,13 +41,14 @@ def plot_gradient_norms(table: pd.DataFrame) -> Figure:
         for subset in order_subsets(quantiles["subset"]):
             rows = quantiles[quantiles["subset"] == subset].sort_values("timestep")
             panel.fill_between(rows["timestep"], rows[0.1], rows[0.9], color=colours[subset], alpha=0.1, linewidth=0)
-            panel.plot(
-                rows["timestep"],
-                rows[0.5],
+            sns.lineplot(
+                x=rows["timestep"],
+                y=rows[0.5],
                 color=colours[subset],
+                ax=panel,
                 marker="o",
+                errorbar=None,
                 linestyle="--" if subset == NOISE else "-",
-                markeredgecolor="white",
                 markeredgewidth=0.5,
             )
         panel.set_yscale("log")
