@@ -75,7 +75,8 @@ def test_exact_values_are_recovered(values: np.ndarray) -> None:
     assert np.allclose(EXACT["shapley"](values), shapley, atol=1e-12)
     assert np.allclose(EXACT["banzhaf"](values), banzhaf, atol=1e-12)
     for law in ("all", "shapley"):
-        assert abs(find_estimator("shapley").fit(play(Law(law, N, seed=3), values)) - shapley).max() < 1e-8
+        for name in ("shapley", "shapley_by_size"):
+            assert abs(find_estimator(name).fit(play(Law(law, N, seed=3), values)) - shapley).max() < 1e-8
     for law in ("all", "uniform"):
         assert abs(find_estimator("banzhaf").fit(play(Law(law, N, seed=3), values)) - banzhaf).max() < 1e-8
     every = play(Law("all", N), values)
@@ -111,7 +112,8 @@ def test_contributions_sum_to_what_everyone_adds(name: str, seed: int) -> None:
 
 def test_symmetric_players_get_the_same_and_a_dummy_nothing() -> None:
     values = ridge_regression()
-    for name, index in (("exact_shapley", "shapley"), ("shapley", "shapley"), ("banzhaf", "banzhaf")):
+    indices = {"exact_shapley": "shapley", "shapley": "shapley", "shapley_by_size": "shapley", "banzhaf": "banzhaf"}
+    for name, index in indices.items():
         found = find_estimator(name).fit(play(Law("all", N), values))
         assert abs(found[4] - found[5]) < 1e-10 and abs(found[3]) < 1e-10
         assert np.allclose(found, EXACT[index](values), atol=1e-10)
@@ -119,7 +121,7 @@ def test_symmetric_players_get_the_same_and_a_dummy_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("name", "law"),
-    [("shapley", "shapley"), ("banzhaf", "uniform"), ("permutation", "permutation")],
+    [("shapley", "shapley"), ("shapley_by_size", "shapley"), ("banzhaf", "uniform"), ("permutation", "permutation")],
 )
 def test_more_coalitions_come_nearer_without_bias(name: str, law: str) -> None:
     values = np.random.default_rng(0).normal(size=2**N)
@@ -157,6 +159,7 @@ def test_the_ridge_is_solved_and_its_lambda_chosen_on_the_fit_alone() -> None:
     [
         ("banzhaf", "uniform", 4, "Estimator 'banzhaf' has 7 unknowns but 6 coalitions and no ridge; draw at least 7"),
         ("shapley", "shapley", 4, "Estimator 'shapley' has 5 unknowns but 4 coalitions"),
+        ("shapley_by_size", "shapley", 7, "Estimator 'shapley_by_size' has .* unknowns but 7 coalitions"),
         ("permutation", "permutation", 4, "has 4 coalitions, fewer than the 5 of one order of 6 players"),
         ("shapley", "datamodel", 10, "cannot be fitted on coalitions of law 'datamodel'; draw one of shapley, all"),
         ("datamodel", "datamodel", 1, "1 coalition is too few to choose a ridge on"),
@@ -190,3 +193,19 @@ def test_an_empty_coalition_under_a_law_that_excludes_it_is_refused() -> None:
         find_estimator("shapley").fit(replace(outcomes, member=member))
     with pytest.raises(UserError, match="Estimator 'lasso' is unknown; choose one of add_one_in"):
         find_estimator("lasso")
+
+
+def test_levels_of_sizes_take_away_what_is_everyone_s() -> None:
+    # The first players raise v steeply, whoever they are; what they differ in is small.
+    values, worth = additive()
+    size = counted(range(2**N), N).sum(axis=1)
+    steep = 0.01 * values + 100 * np.sqrt(size)
+    truth = 0.01 * worth + 100 * np.sqrt(N) / N
+    errors = {
+        name: [
+            np.linalg.norm(find_estimator(name).fit(play(Law("shapley", N, seed), steep, 32)) - truth)
+            for seed in range(5)
+        ]
+        for name in ("shapley", "shapley_by_size")
+    }
+    assert max(errors["shapley_by_size"]) < 1e-8 and min(errors["shapley"]) > 1

@@ -26,6 +26,7 @@ def noisy_game(law: Law, worth: np.ndarray, seeds: int, generator: np.random.Gen
     ("name", "law", "seeds", "trials"),
     [
         ("shapley", "shapley", 1, 40),
+        ("shapley_by_size", "shapley", 1, 40),
         ("banzhaf", "uniform", 1, 40),
         ("datamodel", "datamodel", 2, 40),
         ("permutation", "permutation", 2, 25),

@@ -41,7 +41,7 @@ def plot_contributions(contributions: pd.DataFrame) -> Figure:
     table["left"], table["right"] = 100 * ends.min(axis=1, skipna=False), 100 * ends.max(axis=1, skipna=False)
     table["percent"] = 100 * table["share"]
     names = order_estimators(table["estimator"].unique())
-    barred = next((name for name in ("exact_shapley", "shapley") if name in names), names[0])
+    barred = next((name for name in ("exact_shapley", "shapley_by_size", "shapley") if name in names), names[0])
     others = [name for name in names if name != barred]
     behaviours = shown_behaviours(table["behaviour"], _BEHAVIOURS)
     rows = min(_SHOWN, table["player"].nunique())

@@ -15,7 +15,7 @@ _COLUMNS = ("estimator", "behaviour", "kind", "share", "players", "value", "low"
 _TITLES = {"remove": "without the top", "keep": "with the top alone"}
 _EVERYONE = "everyone"
 # Estimators that are shown, and of Shapley's only the first that there is; the table has all.
-_SHAPLEY = ("exact_shapley", "shapley", "permutation")
+_SHAPLEY = ("exact_shapley", "shapley_by_size", "shapley", "permutation")
 _OTHERS = ("datamodel", "banzhaf", "leave_one_out", "random", "size")
 # Panels that a figure has room for; the table has all behaviours.
 _BEHAVIOURS = 4

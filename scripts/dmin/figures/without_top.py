@@ -19,7 +19,9 @@ from dmin.runtime.errors import UserError
 
 # Images of a row.
 _SHOWN = 12
-_RANKED_BY = ("exact_shapley", "shapley", "permutation", "banzhaf", "datamodel", "leave_one_out")
+_RANKED_BY = (
+    "exact_shapley", "shapley_by_size", "shapley", "permutation", "banzhaf", "datamodel", "leave_one_out",
+)  # fmt: skip
 
 
 def choose_rows(
