@@ -31,8 +31,8 @@ def contributions(outcomes: Outcomes) -> np.ndarray:
     coalitions what the sizes in it happen to be. Where v rises steeply with the first players, as the quality of a
     model does, that is most of the error of ``shapley``.
 
-    At most half of the coalitions that the contributions leave over go to levels; neighbouring sizes share one where
-    that is too few.
+    Levels take at most the coalitions that the contributions leave over, but for one; neighbouring sizes share a level
+    where that is too few.
 
     Raises:
         UserError: there are fewer coalitions than free contributions, n - 1.
@@ -45,8 +45,8 @@ def contributions(outcomes: Outcomes) -> np.ndarray:
     equal, zero_sum, sizes = np.full(n, outcomes.gain / n), helmert(n).T, outcomes.member[inner].sum(axis=1)
     design, rest = member @ zero_sum, outcomes.values[inner] - outcomes.none - member @ equal
     weights, found = outcomes.weights("shapley")[sizes], np.unique(sizes)
-    levels = min(len(found), (drawn - (n - 1)) // 2)
-    for level in np.array_split(found, levels) if levels else []:
+    levels = min(len(found), drawn - n)
+    for level in np.array_split(found, levels) if levels > 0 else []:
         # A level is fitted by taking weighted means away.
         rows = np.isin(sizes, level)
         design[rows] -= np.average(design[rows], axis=0, weights=weights[rows])
