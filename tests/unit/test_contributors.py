@@ -59,6 +59,7 @@ def test_every_estimator_is_fitted_on_its_law_and_trainer(contributions: pd.Data
         "leave_one_out": {"trainer": "sparsified", "law": "all", "coalitions": 64},
         "permutation": {"trainer": "sparsified", "law": "permutation", "coalitions": 16},
         "shapley": {"trainer": "sparsified", "law": "shapley", "coalitions": 16},
+        "shapley_by_size": {"trainer": "sparsified", "law": "shapley", "coalitions": 16},
     }
     assert of(contributions, "shapley")["player"].tolist() == PLAYERS
     assert of(contributions, "shapley")["samples"].tolist() == [1, 2, 3, 4, 5, 6]

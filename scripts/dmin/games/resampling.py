@@ -34,8 +34,7 @@ def bootstrap_contributions(
     Coalitions are drawn again with replacement; their values bring the noise of their seeds along. v(all) and v(none),
     and every value where no coalitions are drawn, get normal noise instead: as much as means over seeds have, or, with
     a single seed, as much as a linear fit leaves unexplained. Permutations are drawn again too. Deviations are widened
-    for what the fit takes up of m coalitions, n or as many as it has unknowns, or of m permutations, one, by
-    sqrt(m / (m - n)). Where all
+    for what the fit takes up of m coalitions or permutations, by sqrt(m / (m - n)) or sqrt(m / (m - 1)). Where all
     coalitions are known, nothing but noise is left to chance. NaN where an interval would need a second seed.
 
     Args:
@@ -46,9 +45,8 @@ def bootstrap_contributions(
         return np.full((resamples, outcomes.players), np.nan)
     spread = noise if noise == noise else _unexplained(outcomes)
     choices = estimator.choices(outcomes)
+    units, unknowns = outcomes.member.shape
     count, players = outcomes.member.shape
-    each, more = estimator.entry.unknowns or (1, 0)
-    units, unknowns = count, max(players, each * players + more)
     found = np.empty((resamples, players))
     for number in range(resamples):
         generator = np.random.default_rng(derive_seed(seed, "contributions", estimator.entry.name, number))

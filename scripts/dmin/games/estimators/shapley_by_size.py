@@ -12,7 +12,7 @@ ESTIMATOR = {
     "laws": ("shapley", "all"),
     "index": "shapley",
     "resamples": "coalitions",
-    "unknowns": (2, -2),
+    "unknowns": (1, -1),
     "ends": True,
     "efficient": True,
     "summary": "Least squares under the Shapley kernel, with a level for every size of coalition beside the players.",
@@ -31,19 +31,25 @@ def contributions(outcomes: Outcomes) -> np.ndarray:
     coalitions what the sizes in it happen to be. Where v rises steeply with the first players, as the quality of a
     model does, that is most of the error of ``shapley``.
 
+    Levels take at most the coalitions that the contributions leave over, but for one; neighbouring sizes share a level
+    where that is too few.
+
     Raises:
-        UserError: there are fewer coalitions than unknowns: n - 1, and one for each size that was drawn.
+        UserError: there are fewer coalitions than free contributions, n - 1.
     """
-    n, sizes = outcomes.players, outcomes.member.sum(axis=1)
-    inner = (sizes % n) != 0  # the ends hold by the constraint
-    member, values, sizes = outcomes.member[inner].astype(float), outcomes.values[inner].copy(), sizes[inner]
-    require_rows(outcomes.drawn or len(values), n - 1 + len(np.unique(sizes)), "shapley_by_size")
-    zero_sum = helmert(n).T
-    design = member @ zero_sum
-    for size in np.unique(sizes):
-        # The weights of a size are equal, so that its level is fitted by taking means away.
-        rows = sizes == size
-        design[rows] -= design[rows].mean(axis=0)
-        values[rows] -= values[rows].mean()
-    found: np.ndarray = outcomes.gain / n + zero_sum @ least_squares(design, values, outcomes.weights("shapley")[sizes])
-    return found
+    n = outcomes.players
+    drawn = outcomes.drawn or len(outcomes.values)
+    require_rows(drawn, n - 1, "shapley_by_size")
+    inner = (outcomes.member.sum(axis=1) % n) != 0  # the ends hold by the constraint
+    member = outcomes.member[inner].astype(float)
+    equal, zero_sum, sizes = np.full(n, outcomes.gain / n), helmert(n).T, outcomes.member[inner].sum(axis=1)
+    design, rest = member @ zero_sum, outcomes.values[inner] - outcomes.none - member @ equal
+    weights, found = outcomes.weights("shapley")[sizes], np.unique(sizes)
+    levels = min(len(found), drawn - n)
+    for level in np.array_split(found, levels) if levels > 0 else []:
+        # A level is fitted by taking weighted means away.
+        rows = np.isin(sizes, level)
+        design[rows] -= np.average(design[rows], axis=0, weights=weights[rows])
+        rest[rows] -= np.average(rest[rows], weights=weights[rows])
+    fitted: np.ndarray = equal + zero_sum @ least_squares(design, rest, weights)
+    return fitted
