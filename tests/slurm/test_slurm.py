@@ -117,7 +117,7 @@ def test_results_are_those_of_a_local_run(
     assert files(remote) == files(local)
     compared = [path for path in files(local) if not str(path).endswith((*TIMED, "retrieval.csv"))]
     assert sum(path.name == "scores.npy" for path in compared) == 7
-    assert sum(path.parent.name == "tables" for path in compared) == 4
+    assert sum(path.parent.name == "tables" for path in compared) == 5
     left, right = (checkout.root / "results" for checkout in (remote, local))
     assert [path for path in compared if (left / path).read_bytes() != (right / path).read_bytes()] == []
     tables = [pd.read_csv(checkout.root / RUN / "tables" / "retrieval.csv") for checkout in (remote, local)]
@@ -127,7 +127,7 @@ def test_results_are_those_of_a_local_run(
 def test_every_job_asks_for_what_the_profile_says(submitted: tuple[Checkout, pd.DataFrame]) -> None:
     frame = submitted[1]
     granted = frame[frame["state"] == "COMPLETED"].set_index("rule")
-    assert len(granted) == 32
+    assert len(granted) == 33
     limits = {rule: set(granted.loc[[rule], "limit"]) for rule in ("train_model", "cache_gradients", "evaluate_cost")}
     assert limits == {"train_model": {"8:00:00"}, "cache_gradients": {"4:00:00"}, "evaluate_cost": {"30:00"}}
     assert set(granted.loc[["cache_gradients"], "memory"]) == {"24000M"}
