@@ -80,7 +80,7 @@ class Example:
         places = self.train["place"].tolist()
         self.rows = {}
         for method, cache in METHODS.items():
-            stored = np.load(folder / "sketch" / cache / f"v{WIDTH}" / "train.npy", mmap_mode="r")
+            stored = np.load(folder / "sketch" / cache / f"v{WIDTH}" / "train.npy", mmap_mode="r", allow_pickle=False)
             self.rows[method] = stored[:, STEPS][places].astype(np.float32)
         self.pixels = sample_pixels(self.train).astype(np.float32) / 127.5 - 1
         self.mean = self.pixels.mean(0)

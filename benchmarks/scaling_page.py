@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dmin.figures.panels import Panels
-from dmin.figures.style import MUTED, PALETTE, house_style, save_figure
+from dmin.figures.colours import MUTED, PALETTE
+from dmin.figures.style import house_style, save_figure
 
 _NAMES = {
     "compress": "compress {full} to {folded}",

@@ -32,7 +32,9 @@ def mapped(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Chec
     """Return a copy of the finished micro run with a region's rankings and maps; their plans are checked."""
     checkout = Checkout(tmp_path_factory.mktemp("mapped"), finished.root)
     maps = {"queries": 2, "top_k": 1, "grid": 2}
-    assert checkout.plan_as(config_with([REGION], maps)) == RANKED
+    # The explorer shows them.
+    shown = {"cut_fields": 1, "cache_fields": 3, "map_influence": 1, "explorer": 1}
+    assert checkout.plan_as(config_with([REGION], maps)) == RANKED | shown
     checkout.write_config(config_with([REGION], maps))
     assert checkout.plan("maps") == MAPPED | {"maps": 1}
     checkout.run("maps", "rankings")
