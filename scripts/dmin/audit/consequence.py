@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dmin.audit.embed import SIDE
+from dmin.audit.removals import LOSS, RECOGNISED
 from dmin.data.samples import read_samples, sample_pixels
 from dmin.evaluation.intervals import crossed_mean
 from dmin.games.feature_files import read_features
@@ -23,7 +24,6 @@ from dmin.runtime.parquet import read_parquet
 
 log = logging.getLogger(__name__)
 
-LOSS, RECOGNISED = "held_out_loss", "recognised"
 COLUMNS = [
     "removal", "removed", "measure", "value", "difference", "low", "high", "over_random", "over_random_low",
     "over_random_high", "images", "seeds",

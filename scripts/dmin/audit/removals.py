@@ -20,6 +20,8 @@ from dmin.runtime.readers import read_csv
 log = logging.getLogger(__name__)
 
 FLAGGED, PLANTED = "flagged", "planted"
+# What a removal does is measured by.
+LOSS, RECOGNISED = "held_out_loss", "recognised"
 
 
 class ChoiceSettings(TypedDict):

@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmin.audit.consequence import LOSS, RECOGNISED
-from dmin.audit.removals import FLAGGED, PLANTED
+from dmin.audit.removals import FLAGGED, LOSS, PLANTED, RECOGNISED
 from dmin.data.samples import read_samples
 from dmin.figures.thumbnails import Thumbnails
 from dmin.retraining.removal_names import NONE, RANDOM
