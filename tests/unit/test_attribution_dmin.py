@@ -154,7 +154,7 @@ def test_a_training_image_as_query_finds_itself_and_its_copy(
     query = replace(
         samples,
         ids=["query/a/0000"],
-        latents=samples.latents[one],
+        stored=samples.latents[one],
         conditioning={name: value[one] for name, value in samples.conditioning.items()},
     )
     query.save(tmp_path / "query.safetensors")

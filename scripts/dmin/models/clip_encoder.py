@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from dmin.models.gate.finite import first_not_finite
+from dmin.models.gate.tokens import require_tokenizer_files, require_vocabulary
 from dmin.models.gate.words import reason
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
@@ -64,8 +66,12 @@ class ClipEncoder:
         """
         from transformers import CLIPTokenizer
 
+        vocabulary = self._model.config.text_config.vocab_size
         try:
+            if Path(self._name).is_dir():
+                require_tokenizer_files(Path(self._name))
             tokenizer = CLIPTokenizer.from_pretrained(self._name, revision=self._revision)
+            require_vocabulary(tokenizer, self._name, vocabulary)
         except Exception as error:
             raise UserError(
                 f"CLIP model '{self._name}' has no tokenizer that can be loaded ({reason(error)}); set encoder to a "
