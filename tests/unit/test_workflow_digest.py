@@ -135,7 +135,7 @@ def test_plumbing_exists_and_its_edits_rerun_nothing(name: str, edited: Edit) ->
     )
 
 
-@pytest.mark.parametrize("name", ["config", "models", "runs"])
+@pytest.mark.parametrize("name", ["audits", "config", "models", "runs"])
 def test_settings_that_count_as_plumbing_declare_and_compute_nothing(name: str) -> None:
     tree = ast.parse((PROJECT / "scripts" / "dmin" / "settings" / f"{name}.py").read_text())
     kinds = (ast.Expr, ast.ImportFrom, ast.ClassDef)

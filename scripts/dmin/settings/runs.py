@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NotRequired, TypedDict
 
+from .audits import Audit
+
 
 class OwnImages(TypedDict):
     """Images of source images."""
@@ -257,30 +259,6 @@ class Maps(TypedDict):
     queries: int | list[str]
     top_k: int
     grid: int
-
-
-class Consequence(TypedDict):
-    """What a model does without the images that an audit flags; an audit without this section trains nothing."""
-
-    steps: int | None
-    queries: int
-    timesteps: int
-    draws: int
-    seeds: int
-    per_job: int
-    seed: int
-
-
-class Audit(TypedDict):
-    """An audit of the training set (target audit)."""
-
-    timesteps: int
-    draws: int
-    captions: int
-    k: int
-    fdr: float
-    seed: int
-    consequence: NotRequired[Consequence]
 
 
 class Run(TypedDict):

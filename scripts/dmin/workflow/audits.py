@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..settings.runs import Audit as AuditSettings
+from ..settings.audits import Audit as AuditSettings
 from ..settings.runs import Evaluation
 from .consequences import Consequence
 from .gradients import Gradients

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..settings.runs import Consequence as ConsequenceSettings
+from ..settings.audits import Consequence as ConsequenceSettings
 from ..settings.runs import Evaluation
 from .gradients import Gradients
 from .ranges import cut_ranges

@@ -26,6 +26,7 @@ PLUMBING = frozenset(
         "runtime.job",
         "runtime.meter",
         "runtime.sidecar",
+        "settings.audits",
         "settings.config",
         "settings.games",
         "settings.models",
