@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dmin.figures.panels import Panels
 from dmin.figures.colours import MUTED, PALETTE
+from dmin.figures.panels import Panels
 from dmin.figures.style import house_style, save_figure
 
 _NAMES = {

@@ -31,7 +31,8 @@ MODEL_SCRIPTS = {
 TORCH_SCRIPTS = {
     "audit_samples", "build_cascade", "compare_models", "cut_fields", "cut_regions", "embed_images", "embed_samples",
     "embed_train", "evaluate_audit_consequence", "evaluate_generation", "evaluate_removal", "evaluate_thickness",
-    "label_queries", "measure_caption_similarity", "retrieve_cascade", "select_queries", "take_queries", "train_classifier",
+    "label_queries", "measure_caption_similarity", "retrieve_cascade", "select_queries", "take_queries",
+    "train_classifier",
 }  # fmt: skip
 # Each takes from a third of a second to four; libraries import them too.
 SLOW_IMPORTS = (
