@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.linalg import helmert
+from dataclasses import replace
 
-from dmin.games.linear import least_squares, require_rows
+import numpy as np
+
 from dmin.games.outcomes import Outcomes
+from dmin.games.shapley_kernel import KernelProblem
 
 ESTIMATOR = {
     "laws": ("shapley", "all"),
@@ -37,19 +38,13 @@ def contributions(outcomes: Outcomes) -> np.ndarray:
     Raises:
         UserError: there are fewer coalitions than free contributions, n - 1.
     """
-    n = outcomes.players
-    drawn = outcomes.drawn or len(outcomes.values)
-    require_rows(drawn, n - 1, "shapley_by_size")
-    inner = (outcomes.member.sum(axis=1) % n) != 0  # the ends hold by the constraint
-    member = outcomes.member[inner].astype(float)
-    equal, zero_sum, sizes = np.full(n, outcomes.gain / n), helmert(n).T, outcomes.member[inner].sum(axis=1)
-    design, rest = member @ zero_sum, outcomes.values[inner] - outcomes.none - member @ equal
-    weights, found = outcomes.weights("shapley")[sizes], np.unique(sizes)
-    levels = min(len(found), drawn - n)
+    problem = KernelProblem.of(outcomes, "shapley_by_size")
+    design, rest, found = problem.design.copy(), problem.rest.copy(), np.unique(problem.sizes)
+    levels = min(len(found), (outcomes.drawn or len(outcomes.values)) - outcomes.players)
     for level in np.array_split(found, levels) if levels > 0 else []:
         # A level is fitted by taking weighted means away.
-        rows = np.isin(sizes, level)
-        design[rows] -= np.average(design[rows], axis=0, weights=weights[rows])
-        rest[rows] -= np.average(rest[rows], weights=weights[rows])
-    fitted: np.ndarray = equal + zero_sum @ least_squares(design, rest, weights)
-    return fitted
+        rows = np.isin(problem.sizes, level)
+        weights = problem.weights[rows]
+        design[rows] -= np.average(design[rows], axis=0, weights=weights)
+        rest[rows] -= np.average(rest[rows], weights=weights)
+    return replace(problem, design=design, rest=rest).solve()
