@@ -78,7 +78,7 @@ def split_fields(shards: Sequence[Path], wholes: HeldRows) -> Parts:
     origins, names = zip(*(name.rpartition("#")[::2] for shard in opened for name in shard.ids), strict=True)
     each = len(names) // len(wholes.ids)
     owners = np.repeat(np.arange(len(wholes.ids)), each)
-    if list(origins) != [wholes.ids[owner] for owner in owners]:
+    if list(origins) != [wholes.ids[owner] for owner in owners.tolist()]:
         raise UserError(f"'{shards[0]}' holds regions of other images than the ranked lists; delete it and run again.")
     return Parts(list(names), owners, _in_units(unit, norm, wholes.norms[owners]))
 

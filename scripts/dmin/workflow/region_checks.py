@@ -67,7 +67,9 @@ def check_maps(run: Run) -> None:
             "lower it."
         )
     known, asked = run.queries.ids, maps.settings["queries"]
-    for query in asked if isinstance(asked, list) and known is not None else []:
+    if known is None or not isinstance(asked, list):
+        return
+    for query in asked:
         if query not in known:
             raise UserError(f"{key}.queries has '{query}', which the run does not ask about; {_say(known)}.")
 
