@@ -261,7 +261,7 @@ def render(table: pd.DataFrame) -> str:
             lines.append(f"| {kind} | `{method}` | {' | '.join(cells)} |")
         chance = part.drop_duplicates("measure").set_index("measure")["chance"]
         lines.append(f"| {kind} | chance | {' | '.join(f'{chance[m]:.2f}' for m in measures)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", f"{table['composites'].max()} composites of each kind."]) + "\n"
 
 
 def main() -> None:
