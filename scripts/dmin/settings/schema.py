@@ -147,9 +147,10 @@ _Validator = jsonschema.validators.extend(
 def _value(value: Any) -> str:
     """Return a value as a sentence shows it: on one line, cut where it is long."""
     try:
-        return one_line(_short.repr(value))
+        text = one_line(_short.repr(value))
     except ValueError:
         return "a number of more digits than Python writes"
+    return text if len(text) <= 400 else f"{text[:300]}...{text[-50:]}"
 
 
 def _join(place: Any) -> str:
