@@ -270,7 +270,7 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="folder of results with the finished run")
     parser.add_argument("--run", default="example")
     parser.add_argument("--count", type=int, default=24, help="composites of each kind")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(options.threads)
