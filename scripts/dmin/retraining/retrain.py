@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
+
+import pandas as pd
 
 from dmin.models.encoded import EncodedSamples
 from dmin.models.training.pace import TrainingPace
 from dmin.models.training.task import Recipe, TrainingFiles, TrainingTask
 from dmin.models.training.train_model import train_model, write_untrained
-from dmin.retraining.members import Retrainings, weights_name
+from dmin.models.training.train_together import DivergedTogetherError, train_together, trains_together
+from dmin.retraining.members import Member, Retrainings, weights_name
 from dmin.runtime.atomic import write_json
 from dmin.runtime.digests import config_digest, file_digest
 from dmin.runtime.errors import DivergedError, UserError
@@ -23,6 +27,10 @@ from dmin.runtime.sidecar import only_writer
 from dmin.settings.models import Train
 
 log = logging.getLogger(__name__)
+
+# Retrainings that are trained together: more take no less time each.
+TOGETHER = 8
+SAMPLES = "samples.safetensors"
 
 
 def trained_rows(ids: Sequence[str], listed: Iterable[str], removes: bool) -> list[int]:
@@ -53,10 +61,59 @@ def member_recipe(recipe: Recipe, share: float, seed: int, repeat: int) -> Recip
     return replace(recipe, model={**recipe.model, "train": changed})
 
 
+class Bank:
+    """The retrainings of one job: their samples and recipes, and which of them are trained together.
+
+    Args:
+        encoded: all training samples.
+        table: the sets, columns ``set, id``.
+    """
+
+    def __init__(self, encoded: EncodedSamples, table: pd.DataFrame, recipe: Recipe, retrainings: Retrainings) -> None:
+        self.encoded, self._table, self._recipe, self._bank = encoded, table, recipe, retrainings.bank
+        self.members = list(retrainings)
+
+    def rows(self, member: Member) -> list[int]:
+        """Return the rows of the samples that a retraining has."""
+        listed = self._table.loc[self._table["set"] == member.set, "id"]
+        return trained_rows(self.encoded.ids, listed, self._bank.get("removes", False))
+
+    def recipe(self, member: Member) -> Recipe:
+        """Return the recipe of a retraining."""
+        share = len(self.rows(member)) / len(self.encoded.ids)
+        steps = self._bank.get("budget") == "steps"
+        return member_recipe(self._recipe, 1.0 if steps else share, self._bank["seed"], member.repeat)
+
+    def groups(self, device: str) -> Iterator[list[Member]]:
+        """Yield the retrainings in order: those that are trained together in one list, each other one alone.
+
+        Together are ``TOGETHER`` of neighbouring numbers from a multiple of that, if this job has all of them and
+        each takes as many steps. So rounding depends neither on what is done already nor on jobs of several such.
+        """
+        able: bool | None = None
+        for _, members in groupby(self.members, lambda one: (one.set * self._bank["seeds"] + one.repeat) // TOGETHER):
+            group = list(members)
+            if len(group) == TOGETHER and self._alike(group):
+                able = trains_together(self._recipe, self.encoded, device) if able is None else able
+                if able:
+                    yield group
+                    continue
+            yield from ([member] for member in group)
+
+    def _alike(self, group: Sequence[Member]) -> bool:
+        steps = {self.recipe(member).model["train"]["steps"] for member in group}
+        return len(steps) == 1 and all(self.rows(member) for member in group)
+
+    def diverged(self, member: Member, error: DivergedError) -> DivergedError:
+        """Return the error that names a retraining, and how to leave its set out."""
+        advice = self._bank.get("advice", "add {set} to the bank's exclude").format(set=member.set)
+        return DivergedError(f"Retraining {member.name} failed: {error} To go on without its set, {advice}.")
+
+
 def retrain_subsets(
     samples: Path, sets: Path, recipe: Recipe, retrainings: Retrainings, out: Path, pace: TrainingPace
 ) -> list[float]:
-    """Train some retrainings of a bank, one after another, into the folder ``out``.
+    """Train some retrainings of a bank into the folder ``out``: one after another, or small ones on a CPU together.
 
     A retraining has a folder of its name with its weights and ``model.json``. Finished ones and the state of the one
     under way are kept in a sidecar until all are done, so a killed job loses at most ``save_every`` steps. A set
@@ -73,47 +130,65 @@ def retrain_subsets(
         DivergedError: a training diverged; the message names it, and how to leave its set out.
         UserError: another process trains the same ones, or the end was asked for.
     """
-    encoded, table, bank = EncodedSamples.load(samples), read_parquet(sets), retrainings.bank
+    bank = Bank(EncodedSamples.load(samples), read_parquet(sets), recipe, retrainings)
     key = config_digest(
-        dict(recipe.model), dict(bank), *recipe.made_from().values(), file_digest(samples), file_digest(sets)
+        dict(recipe.model),
+        dict(retrainings.bank),
+        *recipe.made_from().values(),
+        file_digest(samples),
+        file_digest(sets),
     )
     work = out.parent / ".resume" / f"{out.name}-{key}"
-    wanted = list(retrainings)
     seconds: list[float] = []
     with only_writer(out.parent / ".resume", out.name):
         work.mkdir(parents=True, exist_ok=True)
-        for place, member in enumerate(wanted):
-            if (work / member.name / "model.json").exists():
+        done, count = 0, len(bank.members)
+        for group in bank.groups(pace.device):
+            done += len(group)
+            if all((work / member.name / "model.json").exists() for member in group):
                 # A kill may have come between the end of a retraining and the removal of what only it needed.
-                shutil.rmtree(work / member.name / "rest", ignore_errors=True)
+                shutil.rmtree(work / group[0].name / "rest", ignore_errors=True)
                 continue
             start = time.monotonic()
-            rows = trained_rows(encoded.ids, table.loc[table["set"] == member.set, "id"], bank.get("removes", False))
-            share = 1.0 if bank.get("budget") == "steps" else len(rows) / len(encoded.ids)
-            try:
-                own = member_recipe(recipe, share, bank["seed"], member.repeat)
-                _train_member(encoded.take(rows), own, work / member.name, pace)
-            except DivergedError as error:
-                advice = bank.get("advice", "add {set} to the bank's exclude").format(set=member.set)
-                raise DivergedError(
-                    f"Retraining {member.name} failed: {error} To go on without its set, {advice}."
-                ) from error
-            seconds.append(time.monotonic() - start)
+            _train_group(bank, group, work, pace)
+            seconds += [(time.monotonic() - start) / len(group)] * len(group)
             each = sum(seconds) / len(seconds)
-            done, left = place + 1, each * (len(wanted) - place - 1)
-            log.info("%s: %d of %d trained, %.0f s each, %.0f s to go", member.name, done, len(wanted), each, left)
-        write_json({"members": [member.name for member in wanted], "key": key}, work / "bank.json")
+            left = each * (count - done)
+            log.info("%s: %d of %d trained, %.0f s each, %.0f s to go", group[-1].name, done, count, each, left)
+        write_json({"members": [member.name for member in bank.members], "key": key}, work / "bank.json")
         if out.exists():
             shutil.rmtree(out)
         work.replace(out)
     return seconds
 
 
-def _train_member(encoded: EncodedSamples, recipe: Recipe, folder: Path, pace: TrainingPace) -> None:
+def _train_group(bank: Bank, group: Sequence[Member], work: Path, pace: TrainingPace) -> None:
+    tasks = [_task(bank, member, work / member.name) for member in group]
+    try:
+        if len(tasks) > 1:
+            train_together(tasks, pace, work / group[0].name / "rest" / "together")
+        elif bank.rows(group[0]):
+            train_model(tasks[0], pace)
+        else:
+            write_untrained(tasks[0], pace.device)
+    except DivergedTogetherError as error:
+        raise bank.diverged(group[error.place], error) from error
+    except DivergedError as error:
+        raise bank.diverged(group[0], error) from error
+    # The state of models that were trained together lies with the first, which is therefore finished last.
+    for member in reversed(group):
+        folder = work / member.name
+        (folder / SAMPLES).unlink(missing_ok=True)
+        # What says that this retraining is done comes last.
+        (folder / "rest" / "model.json").replace(folder / "model.json")
+        shutil.rmtree(folder / "rest")
+
+
+def _task(bank: Bank, member: Member, folder: Path) -> TrainingTask:
     folder.mkdir(exist_ok=True)
-    samples, rest = folder / "samples.safetensors", folder / "rest"
+    recipe, samples, rest = bank.recipe(member), folder / SAMPLES, folder / "rest"
     if not samples.exists():
-        encoded.save(samples)
+        bank.encoded.take(bank.rows(member)).save(samples)
     files = TrainingFiles(
         weights=folder / weights_name(recipe.model["finetune"]),
         description=rest / "model.json",
@@ -121,12 +196,4 @@ def _train_member(encoded: EncodedSamples, recipe: Recipe, folder: Path, pace: T
         checkpoints=rest / "checkpoints",
         training_log=rest / "training_log.parquet",
     )
-    task = TrainingTask(samples, recipe, files)
-    if encoded.ids:
-        train_model(task, pace)
-    else:
-        write_untrained(task, pace.device)
-    samples.unlink()
-    # What says that this retraining is done comes last.
-    (rest / "model.json").replace(folder / "model.json")
-    shutil.rmtree(rest)
+    return TrainingTask(samples, recipe, files)

@@ -74,6 +74,16 @@ class TrainingBatch:
     flipped: torch.Tensor
 
 
+@dataclass(frozen=True)
+class BatchRows:
+    """Rows of a batch: ``latents`` and ``noise`` ``[b, c, h, w]``, ``timesteps [b]``, conditioning ``[b, ...]``."""
+
+    latents: torch.Tensor
+    noise: torch.Tensor
+    timesteps: torch.Tensor
+    conditioning: Mapping[str, torch.Tensor]
+
+
 def draw_batch(pool: Pool, settings: Train, step: int, draw_timesteps: DrawTimesteps) -> TrainingBatch:
     """Draw step ``step`` (from 0) of a training on the samples of ``pool``, from its seed alone; all have one shape.
 
@@ -88,6 +98,16 @@ def draw_batch(pool: Pool, settings: Train, step: int, draw_timesteps: DrawTimes
     dropped = torch.rand(size, generator=generator) < settings["prompt_dropout"]
     flipped = torch.rand(size, generator=generator) < (0.5 if settings.get("flip") else 0.0)
     return TrainingBatch(index, noise, timesteps, dropped, flipped)
+
+
+def batch_rows(samples: EncodedSamples, batch: TrainingBatch, rows: torch.Tensor | slice) -> BatchRows:
+    """Return what the denoiser is trained on in the ``rows`` of a batch, dropped prompts and mirrored latents done."""
+    conditioning = {}
+    for name, value in samples.conditioning.items():
+        conditioning[name] = value[batch.index[rows]].clone()
+        conditioning[name][batch.dropped[rows]] = samples.unconditional[name]
+    latents = flip_rows(samples.latents_at(batch.index[rows]), batch.flipped[rows])
+    return BatchRows(latents, batch.noise[rows], batch.timesteps[rows], conditioning)
 
 
 def flip_rows(latents: torch.Tensor, flipped: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ import torch
 from dmin.models.encoded import EncodedSamples
 from dmin.models.families.family import Family
 from dmin.models.load import load_family
-from dmin.models.training.batch import Pool, draw_batch, flip_rows, training_log
+from dmin.models.training.batch import Pool, batch_rows, draw_batch, training_log
 from dmin.models.training.checkpoints import checkpoint_weights, holds_checkpoints, publish_checkpoints
 from dmin.models.training.fit import Minimisation, fit
 from dmin.models.training.pace import TrainingPace
@@ -113,7 +113,7 @@ def _train(task: TrainingTask, pace: TrainingPace, resume: Path) -> None:
     write_parquet(
         training_log(encoded.ids, Pool.of(encoded), settings, family.target.draw_timesteps), files.training_log
     )
-    write_json(_describe(task, parameters), files.description)
+    write_json(describe(task, parameters), files.description)
     state.discard()
 
 
@@ -130,11 +130,11 @@ def write_untrained(task: TrainingTask, device: str) -> None:
         family.initialise_denoiser(derive_seed(recipe.model["train"]["seed"], "denoiser"))
     trained = prepare_parameters(family, recipe)
     write_weights(family, files.weights, files.weights.parent / ".untrained", recipe.full)
-    facts = _describe(task, sum(value.numel() for value in trained.values()))
+    facts = describe(task, sum(value.numel() for value in trained.values()))
     write_json({**facts, "written": "untrained"}, files.description)
 
 
-def _describe(task: TrainingTask, parameters: int) -> dict[str, Any]:
+def describe(task: TrainingTask, parameters: int) -> dict[str, Any]:
     """Return what the written weights were made from."""
     settings = task.recipe.settings()
     return {
@@ -180,14 +180,11 @@ def batch_losses(
     batch = draw_batch(Pool.of(encoded), settings, step, family.target.draw_timesteps)
     for rows_of_all in torch.arange(size).tensor_split(settings["accumulation"]):
         piece = processes.own_rows(rows_of_all)
-        conditioning = {}
-        for name, value in encoded.conditioning.items():
-            rows = value[batch.index[piece]].clone()
-            rows[batch.dropped[piece]] = encoded.unconditional[name]
-            conditioning[name] = rows.to(device)
-        latents = flip_rows(encoded.latents_at(batch.index[piece]), batch.flipped[piece]).to(device)
+        rows = batch_rows(encoded, batch, piece)
+        conditioning = {name: value.to(device) for name, value in rows.conditioning.items()}
+        latents = rows.latents.to(device)
         with autocast(settings["precision"], device):
-            noise, timesteps = batch.noise[piece].to(device), batch.timesteps[piece].to(device)
+            noise, timesteps = rows.noise.to(device), rows.timesteps.to(device)
             losses = family.objective(latents, noise, timesteps, conditioning)
         yield losses.sum() / size
 
