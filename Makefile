@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet
 
 .PHONY: example check test pages lint types unit setup setup-dev lock audit benchmark benchmark-scaling benchmark-memory benchmark-search benchmark-startup \
-	benchmark-growth benchmark-gpu
+	benchmark-growth benchmark-gpu benchmark-training
 
 example: setup
 	$(BIN)/snakemake --cores all
@@ -55,6 +55,9 @@ benchmark-growth: setup-dev
 
 benchmark-gpu: setup-dev
 	$(BIN)/python benchmarks/gpu.py
+
+benchmark-training: setup-dev
+	$(BIN)/python benchmarks/training.py
 
 setup: .venv/.installed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,17 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from diffusers import UNet2DModel
+from diffusers import UNet2DConditionModel, UNet2DModel
+from peft import LoraConfig
 from safetensors.torch import load_file
-from tiny_training import BANK, FULL, TRAIN, retraining_job
+from tiny_pipeline import build_base, random_samples
+from tiny_training import ADAPTER, BANK, FULL, TRAIN, retraining_job
 from torch import nn
 
 import dmin.models.training.train_model as alone
 import dmin.models.training.train_together as together
 import dmin.retraining.retrain as module
+from dmin.models.adapter_file import ADAPTER_FILE
 from dmin.models.encoded import EncodedSamples
 from dmin.models.families.family import Family
 from dmin.models.load import load_family
@@ -49,32 +52,53 @@ def weights(out: Path) -> dict[str, str]:
     return {folder.name: weights_digest(folder / "pipeline") for folder in sorted(out.glob("set*"))}
 
 
-def test_stacked_network_is_each_network_by_itself() -> None:
-    torch.manual_seed(0)
-    network = UNet2DModel(
+def small_unet() -> nn.Module:
+    return UNet2DModel(
         sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 16), layers_per_block=1,
         down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
         norm_num_groups=4, attention_head_dim=4,
-    ).double().eval()  # fmt: skip
+    )  # fmt: skip
+
+
+def adapted_unet() -> nn.Module:
+    network = UNet2DConditionModel(
+        sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 16), layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4, attention_head_dim=2, cross_attention_dim=6,
+    ).requires_grad_(False)  # fmt: skip
+    network.add_adapter(LoraConfig(r=2, lora_alpha=4, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+    return network
+
+
+@pytest.mark.parametrize("build", [small_unet, adapted_unet])
+def test_stacked_network_is_each_network_by_itself(build: Callable[[], Any]) -> None:
+    torch.manual_seed(0)
+    network = build().double().eval()
     assert can_stack(network)
     members = [copy.deepcopy(network) for _ in range(3)]
-    for member in members:
-        for value in member.parameters():
+    trained = [{name: value for name, value in member.named_parameters() if value.requires_grad} for member in members]
+    for values in trained:
+        for value in values.values():
             nn.init.normal_(value, std=0.2)
-    stacked = stack_networks(network, [dict(member.named_parameters()) for member in members])
+    stacked = stack_networks(network, trained)
     rows, times = torch.randn(3, 2, 1, 8, 8, dtype=torch.float64), torch.tensor([[1, 900], [5, 5], [30, 2]])
-    out = stacked(interleave(list(rows)), interleave(list(times))).sample.unflatten(0, (2, 3)).transpose(0, 1)
-    (out.square().sum() * 1e3).backward()
-    alike = [member(rows[place], times[place]).sample for place, member in enumerate(members)]
-    (torch.stack(alike).square().sum() * 1e3).backward()
+    prompts = [torch.randn(3, 2, 5, 6, dtype=torch.float64)] if build is adapted_unet else []
+    given = [interleave(list(value)) for value in (rows, times, *prompts)]
+    out = stacked(*given).sample.unflatten(0, (2, 3)).transpose(0, 1)
+    alike = [
+        member(*(value[place] for value in (rows, times, *prompts))).sample for place, member in enumerate(members)
+    ]
     assert torch.allclose(out, torch.stack(alike), rtol=1e-10)
-    clip_each(list(stacked.parameters()))
-    for place, member in enumerate(members):
-        assert torch.nn.utils.clip_grad_norm_(member.parameters(), 1.0) > 1
-        named = dict(stacked.named_parameters())
-        for name, value in member.named_parameters():
-            assert value.grad is not None and named[name].grad is not None
-            assert torch.allclose(named[name].grad[place], value.grad, atol=1e-10), name
+    (out.square().sum() * 1e3).backward()
+    (torch.stack(alike).square().sum() * 1e3).backward()
+    found = {name: value for name, value in stacked.named_parameters() if value.requires_grad}
+    assert found.keys() == trained[0].keys()
+    clip_each(list(found.values()))
+    for place, values in enumerate(trained):
+        assert torch.nn.utils.clip_grad_norm_(values.values(), 1.0) > 1
+        for name, value in values.items():
+            assert value.grad is not None and found[name].grad is not None
+            assert torch.allclose(found[name].grad[place], value.grad, atol=1e-10), name
 
 
 def test_a_small_gradient_is_not_scaled() -> None:
@@ -127,6 +151,29 @@ def test_weights_are_those_of_one_after_another(job: dict[str, Any], monkeypatch
         )
         assert facts.keys() == others.keys() and facts["written"] == "moving average"
         assert all(facts[key] == others[key] for key in ("train", "samples", "parameters", "base_digest"))
+
+
+def test_adapters_are_trained_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = build_base(tmp_path / "base")
+    random_samples(8, seed=3).save(tmp_path / "train.safetensors")
+    ids = EncodedSamples.load(tmp_path / "train.safetensors").ids
+    sets = [(number, name) for number in range(2) for name in ids[number : number + 4]]
+    pd.DataFrame(sets, columns=["set", "id"]).to_parquet(tmp_path / "sets.parquet")
+    files, pace = (tmp_path / "train.safetensors", tmp_path / "sets.parquet"), TrainingPace("cpu", 9)
+    recipe, members = Recipe(base, ADAPTER), Retrainings(BANK, 0, 3)
+    monkeypatch.setattr(module, "TOGETHER", 3)
+    called = []
+    trained = module.train_together
+    monkeypatch.setattr(module, "train_together", lambda *given: called.append(len(given[0])) or trained(*given))
+    retrain_subsets(*files, recipe, members, tmp_path / "bank", pace)
+    assert called == [3]
+    monkeypatch.setattr(module, "trains_together", lambda *_: False)
+    retrain_subsets(*files, recipe, members, tmp_path / "alone", pace)
+    for member in members:
+        one, other = (load_file(tmp_path / out / member.name / ADAPTER_FILE) for out in ("bank", "alone"))
+        assert one.keys() == other.keys()
+        assert max((one[name] - other[name]).abs().max() for name in one) < 1e-4
+        assert min(one[name].abs().max() for name in one) > 1e-3
 
 
 def test_ended_job_goes_on_to_the_same_bytes_and_jobs_may_be_cut(
@@ -196,6 +243,6 @@ def test_other_trainings_are_one_after_another(job: dict[str, Any], changed: Map
     assert not trains_together(replace(job["recipe"], model=model), encoded, "cpu")
 
 
-def test_large_networks_are_trained_one_after_another(job: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(together, "MOST_PARAMETERS", 100)
+def test_long_steps_are_trained_one_after_another(job: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "MOST_OPERATIONS", 1e5)
     assert not trains_together(job["recipe"], EncodedSamples.load(job["samples"]), "cpu")

@@ -179,6 +179,8 @@ def _train_group(bank: Bank, group: Sequence[Member], work: Path, pace: Training
     for member in reversed(group):
         folder = work / member.name
         (folder / SAMPLES).unlink(missing_ok=True)
+        # Of a training alone that was cut short, before its device or the job's range was another.
+        shutil.rmtree(folder / ".resume", ignore_errors=True)
         # What says that this retraining is done comes last.
         (folder / "rest" / "model.json").replace(folder / "model.json")
         shutil.rmtree(folder / "rest")

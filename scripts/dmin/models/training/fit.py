@@ -14,6 +14,7 @@ from dmin.models.training.pace import TrainingPace
 from dmin.models.training.schedule import Optimisation, cosine_rate
 from dmin.models.training.state import TrainingState
 from dmin.runtime.errors import DivergedError, UserError
+from dmin.runtime.heap import keep_freed_memory
 from dmin.runtime.sidecar import count_attempt
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Minimisation:
         after_step: is called with each finished step.
         log_every: steps that a row of the curve averages over.
         clip: keeps the gradients of a step small.
+        fused: whether the optimiser has one kernel do its update, which is fastest and rounds in its own way.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Minimisation:
     log_every: int = 100
     beta1: float = 0.9
     clip: Callable[[Sequence[torch.Tensor]], None] = clip_whole
+    fused: bool = False
 
 
 def fit(
@@ -68,13 +71,9 @@ def fit(
         DivergedError: the loss is not finite.
         UserError: the end was asked for (the step is named), or the last attempts got no further than the saved state.
     """
+    keep_freed_memory()
     name, parameters, tensors, processes = problem.name, problem.parameters, problem.tensors, pace.processes
-    betas = (problem.beta1, 0.999)
-    # The same numbers in half the time where parameters are many and small; it holds a copy of all second moments.
-    foreach = True if sum(value.numel() for value in parameters) <= MOST_AT_ONCE else None
-    optimizer = torch.optim.AdamW(
-        parameters, config["learning_rate"], betas, weight_decay=config["weight_decay"], foreach=foreach
-    )
+    optimizer = _adamw(problem, config)
     start, (rows, losses) = state.load(optimizer, tensors, ([], []))
     steps, began = config["steps"], time.monotonic()
     if start:
@@ -113,6 +112,19 @@ def fit(
         if processes.main and (done % pace.save_every == 0 or done == steps):
             state.save(done, optimizer, tensors, (rows, losses))
     return rows
+
+
+def _adamw(problem: Minimisation, config: Optimisation) -> torch.optim.AdamW:
+    # The same numbers in half the time where parameters are many and small; it holds a copy of all second moments.
+    small = sum(value.numel() for value in problem.parameters) <= MOST_AT_ONCE
+    return torch.optim.AdamW(
+        problem.parameters,
+        config["learning_rate"],
+        (problem.beta1, 0.999),
+        weight_decay=config["weight_decay"],
+        foreach=True if small and not problem.fused else None,
+        fused=problem.fused or None,
+    )
 
 
 def _differentiate(given: torch.Tensor | Iterable[torch.Tensor]) -> float:

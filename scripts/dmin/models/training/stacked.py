@@ -75,26 +75,33 @@ LAYERS: Mapping[type[nn.Module], Callable[..., nn.Module]] = {
 
 
 def can_stack(network: nn.Module) -> bool:
-    """Say whether every layer of a network that holds anything is one that :func:`stack_networks` knows."""
-    for module in network.modules():
-        held = any(True for _ in module.parameters(recurse=False)) or any(True for _ in module.buffers(recurse=False))
-        if held and type(module) not in LAYERS:
-            return False
-        if isinstance(module, nn.Conv2d) and (module.groups != 1 or module.padding_mode != "zeros"):
-            return False
-    return True
+    """Say whether every layer of a network with trained parameters is one that :func:`stack_networks` knows.
+
+    Frozen layers are the same for all members and see each row by itself, whatever they are. PEFT's LoRA layers hold
+    linear ones.
+    """
+    if not _is_trained(network):
+        return True
+    if isinstance(network, nn.Conv2d) and (network.groups != 1 or network.padding_mode != "zeros"):
+        return False
+    if type(network) in LAYERS:
+        return True
+    return not any(value.requires_grad for value in network.parameters(recurse=False)) and all(
+        can_stack(child) for child in network.children()
+    )
 
 
 def stack_networks(network: nn.Module, members: Sequence[Mapping[str, torch.Tensor]]) -> nn.Module:
-    """Return one network that stands for copies of ``network`` with the parameters of each of ``members``.
+    """Return one network that stands for copies of ``network`` with the trained parameters of each of ``members``.
 
-    Its parameters have the names of the network's, and a first axis of members. It must pass :func:`can_stack`.
+    These have the names that they have in the network, and a first axis of members. It must pass :func:`can_stack`.
     """
     stacked = copy.deepcopy(network)
     _replace_layers(stacked, len(members))
     with torch.no_grad():
         for name, value in stacked.named_parameters():
-            value.copy_(torch.stack([member[name] for member in members]))
+            if value.requires_grad:
+                value.copy_(torch.stack([member[name] for member in members]))
     return stacked
 
 
@@ -115,11 +122,17 @@ def clip_each(parameters: Sequence[torch.Tensor]) -> None:
 
 def _replace_layers(module: nn.Module, members: int) -> None:
     for name, child in module.named_children():
+        if not _is_trained(child):
+            continue
         kind = LAYERS.get(type(child))
         if kind is None:
             _replace_layers(child, members)
         else:
             setattr(module, name, kind(child, members))
+
+
+def _is_trained(module: nn.Module) -> bool:
+    return any(value.requires_grad for value in module.parameters())
 
 
 def _stacked(value: torch.Tensor | None, members: int) -> nn.Parameter | None:

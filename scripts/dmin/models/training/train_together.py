@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from dmin.models.encoded import EncodedSamples
 from dmin.models.families.family import Family
@@ -18,7 +19,7 @@ from dmin.models.training.pace import TrainingPace
 from dmin.models.training.stacked import can_stack, clip_each, interleave, stack_networks
 from dmin.models.training.state import TrainingState
 from dmin.models.training.task import Recipe, TrainingTask
-from dmin.models.training.train_model import LOG_EVERY, describe, prepare_parameters, write_weights
+from dmin.models.training.train_model import LOG_EVERY, batch_losses, describe, prepare_parameters, write_weights
 from dmin.models.training.weight_average import WeightAverage
 from dmin.runtime.atomic import write_json
 from dmin.runtime.device import resolve_device
@@ -28,8 +29,8 @@ from dmin.settings.models import Train
 
 log = logging.getLogger(__name__)
 
-# Beyond as many parameters, arithmetic takes most of a step, and nothing is gained.
-MOST_PARAMETERS = 1_000_000
+# Beyond as many floating-point operations of a step's forward pass, arithmetic takes most of the step.
+MOST_OPERATIONS = 4e9
 
 
 class DivergedTogetherError(DivergedError):
@@ -41,13 +42,20 @@ class DivergedTogetherError(DivergedError):
 
 
 def trains_together(recipe: Recipe, samples: EncodedSamples, device: str) -> bool:
-    """Say whether models of a recipe are trained faster together: on a CPU, whole, small and of layers that stack."""
+    """Say whether models of a recipe are trained faster together: on a CPU, with short steps, and of layers that stack.
+
+    Short is what a batch of ``samples`` asks of the arithmetic.
+    """
     settings = recipe.model["train"]
     plain = settings["accumulation"] == 1 and settings["precision"] == "float32" and not settings["checkpointing"]
-    if not (recipe.full and plain and len(samples.shapes) == 1 and resolve_device(device).type == "cpu"):
+    if not (plain and len(samples.shapes) == 1 and resolve_device(device).type == "cpu"):
         return False
-    network = load_family(recipe.loaded, torch.device("cpu"), ["denoiser", "untrained"]).denoiser
-    return can_stack(network) and sum(value.numel() for value in network.parameters()) <= MOST_PARAMETERS
+    family, _ = _start(recipe)
+    if not can_stack(family.denoiser):
+        return False
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        list(batch_losses(family, samples, settings, 0))
+    return counter.get_total_flops() <= MOST_OPERATIONS
 
 
 def train_together(tasks: Sequence[TrainingTask], pace: TrainingPace, resume: Path) -> None:
@@ -61,15 +69,17 @@ def train_together(tasks: Sequence[TrainingTask], pace: TrainingPace, resume: Pa
         DivergedTogetherError: the loss of a model is not finite.
         UserError: the end was asked for.
     """
-    settings = tasks[0].recipe.model["train"]
+    settings, full = tasks[0].recipe.model["train"], tasks[0].recipe.full
     members = [_Member(EncodedSamples.load(task.samples), task.recipe.model["train"]) for task in tasks]
-    family = load_family(tasks[0].recipe.loaded, torch.device("cpu"), ["denoiser", "untrained"])
+    begun = {member.settings["seed"]: _start(task.recipe) for member, task in zip(members, tasks, strict=True)}
+    starts = [begun[member.settings["seed"]][1] for member in members]
+    family, _ = begun[settings["seed"]]
     family.require_latents(members[0].samples.shapes[0])
-    family.require_parts()
+    if full:
+        family.require_parts()
     network = family.denoiser
-    starts = [_start(family, task.recipe) for task in tasks]
     stacked = stack_networks(network, starts)
-    trained = dict(stacked.named_parameters())
+    trained = {name: value for name, value in stacked.named_parameters() if value.requires_grad}
     count = sum(value.numel() for value in starts[0].values())
     log.info("training %d models of %d parameters together", len(tasks), count)
     average = WeightAverage(trained, settings["ema"])
@@ -85,6 +95,7 @@ def train_together(tasks: Sequence[TrainingTask], pace: TrainingPace, resume: Pa
         LOG_EVERY,
         settings.get("beta1", 0.9),
         clip_each,
+        fused=True,
     )
     fit(problem, settings, TrainingState(resume, key), pace)
     average.apply()
@@ -92,8 +103,9 @@ def train_together(tasks: Sequence[TrainingTask], pace: TrainingPace, resume: Pa
     for place, task in enumerate(tasks):
         with torch.no_grad():
             for name, value in network.named_parameters():
-                value.copy_(trained[name][place])
-        write_weights(family, task.files.weights, resume / "weights", full=True)
+                if name in trained:
+                    value.copy_(trained[name][place])
+        write_weights(family, task.files.weights, resume / "weights", full)
         write_json(describe(task, count), task.files.description)
 
 
@@ -103,8 +115,11 @@ class _Member:
     settings: Train
 
 
-def _start(family: Family, recipe: Recipe) -> Mapping[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in prepare_parameters(family, recipe).items()}
+def _start(recipe: Recipe) -> tuple[Family, Mapping[str, torch.Tensor]]:
+    """Return the family of a recipe, made ready for its training, and the parameters that it begins with."""
+    parts = ["denoiser", "untrained"] if recipe.full else ["denoiser"]
+    family = load_family(recipe.loaded, torch.device("cpu"), parts)
+    return family, prepare_parameters(family, recipe)
 
 
 def _losses(family: Family, members: Sequence[_Member], step: int) -> Iterator[torch.Tensor]:
