@@ -21,7 +21,7 @@ class StackedConv2d(nn.Module):
     def __init__(self, layer: nn.Conv2d, members: int) -> None:
         super().__init__()
         self.members, self.stride, self.padding, self.dilation = members, layer.stride, layer.padding, layer.dilation
-        self.weight, self.bias = _stacked(layer.weight, members), _stacked(layer.bias, members)
+        self.weight, self.bias = _stacked(layer.weight, members), _stacked_bias(layer.bias, members)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Return ``[b * members, out, h, w]`` of ``rows [b * members, in, h, w]``."""
@@ -43,7 +43,7 @@ class StackedGroupNorm(nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the normalised ``rows [b * members, channels, ...]``."""
-        weight, bias = (None if value is None else value.flatten() for value in (self.weight, self.bias))
+        weight, bias = self.weight.flatten(), self.bias.flatten()
         normalised = F.group_norm(_side_by_side(rows, self.members), self.groups, weight, bias, self.eps)
         return normalised.reshape(rows.shape)
 
@@ -54,7 +54,7 @@ class StackedLinear(nn.Module):
     def __init__(self, layer: nn.Linear, members: int) -> None:
         super().__init__()
         self.members = members
-        self.weight, self.bias = _stacked(layer.weight, members), _stacked(layer.bias, members)
+        self.weight, self.bias = _stacked(layer.weight, members), _stacked_bias(layer.bias, members)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Return ``[b * members, ..., out]`` of ``rows [b * members, ..., in]``."""
@@ -135,8 +135,12 @@ def _is_trained(module: nn.Module) -> bool:
     return any(value.requires_grad for value in module.parameters())
 
 
-def _stacked(value: torch.Tensor | None, members: int) -> nn.Parameter | None:
-    return None if value is None else nn.Parameter(value.new_empty((members, *value.shape)))
+def _stacked(value: torch.Tensor, members: int) -> nn.Parameter:
+    return nn.Parameter(value.new_empty((members, *value.shape)))
+
+
+def _stacked_bias(value: torch.Tensor | None, members: int) -> nn.Parameter | None:
+    return None if value is None else _stacked(value, members)
 
 
 def _side_by_side(rows: torch.Tensor, members: int) -> torch.Tensor:
