@@ -32,6 +32,7 @@ rule score_regions:
         query_norms=lambda w: runs[w.run].influence.shards(w.method, "regions"),
         samples=lambda w: runs[w.run].model.dataset.train,
         query_samples="<run>/queries/regions.parquet",
+        whole="<run>/queries/queries.parquet",
     output:
         scores="<run>/influence/{method}/v{v}/regions/scores.npy",
         description="<run>/influence/{method}/v{v}/regions/scores.json",

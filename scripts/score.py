@@ -8,7 +8,7 @@ from dmin.runtime.job import job
 
 with job(snakemake):
     inputs = snakemake.input
-    held_out = [Path(path) for path in [inputs.get("held_out_samples")] if path]
+    held_out, whole = (inputs.get(name) for name in ("held_out_samples", "whole"))
     score(
         snakemake.wildcards.method,
         GradientSides(
@@ -17,7 +17,12 @@ with job(snakemake):
             GradientFiles.of(inputs.held_out_norms, inputs.held_out) if held_out else None,
             snakemake.threads,
         ),
-        SampleTables(Path(inputs.query_samples), Path(inputs.samples), *held_out),
+        SampleTables(
+            Path(inputs.query_samples),
+            Path(inputs.samples),
+            Path(held_out) if held_out else None,
+            Path(whole) if whole else None,
+        ),
         snakemake.params.options,
         snakemake.params.lists,
         ScoreFiles(**{name: Path(path) for name, path in snakemake.output.items()}),

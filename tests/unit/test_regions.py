@@ -14,6 +14,7 @@ from PIL import Image
 from run_config import PROJECT, config, tables
 from tiny_pipeline import CPU, LATENT, LISSA, gradient_config, random_samples
 
+from dmin.attribution.sample_tables import SampleTables
 from dmin.data.images import encode_png
 from dmin.data.samples import read_samples, sample_pixels, write_samples
 from dmin.gradients.cache import cache_gradients
@@ -107,6 +108,18 @@ def test_regions_are_queries_of_their_own(asked: Path, tmp_path: Path) -> None:
     encoded = regions.encoded(asked / "queries.safetensors")
     stored = EncodedSamples.load(asked / "queries.safetensors")
     assert torch.equal(encoded.latents, stored.latents[[1, 0]]) and encoded.noised_as == table["query"].tolist()
+
+
+def test_a_region_is_compared_as_its_whole_image(asked: Path, tmp_path: Path) -> None:
+    cut(asked, tmp_path, {"query": "query/b/0000", "name": "left", "box": [0, 0, 0.5, 1]})
+    queries = read_samples(asked / "queries.parquet")
+    held_out = queries[["image"]].assign(id=["test/0", "test/1"], subset="a")
+    write_samples(held_out, tmp_path / "test.parquet")
+    places = (asked / "queries.parquet", asked / "none.parquet", tmp_path / "test.parquet")
+    whole = SampleTables(*places).differ(["query/b/0000"], ["test/0", "test/1"])
+    region = SampleTables(tmp_path / "regions.parquet", *places[1:], whole=places[0])
+    assert whole.tolist() == [[True, False]]
+    assert region.differ(["query/b/0000@left"], ["test/0", "test/1"]).tolist() == [[True, False]]
 
 
 def test_regions_that_are_none_are_refused_by_their_job(asked: Path, tmp_path: Path) -> None:

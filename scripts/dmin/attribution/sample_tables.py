@@ -15,11 +15,15 @@ from dmin.data.subsets import read_subsets
 
 @dataclass(frozen=True)
 class SampleTables:
-    """The table of a run's queries, that of its training samples, and that of held-out ones, where they are read."""
+    """The table of a run's queries, that of its training samples, and that of held-out ones, where they are read.
+
+    Where the queries are regions, ``whole`` is the table of the images that they are regions of.
+    """
 
     queries: Path
     train: Path
     held_out: Path | None = None
+    whole: Path | None = None
 
     def subsets(self) -> dict[str, str]:
         """Return the subset of every sample and query, by id."""
@@ -28,15 +32,19 @@ class SampleTables:
     def differ(self, queries: Sequence[str], held_out: Sequence[str]) -> np.ndarray:
         """Say of every query and held-out sample, by their ids, whether their images differ, ``[queries, m]``.
 
+        A region differs from what its whole image differs from: the picture of a region is another one.
+
         Raises:
             UserError: a table is missing or torn.
         """
         digests = {
             row["id"]: hashlib.sha256(image_bytes(row["image"])).hexdigest()
-            for table in (self.queries, self.held_out)
+            for table in (self.whole or self.queries, self.held_out)
             if table is not None
             for row in iter_samples(table, ["id", "image"])
         }
+        if self.whole is not None:
+            digests |= {row["id"]: digests[row["query"]] for row in iter_samples(self.queries, ["id", "query"])}
         asked, others = (np.array([digests[name] for name in names]) for names in (queries, held_out))
         different: np.ndarray = asked[:, None] != others[None, :]
         return different
