@@ -87,17 +87,18 @@ rule encode_samples:
 
 rule encode_own_samples:
     input:
-        samples=lambda w: models[w.model].dataset.train,
+        samples=lambda w: getattr(models[w.model].dataset, w.split),
         base=ancient(lambda w: models[w.model].base.files),
         adapter=lambda w: models[w.model].text_weights,
     output:
-        "<results>/models/{model}/encoded/train.safetensors",
+        "<results>/models/{model}/encoded/{split}.safetensors",
     log:
-        "<logs>/encode_own_samples/{model}.log",
+        "<logs>/encode_own_samples/{model}/{split}.log",
     benchmark:
-        "<benchmarks>/encode_own_samples/{model}.tsv"
+        "<benchmarks>/encode_own_samples/{model}/{split}.tsv"
     wildcard_constraints:
         model=tables.models_of("adapter", own=True),
+        split="train|test",
     conda:
         "../envs/dmin.yaml"
     threads: compute["threads"]

@@ -19,11 +19,11 @@ from dmin.attribution.registry import METHODS
 from dmin.data.samples import write_samples
 from dmin.evaluation.lissa_answers import evaluate_lissa
 from dmin.gradients import gauss_newton
+from dmin.gradients.attributed_networks import AttributedNetworks
 from dmin.gradients.compress import compress
 from dmin.gradients.gauss_newton import GaussNewton
 from dmin.gradients.lissa_cache import LissaPass, cache_lissa
 from dmin.gradients.make_shard import ShardTask
-from dmin.gradients.selection import select_parameters
 from dmin.gradients.sketches.count_sketch import CountSketch
 from dmin.models.families.family import Family
 from dmin.models.load import TrainedModel, load_family
@@ -51,7 +51,7 @@ def make_pass(family: Family, **changes: Any) -> LissaPass:
 
 
 def curvature(family: Family, seed: int = 1) -> GaussNewton:
-    return GaussNewton(family, select_parameters(family.denoiser, "adapter"), random_samples(4), 2, seed)
+    return GaussNewton(AttributedNetworks.select(family, "adapter"), random_samples(4), 2, seed)
 
 
 def jacobian(found: GaussNewton, draw: int) -> torch.Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 import hnswlib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from diffusers import UNet2DModel
@@ -20,7 +21,7 @@ from dmin.plan import memory
 from dmin.plan.architecture import read_architecture
 from dmin.plan.denoiser import MetaDenoiser
 from dmin.plan.plan import PlanFiles, estimate_runs, plan
-from dmin.plan.render import human_bytes
+from dmin.plan.render import human_bytes, render_text_parts
 from dmin.plan.throughput import find_throughput
 from dmin.runtime.errors import UserError
 
@@ -60,6 +61,8 @@ def run_of(base: dict[str, Any], lora: dict[str, Any] | None, selection: str, **
         "gradient_jobs": 39,
         "jobs": 63,
         "throughput": None,
+        "own_values": None,
+        "passes": [],
         **changes,
     }
 
@@ -151,6 +154,21 @@ def test_hours_come_from_the_stated_throughput() -> None:
     _, costs = estimate_runs([run_of(CIFAR, None, "all", size=32, throughput=20.0)], SHIPPED, NOWHERE)
     assert costs["throughput"].unique().tolist() == ["stated"]
     assert costs["hours"].iloc[0] == pytest.approx((9288 + 300) * 5 / 20 / 3600)
+
+
+def test_own_adapter_is_counted_by_its_file_and_its_text_encoders_too(tiny_base: Any) -> None:
+    asked = run_of({**tiny_base}, LORA, "adapter", size=16, own_values=[100_000, 7_000])
+    asked["gradients"] |= {"cache_dim": 1024}
+    (plain, *_), (beside, *_) = (table.to_dict("records") for table in estimate_runs([asked], SHIPPED, NOWHERE))
+    assert plain["parameters"] == 100_000 and beside["text_parameters"] == 7_000
+    said = "paper: 7,000 values of the adapter are in text encoders: applied, not attributed"
+    assert render_text_parts(pd.DataFrame([beside])).startswith(said)
+    asked["gradients"] = {**asked["gradients"], "parameters": "adapter_with_text"}
+    (table, *_), (costs, *_) = (table.to_dict("records") for table in estimate_runs([asked], SHIPPED, NOWHERE))
+    assert table["parameters"] == 107_000 and not render_text_parts(pd.DataFrame([costs]))
+    encoder = load_family(tiny_base, CPU, ["text"]).text_encoder
+    held = 4 * sum(value.numel() for value in encoder.parameters())
+    assert costs["device_bytes"] - beside["device_bytes"] == pytest.approx(held + 2.125 * 7_000, rel=0.02)
 
 
 def test_measured_throughput_is_that_of_the_same_model_size_and_sketch(tmp_path: Path) -> None:

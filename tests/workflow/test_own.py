@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from checkout import Checkout, micro_config
+from safetensors.torch import save_file
 
 from dmin.data.samples import read_samples
 
@@ -90,3 +93,18 @@ def test_nothing_that_needs_subsets_is_made(own: Path, run: str) -> None:
         assert ranking["query_file"][0] == "000.png"
     page = (folder / "explorer.html").read_text()
     assert "hits first" not in page.partition("<script")[0]
+
+
+def test_samples_of_an_adapter_on_text_encoders_are_encoded_with_it(new_checkout: Callable[[str], Checkout]) -> None:
+    checkout = new_checkout("text")
+    names = [f"{part}.lora_{side}.weight" for part in ("unet.a", "text_encoder.b") for side in "AB"]
+    save_file({name: torch.ones(64, 64) for name in names}, checkout.root / "text.safetensors")
+    config = own_config(1)
+    config["models"]["own"]["weights"]["path"] = "text.safetensors"
+    config["runs"] = {"prompts": config["runs"]["prompts"]}
+    config["runs"]["prompts"]["gradients"]["parameters"] = "adapter_with_text"
+    config["runs"]["prompts"]["audit"] = {"timesteps": 2, "k": 4}
+    (checkout.root / "prompts.txt").write_text("a red square\n")
+    checkout.write_config(yaml.safe_dump(config, sort_keys=False))
+    plan = checkout.plan("audit")
+    assert plan["encode_own_samples"] == 2 and not {"encode_test", "encode_samples"} & plan.keys()

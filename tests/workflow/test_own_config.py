@@ -13,6 +13,7 @@ from checkout import PROJECT, micro_config
 from config_tables import load
 from safetensors.torch import save_file
 
+from dmin.workflow.figures import explorer_notes
 from dmin.workflow.paper import SECTIONS, paper_runs
 
 pytestmark = pytest.mark.usefixtures("micro_files")
@@ -56,6 +57,14 @@ IMAGES = {"source": "images", "images": {"path": "./data", "rows": 3}}
         ({"queries": {"source": "images", "images": {"path": "./gone", "rows": 3}}}, ["names './gone'"]),
         ({"model": {"weights": {"path": "./gone"}}}, ["models.micro.weights.path is './gone'", "does not exist"]),
         (
+            {"model": {"weights": None}, "run": {"gradients": {"parameters": "adapter_with_text"}}},
+            ["parameters is adapter_with_text", "adapter of model micro changes no text encoder", "set it to adapter"],
+        ),
+        (
+            {"model": {"finetune": "full"}, "run": {"gradients": {"parameters": "adapter_with_text"}}},
+            ["parameters is adapter_with_text, but models.micro is fine-tuned in full"],
+        ),
+        (
             {
                 "model": {"finetune": "full", "weights": {"path": "./data", "alpha": 3}},
                 "run": {"gradients": {"parameters": "all"}},
@@ -94,6 +103,23 @@ def test_samples_of_an_adapter_that_changes_prompts_are_its_own(names: list[str]
     save_file({name: torch.ones(128, 128) for name in names}, "own.safetensors")
     model = load(config).models["micro"]
     assert model.samples == place and model.text_weights == ([model.weights] if "models" in place else [])
+    # What it is compared with is encoded as it is.
+    assert model.test_samples == place.replace("train", "test")
+
+
+def test_parts_in_text_encoders_are_counted_and_told() -> None:
+    config = own(PROMPTS)
+    sizes = {"unet.a.lora_A.weight": 128, "unet.a.lora_B.weight": 128, "text_encoder.b.lora_A.weight": 7}
+    sizes["text_encoder.b.lora_B.weight"] = 7
+    save_file({name: torch.ones(size, size) for name, size in sizes.items()}, "own.safetensors")
+    plain = load(config).runs["micro"]
+    assert plain.attributed == 2 * 128**2 and plain.model.own_values == (2 * 128**2, 2 * 7**2)
+    assert explorer_notes(plain)["Parameters"] == (
+        "adapter; the adapter's 98 values in text encoders: applied, not attributed"
+    )
+    config["runs"]["micro"]["gradients"]["parameters"] = "adapter_with_text"
+    whole = load(config).runs["micro"]
+    assert whole.attributed == 2 * 128**2 + 2 * 7**2 and explorer_notes(whole)["Parameters"] == "adapter_with_text"
 
 
 def test_shipped_config_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from dmin.doctor.findings import Finding
 from dmin.plan.estimate import PlannedRun, estimate_run
-from dmin.plan.render import human_bytes
+from dmin.plan.render import human_bytes, text_sentence
+from dmin.runtime.attributed import WITH_TEXT
 
 
 class Machine(NamedTuple):
@@ -41,11 +42,17 @@ def examine_cost(key: str, run: PlannedRun, shipped: Path, measured: Path, machi
     sizes, costs = estimate_run(run, shipped, measured)
     first, hungriest = costs[0], max(cost["host_bytes"] for cost in costs)
     hours = first["hours"]
-    said = f"{first['evaluations_with_queries']:,} gradients, {run['jobs']:,} jobs"
+    text = first["text_parameters"]
+    if text and first["selection"] != WITH_TEXT:
+        yield Finding(key, "text encoders", text_sentence(text), "note")
+    asked = {"": "evaluations_with_queries", " of regions": "region_evaluations", " of maps": "map_evaluations"}
+    counts = ", ".join(f"{first[count]:,} gradients{of}" for of, count in asked.items() if first[count])
+    said = f"{counts}, {run['jobs']:,} jobs"
     time = f", {hours:.2g} hours at {first['evaluations_per_second']:.3g} per second" if hours is not None else ""
     unknown = "" if time else ", unknown time: state plan.throughput"
     yield Finding(key, "time", f"{said}{time}{unknown}", "ok" if time else "note")
-    disk = first["cache_bytes"] + sum(cost["sketch_bytes"] + cost["index_bytes"] for cost in costs)
+    disk = first["cache_bytes"] + first["region_bytes"] + first["map_bytes"]
+    disk += sum(cost["sketch_bytes"] + cost["index_bytes"] for cost in costs)
     sample = ", ".join(f"{human_bytes(size['bytes_per_sample'])} at v={size['v']}" for size in sizes)
     yield Finding(key, "disk", f"{human_bytes(disk)} ({sample} per sample)")
     yield Finding(key, "memory", f"{human_bytes(hungriest)}, {human_bytes(first['device_bytes'])} of a GPU where used")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -60,11 +61,11 @@ def examine_adapter(key: str, model: Mapping[str, Any], folder: Path, bucketed: 
         given = list(file.keys())
     with safe_open(folder / ADAPTER_FILE, framework="pt") as file:
         taken = list(file.keys())
-    layers = {name.rpartition(".lora_")[0] for name in taken if ".lora_" in name}
+    layers = {re.sub(r"\.(lora|lokr|hada)_.*", "", name) for name in taken}
+    text = sum(name.startswith("text_encoder") for name in layers)
+    said = f"{len(layers) - text} layers of the denoiser" + (f" and {text} of text encoders" if text else "")
     # What is not read is refused by name, so that all was read.
-    yield Finding(
-        key, "adapter", f"{len(given)} of {len(given)} tensors read, for {len(layers)} layers of the denoiser"
-    )
+    yield Finding(key, "adapter", f"{len(given)} of {len(given)} tensors read, for {said}")
     yield from _trainer(key, source, model["dataset"], bucketed)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dmin.gradients.attributed_networks import attributed_parts
 from dmin.gradients.cache_inputs import CacheInputs, input_digests
 from dmin.gradients.cache_kind import CacheKind, GradientSettings
 from dmin.gradients.gradient_pass import WITH_ERROR, GradientPass
@@ -35,7 +36,7 @@ def cache_gradients(
             parameters, or as :func:`make_shard`.
     """
     encoded = task.read()
-    family = load_trained(model, resolve_device(pace.device), ["denoiser"])
+    family = load_trained(model, resolve_device(pace.device), attributed_parts(config["parameters"]))
     family.require_latents(encoded.shapes[0])
     inputs = CacheInputs.load(kind, encoded, task)
     gradient_pass = GradientPass(family, encoded, config, kind.settings, inputs)

@@ -9,23 +9,24 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from dmin.gradients.attributed_networks import AttributedNetworks
 from dmin.models.encoded import EncodedSamples
-from dmin.models.families.family import Family
 from dmin.runtime.seeds import derive_generator
 
 POWER_STEPS = 12
 
 
 class _Predictor(nn.Module):
-    """The denoiser's output as a function of its parameters."""
+    """The denoiser's output as a function of the attributed networks' parameters."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, attributed: AttributedNetworks) -> None:
         super().__init__()
-        self.family = family
-        self.denoiser = family.denoiser
+        self.attributed = attributed
+        self.network = attributed.network
 
-    def forward(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: dict[str, Tensor]) -> Tensor:
-        return self.family.predict(latents, noise, timesteps, conditioning).float()
+    def forward(self, latents: Tensor, noise: Tensor, timesteps: Tensor, given: dict[str, Tensor]) -> Tensor:
+        conditioning = self.attributed.condition(given)
+        return self.attributed.family.predict(latents, noise, timesteps, conditioning).float()
 
 
 class GaussNewton:
@@ -41,18 +42,19 @@ class GaussNewton:
 
     def __init__(
         self,
-        family: Family,
-        parameters: dict[str, nn.Parameter],
+        attributed: AttributedNetworks,
         samples: EncodedSamples,
         batch: int,
         seed: int,
     ) -> None:
-        self._predictor = _Predictor(family)
-        self._parameters = {f"denoiser.{name}": value.detach() for name, value in parameters.items()}
+        parameters = attributed.parameters
+        self._predictor = _Predictor(attributed)
+        self._parameters = {f"network.{name}": value.detach() for name, value in parameters.items()}
+        self._given = attributed.read_of(samples)
         self._samples = samples
         self._batch = min(batch, len(samples.ids))
         self._seed = seed
-        self._device = family.device
+        self._device = attributed.family.device
         self.parameter_count = sum(value.numel() for value in parameters.values())
 
     def product(self, vectors: Tensor, draw: int, chunk: int) -> Tensor:
@@ -89,12 +91,12 @@ class GaussNewton:
         index = torch.randperm(len(self._samples.ids), generator=generator)[: self._batch]
         timesteps = torch.randint(0, 1000, (len(index),), generator=generator)
         noise = torch.randn(self._samples.latents[index].shape, generator=generator)
-        conditioning = {name: value[index].to(self._device) for name, value in self._samples.conditioning.items()}
+        given = {name: value[index].to(self._device) for name, value in self._given.items()}
         inputs = (
             self._samples.latents[index].to(self._device),
             noise.to(self._device),
             timesteps.to(self._device),
-            conditioning,
+            given,
         )
         return lambda parameters: functional_call(self._predictor, parameters, inputs)
 

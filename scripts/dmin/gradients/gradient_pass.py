@@ -9,6 +9,7 @@ from functools import cached_property
 
 import torch
 
+from dmin.gradients.attributed_networks import AttributedNetworks
 from dmin.gradients.cache_inputs import CacheInputs
 from dmin.gradients.cache_kind import GradientSettings, KindSettings
 from dmin.gradients.capture import GradientSink
@@ -17,7 +18,6 @@ from dmin.gradients.layer_sink import LayerSink, layer_group
 from dmin.gradients.mean_sink import MeanSink
 from dmin.gradients.noise import draw_noise
 from dmin.gradients.scale import ScaledSink
-from dmin.gradients.selection import select_parameters
 from dmin.gradients.sketch_sink import SketchSink
 from dmin.gradients.sketches.blocks import BlockSketch
 from dmin.gradients.sketches.count_sketch import CountSketch
@@ -56,8 +56,8 @@ class GradientPass:
         reference = self.config["objective"] == "reference" and self.kind["quantity"] == "loss"
         named = "reference_objective" if reference else QUANTITIES[self.kind["quantity"]]
         self.quantity = getattr(self.family, named)
-        parameters = select_parameters(self.family.denoiser, self.config["parameters"])
-        self.engine = PerSampleGradients(self.family.denoiser, parameters)
+        self.attributed = AttributedNetworks.select(self.family, self.config["parameters"])
+        self.engine = PerSampleGradients(self.attributed.network, self.attributed.parameters)
         self.loss_scale = LOSS_SCALE[self.config["precision"]]
 
     @cached_property
@@ -137,7 +137,7 @@ class GradientPass:
         else:
             noise = replay.noise(index.tolist(), shape)
             latents = flip_rows(latents, replay.flipped(index.tolist()))
-        conditioning, masks = self._conditioning(index), self.encoded.masks
+        masks = self.encoded.masks
         mask = None if masks is None else masks[index].to(self.family.device)
         averaged = sink if draws == 1 else MeanSink(sink, draws)
         with deterministic_attention(self.family.device), self.engine.capture(len(index), averaged):
@@ -146,19 +146,21 @@ class GradientPass:
                     latents.to(self.family.device),
                     noise.to(self.family.device),
                     timesteps.to(self.family.device),
-                    conditioning,
+                    self._conditioning(index),
                     mask,
                 )
             (values.view(-1, len(index))[0].sum() * self.loss_scale).backward()
         return values.detach().unflatten(-1, (-1, draws)).mean(-1)
 
     def _conditioning(self, index: torch.Tensor) -> dict[str, torch.Tensor]:
-        rows = {name: value[index] for name, value in self.encoded.conditioning.items()}
+        given = self.attributed.read_of(self.encoded)
+        rows = self.attributed.condition({name: value[index] for name, value in given.items()})
         if self.inputs.replay is not None:
-            dropped = self.inputs.replay.dropped(index.tolist())
+            # Of a model that was trained here, which no adapter with text encoders is.
+            dropped = self.inputs.replay.dropped(index.tolist()).to(self.family.device)
             for name, value in rows.items():
-                value[dropped] = self.encoded.unconditional[name]
-        return {name: value.to(self.family.device) for name, value in rows.items()}
+                value[dropped] = self.encoded.unconditional[name].to(self.family.device)
+        return rows
 
     def _check(
         self, losses: torch.Tensor, norm: torch.Tensor, names: list[tuple[str, int]], result: dict[str, torch.Tensor]

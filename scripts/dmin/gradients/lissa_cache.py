@@ -9,6 +9,7 @@ from typing import TypedDict
 import numpy as np
 import torch
 
+from dmin.gradients.attributed_networks import AttributedNetworks, attributed_parts
 from dmin.gradients.cache_kind import LissaGradients
 from dmin.gradients.engine import PerSampleGradients
 from dmin.gradients.gauss_newton import GaussNewton
@@ -16,7 +17,6 @@ from dmin.gradients.make_shard import ShardContents, ShardTask, make_shard, shar
 from dmin.gradients.mean_sink import MeanSink
 from dmin.gradients.noise import draw_noise
 from dmin.gradients.raw_sink import RawSink
-from dmin.gradients.selection import select_parameters
 from dmin.gradients.sketches.count_sketch import CountSketch
 from dmin.gradients.timesteps import timestep_grid
 from dmin.models.encoded import EncodedSamples, require_one_shape
@@ -66,13 +66,13 @@ class LissaPass:
     ) -> None:
         self._family, self._config, self._lissa = family, config, lissa
         self._timesteps = timesteps
-        parameters = select_parameters(family.denoiser, config["parameters"])
-        self._engine = PerSampleGradients(family.denoiser, parameters)
+        self._attributed = AttributedNetworks.select(family, config["parameters"])
+        self._engine = PerSampleGradients(self._attributed.network, self._attributed.parameters)
         self.parameter_count = self._engine.parameter_count
         self.sketch = CountSketch(
             self.parameter_count, config["cache_dim"], config["sketch_seed"], family.device, config["sketch_kind"]
         )
-        self._curvature = GaussNewton(family, parameters, samples, lissa["batch"], lissa["seed"])
+        self._curvature = GaussNewton(self._attributed, samples, lissa["batch"], lissa["seed"])
         largest = self._curvature.largest_eigenvalue(SCALE_DRAWS)
         if largest <= 0:
             raise UserError("The Gauss-Newton matrix of the training loss is zero; check that the model was trained.")
@@ -118,10 +118,12 @@ class LissaPass:
                 queries.latents.repeat_interleave(steps, 0).to(self._family.device),
                 noise.to(self._family.device),
                 torch.tensor(self._timesteps).repeat(count).to(self._family.device),
-                {
-                    name: value.repeat_interleave(steps, 0).to(self._family.device)
-                    for name, value in queries.conditioning.items()
-                },
+                self._attributed.condition(
+                    {
+                        name: value.repeat_interleave(steps, 0)
+                        for name, value in self._attributed.read_of(queries).items()
+                    }
+                ),
                 mask,
             )
             losses.sum().backward()
@@ -146,7 +148,7 @@ def cache_lissa(
     Source: LiSSA with Gauss-Newton products; for diffusion models, the comparison of Diffusion-ReTrac.
     """
     asked = task.read()
-    family = load_trained(model, resolve_device(pace.device), ["denoiser"])
+    family = load_trained(model, resolve_device(pace.device), attributed_parts(config["parameters"]))
     timesteps = timestep_grid(config["timesteps"], model.base["family"])
     samples = EncodedSamples.load(train)
     family.require_latents(asked.latents.shape[1:])

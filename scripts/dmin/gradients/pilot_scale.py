@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from dmin.gradients.attributed_networks import attributed_parts
 from dmin.gradients.cache_kind import GradientSettings, KindSettings
 from dmin.gradients.gradient_pass import GradientPass
 from dmin.gradients.scale import SquaresSink, tensor_factors
@@ -41,7 +42,7 @@ def pilot_scale(
     Source: ours: DMin under the diagonal of a preconditioner that has one value per tensor.
     """
     settings = config["scale"]
-    family = load_trained(model, resolve_device(pace.device), ["denoiser"])
+    family = load_trained(model, resolve_device(pace.device), attributed_parts(config["parameters"]))
     count = count_encoded(samples)
     encoded = _read(samples, pilot_places(count, pilot_size(settings, count)))
     gradient_pass = GradientPass(family, encoded, config, kind)
@@ -75,11 +76,13 @@ def pilot_places(count: int, pilot: int) -> list[int]:
 def _read(samples: Path, places: Sequence[int]) -> EncodedSamples:
     """Read some samples and no others, for a set may be larger than memory."""
     parts = [EncodedSamples.load(samples, place, place + 1) for place in places]
+    first = parts[0]
     return EncodedSamples(
         [name for part in parts for name in part.ids],
         join_latents(parts),
-        {key: torch.cat([part.conditioning[key] for part in parts]) for key in parts[0].conditioning},
-        parts[0].unconditional,
+        {key: torch.cat([part.conditioning[key] for part in parts]) for key in first.conditioning},
+        first.unconditional,
+        tokens={key: torch.cat([part.tokens[key] for part in parts]) for key in first.tokens},
     )
 
 

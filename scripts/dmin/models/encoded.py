@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -22,7 +22,8 @@ class EncodedSamples:
     ``unconditional`` holds the conditioning of the empty prompt, each ``[1, ...]``. ``repeats [N]`` says how often each
     sample is seen in an epoch of a training; None where once. Samples that are regions of others have ``masks
     [N, h, w]`` in 0..1 over the cells of the latents, and ``origins``, the ids of the others, whose noises they meet.
-    ``bucketed`` samples are of a data set of aspect-ratio buckets, whatever shapes these have.
+    ``bucketed`` samples are of a data set of aspect-ratio buckets, whatever shapes these have. ``tokens`` are what text
+    encoders read of the prompts, each ``[N, ...]``, of a model whose adapter changes text encoders; empty elsewhere.
     """
 
     ids: Sequence[str]
@@ -33,6 +34,7 @@ class EncodedSamples:
     masks: torch.Tensor | None = None
     origins: Sequence[str] | None = None
     bucketed: bool = False
+    tokens: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def noised_as(self) -> Sequence[str]:
@@ -101,13 +103,13 @@ class EncodedSamples:
         """Return the samples at ``places``, in that order."""
         rows = torch.tensor(places, dtype=torch.long)
         conditioning = {name: value[rows] for name, value in self.conditioning.items()}
+        tokens = {name: value[rows] for name, value in self.tokens.items()}
         ids = [self.ids[place] for place in places]
         repeats, masks = (None if value is None else value[rows] for value in (self.repeats, self.masks))
         origins = None if self.origins is None else [self.origins[place] for place in places]
         stored = self.stored.take(rows) if isinstance(self.stored, ShapedLatents) else self.stored[rows]
-        return EncodedSamples(
-            ids, stored, conditioning, self.unconditional, repeats, masks, origins, bucketed=self.bucketed
-        )
+        taken = (ids, stored, conditioning, self.unconditional, repeats, masks, origins)
+        return EncodedSamples(*taken, bucketed=self.bucketed, tokens=tokens)
 
     def save(self, path: Path, truncated: int = 0) -> None:
         """Write everything to one safetensors file, with the number of prompts that were too long as ``truncated``."""
@@ -115,6 +117,7 @@ class EncodedSamples:
         tensors = {**latents, "truncated": torch.tensor(truncated)}
         tensors |= {f"conditioning/{name}": value for name, value in self.conditioning.items()}
         tensors |= {f"unconditional/{name}": value for name, value in self.unconditional.items()}
+        tensors |= {f"tokens/{name}": value for name, value in self.tokens.items()}
         tensors |= {} if self.repeats is None else {"repeats": self.repeats}
         facts = {"ids": list(self.ids), **({"bucketed": True} if self.bucketed else {})}
         write_tensors(path, facts, tensors)
@@ -128,10 +131,10 @@ class EncodedSamples:
         """
         with SealedTensors(path, WHAT) as file:
             ids = file.facts["ids"]
-            groups: dict[str, dict[str, torch.Tensor]] = {"conditioning": {}, "unconditional": {}}
+            groups: dict[str, dict[str, torch.Tensor]] = {"conditioning": {}, "tokens": {}, "unconditional": {}}
             for key in file.names:
                 group, _, name = key.partition("/")
-                if group == "conditioning":
+                if group in ("conditioning", "tokens"):
                     groups[group][name] = file.rows(key, start, stop)
                 elif group == "unconditional":
                     groups[group][name] = file.tensor(key)
@@ -139,7 +142,7 @@ class EncodedSamples:
             repeats = file.rows("repeats", start, stop) if "repeats" in file.names else None
             bucketed = file.facts.get("bucketed", False)
         kept = (ids[start:stop], stored, groups["conditioning"], groups["unconditional"], repeats)
-        return cls(*kept, bucketed=bucketed)
+        return cls(*kept, bucketed=bucketed, tokens=groups["tokens"])
 
     @classmethod
     def load_named(cls, path: Path, ids: Sequence[str]) -> EncodedSamples:
@@ -155,9 +158,11 @@ class EncodedSamples:
             raise UserError(f"{WHAT} '{path}' has no sample '{missing[0]}'; make what names it again.")
         once = list(dict.fromkeys(ids))
         parts = [cls.load(path, places[name], places[name] + 1) for name in once]
-        conditioning = {name: torch.cat([part.conditioning[name] for part in parts]) for name in parts[0].conditioning}
         first = parts[0]
-        read = cls(once, join_latents(parts), conditioning, first.unconditional, bucketed=first.bucketed)
+        conditioning = {name: torch.cat([part.conditioning[name] for part in parts]) for name in first.conditioning}
+        tokens = {name: torch.cat([part.tokens[name] for part in parts]) for name in first.tokens}
+        joined = (once, join_latents(parts), conditioning, first.unconditional)
+        read = cls(*joined, bucketed=first.bucketed, tokens=tokens)
         at = {name: place for place, name in enumerate(once)}
         return read.take([at[name] for name in ids])
 

@@ -28,6 +28,8 @@ from dmin.settings.models import Base
 
 log = logging.getLogger(__name__)
 
+_TOKENS = "tokens/"
+
 
 def encode_samples(
     samples: Path, base: Base, out: Path, pace: Pace, adapter: Path | None = None, bucketed: bool = False
@@ -71,6 +73,8 @@ def encode_samples(
                     spool.add(name, value)
         tell_long_prompts(long, rows.ids)
         conditioning = spool.tensors()
+        told = [name for name in conditioning if name.startswith(_TOKENS)]
+        tokens = {name.removeprefix(_TOKENS): conditioning.pop(name) for name in told}
         parts = [conditioning.pop(f"latents/{kind}") for kind in kinds.values()]
         latents = parts[0] if len(parts) == 1 else ShapedLatents(parts, torch.tensor(kind_of))
         cut = set(long)
@@ -78,8 +82,8 @@ def encode_samples(
             [prompt for place, prompt in enumerate(prompts) if place not in cut], conditioning, base["path"]
         )
         unconditional = {name: value.cpu() for name, value in family.encode_nothing().items()}
-        encoded_samples = EncodedSamples(rows.ids, latents, conditioning, unconditional, repeats, bucketed=bucketed)
-        encoded_samples.save(out, truncated=len(long))
+        made = (rows.ids, latents, conditioning, unconditional, repeats)
+        EncodedSamples(*made, bucketed=bucketed, tokens=tokens).save(out, truncated=len(long))
     log.info("%d samples encoded in %.1f s", len(rows), time.monotonic() - start)
 
 
@@ -92,14 +96,20 @@ def read_repeats(samples: Path) -> torch.Tensor | None:
 
 
 def _encode(family: Family, part: pd.DataFrame, pixels: np.ndarray) -> dict[str, torch.Tensor]:
-    """Return the latents and the conditioning of samples whose images have one shape."""
+    """Return the latents and the conditioning of samples whose images have one shape.
+
+    The tokens of their prompts are beside where an adapter changes text encoders: gradients in it encode them anew.
+    """
+    prompts = part["prompt"].tolist()
     try:
         encoded = {"latents": family.encode_images(pixels_to_tensor(pixels))}
-        for name, value in family.encode_prompts(part["prompt"].tolist()).items():
+        for name, value in family.encode_prompts(prompts).items():
             require_finite(value, f"the text encoder's values ({name})")
             encoded[name] = value
     except NotFiniteError as error:
         raise error.of([f"Sample '{name}'" for name in part["id"]]) from error
+    if family.adapted_text():
+        encoded |= {f"{_TOKENS}{name}": value for name, value in family.prompt_tokens(prompts).items()}
     return encoded
 
 

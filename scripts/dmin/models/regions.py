@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -52,7 +52,8 @@ class Regions:
                 f"{tuple(whole.latents.shape[2:])}; delete the regions and run again."
             )
         taken = (self.ids, whole.latents, whole.conditioning, whole.unconditional)
-        return EncodedSamples(*taken, masks=self.masks, origins=self.origins, bucketed=whole.bucketed)
+        told = EncodedSamples(*taken, masks=self.masks, origins=self.origins, bucketed=whole.bucketed)
+        return replace(told, tokens=whole.tokens)
 
 
 def box_mask(box: Box, height: int, width: int) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,6 +17,7 @@ from dmin.catalogue.families import FAMILIES
 from dmin.models.families.family import Family
 from dmin.models.families.sampling import Conditioning
 from dmin.runtime.errors import UserError
+from dmin.runtime.weight_headers import read_shapes
 from dmin.settings.models import Base
 
 META = torch.device("meta")
@@ -112,6 +114,22 @@ def read_architecture(name: str, base: Base, shipped: Path) -> Architecture:
         )
     limit = (stored.read("tokenizer/tokenizer_config.json") or {}).get("model_max_length", _CLIP_TOKENS)
     return Architecture(denoiser, kind.planned(base, stored, denoiser), min(limit, _CLIP_TOKENS))
+
+
+def text_bytes(base: Base, half: bool) -> int:
+    """Return the bytes of a base's text encoders as they are loaded, by the headers of their files.
+
+    Of a base that is not on disk, all that its family loads at once counts.
+
+    Args:
+        half: their weights are kept in bfloat16.
+    """
+    folder = Path(base.get("config") or base["path"])
+    files = sorted(folder.glob("text_encoder*/*.safetensors"))
+    if not files:
+        return FAMILIES[base["family"]].hub_mb * 10**6 // (2 if half else 1)
+    shapes = [read_shapes(file) or {} for file in files]
+    return sum(math.prod(shape) for each in shapes for shape in each.values()) * (2 if half else 4)
 
 
 def _on_hub(path: str) -> bool:

@@ -9,8 +9,10 @@ import torch
 from peft import LoraConfig
 from torch import Tensor
 
+from dmin.gradients.layer_sink import layer_group
 from dmin.gradients.selection import select_parameters
 from dmin.plan.architecture import META, Architecture
+from dmin.runtime.attributed import ADAPTER, WITH_TEXT
 from dmin.runtime.errors import UserError
 from dmin.settings.models import Lora
 
@@ -35,7 +37,10 @@ class MetaDenoiser:
             )
         if lora is not None:
             self._add_adapter(lora)
-        parameters = list(select_parameters(self.model, selection).values())
+        # Of text encoders there are no configs here: what an adapter has there, its file tells.
+        named = select_parameters(self.model, ADAPTER if selection == WITH_TEXT else selection)
+        parameters = list(named.values())
+        self._parts = {"one": 1, "tensors": len(named), "layers": len({*map(layer_group, named)})}
         self.model.requires_grad_(False)
         for parameter in parameters:
             parameter.requires_grad_(True)
@@ -56,6 +61,10 @@ class MetaDenoiser:
             raise UserError(
                 f"lora.targets {list(lora['targets'])} has no place in a {type(self.model).__name__}; correct the list."
             ) from error
+
+    def parts(self, kind: str) -> int:
+        """Return how many sketches a gradient has: ``one``, or one for each group of ``layers`` or of ``tensors``."""
+        return self._parts[kind]
 
     def weight_bytes(self, half: bool) -> int:
         """Return the bytes of all weights: float32, or bfloat16 for those of frozen linear layers if ``half``."""

@@ -7,9 +7,10 @@ from typing import Any, TypedDict
 
 from dmin.gradients.timesteps import timestep_grid
 from dmin.plan import memory
-from dmin.plan.architecture import read_architecture
+from dmin.plan.architecture import read_architecture, text_bytes
 from dmin.plan.denoiser import MetaDenoiser
 from dmin.plan.throughput import find_throughput
+from dmin.runtime.attributed import ADAPTER, WITH_TEXT
 from dmin.runtime.errors import UserError
 from dmin.settings.models import Base, Lora
 from dmin.settings.runs import Gradients
@@ -20,12 +21,27 @@ Rows = list[dict[str, Any]]
 PAPER = 4
 
 
+class Pass(TypedDict):
+    """A pass beside those over training set and queries.
+
+    ``of`` is ``regions`` of queries, or ``maps`` of influence, whose gradients are temporary; ``rows`` are stored at a
+    ``width``: one sketch each, or one for each group of ``layers`` or each of the ``tensors``, as ``parts`` says.
+    """
+
+    of: str
+    parts: str
+    rows: int
+    evaluations: int
+    width: int
+
+
 class PlannedRun(TypedDict):
     """What the plan needs to know of a run.
 
     ``run, dataset, model, base_name`` are names; ``lora`` is None for full fine-tuning; ``size`` is in pixels;
     ``samples, held_out, queries`` are counts; ``widths`` are numbers, or ``full``; ``links`` is HNSW's M;
-    ``throughput`` is None where it is not stated.
+    ``throughput`` is None where it is not stated; ``own_values`` are those of an own adapter in the denoiser and in
+    text encoders, None where there is none or it is not on disk.
     """
 
     run: str
@@ -45,6 +61,8 @@ class PlannedRun(TypedDict):
     gradient_jobs: int
     jobs: int
     throughput: float | None
+    own_values: list[int] | None
+    passes: list[Pass]
 
 
 def estimate_run(run: PlannedRun, shipped: Path, measured: Path) -> tuple[Rows, Rows]:
@@ -64,9 +82,8 @@ def estimate_run(run: PlannedRun, shipped: Path, measured: Path) -> tuple[Rows, 
     architecture = read_architecture(run["base_name"], run["base"], shipped)
     gradients = run["gradients"]
     denoiser = MetaDenoiser(architecture, run["lora"], gradients["parameters"])
-    weights = denoiser.weight_bytes(run["base"].get("precision") == "bfloat16")
     steps = len(timestep_grid(gradients["timesteps"], run["base"]["family"]))
-    parameters, samples = denoiser.attributed, run["samples"]
+    parameters, samples = _attributed(run, denoiser), run["samples"]
     if gradients["cache_dim"] > parameters:
         raise UserError(
             f"gradients.cache_dim is {gradients['cache_dim']}, more than the {parameters} attributed parameters; lower "
@@ -76,7 +93,8 @@ def estimate_run(run: PlannedRun, shipped: Path, measured: Path) -> tuple[Rows, 
     costs: Rows = []
     shared = _shared_costs(run, denoiser, architecture.latent_shape(run["size"]), steps, measured)
     encoded, drawing = shared["encoded_bytes_per_shard"], shared["map_peak_bytes"]
-    hungry = memory.gradient_host_bytes(weights, encoded, drawing)
+    hungry = memory.gradient_host_bytes(_weight_bytes(run, denoiser), encoded, drawing)
+    hungry = max(hungry, shared["map_host_bytes"])
     for v in run["widths"]:
         width = parameters if v == "full" else int(v)
         table.append(
@@ -109,6 +127,21 @@ def estimate_run(run: PlannedRun, shipped: Path, measured: Path) -> tuple[Rows, 
     return table, costs
 
 
+def _attributed(run: PlannedRun, denoiser: MetaDenoiser) -> int:
+    """Return P: of an own adapter as its file tells, whatever rank a trained one would have."""
+    selection, own = run["gradients"]["parameters"], run["own_values"]
+    if own is None or selection not in (ADAPTER, WITH_TEXT):
+        return denoiser.attributed
+    return sum(own) if selection == WITH_TEXT else own[0]
+
+
+def _weight_bytes(run: PlannedRun, denoiser: MetaDenoiser) -> int:
+    """Return the bytes of a gradient job's networks: the denoiser, and text encoders where these are attributed."""
+    half = run["base"].get("precision") == "bfloat16"
+    text = text_bytes(run["base"], half) if run["gradients"]["parameters"] == WITH_TEXT else 0
+    return denoiser.weight_bytes(half) + text
+
+
 def _rows(run: PlannedRun) -> int:
     """Return how many images gradients are cached of."""
     return run["samples"] + run["held_out"] + run["queries"]
@@ -118,12 +151,19 @@ def _shared_costs(
     run: PlannedRun, denoiser: MetaDenoiser, latent: tuple[int, ...], steps: int, measured: Path
 ) -> dict[str, Any]:
     """Return what does not depend on the width."""
-    gradients, parameters = run["gradients"], denoiser.attributed
+    gradients, parameters = run["gradients"], _attributed(run, denoiser)
     samples, width, kind = run["samples"], gradients["cache_dim"], gradients["sketch_kind"]
     evaluations = _rows(run) * steps
-    values = memory.Values(
-        denoiser.weight_bytes(run["base"].get("precision") == "bfloat16"), parameters, denoiser.largest
-    )
+    further = {of: [part for part in run["passes"] if part["of"] == of] for of in ("regions", "maps")}
+    counts = {of: sum(part["evaluations"] for part in parts) for of, parts in further.items()}
+    sizes = {
+        of: sum(
+            memory.part_bytes(part["rows"] * denoiser.parts(part["parts"]), part["width"], single=of == "maps")
+            for part in parts
+        )
+        for of, parts in further.items()
+    }
+    values = memory.Values(_weight_bytes(run, denoiser), parameters, denoiser.largest)
     throughput = find_throughput(run["throughput"], parameters, latent, kind, measured)
     per_second = throughput.per_second
     encoded = latent[0] * latent[1] * latent[2] + denoiser.conditioning_values()
@@ -131,7 +171,14 @@ def _shared_costs(
         "base": run["base"]["path"],
         "selection": gradients["parameters"],
         "model_parameters": denoiser.total,
+        "text_parameters": None if run["own_values"] is None else run["own_values"][1],
         "evaluations_with_queries": evaluations,
+        "region_evaluations": counts["regions"],
+        "map_evaluations": counts["maps"],
+        "region_bytes": sizes["regions"],
+        "map_bytes": sizes["maps"],
+        # Read in single precision, and four times over while scores are split.
+        "map_host_bytes": 4 * sizes["maps"],
         "uncompressed_total_bytes": PAPER * parameters * steps * samples,
         "stored_dtype": "float16",
         "cache_dim": width,
@@ -144,5 +191,5 @@ def _shared_costs(
         "jobs": run["jobs"],
         "evaluations_per_second": per_second,
         "throughput": throughput.source,
-        "hours": None if per_second is None else evaluations / per_second / 3600,
+        "hours": None if per_second is None else (evaluations + sum(counts.values())) / per_second / 3600,
     }

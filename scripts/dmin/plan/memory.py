@@ -16,6 +16,11 @@ def cache_bytes(rows: int, timesteps: int, width: int, parameters: int, keep_raw
     return rows * timesteps * (STORED * (width + (parameters if keep_raw else 0)) + COMPUTED)
 
 
+def part_bytes(rows: int, width: int, single: bool) -> int:
+    """Return the bytes of ``rows`` sketches with their norms: fp16, or ``single`` precision, as for influence maps."""
+    return rows * ((COMPUTED if single else STORED) * width + COMPUTED)
+
+
 def index_bytes(rows: int, dimension: int, links: int) -> int:
     """Return the bytes of an HNSW index of ``rows`` vectors, but for the chance of its upper layers.
 

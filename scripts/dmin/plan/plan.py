@@ -12,7 +12,7 @@ import pandas as pd
 
 from dmin.plan.estimate import PlannedRun, Rows, estimate_run
 from dmin.plan.games import PlannedGame, estimate_game, render_games
-from dmin.plan.render import render_sizes, render_time
+from dmin.plan.render import render_sizes, render_text_parts, render_time
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 
@@ -83,7 +83,7 @@ def plan(
     write_csv(sizes, files.table)
     write_csv(needs, files.costs)
     write_csv(played, files.games)
-    texts = [render_sizes(sizes, needs), render_time(needs)] if runs else []
+    texts = [render_sizes(sizes, needs), render_time(needs), render_text_parts(needs)] if runs else []
     texts += [render_games(played)] if games else []
-    sys.stdout.write("\n" + "\n\n".join(texts) + "\n\n")
+    sys.stdout.write("\n" + "\n\n".join(filter(None, texts)) + "\n\n")
     sys.stdout.flush()

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from dmin.runtime.attributed import WITH_TEXT
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -32,19 +34,42 @@ def render_sizes(table: pd.DataFrame, costs: pd.DataFrame) -> str:
 
 def render_time(costs: pd.DataFrame) -> str:
     """Return jobs and predicted hours of every run."""
-    header = ["run", "jobs", "gradient jobs", "batch", "evaluations with queries", "per second", "hours", "throughput"]
+    header = ["run", "jobs", "gradient jobs", "batch", "evaluations with queries", "of regions", "of maps",
+              "per second", "hours", "throughput"]  # fmt: skip
     rows = []
     for row in costs.drop_duplicates("run").to_dict("records"):
         known = pd.notna(row["hours"])
         rows.append(
             [
                 row["run"], f"{row['jobs']:,}", f"{row['gradient_jobs']:,}", str(row["gradient_batch"]),
-                f"{row['evaluations_with_queries']:,}",
+                f"{row['evaluations_with_queries']:,}", _count(row["region_evaluations"]),
+                _count(row["map_evaluations"]),
                 f"{row['evaluations_per_second']:.4g}" if known else "?", f"{row['hours']:.3g}" if known else "?",
                 row["throughput"] if known else "unknown: state plan.throughput",
             ]
         )  # fmt: skip
     return align(header, rows)
+
+
+def render_text_parts(costs: pd.DataFrame) -> str:
+    """Return a line for each run whose adapter has values in text encoders that are not attributed; '' for none."""
+    return "\n".join(
+        f"{row['run']}: {text_sentence(int(row['text_parameters']))}"
+        for row in costs.drop_duplicates("run").to_dict("records")
+        if row["selection"] != WITH_TEXT and pd.notna(row["text_parameters"]) and row["text_parameters"]
+    )
+
+
+def text_sentence(values: int) -> str:
+    """Say what becomes of the values that an adapter has in text encoders, where they are not attributed."""
+    return (
+        f"{values:,} values of the adapter are in text encoders: applied, not attributed (gradients.parameters: "
+        f"{WITH_TEXT} does both)"
+    )
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else ""
 
 
 def human_bytes(count: int) -> str:

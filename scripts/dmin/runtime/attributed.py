@@ -10,7 +10,7 @@ from pathlib import Path
 from .errors import UserError
 from .weight_headers import Shapes, adapter_shapes, denoiser_shapes
 
-BLOCKS, PATTERN = "transformer_blocks", "regex:"
+ADAPTER, WITH_TEXT, BLOCKS, PATTERN = "adapter", "adapter_with_text", "transformer_blocks", "regex:"
 # What PEFT names the parameters of LoRA and DoRA, of LoKr and of LoHa.
 ADAPTERS = ("lora_", "lokr_", "hada_")
 # A tensor of an adapter that PEFT, diffusers or an import here wrote.
@@ -49,13 +49,14 @@ def check_trained(key: str, width: int, weights: Path, selection: str) -> int | 
     """Do as :func:`check_width` by the weights that stand in the results, and return P, None where they do not tell.
 
     Raises:
-        UserError: ``width`` is above it.
+        UserError: ``width`` is above it, or text encoders are asked for that an adapter does not change.
     """
     if weights.is_dir():
         parameters = count_values(denoiser_shapes(str(weights)), selection)
     else:
-        named = named_adapter(str(weights))
-        parameters = count_values(named, selection) if selection in ("adapter", BLOCKS) else None
+        named = named_adapter(str(weights), text=selection == WITH_TEXT)
+        parameters = count_values(named, selection) if selection in (ADAPTER, WITH_TEXT, BLOCKS) else None
+    require_text(key, selection, _count_text(weights), weights.parent.name)
     check_width(key, width, parameters, weights.parent.name)
     return parameters
 
@@ -71,8 +72,9 @@ def count_values(named: Shapes | None, selection: str) -> int | None:
 def select_names(names: Collection[str], selection: str) -> list[str]:
     """Return those of the ``names`` of a network's tensors that a selection takes, in their order.
 
-    ``adapter``: those of an adapter (:func:`is_adapted`); ``all``; ``transformer_blocks``: those that contain it,
-    limited to the adapter where there is one; ``regex:<pattern>``: those in which the pattern is found anywhere.
+    ``adapter``, and ``adapter_with_text`` of the networks together: those of an adapter (:func:`is_adapted`); ``all``;
+    ``transformer_blocks``: those that contain it, limited to the adapter where there is one; ``regex:<pattern>``: those
+    in which the pattern is found anywhere.
 
     Source: DMin, parameters included in the gradient.
     """
@@ -96,8 +98,8 @@ def is_adapted(name: str) -> bool:
     return any(mark in name for mark in ADAPTERS)
 
 
-def named_adapter(path: str) -> Shapes | None:
-    """Return the tensors of an adapter of the denoiser under names of PEFT.
+def named_adapter(path: str, text: bool = False) -> Shapes | None:
+    """Return the tensors of an adapter of the denoiser, and those of text encoders if ``text``, under names of PEFT.
 
     None where it is not there to be read, or its trainer names tensors otherwise: how many parameters these are, once
     layers are split as the pipeline has them, is known when it is imported.
@@ -105,10 +107,39 @@ def named_adapter(path: str) -> Shapes | None:
     shapes = adapter_shapes(path)
     if shapes is None or not all(map(_OWN.search, shapes)):
         return None
-    return {name: shape for name, shape in shapes.items() if not _TEXT.match(name)} or None
+    return {name: shape for name, shape in shapes.items() if text or not _TEXT.match(name)} or None
 
 
-def changes_text(path: str) -> bool:
-    """Tell whether an adapter changes a text encoder, or may: one that is not on disk is not known before it is."""
+def count_parts(path: str) -> tuple[int, int] | None:
+    """Return how many values an adapter of any trainer has in the denoiser and in text encoders, alphas aside.
+
+    None where it is not there to be read. A matrix that stands for those of several layers counts once.
+    """
     shapes = adapter_shapes(path)
-    return shapes is None or any(map(_TEXT.match, shapes))
+    if shapes is None:
+        return None
+    values = {name: math.prod(shape) for name, shape in shapes.items() if not name.endswith(".alpha")}
+    text = sum(count for name, count in values.items() if _TEXT.match(name))
+    return sum(values.values()) - text, text
+
+
+def _count_text(weights: Path) -> int | None:
+    parts = None if weights.is_dir() else count_parts(str(weights))
+    return 0 if weights.is_dir() else parts and parts[1]
+
+
+def require_text(key: str, selection: str, values: int | None, model: str) -> None:
+    """Refuse to attribute an adapter's parts in text encoders where it has none.
+
+    Args:
+        key: the place of the settings of gradients in the config.
+        values: those of the adapter in text encoders; None where they are not known.
+
+    Raises:
+        UserError: there are none.
+    """
+    if selection == WITH_TEXT and values == 0:
+        raise UserError(
+            f"{key}.parameters is {WITH_TEXT}, but the adapter of model {model} changes no text encoder; set it to "
+            f"{ADAPTER}."
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..runtime.attributed import WITH_TEXT
 from .runs import Run
 
 
@@ -84,8 +85,17 @@ def explorer_notes(run: Run) -> dict[str, Any]:
     gradients = run.gradients
     return {
         "Model": run.model.name,
-        "Parameters": gradients.settings["parameters"],
+        "Parameters": _parameters(run),
         "Timesteps": f"{gradients.timestep_count}, grid {gradients.settings['timesteps']['grid']}",
         "Noise": gradients.settings["noise"]["policy"],
         "Training images": str(gradients.count("train")),
     }
+
+
+def _parameters(run: Run) -> str:
+    """Return which parameters are attributed, and which are not although they are applied."""
+    selection, values = run.gradients.settings["parameters"], run.model.text_values
+    if selection == WITH_TEXT or values == 0:
+        return selection
+    told = "what the adapter may have" if values is None else f"the adapter's {values:,} values"
+    return f"{selection}; {told} in text encoders: applied, not attributed"

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from ..catalogue.families import FAMILIES, FamilyEntry
-from ..runtime.attributed import changes_text
+from ..runtime.attributed import count_parts
 from ..settings.models import Base as BaseSettings
 from ..settings.models import Model as ModelSettings
 from .datasets import Dataset
@@ -55,14 +55,18 @@ class Model:
     @property
     def samples(self) -> str:
         """The encoded training samples: the base's, or the model's where an adapter changes text encoders."""
-        if self.text_weights:
-            return f"{self.folder}/encoded/train.safetensors"
-        return f"<results>/encoded/{self.dataset.name}/{self.base.name}/train.safetensors"
+        return f"{self._encoded}/train.safetensors"
 
     @property
     def test_samples(self) -> str:
-        """The encoded test samples, which an audit reads, and scores that are ranked among theirs."""
-        return f"<results>/encoded/{self.dataset.name}/{self.base.name}/test.safetensors"
+        """The encoded test samples, which an audit reads, and scores that are ranked among theirs; as ``samples``."""
+        return f"{self._encoded}/test.safetensors"
+
+    @property
+    def _encoded(self) -> str:
+        if self.text_weights:
+            return f"{self.folder}/encoded"
+        return f"<results>/encoded/{self.dataset.name}/{self.base.name}"
 
     @property
     def weights(self) -> str:
@@ -70,13 +74,28 @@ class Model:
         file = "pipeline" if self.settings["finetune"] == "full" else "pytorch_lora_weights.safetensors"
         return f"{self.folder}/{file}"
 
+    @property
+    def own_adapter(self) -> str | None:
+        """Where a user's own adapter is; None for other models."""
+        own = self.settings["weights"]
+        return own["path"] if own and self.settings["finetune"] == "adapter" else None
+
     @cached_property
+    def own_values(self) -> tuple[int, int] | None:
+        """How many values that adapter has in the denoiser and in text encoders; None where it is not on disk."""
+        return None if self.own_adapter is None else count_parts(self.own_adapter)
+
+    @property
+    def text_values(self) -> int | None:
+        """How many of these text encoders have, 0 for other models; None where that is not known."""
+        if self.own_adapter is None:
+            return 0
+        return None if self.own_values is None else self.own_values[1]
+
+    @property
     def text_weights(self) -> list[str]:
         """The weights, where they are an adapter of a user's that changes text encoders, or may; none elsewhere."""
-        own = self.settings["weights"]
-        if own is None or self.settings["finetune"] != "adapter":
-            return []
-        return [self.weights] if changes_text(own["path"]) else []
+        return [] if self.text_values == 0 else [self.weights]
 
     @property
     def description(self) -> str:

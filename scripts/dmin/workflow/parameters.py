@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..runtime.attributed import count_values, named_adapter
+from ..runtime.attributed import ADAPTER, WITH_TEXT, count_values, named_adapter
 from ..runtime.weight_headers import Shapes, denoiser_shapes
 from .models import Model
 
@@ -19,7 +19,8 @@ def count_attributed(model: Model, selection: str) -> int | None:
     if model.settings["finetune"] == "full":
         named = denoiser_shapes(own["path"] if own else model.base.settings["path"])
     elif own:
-        named = named_adapter(own["path"]) if selection == "adapter" else None
+        told = selection in (ADAPTER, WITH_TEXT)
+        named = named_adapter(own["path"], text=selection == WITH_TEXT) if told else None
     else:
         named = _with_adapter(denoiser_shapes(model.base.settings["path"]), model.settings["lora"])
     return count_values(named, selection)

@@ -26,11 +26,13 @@ class Regions:
     @property
     def caches(self) -> list[str]:
         """The kinds of gradient cache that these methods read of regions."""
-        influence, found = self.influence, set[str]()
-        for method in self.methods:
-            checkpoints = method in influence.checkpoint_methods
-            found |= {*influence.gradients.checkpoint_caches} if checkpoints else {read_cache(method, "regions")}
-        return sorted(found)
+        return sorted({cache for method in self.methods for cache in self.read_by(method)})
+
+    def read_by(self, method: str) -> list[str]:
+        """Return the kinds that one of these methods reads."""
+        if method in self.influence.checkpoint_methods:
+            return self.influence.gradients.checkpoint_caches
+        return [read_cache(method, "regions")]
 
     @property
     def scored(self) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..catalogue.families import FAMILIES
 from ..catalogue.methods import JOURNEY_CACHE, METHODS, read_cache
 from ..folders.files import is_local
-from ..runtime.attributed import check_width
+from ..runtime.attributed import ADAPTER, WITH_TEXT, check_width, require_text
 from ..runtime.errors import UserError
 from ..settings.timesteps import grid_timesteps
 from .checks import CORRECT_PATH
@@ -31,10 +31,13 @@ def check_parameters(run: Run) -> None:
         UserError: it is such a choice.
     """
     key, selection = f"runs.{run.name}.gradients.parameters", run.gradients.settings["parameters"]
-    if selection == "adapter" and run.model.settings["finetune"] == "full":
+    if selection in (ADAPTER, WITH_TEXT) and run.model.settings["finetune"] == "full":
         raise UserError(
-            f"{key} is adapter, but models.{run.model.name} is fine-tuned in full; set it to all or transformer_blocks."
+            f"{key} is {selection}, but models.{run.model.name} is fine-tuned in full; set it to all or "
+            "transformer_blocks."
         )
+    # What is trained here changes the denoiser alone.
+    require_text(f"runs.{run.name}.gradients", selection, run.model.text_values, run.model.name)
     if selection.startswith("regex:"):
         try:
             re.compile(selection.removeprefix("regex:"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,9 +63,6 @@ class Ddpm(Family):
                 f"The images have colour and this UNet takes {channels} channel(s); use a base with in_channels 3."
             )
         return grey
-
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
-        return {}
 
     def denoise(self, noised: torch.Tensor, times: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
         output: torch.Tensor = self.denoiser(noised, times).sample

@@ -13,6 +13,7 @@ import torch
 from dmin.catalogue.families import FAMILIES
 from dmin.models.families.parts import Parts
 from dmin.models.families.sampling import Conditioning, Recorder, Sampling
+from dmin.models.families.texts import Texts
 from dmin.models.gate.pipeline import StoredPipeline
 from dmin.models.shapes import own_shapes, reshape, write_shapes
 from dmin.models.targets.target import Target
@@ -20,7 +21,7 @@ from dmin.runtime.errors import UserError
 from dmin.settings.models import Base, Lora
 
 
-class Family(Parts, ABC):
+class Family(Parts, Texts, ABC):
     """A loaded diffusion model: what encodes samples, what is differentiated, and what generates.
 
     ``denoiser`` is the network whose parameters are trained and attributed, of the class ``network``, ``part`` the
@@ -117,27 +118,6 @@ class Family(Parts, ABC):
     @abstractmethod
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return scaled latents ``[batch, c, h, w]`` of pixels ``[batch, 3, size, size]`` in [-1, 1]; never sampled."""
-
-    @abstractmethod
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
-        """Return the conditioning tensors of ``prompts``, each ``[batch, ...]``."""
-
-    def encode_nothing(self) -> Conditioning:
-        """Return the conditioning of no prompt, each ``[1, ...]``: of dropped prompts, and what guidance leads away
-        from."""
-        return self.encode_prompts([""])
-
-    def long_prompts(self, prompts: Sequence[str]) -> list[int]:
-        """Return the places of the prompts that are longer than every text encoder takes, and so are cut."""
-        return []
-
-    def prompt_shapes(self, clip_tokens: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each tensor that :meth:`encode_prompts` makes of one prompt, from configs alone.
-
-        Args:
-            clip_tokens: what CLIP reads of a prompt.
-        """
-        return {}
 
     @abstractmethod
     def denoise(self, noised: torch.Tensor, times: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
@@ -255,13 +235,6 @@ class Family(Parts, ABC):
     def load_adapter(self, folder: Path) -> None:
         """Add the adapter written by :meth:`save_adapter`, with the scale it was trained with."""
         raise UserError(f"The family {self.name} takes no adapter; set finetune to full.")
-
-    def text_encoder_of(self, part: str) -> Any:
-        """Return a text encoder that an adapter may change, by its name in the pipeline, loaded if it was not.
-
-        None where there is none of that name.
-        """
-        return None
 
     def initialise_denoiser(self, seed: int) -> None:
         """Draw fresh weights for the denoiser from ``seed``, as its class initialises them."""

@@ -14,7 +14,7 @@ from dmin.models.families.flow import FlowFamily, pack, unpack
 from dmin.models.families.inputs import require_width
 from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_autoencoder, shrinkage
 from dmin.models.families.prompts import beyond, tokenise
-from dmin.models.families.sampling import Conditioning, Predict
+from dmin.models.families.sampling import Conditioning, Predict, Tokens
 
 FAMILY = {
     "kind": "Flux",
@@ -74,12 +74,14 @@ class Flux(FlowFamily):
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         return encode_latents(self.vae, pixels, self.patch)
 
-    @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+    def prompt_tokens(self, prompts: Sequence[str]) -> Tokens:
+        clip = tokenise(self.tokenizer, prompts, self.tokenizer.model_max_length)
+        return {"clip": clip, "t5": tokenise(self.t5_tokenizer, prompts, T5_LENGTH)}
+
+    def encode_tokens(self, tokens: Tokens) -> Conditioning:
         """Return ``pooled [b, p]`` of CLIP and ``t5 [b, 512, d]``."""
-        tokens = tokenise(self.tokenizer, prompts, self.tokenizer.model_max_length)
-        pooled = self.clip(tokens.to(self.device)).pooler_output
-        return {"pooled": pooled, "t5": self.t5(tokenise(self.t5_tokenizer, prompts, T5_LENGTH).to(self.device))[0]}
+        pooled = self.clip(tokens["clip"].to(self.device)).pooler_output
+        return {"pooled": pooled, "t5": self.t5(tokens["t5"].to(self.device))[0]}
 
     def long_prompts(self, prompts: Sequence[str]) -> list[int]:
         return beyond(self.t5_tokenizer, prompts, T5_LENGTH)

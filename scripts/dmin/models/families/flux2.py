@@ -15,7 +15,7 @@ from dmin.models.families.chat import USER, beyond_chat, tokenise_chat
 from dmin.models.families.flow import FlowFamily
 from dmin.models.families.inputs import require_width
 from dmin.models.families.latents import latent_side, shrinkage
-from dmin.models.families.sampling import Conditioning, Predict, require_finite
+from dmin.models.families.sampling import Conditioning, Predict, Tokens, require_finite
 
 FAMILY = {
     "kind": "Flux2",
@@ -85,14 +85,15 @@ class Flux2(FlowFamily):
         variance = norm.running_var + self.vae.config.batch_norm_eps
         return norm.running_mean.view(1, -1, 1, 1), variance.sqrt().view(1, -1, 1, 1)
 
-    @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
-        """Return ``prompt [b, 512, 3 d]``; what fills a prompt up counts, as in the pipeline."""
+    def prompt_tokens(self, prompts: Sequence[str]) -> Tokens:
         tokens, mask = tokenise_chat(self.tokenizer, TEMPLATE, prompts, LENGTH)
+        return {"tokens": tokens, "mask": mask}
+
+    def encode_tokens(self, tokens: Tokens) -> Conditioning:
+        """Return ``prompt [b, 512, 3 d]``; what fills a prompt up counts, as in the pipeline."""
+        given, mask = tokens["tokens"].to(self.device), tokens["mask"].to(self.device)
         # The model without its head, whose answer would be as wide as the vocabulary.
-        output = self.text_encoder.model(
-            input_ids=tokens.to(self.device), attention_mask=mask.to(self.device), output_hidden_states=True
-        )
+        output = self.text_encoder.model(input_ids=given, attention_mask=mask, output_hidden_states=True)
         return {"prompt": torch.cat([output.hidden_states[layer] for layer in LAYERS], -1)}
 
     def long_prompts(self, prompts: Sequence[str]) -> list[int]:

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from peft import LoraConfig
 
 from dmin.models.adapter_file import ADAPTER_FILE, DENOISER, canonicalise_adapter, read_adapter
-from dmin.models.adapter_layers import keep_single, put_adapter
+from dmin.models.adapter_layers import adapter_parameters, keep_single, put_adapter
 from dmin.models.families.family import Family
 from dmin.models.gate.words import reason
 from dmin.runtime.errors import UserError
@@ -60,6 +60,10 @@ class LoraFamily(Family):
                     put_adapter(file, self.denoiser, part, "denoiser")
             elif name in self.__dict__.get("encoders", {}):
                 put_adapter(file, self.encoders[name], part, name)
+
+    def adapted_text(self) -> dict[str, Any]:
+        loaded = self.__dict__.get("encoders", {})
+        return {part: loaded[part] for part in sorted(loaded) if adapter_parameters(loaded[part])}
 
     def text_encoder_of(self, part: str) -> Any:
         if part not in self.frozen or (part in self.optional and not (self.stored.index().get(part) or [None])[0]):

@@ -19,6 +19,11 @@ def tokenise(tokenizer: Any, prompts: Sequence[str], length: int) -> torch.Tenso
     return tokens
 
 
+def tokens_of(tokenizers: Sequence[Any], prompts: Sequence[str], length: int) -> dict[str, torch.Tensor]:
+    """Return the tokens of each tokenizer, ``tokens_0``, ``tokens_1`` ..., each ``[prompts, length]``."""
+    return {f"tokens_{number}": tokenise(one, prompts, length) for number, one in enumerate(tokenizers)}
+
+
 def beyond(tokenizer: Any, prompts: Sequence[str], limit: int) -> list[int]:
     """Return the places of the prompts that have more than ``limit`` tokens, those that begin and end it included."""
     # verbose would warn of every long prompt by itself.

@@ -15,7 +15,7 @@ from dmin.models.families.chat import USER, beyond_chat, pack_rows, tokenise_cha
 from dmin.models.families.flow import FlowFamily, pack, unpack
 from dmin.models.families.inputs import require_width
 from dmin.models.families.latents import latent_side
-from dmin.models.families.sampling import Conditioning, Predict, require_finite
+from dmin.models.families.sampling import Conditioning, Predict, Tokens, require_finite
 
 FAMILY = {
     "kind": "QwenImage",
@@ -92,14 +92,15 @@ class QwenImage(FlowFamily):
         require_finite(latents, "the autoencoder's latents")
         return latents
 
-    @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
-        """Return ``prompt [b, 512, d]``, the last hidden states, and how many ``tokens [b]`` of it count."""
+    def prompt_tokens(self, prompts: Sequence[str]) -> Tokens:
         tokens, mask = tokenise_chat(self.tokenizer, TEMPLATE, prompts, LENGTH + SKIPPED)
+        return {"tokens": tokens, "mask": mask}
+
+    def encode_tokens(self, tokens: Tokens) -> Conditioning:
+        """Return ``prompt [b, 512, d]``, the last hidden states, and how many ``tokens [b]`` of it count."""
+        given, mask = tokens["tokens"].to(self.device), tokens["mask"].to(self.device)
         # The model without its head, whose answer would be as wide as the vocabulary.
-        output = self.text_encoder.model(
-            input_ids=tokens.to(self.device), attention_mask=mask.to(self.device), output_hidden_states=True
-        )
+        output = self.text_encoder.model(input_ids=given, attention_mask=mask, output_hidden_states=True)
         rows, counts = pack_rows(output.hidden_states[-1], mask, SKIPPED)
         return {"prompt": rows, "tokens": counts}
 

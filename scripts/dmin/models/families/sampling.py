@@ -11,6 +11,8 @@ from dmin.models.gate.finite import finite_rows
 from dmin.runtime.errors import UserError
 
 Conditioning = dict[str, torch.Tensor]
+# What text encoders read of prompts: integers, each ``[batch, ...]``.
+Tokens = dict[str, torch.Tensor]
 Recorder = Callable[[int, torch.Tensor], None]
 # Latents [batch, c, h, w] and one time to the denoiser's output, as latents.
 Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -14,7 +14,7 @@ from dmin.models.families.inputs import require_no_mask, require_width
 from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_autoencoder, shrinkage
 from dmin.models.families.lora import LoraFamily
 from dmin.models.families.prompts import beyond, tokenise
-from dmin.models.families.sampling import Conditioning, Recorder, Sampling, sample_ddim, with_guidance
+from dmin.models.families.sampling import Conditioning, Recorder, Sampling, Tokens, sample_ddim, with_guidance
 from dmin.models.targets.diffusion import diffusion_target
 from dmin.models.targets.target import Target
 
@@ -67,10 +67,11 @@ class StableDiffusion(LoraFamily):
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         return encode_latents(self.vae, pixels, patch=1)
 
-    @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
-        tokens = tokenise(self.tokenizer, prompts, self.tokenizer.model_max_length)
-        return {"prompt_embeds": self.text_encoder(tokens.to(self.device)).last_hidden_state}
+    def prompt_tokens(self, prompts: Sequence[str]) -> Tokens:
+        return {"tokens": tokenise(self.tokenizer, prompts, self.tokenizer.model_max_length)}
+
+    def encode_tokens(self, tokens: Tokens) -> Conditioning:
+        return {"prompt_embeds": self.text_encoder(tokens["tokens"].to(self.device)).last_hidden_state}
 
     def long_prompts(self, prompts: Sequence[str]) -> list[int]:
         return beyond(self.tokenizer, prompts, self.tokenizer.model_max_length)

@@ -18,8 +18,8 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderMo
 from dmin.models.families.inputs import require_width
 from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_autoencoder, shrinkage
 from dmin.models.families.lora import LoraFamily
-from dmin.models.families.prompts import beyond, tokenise
-from dmin.models.families.sampling import Conditioning, Recorder, Sampling, sample_euler, with_guidance
+from dmin.models.families.prompts import beyond, tokenise, tokens_of
+from dmin.models.families.sampling import Conditioning, Recorder, Sampling, Tokens, sample_euler, with_guidance
 from dmin.models.gate.tokens import require_length
 from dmin.models.targets.flow import Flow, flow_target
 from dmin.runtime.errors import UserError
@@ -107,24 +107,27 @@ class StableDiffusion3(LoraFamily):
             self.latent_shape(side)
         return encode_latents(self.vae, pixels, patch=2)
 
-    @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+    def prompt_tokens(self, prompts: Sequence[str]) -> Tokens:
+        # The first tokenizer's length for both, as diffusers has it.
+        length = self.clips[0][0].model_max_length
+        tokens = tokens_of([tokenizer for tokenizer, _ in self.clips], prompts, length)
+        if self.t5 is not None:
+            tokens["t5"] = tokenise(self.t5[0], prompts, T5_LENGTH)
+        return tokens
+
+    def encode_tokens(self, tokens: Tokens) -> Conditioning:
         """Return ``clip [b, 77, c]``, ``pooled [b, p]`` and, with T5, ``t5 [b, 256, d]``.
 
         The zeros that fill these up to the transformer's tokens are added when they are used, not stored.
         """
         hidden, pooled = [], []
-        # The first tokenizer's for both, as diffusers has it.
-        length = self.clips[0][0].model_max_length
-        for tokenizer, encoder in self.clips:
-            tokens = tokenise(tokenizer, prompts, length)
-            output = encoder(tokens.to(self.device), output_hidden_states=True)
+        for number, (_, encoder) in enumerate(self.clips):
+            output = encoder(tokens[f"tokens_{number}"].to(self.device), output_hidden_states=True)
             hidden.append(output.hidden_states[-2])
             pooled.append(output.text_embeds)
         conditioning = {"clip": torch.cat(hidden, -1), "pooled": torch.cat(pooled, -1)}
         if self.t5 is not None:
-            tokenizer, encoder = self.t5
-            conditioning["t5"] = encoder(tokenise(tokenizer, prompts, T5_LENGTH).to(self.device))[0]
+            conditioning["t5"] = self.t5[1](tokens["t5"].to(self.device))[0]
         return conditioning
 
     def long_prompts(self, prompts: Sequence[str]) -> list[int]:

@@ -11,8 +11,8 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from dmin.models.families.inputs import require_no_mask, require_width
 from dmin.models.families.latents import shrinkage
-from dmin.models.families.prompts import tokenise
-from dmin.models.families.sampling import Conditioning
+from dmin.models.families.prompts import tokens_of
+from dmin.models.families.sampling import Conditioning, Tokens
 from dmin.models.families.stable_diffusion import StableDiffusion
 from dmin.models.gate.tokens import require_length
 
@@ -67,14 +67,15 @@ class StableDiffusionXL(StableDiffusion):
         key = "projection_class_embeddings_input_dim"
         require_width(self.base, key, config[key], added)
 
-    @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+    def prompt_tokens(self, prompts: Sequence[str]) -> Tokens:
+        # The first tokenizer's length for both, which is that of the second in all that are known.
+        return tokens_of([tokenizer for tokenizer, _ in self.clips], prompts, self.tokenizer.model_max_length)
+
+    def encode_tokens(self, tokens: Tokens) -> Conditioning:
         """Return ``prompt_embeds [b, 77, c]``, of both encoders side by side, and ``pooled [b, p]`` of the second."""
         hidden, first = [], []
-        # The first tokenizer's length for both, which is that of the second in all that are known.
-        length = self.tokenizer.model_max_length
-        for tokenizer, encoder in self.clips:
-            output = encoder(tokenise(tokenizer, prompts, length).to(self.device), output_hidden_states=True)
+        for number, (_, encoder) in enumerate(self.clips):
+            output = encoder(tokens[f"tokens_{number}"].to(self.device), output_hidden_states=True)
             hidden.append(output.hidden_states[-2])
             first.append(output[0])
         return {"prompt_embeds": torch.cat(hidden, -1), "pooled": first[1]}

@@ -14,7 +14,7 @@ from dmin.models.families.chat import USER, beyond_chat, pack_rows, tokenise_cha
 from dmin.models.families.flow import FlowFamily
 from dmin.models.families.inputs import require_width
 from dmin.models.families.latents import decode_latents, encode_latents, latent_side, require_autoencoder, shrinkage
-from dmin.models.families.sampling import Conditioning
+from dmin.models.families.sampling import Conditioning, Tokens
 
 FAMILY = {
     "kind": "ZImage",
@@ -69,13 +69,14 @@ class ZImage(FlowFamily):
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         return encode_latents(self.vae, pixels, self.patch)
 
-    @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
-        """Return ``prompt [b, 512, d]``, the last hidden states but one, and how many ``tokens [b]`` of it count."""
+    def prompt_tokens(self, prompts: Sequence[str]) -> Tokens:
         tokens, mask = tokenise_chat(self.tokenizer, USER, prompts, LENGTH)
-        output = self.text_encoder(
-            input_ids=tokens.to(self.device), attention_mask=mask.to(self.device), output_hidden_states=True
-        )
+        return {"tokens": tokens, "mask": mask}
+
+    def encode_tokens(self, tokens: Tokens) -> Conditioning:
+        """Return ``prompt [b, 512, d]``, the last hidden states but one, and how many ``tokens [b]`` of it count."""
+        given, mask = tokens["tokens"].to(self.device), tokens["mask"].to(self.device)
+        output = self.text_encoder(input_ids=given, attention_mask=mask, output_hidden_states=True)
         rows, counts = pack_rows(output.hidden_states[-2], mask)
         return {"prompt": rows, "tokens": counts}
 
