@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
 from checkout import Checkout, micro_config
+from config_tables import load
+
+from dmin.plan.estimate import estimate_run
+from dmin.workflow.plan_entries import plan_entry
 
 RUN = "results/runs/micro"
 METHODS, WIDTHS = 2, 3
@@ -60,6 +66,28 @@ def test_region_has_rankings_of_its_own(mapped: Checkout) -> None:
     whole = pd.read_csv(mapped.root / RUN / "influence/dmin/v256/exact/ranking.csv")
     assert not {"query/red/0000@left"} & set(whole["query"])
     assert ranking["score"].tolist() != whole.loc[whole["query"] == "query/red/0000", "score"].tolist()
+
+
+def test_plan_counts_what_regions_and_maps_took(mapped: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(mapped.root)
+    plain, tables = load(micro_config()), load(yaml.safe_load((mapped.root / "config/config.yaml").read_text()))
+    entry, without = (plan_entry(each, each.runs["micro"]) for each in (tables, plain))
+    shipped = mapped.root / "resources" / "architectures"
+    planned, less = (
+        estimate_run({**each, "throughput": 2.0}, shipped, Path("none"))[1][0] for each in (entry, without)
+    )
+    places = {"region": f"{RUN}/gradients/loss/regions", "map": f"{RUN}/maps"}
+    for of, place in places.items():
+        made = [json.loads(file.read_text()) for file in (mapped.root / place).rglob("*.metrics.json")]
+        assert planned[f"{of}_evaluations"] == sum(shard["evaluations"] for shard in made) > 0
+        assert planned[f"{of}_bytes"] == sum(shard["bytes"] for shard in made) > 0
+        assert less[f"{of}_evaluations"] == less[f"{of}_bytes"] == 0
+    further = planned["region_evaluations"] + planned["map_evaluations"]
+    assert planned["hours"] - less["hours"] == pytest.approx(further / 2 / 3600)
+    made = sum(
+        count for rule, count in (RANKED | MAPPED).items() if rule not in ("write_ranking", "plot_influence_maps")
+    )
+    assert planned["jobs"] - less["jobs"] == made
 
 
 def test_another_region_asks_again_and_touches_nothing_else(mapped: Checkout) -> None:
