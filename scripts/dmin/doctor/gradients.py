@@ -75,7 +75,10 @@ def examine_gradients(
         UserError: they cannot be taken, are not those of autograd, depend on what else is in a batch, or their loss is
             not the training's and nothing in the config asks for another.
     """
-    attributed = AttributedNetworks.select(family, gradients["parameters"])
+    try:
+        attributed = AttributedNetworks.select(family, gradients["parameters"])
+    except UserError as error:
+        raise UserError(f"{key}.gradients: {error}") from error
     rows = encode_rows(attributed, pixels, prompts, timestep_grid(gradients["timesteps"], family.name))
     chosen = attributed.parameters
     engine = PerSampleGradients(attributed.network, chosen)

@@ -2,7 +2,7 @@
 
 /** A sign and a word; the word names the other subset unless it is given. @param {string} kind @param {Sample} sample @param {string|null} name */
 function markOf(kind, sample, name = null) {
-  const [sign, word] = /** @type {Record<string, string[]>} */ ({ hit: ["✓", "hit"], other: ["✗", sample.subset], noise: ["≈", "noised"], unknown: ["", sample.subset] })[kind];
+  const [sign, word] = /** @type {Record<string, string[]>} */ ({ hit: ["✓", "hit"], other: ["✗", sample.subset], noise: ["≈", "noised"], unknown: ["", sourced ? sample.subset : "score"] })[kind];
   return el("span", { className: `mark ${kind}` }, sign && el("span", { "aria-hidden": "true" }, sign), el("span", { className: "name", title: name ?? word }, name ?? word));
 }
 /** The score from zero on, and the ends of its interval where they are known. @param {Ranking} ranking @param {number} score @param {(number|null|undefined)[]} ends */
@@ -63,8 +63,8 @@ function drawSheet() {
   const rank = placeOf(ranking, state.query, state.sample);
   $("sheet").replaceChildren(
     el("div", { className: "sheet-head" }, el("button", { type: "button", className: "zoom", "aria-label": `Full size: ${name}`, onclick: () => openLight("samples", state.sample, name) }, picture("samples", state.sample, "")),
-      el("div", {}, el("span", { className: "badge" }, sample.subset === "noise" ? "noised copy" : sample.subset), el("h2", { id: "dialog-title" }, name),
-        el("p", { className: "facts" }, ["training image", subsets.length ? sample.id : sample.origin, label].filter(Boolean).join(" · ")),
+      el("div", {}, el("span", { className: "badge" }, sample.subset === "noise" ? "noised copy" : sourced ? sample.subset : "training image"), el("h2", { id: "dialog-title" }, name),
+        el("p", { className: "facts" }, [sourced ? "training image" : "", subsets.length ? sample.id : sample.origin, label].filter(Boolean).join(" · ")),
         subsets.length && sample.origin ? el("p", { className: "facts" }, `origin: ${sample.origin}`) : null,
         helpOf(sample), ...sample.flags.map(([issue, evidence]) => el("p", { className: "facts" }, el("span", { className: "flag" }, issues[issue]), ` ${evidence}`)),
         one === null ? null : el("p", { className: "facts" }, `For the generated image on show: score ${number(ranking, one)}${rank ? `, rank ${rank} of ${data.total}` : ""}`)),

@@ -40,6 +40,8 @@ const rankings = data.rankings.map((ranking, index) => /** @type {Ranking} */ ({
 // Empty where the subsets of the generated images are unknown.
 const subsets = [...new Set(queries.map((query) => query.subset).filter(Boolean))].sort();
 const trainSubsets = [...new Set(samples.map((sample) => sample.subset))].sort();
+// Of a single source, its name says nothing.
+const sourced = trainSubsets.length > 1;
 // Ranks beyond the lists are known only where all training images are listed.
 const complete = samples.length === data.total;
 

@@ -105,7 +105,7 @@ function tellOnMap(found) {
   const ranking = rankings[state.shown[0]], at = found.kind === "samples" ? mapPlaces.sample : mapPlaces.query;
   const score = found.kind === "samples" ? scoreOf(ranking, state.query, found.index) : null, rank = score === null ? 0 : placeOf(ranking, state.query, found.index);
   const item = found.kind === "samples" ? samples[found.index] : queries[found.index];
-  box.replaceChildren(picture(found.kind, found.index, "", 128), el("span", {}, el("b", {}, found.kind === "queries" ? "generated image" : item.subset), el("span", {}, item.prompt || item.id),
+  box.replaceChildren(picture(found.kind, found.index, "", 128), el("span", {}, el("b", {}, found.kind === "queries" ? "generated image" : sourced ? item.subset : "training image"), el("span", {}, item.prompt || item.id),
     score === null ? null : el("span", { className: "quiet" }, `score ${number(ranking, score)}${rank ? `, rank ${rank}` : ""}`)));
   const x = at[2 * found.index], y = at[2 * found.index + 1];
   box.style.left = `${Math.max(4, Math.min(x + 14, $("map").clientWidth - 224))}px`;

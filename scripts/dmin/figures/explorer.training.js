@@ -44,7 +44,7 @@ function drawTraining() {
       el("span", { className: "bar tally", "aria-hidden": "true" }, fill, tick),
       el("span", { className: "sure" }, `${percent(low)} to ${percent(high)}`, sure && el("b", {}, ` ${sure}`)),
       el("span", { className: "caption", title: sample.prompt }, sample.prompt),
-      el("span", { className: "origin", title: sample.origin || sample.id }, [sample.subset === "noise" ? "noised copy" : sample.subset, sample.origin || sample.id].filter(Boolean).join(" · ")),
+      el("span", { className: "origin", title: sample.origin || sample.id }, [sample.subset === "noise" ? "noised copy" : sourced ? sample.subset : "", sample.origin || sample.id].filter(Boolean).join(" · ")),
       sample.helps?.[1] ? el("span", { className: `elsewhere ${sample.helps[0] < 0 ? "harms" : "helps"}` }, sample.helps[0] < 0 ? "harms its subset" : "helps its subset") : null,
       flagsOf(sample)));
     return el("li", {}, card);

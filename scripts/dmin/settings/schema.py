@@ -35,6 +35,8 @@ _PROSE = ("prompts",)
 # Numbers with an exponent to everyone but YAML 1.1.
 _EXPONENT = re.compile(r"[-+]?[0-9.]+[eE][-+]?[0-9]+")
 _LONGEST, _LARGEST = 1000, 2**63 - 1
+# Far more than a user mistypes.
+_MOST_MENDED = 100
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
 _short.maxlist, _short.maxlevel = 8, 3
@@ -62,16 +64,59 @@ def fill_config(given: Mapping[str, Any], schema: Mapping[str, Any]) -> Config:
         raise UserError("The config holds itself or is nested too deeply; write it flatter.") from None
 
 
+def mend_config(given: Mapping[str, Any], schema: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return a config without what the schema refuses, so that the rest can be examined, and a sentence for each.
+
+    A key that has to be there and is not, or whose value is refused, stays for :func:`fill_config` to refuse.
+    """
+    told = list[str]()
+    try:
+        config = _drop_nulls(copy.deepcopy(dict(given)))
+        for _ in range(_MOST_MENDED):
+            # Of a copy, for defaults are filled in as it is read.
+            best = jsonschema.exceptions.best_match(_Validator(schema).iter_errors(copy.deepcopy(config)))
+            if best is None or not _leave_out(config, best):
+                break
+            told.append(_explain(best))
+    except RecursionError:
+        return dict(given), []
+    return config, told
+
+
+def _leave_out(config: dict[str, Any], error: Any) -> bool:
+    """Take the value that an error is about out of a config; return whether it is one that can be left out."""
+    place = list(error.absolute_path)
+    if error.validator == "additionalProperties":
+        place.append(_unknown(error))
+    elif not place or error.validator == "required":
+        return False
+    holder: Any = config
+    try:
+        for key in place[:-1]:
+            holder = holder[key]
+        del holder[place[-1]]
+    except (LookupError, TypeError):
+        return False
+    return True
+
+
 def _fill(config: dict[str, Any], schema: Mapping[str, Any]) -> Config:
-    for table in _TABLES:
-        if isinstance(config.get(table), dict):
-            config[table] = {name: entry for name, entry in config[table].items() if entry is not None}
+    config = _drop_nulls(config)
     for place, value in _leaves(config):
         _refuse_strange(place, value)
     errors = sorted(_Validator(schema).iter_errors(config), key=lambda error: len(error.absolute_path))
     if errors:
         raise UserError(_explain(jsonschema.exceptions.best_match(errors)))
     return cast(Config, config)
+
+
+def _drop_nulls(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config without the entries of tables that are null."""
+    kept = dict(config)
+    for table in _TABLES:
+        if isinstance(config.get(table), dict):
+            kept[table] = {name: entry for name, entry in config[table].items() if entry is not None}
+    return kept
 
 
 def _leaves(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -187,9 +232,13 @@ def _explain(error: Any) -> str:
     return f"{where} {explain(error)}"
 
 
+def _unknown(error: Any) -> Any:
+    known = error.schema.get("properties", {})
+    return min((key for key in error.instance if key not in known), key=_cut)
+
+
 def _explain_unknown(error: Any) -> str:
-    known = list(error.schema.get("properties", {}))
-    unknown = min((key for key in error.instance if key not in known), key=_cut)
+    known, unknown = list(error.schema.get("properties", {})), _unknown(error)
     near = difflib.get_close_matches(str(unknown)[:80], known, n=1)
     return f"has the unknown key '{_cut(unknown)}'; " + (
         f"did you mean '{near[0]}'?" if near else f"known keys are {', '.join(known)}."

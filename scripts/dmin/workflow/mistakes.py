@@ -25,7 +25,8 @@ class Mistakes:
             try:
                 check(*of)
             except UserError as error:
-                if str(error) not in self.found:
+                # Some tell it with the key, and others that meet it later without.
+                if not any(str(error) in told for told in self.found):
                     self.found.append(str(error))
             except Exception:
                 # What an earlier check has refused may be what a later one trips over.

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..runtime.errors import UserError, printable
 from ..settings.config import BaseTraining, ClassifierTraining, Compute, Config
-from ..settings.schema import fill_config, read_schema
+from ..settings.schema import fill_config, mend_config, read_schema
 from .banks import Bank
 from .base_checks import check_base
 from .checks import check_dataset, check_model
@@ -156,9 +156,17 @@ def read_tables(given: Mapping[str, Any], root: Path, spoilt: bool = False) -> T
         UserError: it does not follow the schema or names what it does not define; or something in it cannot be, of
             which the first mistake is told, unless it is read ``spoilt``.
     """
-    config = fill_config(given, read_schema(root / "schemas" / "config.schema.yaml"))
-    mistakes = Mistakes()
-    tables = _build(config, root, Fitting(given), mistakes)
+    schema, mistakes = read_schema(root / "schemas" / "config.schema.yaml"), Mistakes()
+    if spoilt:
+        given, mistakes.found = mend_config(given, schema)
+    try:
+        config = fill_config(given, schema)
+        tables = _build(config, root, Fitting(given), mistakes)
+    except UserError as error:
+        if not spoilt:
+            raise
+        # There is nothing to go on with; what was found before it is not lost.
+        raise UserError(" ".join([*mistakes.found, str(error)])) from None
     banks = {name: bank for name, bank in tables.banks.items() if mistakes.check(check_bank, of=[bank])}
     runs = {name: run for name, run in tables.runs.items() if mistakes.check(*RUN_CHECKS, of=[run])}
     for run in runs.values():
