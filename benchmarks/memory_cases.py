@@ -70,6 +70,9 @@ class Encoders:
     def encode_nothing(self) -> dict[str, torch.Tensor]:
         return self.encode_prompts([""])
 
+    def adapted_text(self) -> dict[str, Any]:
+        return {}
+
 
 def encode(inputs: Inputs) -> Step:
     from dmin.models import encoding
