@@ -77,8 +77,8 @@ def examine_gradients(
     """
     try:
         attributed = AttributedNetworks.select(family, gradients["parameters"])
-    except UserError as error:
-        raise UserError(f"{key}.gradients: {error}") from error
+    except UserError as refused:
+        raise UserError(f"{key}.gradients: {refused}") from refused
     rows = encode_rows(attributed, pixels, prompts, timestep_grid(gradients["timesteps"], family.name))
     chosen = attributed.parameters
     engine = PerSampleGradients(attributed.network, chosen)
