@@ -24,8 +24,8 @@ HEAVY = MODEL_PACKAGES | {"torch", "datasets"}
 MODEL_SCRIPTS = {
     "cache_gradients", "cache_lissa", "doctor", "encode_samples", "generate_anchor", "generate_candidates",
     "generate_from_prompts", "generate_members", "generate_queries", "import_adapter", "import_pipeline",
-    "measure_behaviour", "measure_losses", "measure_sample_losses", "pilot_scale", "plan", "prune_model",
-    "record_trajectory", "regenerate", "retrain_subsets", "train_base", "train_model", "unlearn",
+    "measure_behaviour", "measure_losses", "measure_sample_losses", "pilot_curvature", "pilot_scale", "plan",
+    "prune_model", "record_trajectory", "regenerate", "retrain_subsets", "train_base", "train_model", "unlearn",
 }  # fmt: skip
 # They run a network of their own, draw from a generator of torch, or read features.
 TORCH_SCRIPTS = {

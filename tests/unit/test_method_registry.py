@@ -18,7 +18,7 @@ from dmin.attribution import settings
 from dmin.attribution.checkpoints import Checkpoint
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS, Method, find_method
-from dmin.catalogue.methods import CACHES, INDEXABLE, OUTPUT_CACHES, SCALED_CACHES
+from dmin.catalogue.methods import CACHES, CURVED_CACHE, INDEXABLE, OUTPUT_CACHES, SCALED_CACHES
 from dmin.data.images import encode_png
 from dmin.data.sample_rows import SampleRows
 from dmin.data.samples import write_samples
@@ -66,7 +66,7 @@ def test_an_entry_says_what_tables_and_figures_need(name: str) -> None:
 
 
 def test_caches_are_those_that_some_pass_makes() -> None:
-    made = {"loss", *OUTPUT_CACHES, "loss_blocks", "journey", "lissa", *SCALED_CACHES}
+    made = {"loss", *OUTPUT_CACHES, "loss_blocks", "journey", "lissa", CURVED_CACHE, *SCALED_CACHES}
     assert set(CACHES) <= made
     assert [METHODS[name].entry.caches for name in INDEXABLE] == [("loss", "loss"), ("loss_scaled", "loss_scaled")]
 

@@ -119,8 +119,8 @@ def test_checkpoints_are_replayed_for_training_samples_and_met_afresh_by_queries
 
 
 def test_cache_pattern_names_every_kind() -> None:
-    kinds = "journey|loss|loss_blocks|loss_query_scaled|loss_scaled|output_mean|output_norm|output_norm_scaled"
-    assert cache_pattern("lissa") == rf"{kinds}|checkpoint-\d+"
+    kinds = "journey|loss|loss_blocks|loss_ekfac|loss_query_scaled|loss_scaled"
+    assert cache_pattern("lissa") == rf"{kinds}|output_mean|output_norm|output_norm_scaled|checkpoint-\d+"
 
 
 def test_widths_and_lists_of_each_kind_of_method() -> None:

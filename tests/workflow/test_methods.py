@@ -10,7 +10,7 @@ from checkout import micro_config
 from config_tables import load
 
 from dmin.attribution.registry import METHODS
-from dmin.catalogue.methods import SCALED_CACHES
+from dmin.catalogue.methods import CURVED_CACHE, SCALED_CACHES
 from dmin.gradients.timesteps import timestep_grid
 from dmin.runtime.errors import UserError
 from dmin.workflow.ablations import COMPRESSED_METHODS
@@ -43,7 +43,7 @@ def test_every_cache_that_a_method_reads_is_filled() -> None:
             assert names, (method, split)
             assert set(names) <= {*run.influence.caches(split), *run.gradients.checkpoint_caches}
     plain = ["journey", "lissa", "loss", "loss_blocks", "output_mean", "output_norm"]
-    assert run.influence.caches("queries") == sorted([*plain, *SCALED_CACHES])
+    assert run.influence.caches("queries") == sorted([*plain, CURVED_CACHE, *SCALED_CACHES])
 
 
 def test_scale_is_measured_once_for_each_quantity_and_on_no_more_than_there_are() -> None:

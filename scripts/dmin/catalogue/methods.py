@@ -94,8 +94,10 @@ OUTPUT_CACHES = ("output_norm", "output_mean")
 BLOCKS_CACHE = "loss_blocks"
 # Gradients under a scale: those of which kind, and how often each tensor's factor is applied.
 SCALED_CACHES = {"loss_scaled": ("loss", 1), "loss_query_scaled": ("loss", 2), "output_norm_scaled": ("output_norm", 1)}
+# Gradients of the queries multiplied by the inverse of the curvature.
+CURVED_CACHE = "loss_ekfac"
 # Gradients of the loss at every timestep, of which uncompressed ones are kept where the config asks for them.
-KEPT_CACHES = {"loss", *(name for name, (quantity, _) in SCALED_CACHES.items() if quantity == "loss")}
+KEPT_CACHES = {"loss", CURVED_CACHE, *(name for name, (quantity, _) in SCALED_CACHES.items() if quantity == "loss")}
 # Gradients along the trajectory that generated a query.
 JOURNEY_CACHE = "journey"
 # Queries answered by LiSSA instead of their gradients.

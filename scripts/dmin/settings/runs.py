@@ -82,6 +82,14 @@ class Scale(TypedDict):
     exponent: float
 
 
+class Curvature(TypedDict):
+    """The curvature that a query's gradient is multiplied by the inverse of, in the cache of ekfac."""
+
+    pilot: int | None
+    widest: int
+    damping: float
+
+
 class Gradients(TypedDict):
     """The gradient cache."""
 
@@ -94,6 +102,7 @@ class Gradients(TypedDict):
     sketch_kind: Literal["permutation", "rolled"]
     sketch_seed: int
     scale: Scale
+    curvature: Curvature
     keep_raw: bool
     precision: Literal["float32", "bfloat16", "float16"]
     on_bad_loss: Literal["error", "skip"]

@@ -11,7 +11,7 @@ from .models import Base
 # What any job may take: its imports, and at most 1 GB of what it reads. profiles/default has it for all other rules.
 LEAST = 2000
 # Methods that go through the training gradients block by block; others hold one vector for each sample or more.
-STREAMED = ("dmin", "dmin_no_norm", "dmin_renorm", "dmin_scaled", "dmin_query_scaled")
+STREAMED = ("dmin", "dmin_no_norm", "dmin_renorm", "dmin_scaled", "dmin_query_scaled", "ekfac")
 _MB = 10**6
 
 

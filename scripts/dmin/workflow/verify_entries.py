@@ -212,7 +212,7 @@ def _shard(run: Run, cache: str, split: str, path: str) -> Entry:
     made_from["weights"] = ["weights", weights] if step is None else ["checkpoint", [weights, step]]
     made_from["samples"] = _file(gradients.samples(split))
     given = {"trajectory": gradients.trajectory(cache), "replay": gradients.replayed_log(cache, split)}
-    given["scale"] = gradients.scale(cache)
+    given |= {"scale": gradients.scale(cache), "curvature": gradients.curvature(cache)}
     made_from |= {role: _file(files[0]) for role, files in given.items() if files} | regions
     # As the shards name these settings.
     config = {
