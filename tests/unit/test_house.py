@@ -42,7 +42,7 @@ SLOW_IMPORTS = (
 STATISTICS_SCRIPTS = {"evaluate_audit_calibration"}
 # Drawn by seaborn, which imports them.
 SEABORN_SCRIPTS = {"plot_agreement", "plot_norms"}
-TORCH_METHODS = {"clip", "nda", "ssim"}
+TORCH_METHODS = {"clip", "nda", "ssim", "student"}
 
 
 def test_no_function_takes_more_than_six_arguments() -> None:

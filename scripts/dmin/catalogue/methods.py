@@ -16,8 +16,9 @@ class MethodEntry:
 
     Attributes:
         name: its name in the config, in files and in tables; the name of its file.
-        inputs: ``gradients`` of one cache, those of several ``checkpoints``, the tables of ``samples``, the ``scores``
-            of other methods, or ``nothing`` but the ids.
+        inputs: ``gradients`` of one cache, those of several ``checkpoints``, the tables of ``samples``, these with the
+            gradients of the training samples of a teacher (``taught``), the ``scores`` of other methods, or ``nothing``
+            but the ids.
         summary: one line for tables of methods.
         score: the formula of the score, for tables of methods.
         range: the range of the scores or their unit.
@@ -40,7 +41,7 @@ class MethodEntry:
     """
 
     name: str
-    inputs: Literal["nothing", "samples", "gradients", "checkpoints", "scores"]
+    inputs: Literal["nothing", "samples", "taught", "gradients", "checkpoints", "scores"]
     summary: str
     score: str
     range: str
@@ -80,7 +81,10 @@ def methods_reading(*inputs: str) -> list[str]:
 GRADIENT_METHODS = methods_reading("gradients")
 CHECKPOINT_METHODS = methods_reading("checkpoints")
 SAMPLE_METHODS = methods_reading("nothing", "samples")
+TAUGHT_METHODS = methods_reading("taught")
 MIXED_METHODS = methods_reading("scores")
+# Those whose scores have no width.
+PLAIN_METHODS = [*SAMPLE_METHODS, *TAUGHT_METHODS]
 KERNEL_METHODS = [name for name, entry in METHODS.items() if entry.kernel]
 # Those whose scores are sums over parts of a query's loss.
 LINEAR_METHODS = [name for name, entry in METHODS.items() if "queries" in entry.linear]

@@ -20,7 +20,7 @@ WHAT = "Curvature"
 
 
 class CurvatureFit(TypedDict):
-    """What a curvature is measured with; see :class:`dmin.settings.runs.Curvature`."""
+    """What a curvature is measured with; see :class:`dmin.settings.pilot.Curvature`."""
 
     pilot: int
     widest: int
@@ -131,7 +131,7 @@ class KroneckerCurvature:
 
     def save(self, path: Path, settings: CurvatureFit, made: Mapping[str, Any]) -> None:
         """Write it, with what it was measured with and the provenance ``made``."""
-        stored = {}
+        stored: dict[str, Tensor] = {}
         for name, tensor in self.tensors.items():
             stored |= {f"{name}/{part}": value for part, value in tensor.basis.tensors().items()}
             stored[f"{name}/values"] = tensor.values

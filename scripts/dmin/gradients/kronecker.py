@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dmin.gradients.curvature import Eigenbasis
-from dmin.gradients.layers.conv import input_patches
+from dmin.gradients.layers.conv import Convolution, input_patches
 from dmin.gradients.layers.product import widen
 from dmin.gradients.sites import Site
 
@@ -38,17 +38,17 @@ class KroneckerFactors:
             return
         weight = module.get_parameter("weight")
         self._shapes[name] = height, width = weight.shape[0], weight[0].numel()
-        channels = 1 if isinstance(module, nn.Linear) else 2
+        convolution = module if isinstance(module, Convolution) else None
         if height <= self._widest:
-            self._add(name, "left", gradient.movedim(1, -1) if channels == 2 else gradient)
+            self._add(name, "left", gradient if convolution is None else gradient.movedim(1, -1))
         if width > self._widest:
             return
-        if isinstance(module, nn.Linear):
+        if convolution is None:
             self._add(name, "right", activation)
             return
         rows = max(1, _UNFOLDED // (width * gradient[0, 0].numel()))
         for part in activation.split(rows):
-            self._add(name, "right", input_patches(module, part))
+            self._add(name, "right", input_patches(convolution, part))
 
     def _add(self, name: str, side: str, vectors: Tensor) -> None:
         flat = widen(vectors.detach()).reshape(-1, vectors.shape[-1])

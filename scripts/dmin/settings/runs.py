@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NotRequired, TypedDict
 
 from .audits import Audit
+from .pilot import Curvature
 
 
 class OwnImages(TypedDict):
@@ -82,14 +83,6 @@ class Scale(TypedDict):
     exponent: float
 
 
-class Curvature(TypedDict):
-    """The curvature that a query's gradient is multiplied by the inverse of, in the cache of ekfac."""
-
-    pilot: int | None
-    widest: int
-    damping: float
-
-
 class Gradients(TypedDict):
     """The gradient cache."""
 
@@ -131,6 +124,8 @@ class Options(TypedDict):
     shrink_rank: int
     shrink_samples: int
     shrink_ridge: float
+    student_teacher: Literal["dmin", "dmin_scaled"]
+    student_width: int
     nda_timestep: int
     nda_patch: Literal[3, 5, 7, 9, 11, 13, 15]
     nda_side: int

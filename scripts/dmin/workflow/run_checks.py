@@ -192,7 +192,7 @@ def _check_gradients(run: Run) -> None:
         raise UserError(
             f"{key}.objective is {objective}, which only {' and '.join(having)} has; set it to {family.objectives[0]}."
         )
-    train, caches = run.gradients.count("train"), run.influence.caches("queries")
+    train, caches = run.gradients.count("train"), {*run.influence.caches("train"), *run.influence.caches("queries")}
     pilots = {
         "scale": (run.gradients.pilot, run.gradients.scale),
         "curvature": (run.gradients.curvature_pilot, run.gradients.curvature),

@@ -6,7 +6,15 @@ from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any, Literal
 
-from ..catalogue.methods import CHECKPOINT_METHODS, LISSA_CACHE, METHODS, MIXED_METHODS, SAMPLE_METHODS, read_cache
+from ..catalogue.methods import (
+    CHECKPOINT_METHODS,
+    LISSA_CACHE,
+    METHODS,
+    MIXED_METHODS,
+    PLAIN_METHODS,
+    TAUGHT_METHODS,
+    read_cache,
+)
 from .games import PARTS, Game
 from .gradients import SPLITS, checkpoint_step
 from .job_contents import JobContents
@@ -252,8 +260,10 @@ def _scores(run: Run, method: str, v: str, asked: str = "queries") -> Entry:
     if method in MIXED_METHODS:
         parts = zip(METHODS[method].parts, influence.part_scores(method, v), strict=True)
         made_from = {part: ["sha256", _place(path)] for part, path in parts}
-    elif method in SAMPLE_METHODS:
+    elif method in PLAIN_METHODS:
         made_from = {"train": _file(run.model.dataset.train), "queries": _file(run.queries.table)}
+        if method in TAUGHT_METHODS:
+            made_from["teacher"] = ["sha256", _place(str(influence.teacher_gradients["teacher"]))]
     else:
         made_from = {"train": _rows(run, method, v, "train"), "queries": _rows(run, method, v, asked)}
         if method not in CHECKPOINT_METHODS:
