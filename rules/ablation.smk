@@ -49,7 +49,7 @@ rule plot_hubness:
 
 rule evaluate_cost_summary:
     input:
-        unpack(lambda w: runs[w.run].influence.metrics),
+        unpack(lambda w: dmin.stage_metrics(runs[w.run].influence)),
     output:
         table=report(
             "<run>/tables/cost_summary.csv",

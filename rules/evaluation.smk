@@ -128,7 +128,7 @@ rule evaluate_norms:
 
 rule evaluate_cost:
     input:
-        unpack(lambda w: runs[w.run].influence.metrics),
+        unpack(lambda w: dmin.stage_metrics(runs[w.run].influence)),
     output:
         report(
             "<run>/tables/cost.csv",

@@ -49,6 +49,36 @@ rule pilot_scale:
         "../scripts/pilot_scale.py"
 
 
+rule pilot_curvature:
+    input:
+        samples=lambda w: runs[w.run].model.samples,
+        weights=lambda w: runs[w.run].model.weights,
+        base=ancient(lambda w: runs[w.run].model.base.files),
+        width=ancient(lambda w: runs[w.run].width_check),
+    output:
+        "<run>/pilot_curvature/loss.safetensors",
+    log:
+        "<logs>/pilot_curvature/{run}.log",
+    benchmark:
+        "<benchmarks>/pilot_curvature/{run}.tsv"
+    conda:
+        "../envs/dmin.yaml"
+    threads: compute["threads"]
+    resources:
+        # Beside the weights, a value for each parameter and the bases.
+        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base, copies=4),
+        gpu=tables.gpus,
+        device=compute["device"],
+        batch=compute["gradient_batch"],
+    params:
+        gradients=lambda w: runs[w.run].gradients.curvature_settings,
+        base=lambda w: runs[w.run].model.base.settings,
+        base_contents=contents.base,
+        code=code("pilot_curvature", "family"),
+    script:
+        "../scripts/pilot_curvature.py"
+
+
 rule cache_gradients:
     input:
         samples=lambda w: runs[w.run].gradients.samples(w.split),
@@ -58,6 +88,7 @@ rule cache_gradients:
         trajectory=lambda w: runs[w.run].gradients.trajectory(w.cache),
         replay=lambda w: runs[w.run].gradients.replayed_log(w.cache, w.split),
         scale=lambda w: runs[w.run].gradients.scale(w.cache),
+        curvature=lambda w: runs[w.run].gradients.curvature(w.cache),
         regions=lambda w: runs[w.run].gradients.regions(w.split),
     output:
         shard="<run>/gradients/{cache}/{split}/{range}.safetensors",

@@ -123,6 +123,7 @@ rule cache_fields:
         trajectory=[],
         replay=[],
         scale=lambda w: runs[w.run].gradients.scale(w.cache),
+        curvature=lambda w: runs[w.run].gradients.curvature(w.cache),
     output:
         shard=temp("<run>/maps/{cache}/{part}/{range}.safetensors"),
         metrics="<run>/maps/{cache}/{part}/{range}.metrics.json",

@@ -17,7 +17,8 @@ with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
     shard, metrics = Path(snakemake.output.shard), Path(snakemake.output.metrics)
     inputs = snakemake.input
     regions = Path(inputs.regions[0]) if inputs.regions else None
-    followed = [Path(files[0]) if files else None for files in (inputs.trajectory, inputs.replay, inputs.scale)]
+    roles = (inputs.trajectory, inputs.replay, inputs.scale, inputs.curvature)
+    followed = [Path(files[0]) if files else None for files in roles]
     cache_gradients(
         ShardTask(Path(snakemake.input.samples), start, stop, shard, metrics, regions),
         TrainedModel(snakemake.params.base, weights),

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from dmin.evaluation.cost import evaluate_cost
 from dmin.evaluation.cost_summary import COLUMNS, evaluate_cost_summary
 from dmin.runtime.atomic import write_json
 
@@ -116,3 +117,18 @@ def test_methods_with_caches_of_their_own_bear_their_cost(tmp_path: Path) -> Non
     assert (datainf["v"], datainf["total_bytes"]) == ("40", 2400 + NORMS)
     assert frame.loc[("dmin", "hnsw"), "caching_seconds"] == 4.75
     assert not frame[["caching_seconds", "bytes_per_sample", "peak_memory_bytes"]].isna().any().any()
+
+
+def test_a_student_bears_the_gradients_of_training_samples_alone_and_keeps_its_values(tmp_path: Path) -> None:
+    run, made = tmp_path / "v2", stages(tmp_path / "v2")
+    facts = {"samples": 10, "bytes": 80, "method": "student", "kept_bytes": 160}
+    made["score"].append(_metrics(run / "student" / "scores.metrics.json", 0.8, 90, **facts))
+    read = {"dmin": LOSS, "student": {"train": ["loss"], "queries": []}}
+    evaluate_cost_summary(made, read, tmp_path / "summary.csv", tmp_path / "summary.md")
+    row = pd.read_csv(tmp_path / "summary.csv").set_index("method").loc["student"]
+    assert pd.isna(row["v"]) and (row["bytes_per_sample"], row["total_bytes"]) == (16, 160)
+    seconds = ["caching_seconds", "gradient_seconds_per_query", "search_seconds_per_query"]
+    assert row[seconds].tolist() == [4.0, 0, 0.4]
+    evaluate_cost(made, read, tmp_path / "cost.csv")
+    stages_of = pd.read_csv(tmp_path / "cost.csv").groupby("method")["stage"].agg(list)
+    assert stages_of["student"] == ["cache", "compress v=16", "score"]

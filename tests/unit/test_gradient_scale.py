@@ -17,7 +17,8 @@ from dmin.attribution.methods import dmin_query_scaled, dmin_scaled
 from dmin.gradients.cache import cache_gradients
 from dmin.gradients.cache_kind import CacheKind
 from dmin.gradients.make_shard import ShardTask
-from dmin.gradients.pilot_scale import pilot_places, pilot_scale
+from dmin.gradients.pilot import pilot_places
+from dmin.gradients.pilot_scale import pilot_scale
 from dmin.gradients.scale import ScaledSink, TensorScale, tensor_factors
 from dmin.gradients.shard import Shard, open_shards, write_shard
 from dmin.gradients.sketches.count_sketch import CountSketch
@@ -61,10 +62,10 @@ def test_unusable_pilots_are_refused(means: dict[str, float], changes: dict[str,
 
 
 def test_pilot_is_spread_over_the_set_and_no_larger() -> None:
-    assert pilot_places(10, 3) == [0, 3, 6]
-    assert pilot_places(4, 4) == [0, 1, 2, 3]
+    assert pilot_places(10, 3, "scale") == [0, 3, 6]
+    assert pilot_places(4, 4, "scale") == [0, 1, 2, 3]
     with pytest.raises(UserError, match=r"^gradients.scale.pilot is 5, but there are 4 training samples; lower it.$"):
-        pilot_places(4, 5)
+        pilot_places(4, 5, "scale")
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def flat(scale: Path, values: str) -> np.ndarray:
 def test_pilot_measures_the_mean_square_of_each_tensor(scale: Path, shards: dict[str, Shard]) -> None:
     plain = shards["plain"]
     gradients = plain.read("raw").astype(np.float64) * plain.read("norm")[..., None]
-    squares = (gradients[pilot_places(5, 3)] ** 2).mean(axis=(0, 1))
+    squares = (gradients[pilot_places(5, 3, "scale")] ** 2).mean(axis=(0, 1))
     bounds = np.cumsum([row["size"] for row in json.loads(scale.read_text())["tensors"]])[:-1]
     found = [row["mean_square"] for row in json.loads(scale.read_text())["tensors"]]
     assert found == pytest.approx([part.mean() for part in np.split(squares, bounds)], rel=2e-3)

@@ -24,8 +24,8 @@ HEAVY = MODEL_PACKAGES | {"torch", "datasets"}
 MODEL_SCRIPTS = {
     "cache_gradients", "cache_lissa", "doctor", "encode_samples", "generate_anchor", "generate_candidates",
     "generate_from_prompts", "generate_members", "generate_queries", "import_adapter", "import_pipeline",
-    "measure_behaviour", "measure_losses", "measure_sample_losses", "pilot_scale", "plan", "prune_model",
-    "record_trajectory", "regenerate", "retrain_subsets", "train_base", "train_model", "unlearn",
+    "measure_behaviour", "measure_losses", "measure_sample_losses", "pilot_curvature", "pilot_scale", "plan",
+    "prune_model", "record_trajectory", "regenerate", "retrain_subsets", "train_base", "train_model", "unlearn",
 }  # fmt: skip
 # They run a network of their own, draw from a generator of torch, or read features.
 TORCH_SCRIPTS = {
@@ -42,7 +42,7 @@ SLOW_IMPORTS = (
 STATISTICS_SCRIPTS = {"evaluate_audit_calibration"}
 # Drawn by seaborn, which imports them.
 SEABORN_SCRIPTS = {"plot_agreement", "plot_norms"}
-TORCH_METHODS = {"clip", "nda", "ssim"}
+TORCH_METHODS = {"clip", "nda", "ssim", "student"}
 
 
 def test_no_function_takes_more_than_six_arguments() -> None:

@@ -68,9 +68,10 @@ def gradients(count: int, seed: int, spread: float = 0.5) -> np.ndarray:
 def naive(method: str, queries: GradientRows, train: GradientRows, settings: Mapping[str, Any]) -> np.ndarray:
     """Return the scores by loops over pairs, solving every system directly.
 
-    A scale is applied before gradients are cached, so a scaled method does with them what its namesake does.
+    A scale or a curvature is applied before gradients are cached, so a scaled method does with them what its namesake
+    does.
     """
-    method = method.removesuffix("_scaled").removesuffix("_query")
+    method = method.removesuffix("_scaled").removesuffix("_query").replace("ekfac", "dmin")
     (unit_q, raw_q), (unit_i, raw_i) = raw(queries), raw(train)
     if method == "dmin_scaled_shrunk":
         flat_q, flat_i = (side.reshape(len(side), -1) for side in (unit_q, unit_i))

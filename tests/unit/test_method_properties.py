@@ -29,7 +29,7 @@ AGREEMENT = {
     "dmin_renorm": 0.5, "dmin_centred": 0.5, "dmin_weighted": 0.5, "grad_dot": 0.5, "grad_cos": 0.5, "tracin": 0.5,
     "retrac": 0.5, "tracin_final": 0.5, "retrac_final": 0.5, "dmin_scaled": 0.5, "dmin_query_scaled": 0.5,
     "trak_scaled": 0.95, "dmin_kernel_scaled": 0.7, "dtrak_unit_scaled": 0.7, "das": 0.9,
-    "dmin_scaled_shrunk": 0.5, "weighted_tensors": 0.5,
+    "dmin_scaled_shrunk": 0.5, "weighted_tensors": 0.5, "ekfac": 0.5,
 }  # fmt: skip
 
 

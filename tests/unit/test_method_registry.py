@@ -18,7 +18,7 @@ from dmin.attribution import settings
 from dmin.attribution.checkpoints import Checkpoint
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS, Method, find_method
-from dmin.catalogue.methods import CACHES, INDEXABLE, OUTPUT_CACHES, SCALED_CACHES
+from dmin.catalogue.methods import CACHES, CURVED_CACHE, INDEXABLE, OUTPUT_CACHES, SCALED_CACHES
 from dmin.data.images import encode_png
 from dmin.data.sample_rows import SampleRows
 from dmin.data.samples import write_samples
@@ -39,6 +39,7 @@ def test_methods_that_people_rely_on_are_there() -> None:
         "nothing": {"random"},
         "checkpoints": {"tracin", "retrac"},
         "scores": {"dmin_scaled_pixels"},
+        "taught": {"student"},
         "samples": {"pixels", "ssim", "clip", "text", "nda"},
         "gradients": {
             "dmin", "dmin_no_norm", "dmin_renorm", "dmin_centred", "dmin_kernel", "grad_dot", "grad_cos",
@@ -66,7 +67,7 @@ def test_an_entry_says_what_tables_and_figures_need(name: str) -> None:
 
 
 def test_caches_are_those_that_some_pass_makes() -> None:
-    made = {"loss", *OUTPUT_CACHES, "loss_blocks", "journey", "lissa", *SCALED_CACHES}
+    made = {"loss", *OUTPUT_CACHES, "loss_blocks", "journey", "lissa", CURVED_CACHE, *SCALED_CACHES}
     assert set(CACHES) <= made
     assert [METHODS[name].entry.caches for name in INDEXABLE] == [("loss", "loss"), ("loss_scaled", "loss_scaled")]
 
@@ -91,15 +92,16 @@ def score_anything(method: Method, given: Any, folder: Path) -> Any:
     """Score a few random samples, whatever the method reads."""
     generator = np.random.default_rng(0)
     sides: list[Any] = []
-    for side, count in (("q", 4), ("t", 8)):
+    for side, count in (("q", 4), ("t", 24)):
         ids = [f"{side}/{number}" for number in range(count)]
-        if method.inputs in ("nothing", "samples"):
+        if method.inputs in ("nothing", "samples", "taught"):
             pixels = generator.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
             images = [{"bytes": encode_png(Image.fromarray(image)), "path": None} for image in pixels]
             table = folder / f"{side}.parquet"
             folder.mkdir(parents=True, exist_ok=True)
             write_samples(pd.DataFrame({"id": ids, "subset": "a", "prompt": "a word", "image": images}), table)
             sides.append(SampleRows(table))
+        if method.inputs in ("nothing", "samples"):
             continue
         values = generator.standard_normal((count, 3, 48))
         path = write_gradients(folder / f"{side}.safetensors", ids, values, blocks=[["weight", 0, 48, 48]])
@@ -107,7 +109,10 @@ def score_anything(method: Method, given: Any, folder: Path) -> Any:
     if method.inputs == "checkpoints":
         return method.scores([Checkpoint(*sides, 0.5)])
     if method.inputs == "scores":
-        return method.scores([generator.standard_normal((4, 8)) for _ in method.entry.parts])
+        return method.scores([generator.standard_normal((4, 24)) for _ in method.entry.parts])
+    if method.inputs == "taught":
+        asked, _, train, teacher = sides
+        return method.scores(asked, train, teacher, given, Pace("cpu", 4))[0]
     subsets = {name: "ab"[place % 2] for side in sides for place, name in enumerate(getattr(side, "ids", []))}
     return method.run(*sides, given, subsets, Pace("cpu", 4))[0]
 
@@ -118,7 +123,7 @@ def test_an_entry_names_the_options_that_scores_depend_on(name: str, tmp_path: P
     for change in ({}, {"train_timestep": "one"}):
         given = Recorded(options(**change))
         scores = score_anything(method, given, tmp_path)
-        assert scores.shape == (4, 8) and scores.dtype == np.float32
+        assert scores.shape == (4, 24) and scores.dtype == np.float32
         read |= given.read
     assert read == set(method.entry.options)
 

@@ -24,7 +24,13 @@ from tiny_transformers import build_flux, build_flux2, build_qwen_image, build_s
 from dmin.catalogue.families import FAMILIES
 from dmin.data.images import encode_png
 from dmin.data.samples import sample_pixels, write_samples
+from dmin.gradients.cache import cache_gradients
+from dmin.gradients.cache_kind import CacheKind
+from dmin.gradients.curvature import KroneckerCurvature
+from dmin.gradients.make_shard import ShardTask
+from dmin.gradients.pilot_curvature import pilot_curvature
 from dmin.gradients.selection import select_parameters
+from dmin.gradients.shard import Shard
 from dmin.models.encoded import EncodedSamples
 from dmin.models.encoding import encode_samples
 from dmin.models.families.family import Family
@@ -130,6 +136,18 @@ def test_gradients_are_those_of_autograd_and_of_each_sample_alone(base: dict[str
         part = slice(row, row + 1)
         alone = family.objective(latents[part], noise[part], timesteps[part], own)
         assert torch.allclose(alone, together[part], rtol=1e-4)
+
+
+def test_curvature_has_bases_of_every_adapted_layer(base: dict[str, Any], encoded: Path, tmp_path: Path) -> None:
+    config = gradient_config(keep_raw=False, curvature={"pilot": 2, "widest": 2048}, cache_dim=256)
+    model, out = TrainedModel(base, build_adapter(base, tmp_path)), tmp_path / "loss.safetensors"
+    pilot_curvature(encoded, model, config, {"quantity": "loss", "draws": 1}, Pace("cpu", 6), out)
+    fitted = KroneckerCurvature.load(out, 0.1)
+    assert {len(tensor.basis.tensors()) for tensor in fitted.tensors.values()} == {2}
+    kind = CacheKind("loss_ekfac", {"quantity": "loss", "draws": 1, "damping": 0.1}, curvature=out)
+    shard = tmp_path / "0.safetensors"
+    cache_gradients(ShardTask(encoded, 0, 2, shard, tmp_path / "0.json"), model, config, kind, Pace("cpu", 6))
+    assert np.isfinite(Shard(shard).read("norm")).all()
 
 
 def test_loss_is_that_of_diffusers(base: dict[str, Any], family: Any) -> None:

@@ -31,7 +31,7 @@ from dmin.runtime.errors import UserError
 WIDTH, STEPS, PARAMETERS = 64, 3, 4096
 NEED_NO_NORMS = {
     "dmin", "dmin_renorm", "dmin_kernel", "dmin_weighted", "retrac_final", "dmin_scaled", "dmin_query_scaled",
-    "dmin_kernel_scaled", "dtrak_unit_scaled", "dmin_scaled_shrunk",
+    "dmin_kernel_scaled", "dtrak_unit_scaled", "dmin_scaled_shrunk", "ekfac",
 }  # fmt: skip
 # They read a cache of something else than the loss, which nobody has published.
 OTHER_FEATURES = {"das", "datainf", "dtrak", "dtrak_unit", "journey_trak", "lissa", "lissa_gram", "weighted_tensors"}

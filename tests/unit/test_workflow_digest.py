@@ -188,7 +188,7 @@ def test_named_grids_rerun_what_takes_gradients(edited: Edit) -> None:
     rerun = edited("settings/timesteps", r"\*\* 3 \* 1000", "** 2 * 1000")
     assert {script for script, _ in rerun} == {
         "cache_gradients", "cache_lissa", "doctor", "measure_behaviour", "measure_losses", "measure_sample_losses",
-        "pilot_scale", "plan",
+        "pilot_curvature", "pilot_scale", "plan",
     }  # fmt: skip
 
 

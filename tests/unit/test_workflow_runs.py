@@ -11,6 +11,7 @@ from run_config import PROJECT, RUN, config, tables
 
 from dmin.folders.files import is_local
 from dmin.runtime.errors import UserError
+from dmin.workflow.costs import stage_metrics
 from dmin.workflow.figures import (
     comparing_figures,
     drawn_figures,
@@ -119,8 +120,8 @@ def test_checkpoints_are_replayed_for_training_samples_and_met_afresh_by_queries
 
 
 def test_cache_pattern_names_every_kind() -> None:
-    kinds = "journey|loss|loss_blocks|loss_query_scaled|loss_scaled|output_mean|output_norm|output_norm_scaled"
-    assert cache_pattern("lissa") == rf"{kinds}|checkpoint-\d+"
+    kinds = "journey|loss|loss_blocks|loss_ekfac|loss_query_scaled|loss_scaled"
+    assert cache_pattern("lissa") == rf"{kinds}|output_mean|output_norm|output_norm_scaled|checkpoint-\d+"
 
 
 def test_widths_and_lists_of_each_kind_of_method() -> None:
@@ -143,7 +144,8 @@ def test_widths_and_lists_of_each_kind_of_method() -> None:
     assert found.gradients_at("dtrak", "64", "train") == f"{RUN}/sketch/output_norm/v64/train.npy"
     assert found.caches("train") == ["loss", "loss_blocks", "output_norm"]
     assert found.all_caches("train") == ["loss", "output_norm", "loss_blocks", "checkpoint-400", "checkpoint-800"]
-    assert len(found.metrics["compress"]) == 2 + 2 + 1 + 4 and len(found.metrics["score"]) == len(found.tops) == 9
+    metrics = stage_metrics(found)
+    assert len(metrics["compress"]) == 2 + 2 + 1 + 4 and len(metrics["score"]) == len(found.tops) == 9
     assert found.lambda_sweeps() == [f"{RUN}/influence/dtrak/v{v}/lambda.csv" for v in (64, 256)]
 
 

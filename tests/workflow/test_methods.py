@@ -10,7 +10,7 @@ from checkout import micro_config
 from config_tables import load
 
 from dmin.attribution.registry import METHODS
-from dmin.catalogue.methods import SCALED_CACHES
+from dmin.catalogue.methods import CURVED_CACHE, SCALED_CACHES
 from dmin.gradients.timesteps import timestep_grid
 from dmin.runtime.errors import UserError
 from dmin.workflow.ablations import COMPRESSED_METHODS
@@ -32,7 +32,7 @@ def test_config_admits_every_method_and_rules_score_each_once_a_width() -> None:
     assert influence.methods == list(METHODS)
     parts = [influence.gradient_methods, influence.checkpoint_methods]
     rest = [name for name in METHODS if not any(name in part for part in parts)]
-    assert {METHODS[name].inputs for name in rest} == {"samples", "scores", "nothing"}
+    assert {METHODS[name].inputs for name in rest} == {"samples", "scores", "taught", "nothing"}
     assert len(influence.tops) == len(set(influence.tops)) == sum(len(influence.widths(name)) for name in METHODS)
 
 
@@ -40,10 +40,11 @@ def test_every_cache_that_a_method_reads_is_filled() -> None:
     run = load(config_of(list(METHODS))).runs["micro"]
     for method, caches in run.influence.read_caches.items():
         for split, names in caches.items():
-            assert names, (method, split)
+            # What is taught asks about queries without their gradients.
+            assert names or (METHODS[method].inputs, split) == ("taught", "queries"), method
             assert set(names) <= {*run.influence.caches(split), *run.gradients.checkpoint_caches}
     plain = ["journey", "lissa", "loss", "loss_blocks", "output_mean", "output_norm"]
-    assert run.influence.caches("queries") == sorted([*plain, *SCALED_CACHES])
+    assert run.influence.caches("queries") == sorted([*plain, CURVED_CACHE, *SCALED_CACHES])
 
 
 def test_scale_is_measured_once_for_each_quantity_and_on_no_more_than_there_are() -> None:

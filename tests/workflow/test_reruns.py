@@ -236,6 +236,12 @@ def test_scaled_method_measures_its_scale_and_caches_under_it(finished: Checkout
     assert not {"train_model", "build_index", "retrieve", "score_samples"} & set(plan)
 
 
+def test_curvature_is_measured_once_and_read_by_the_queries_alone(finished: Checkout) -> None:
+    plan = plan_with(finished, "runs.micro.influence.methods", ["dmin", "dmin_no_norm", "text", "ekfac"])
+    assert plan["pilot_curvature"] == 1 and plan["cache_gradients"] == 1 and plan["compress"] == WIDTHS - 1
+    assert not {"train_model", "pilot_scale", "build_index", "retrieve", "score_samples"} & set(plan)
+
+
 def test_scale_concerns_the_scaled_caches_alone(finished: Checkout) -> None:
     assert plan_with(finished, "runs.micro.gradients.scale.floor", 0.2) == {}
 

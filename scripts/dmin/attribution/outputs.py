@@ -92,5 +92,8 @@ def write_scores(scored: Scored, subsets: Mapping[str, str], top_k: int, files: 
     told = {} if scored.judged is None else {"significance": scored.judged.facts}
     write_json({**scored.facts, **told, **ids, PROVENANCE: made}, files.description)
     counts = {"queries": len(scored.queries), "samples": len(scored.train)}
+    if "kept_width" in scored.facts:
+        # Half-precision values of every training sample.
+        counts["kept_bytes"] = 2 * scored.facts["kept_width"] * len(scored.train)
     meter.write(files.metrics, method=scored.method, **counts, bytes=files.scores.stat().st_size)
     log.info("%s: %d x %d scores in %.2f s", scored.method, *values.shape, meter.seconds)

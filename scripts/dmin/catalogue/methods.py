@@ -16,8 +16,9 @@ class MethodEntry:
 
     Attributes:
         name: its name in the config, in files and in tables; the name of its file.
-        inputs: ``gradients`` of one cache, those of several ``checkpoints``, the tables of ``samples``, the ``scores``
-            of other methods, or ``nothing`` but the ids.
+        inputs: ``gradients`` of one cache, those of several ``checkpoints``, the tables of ``samples``, these with the
+            gradients of the training samples of a teacher (``taught``), the ``scores`` of other methods, or ``nothing``
+            but the ids.
         summary: one line for tables of methods.
         score: the formula of the score, for tables of methods.
         range: the range of the scores or their unit.
@@ -40,7 +41,7 @@ class MethodEntry:
     """
 
     name: str
-    inputs: Literal["nothing", "samples", "gradients", "checkpoints", "scores"]
+    inputs: Literal["nothing", "samples", "taught", "gradients", "checkpoints", "scores"]
     summary: str
     score: str
     range: str
@@ -80,7 +81,10 @@ def methods_reading(*inputs: str) -> list[str]:
 GRADIENT_METHODS = methods_reading("gradients")
 CHECKPOINT_METHODS = methods_reading("checkpoints")
 SAMPLE_METHODS = methods_reading("nothing", "samples")
+TAUGHT_METHODS = methods_reading("taught")
 MIXED_METHODS = methods_reading("scores")
+# Those whose scores have no width.
+PLAIN_METHODS = [*SAMPLE_METHODS, *TAUGHT_METHODS]
 KERNEL_METHODS = [name for name, entry in METHODS.items() if entry.kernel]
 # Those whose scores are sums over parts of a query's loss.
 LINEAR_METHODS = [name for name, entry in METHODS.items() if "queries" in entry.linear]
@@ -94,8 +98,10 @@ OUTPUT_CACHES = ("output_norm", "output_mean")
 BLOCKS_CACHE = "loss_blocks"
 # Gradients under a scale: those of which kind, and how often each tensor's factor is applied.
 SCALED_CACHES = {"loss_scaled": ("loss", 1), "loss_query_scaled": ("loss", 2), "output_norm_scaled": ("output_norm", 1)}
+# Gradients of the queries multiplied by the inverse of the curvature.
+CURVED_CACHE = "loss_ekfac"
 # Gradients of the loss at every timestep, of which uncompressed ones are kept where the config asks for them.
-KEPT_CACHES = {"loss", *(name for name, (quantity, _) in SCALED_CACHES.items() if quantity == "loss")}
+KEPT_CACHES = {"loss", CURVED_CACHE, *(name for name, (quantity, _) in SCALED_CACHES.items() if quantity == "loss")}
 # Gradients along the trajectory that generated a query.
 JOURNEY_CACHE = "journey"
 # Queries answered by LiSSA instead of their gradients.

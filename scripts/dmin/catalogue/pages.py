@@ -9,7 +9,7 @@ from .estimators import ESTIMATORS
 from .families import FAMILIES, FamilyEntry
 from .methods import METHODS, MethodEntry
 
-_ORDER = ("gradients", "checkpoints", "scores", "samples", "nothing")
+_ORDER = ("gradients", "checkpoints", "scores", "taught", "samples", "nothing")
 
 
 def render_methods_by_input() -> str:
@@ -79,8 +79,11 @@ def _reads(entry: MethodEntry) -> str:
         return f"gradients, cache `{train}`" + ("" if queries == train else f", of queries `{queries}`")
     if entry.parts:
         return "scores of " + " and ".join(f"`{part}`" for part in entry.parts)
+    columns = " and ".join(f"{column}s" for column in entry.columns)
+    if entry.inputs == "taught":
+        return f"{columns}; of the training samples the gradients of a teacher"
     if entry.inputs == "samples":
-        return " and ".join(f"{column}s" for column in entry.columns)
+        return columns
     return {"checkpoints": "gradients at every checkpoint of the training", "nothing": "nothing"}[entry.inputs]
 
 

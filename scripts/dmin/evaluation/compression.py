@@ -110,7 +110,7 @@ def score_compressed(
             "storage": storage,
             "rmse": float(np.sqrt(np.mean((values - reference).astype(np.float64) ** 2))),
             "spearman": rank_correlation(values, reference),
-            **_lds_columns(values, judge, measures.bank),
+            **lds_columns(values, judge, measures.bank),
             "bytes_per_sample": size,
             "share_of_uncompressed": size / (4 * train.shape[1] * train.metadata["P"]),
             "reference": "uncompressed" if measures.uncompressed else "cache_dim",
@@ -123,7 +123,8 @@ def score_compressed(
     write_csv(pd.DataFrame(rows)[COLUMNS], out)
 
 
-def _lds_columns(scores: np.ndarray, judge: Judge | None, bank: JudgingBank | None) -> dict[str, float | None]:
+def lds_columns(scores: np.ndarray, judge: Judge | None, bank: JudgingBank | None) -> dict[str, float | None]:
+    """Return the LDS of scores ``[queries, train]`` with its interval and ceiling; empty without a bank that judges."""
     names = ("lds", "lds_low", "lds_high", "lds_ceiling")
     if judge is None or bank is None:
         return dict.fromkeys(names)

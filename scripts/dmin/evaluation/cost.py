@@ -15,6 +15,9 @@ from dmin.runtime.readers import read_json
 
 COLUMNS = ["method", "stage", "seconds", "bytes_per_sample", "total_bytes", "peak_memory_bytes", "hardware"]
 
+# Which samples' gradients a stage takes.
+SPLITS = {"cache": "train", "query": "queries"}
+
 Facts = Mapping[str, Any]
 # What each stage's jobs wrote of themselves, and where.
 Stages = Mapping[str, Sequence[tuple[Path, Facts]]]
@@ -40,14 +43,17 @@ def evaluate_cost(stages: Mapping[str, Sequence[Path]], read_caches: Read, out: 
         read_caches: the kinds of cache that each method reads.
     """
     pairs = read_stages(stages)
-    made = {stage: by_cache(pairs[stage]) for stage in ("cache", "query")}
+    made = {stage: by_cache(pairs[stage]) for stage in SPLITS}
     rows: list[dict[str, Any]] = []
-    for stage in made:
+    for stage in SPLITS:
         facts = made[stage]["loss"]
         raw = sum(fact["raw_bytes"] for fact in facts)
         rows.append(_row("uncompressed", stage, facts, raw, sum(fact["samples"] for fact in facts)))
     for method, caches in read_caches.items():
-        for stage, split in (("cache", "train"), ("query", "queries")):
+        # A method that was taught reads the gradients of training samples alone.
+        for stage, split in SPLITS.items():
+            if not caches[split]:
+                continue
             facts = [fact for name in caches[split] for fact in made[stage][name]]
             samples = sum(fact["samples"] for fact in made[stage][caches[split][0]])
             rows.append(_row(method, stage, facts, sum(fact["bytes"] for fact in facts), samples))

@@ -31,8 +31,9 @@ def evaluate_cost_summary(stages: Mapping[str, Sequence[Path]], read_caches: Rea
     Caching is done once for the training set: the gradient pass, which methods that read one cache share, the fold to
     width v, and the index; summed over checkpoints where a method reads several. A query costs its gradients, averaged
     over the queries, and the search: scoring all training samples for the exact backend, reading their cache from disk
-    included, or one search of the index. Bytes are those kept for the search: half-precision sketches and
-    single-precision norms, or the index; a method that reads the images themselves keeps none.
+    and what a taught method learns included, or one search of the index. Bytes are those kept for the search:
+    half-precision sketches and single-precision norms, the values that a taught method keeps, or the index; a method
+    that reads the images themselves keeps none.
     ``share_of_uncompressed`` is over the single-precision gradients of the loss, ``4 N T P`` bytes. Peak memory is the
     largest of the stages involved.
     """
@@ -86,7 +87,9 @@ def summary_rows(read: Stages, read_caches: Read) -> list[dict[str, Any]]:
     rows = [row("uncompressed", "full", "", [], None, raw)]
     for path, facts in read["score"]:
         method = facts["method"]
-        if method not in read_caches:
+        if "kept_bytes" in facts:
+            rows.append(row(method, "", "exact", [], facts, facts["kept_bytes"]))
+        elif method not in read_caches:
             rows.append(row(method, "", "exact", [], facts, 0))
         elif (v := stage_width(path)) == "full":
             # Stored in half precision, the only form in which they are cached.

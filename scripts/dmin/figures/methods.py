@@ -58,7 +58,7 @@ _CONTROLS: Mapping[str, MethodStyle] = {
     "thickest": MethodStyle("Thickest digits", "#D55E00", "^", LINES["dashed"]),
 }
 # The order of methods in figures, by what they read; DMin and its variants stand before all others.
-_READS = ("nothing", "samples", "gradients", "checkpoints", "scores")
+_READS = ("nothing", "samples", "taught", "gradients", "checkpoints", "scores")
 
 
 def method_style(method: str) -> MethodStyle:

@@ -90,6 +90,8 @@ def _metadata(
     }
     if gradient_pass.inputs.scale is not None:
         metadata["scale"] = gradient_pass.inputs.scale.metadata()
+    if gradient_pass.inputs.curvature is not None:
+        metadata["curvature"] = gradient_pass.inputs.curvature.metadata()
     if isinstance(gradient_pass.sketch, BlockSketch):
         metadata["blocks"] = [list(astuple(block)) for block in gradient_pass.sketch.blocks]
     if "width" in kind.settings:

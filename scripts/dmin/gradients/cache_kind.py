@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
+from dmin.gradients.curvature import CurvatureFit
 from dmin.settings.runs import GradientNoise, Scale, Timesteps
 
 
@@ -28,7 +29,7 @@ class LissaGradients(SketchedGradients):
 class GradientSettings(SketchedGradients):
     """The same for gradients; ``timesteps`` are absent where a trajectory or the training log names them.
 
-    ``scale`` stands in the caches under one alone.
+    ``scale`` and ``curvature`` stand in the caches under one alone.
     """
 
     objective: Literal["training", "reference"]
@@ -38,14 +39,16 @@ class GradientSettings(SketchedGradients):
     precision: Literal["float32", "bfloat16", "float16"]
     on_bad_loss: Literal["error", "skip"]
     scale: NotRequired[Scale]
+    curvature: NotRequired[CurvatureFit]
 
 
 class KindSettings(TypedDict):
     """What is differentiated, and over how many noises (``draws``) a gradient is averaged.
 
     ``steps`` is how many steps of a trajectory are taken; ``checkpoint`` the update after which a replay ends;
-    ``power`` how often the factors of a scale are applied. ``width`` is what sketches are folded to before they are
-    stored, in float32; ``layers`` says that every group of layers has a sketch and a norm of its own.
+    ``power`` how often the factors of a scale are applied, ``damping`` what is added to a curvature, as a multiple of
+    its mean. ``width`` is what sketches are folded to before they are stored, in float32; ``layers`` says that every
+    group of layers has a sketch and a norm of its own.
     """
 
     quantity: Literal["loss", "output_norm", "output_mean"]
@@ -53,6 +56,7 @@ class KindSettings(TypedDict):
     steps: NotRequired[int]
     checkpoint: NotRequired[int]
     power: NotRequired[int]
+    damping: NotRequired[float]
     width: NotRequired[int]
     layers: NotRequired[bool]
 
@@ -67,6 +71,7 @@ class CacheKind:
         trajectory: the file of what sampling predicted; gradients are taken along it.
         replay: the training log; each sample has the one timestep, noise and prompt that it was last trained with.
         scale: the factor of each tensor's gradient.
+        curvature: what each tensor's gradient is multiplied by the inverse of.
     """
 
     name: str
@@ -74,3 +79,4 @@ class CacheKind:
     trajectory: Path | None = None
     replay: Path | None = None
     scale: Path | None = None
+    curvature: Path | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, Protocol
@@ -30,17 +30,28 @@ class GradientSink(Protocol):
         """
 
 
+Watch = Callable[[Site, Tensor, Tensor], None]
+"""Is shown the input and the output gradient, each ``[batch, ...]``, of every call of a site that has a rule."""
+
+
 class Capture:
     """State of one forward and backward pass."""
 
     def __init__(
-        self, sites: list[Site], offsets: Mapping[str, int], batch: int, sink: GradientSink, workspace: Workspace
+        self,
+        sites: list[Site],
+        offsets: Mapping[str, int],
+        batch: int,
+        sink: GradientSink,
+        workspace: Workspace,
+        watch: Watch | None = None,
     ):
         self._sites = sites
         self._offsets = offsets
         self._batch = batch
         self._sink = sink
         self._workspace = workspace
+        self._watch = watch
         self._pending: dict[str, int] = dict.fromkeys(offsets, 0)
         self._partial: dict[str, Tensor] = {}
         self._delivered: set[str] = set()
@@ -100,6 +111,8 @@ class Capture:
             return
         kind = gradient.device.type
         with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+            if self._watch is not None:
+                self._watch(site, activation, gradient)
             for local, rows in site.rule(site.module, activation, gradient, site.names, self._workspace):
                 self._accumulate(site.names[local], rows)
 

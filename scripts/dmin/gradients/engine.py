@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from dmin.gradients.capture import Capture, GradientSink
+from dmin.gradients.capture import Capture, GradientSink, Watch
 from dmin.gradients.coverage import CoverageRow, report_coverage
 from dmin.gradients.layers.workspace import Workspace
 from dmin.gradients.sites import plan_sites
@@ -68,18 +68,19 @@ class PerSampleGradients:
         return report_coverage(self._sites, self.sizes)
 
     @contextmanager
-    def capture(self, batch_size: int, sink: GradientSink) -> Iterator[None]:
+    def capture(self, batch_size: int, sink: GradientSink, watch: Watch | None = None) -> Iterator[None]:
         """Feed ``sink`` from the one forward and one backward pass made inside the ``with`` block.
 
         The loss must be a sum over ``batch_size`` rows, each a function of its own row. A constant factor on the loss
         scales every gradient by it. Gradients of tensors that modules share or use repeatedly are summed first, so
-        the sink receives each tensor exactly once. ``.grad`` of the parameters is left alone.
+        the sink receives each tensor exactly once. ``.grad`` of the parameters is left alone. ``watch`` is shown
+        what the gradients are made of, before they are.
 
         Raises:
             UserError: a selected tensor got no gradient, a module mixes rows or its first axis is not the batch, or
                 an input was overwritten in place before backward.
         """
-        capture = Capture(self._sites, self._offsets, batch_size, sink, self._workspace)
+        capture = Capture(self._sites, self._offsets, batch_size, sink, self._workspace, watch)
         self._require_gradients(False)
         capture.open()
         try:

@@ -12,7 +12,8 @@ import torch
 from dmin.gradients.attributed_networks import AttributedNetworks
 from dmin.gradients.cache_inputs import CacheInputs
 from dmin.gradients.cache_kind import GradientSettings, KindSettings
-from dmin.gradients.capture import GradientSink
+from dmin.gradients.capture import GradientSink, Watch
+from dmin.gradients.curvature import SolvedSink, TensorCurvature
 from dmin.gradients.engine import PerSampleGradients
 from dmin.gradients.layer_sink import LayerSink, layer_group
 from dmin.gradients.mean_sink import MeanSink
@@ -43,7 +44,7 @@ class GradientPass:
 
     With a trajectory among its ``inputs``, a row is taken at the clean latents that sampling predicted at its
     timestep; with a replay, under the noise and the prompt, or none, that the sample was trained with; with a scale,
-    the gradient of each tensor is multiplied by its factor first.
+    the gradient of each tensor is multiplied by its factor first; with a curvature, by the inverse of that.
     """
 
     family: Family
@@ -67,6 +68,11 @@ class GradientPass:
         if self.config["sketch_kind"] == "blocks":
             return BlockSketch(self.engine.sizes, width, seed, device)
         return CountSketch(self.engine.parameter_count, width, seed, device, self.config["sketch_kind"])
+
+    @cached_property
+    def _curvature(self) -> dict[int, TensorCurvature]:
+        curvature = self.inputs.curvature
+        return {} if curvature is None else curvature.at(self.engine.offsets, self.family.device)
 
     @property
     def layers(self) -> list[str]:
@@ -94,9 +100,7 @@ class GradientPass:
 
     def _compute(self, rows: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
         sink = self._sink(len(rows))
-        scale = self.inputs.scale
-        scaled = sink if scale is None else ScaledSink(sink, scale.at(self.engine.offsets))
-        losses, *error = self.differentiate(rows, scaled).view(-1, len(rows))
+        losses, *error = self.differentiate(rows, self._preconditioned(sink)).view(-1, len(rows))
         unit, norm = sink.finish()
         # Half-precision gradients of a mean over many elements underflow; the scale leaves with the norm.
         norm = norm / self.loss_scale
@@ -115,10 +119,18 @@ class GradientPass:
             return LayerSink(self.sketch, rows, {at: layer_group(name) for name, at in self.engine.offsets.items()})
         return SketchSink(self.sketch, rows, keep_raw=self.config["keep_raw"])
 
-    def differentiate(self, rows: list[tuple[int, int]], sink: GradientSink) -> torch.Tensor:
+    def _preconditioned(self, sink: GradientSink) -> GradientSink:
+        scale, curvature = self.inputs.scale, self.inputs.curvature
+        if scale is not None:
+            sink = ScaledSink(sink, scale.at(self.engine.offsets))
+        return sink if curvature is None else SolvedSink(sink, self._curvature, curvature.damping)
+
+    def differentiate(
+        self, rows: list[tuple[int, int]], sink: GradientSink, watch: Watch | None = None
+    ) -> torch.Tensor:
         """Feed ``sink`` the gradient of each row, ``loss_scale`` times too large, and return what was differentiated.
 
-        The rows are of one shape.
+        The rows are of one shape. ``watch`` is that of :meth:`PerSampleGradients.capture`.
 
         Returns:
             ``[rows]``; where its error comes with it, ``[2, rows]``.
@@ -140,7 +152,7 @@ class GradientPass:
         masks = self.encoded.masks
         mask = None if masks is None else masks[index].to(self.family.device)
         averaged = sink if draws == 1 else MeanSink(sink, draws)
-        with deterministic_attention(self.family.device), self.engine.capture(len(index), averaged):
+        with deterministic_attention(self.family.device), self.engine.capture(len(index), averaged, watch):
             with autocast(self.config["precision"], self.family.device):
                 values = self.quantity(
                     latents.to(self.family.device),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NotRequired, TypedDict
 
 from .audits import Audit
+from .pilot import Curvature
 
 
 class OwnImages(TypedDict):
@@ -94,6 +95,7 @@ class Gradients(TypedDict):
     sketch_kind: Literal["permutation", "rolled"]
     sketch_seed: int
     scale: Scale
+    curvature: Curvature
     keep_raw: bool
     precision: Literal["float32", "bfloat16", "float16"]
     on_bad_loss: Literal["error", "skip"]
@@ -122,6 +124,8 @@ class Options(TypedDict):
     shrink_rank: int
     shrink_samples: int
     shrink_ridge: float
+    student_teacher: Literal["dmin", "dmin_scaled"]
+    student_width: int
     nda_timestep: int
     nda_patch: Literal[3, 5, 7, 9, 11, 13, 15]
     nda_side: int

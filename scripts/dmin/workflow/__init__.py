@@ -14,10 +14,12 @@ from ..catalogue.methods import (
     METHODS,
     MIXED_METHODS,
     SAMPLE_METHODS,
+    TAUGHT_METHODS,
 )
 from ..runtime.errors import UserError
 from .ablations import COMPRESSED_METHODS
 from .config_files import check_config_files
+from .costs import stage_metrics
 from .disk import require_room
 from .doctor_entries import doctor_entries
 from .figures import (
@@ -35,7 +37,7 @@ from .gradients import cache_pattern
 from .job_code import JobCode, older_code
 from .job_contents import JobContents
 from .maps import PARTS as MAPPED_PARTS
-from .memory import cascade_mb, index_mb, model_mb, scoring_mb
+from .memory import cascade_mb, index_mb, model_mb, scoring_mb, taught_mb
 from .paper import SECTIONS, paper_runs
 from .plan_entries import plan_entry
 from .studies import ALL_CONTROLS, CONTROLS
@@ -60,6 +62,7 @@ __all__ = [
     "PARTS",
     "SAMPLE_METHODS",
     "SECTIONS",
+    "TAUGHT_METHODS",
     "TRAINERS",
     "JobCode",
     "JobContents",
@@ -89,6 +92,8 @@ __all__ = [
     "require_room",
     "scoring_mb",
     "shorten_terminal",
+    "stage_metrics",
+    "taught_mb",
     "verify_entries",
     "verify_folders",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..catalogue.methods import BLOCKS_CACHE, CHECKPOINT_METHODS, KEPT_CACHES, METHODS, read_cache
+from ..catalogue.methods import BLOCKS_CACHE, CHECKPOINT_METHODS, KEPT_CACHES, METHODS, TAUGHT_METHODS, read_cache
 from ..settings.runs import Ablation as AblationSettings
 from ..settings.runs import Evaluation
 from ..settings.timesteps import grid_timesteps
@@ -53,7 +53,16 @@ class Ablation:
     @property
     def compressed(self) -> list[str]:
         """What the scores of each of them are worth at every width."""
-        return [f"<results>/runs/{self.run}/ablation/compression/{method}.csv" for method in self.compressed_methods]
+        taught = [method for method in self.influence.methods if method in TAUGHT_METHODS]
+        methods = [*self.compressed_methods, *taught]
+        return [f"<results>/runs/{self.run}/ablation/compression/{method}.csv" for method in methods]
+
+    @property
+    def teacher_scores(self) -> list[str]:
+        """The scores of the teacher of taught methods, where the run has them."""
+        teacher = self.influence.teacher
+        listed = teacher in self.influence.methods
+        return [self.influence.scores(teacher, self.influence.shown_width(teacher))] if listed else []
 
     @property
     def widths(self) -> list[int]:

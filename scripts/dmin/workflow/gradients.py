@@ -10,14 +10,15 @@ from ..catalogue.methods import (
     BLOCKS_CACHE,
     CACHES,
     CHECKPOINT_CACHE,
+    CURVED_CACHE,
     JOURNEY_CACHE,
     KEPT_CACHES,
     OUTPUT_CACHES,
     SCALED_CACHES,
 )
+from ..settings.pilot import pilot_size
 from ..settings.runs import Gradients as GradientSettings
 from ..settings.runs import Options
-from ..settings.scale import pilot_size
 from .models import Model
 from .queries import Queries
 from .ranges import cut_ranges
@@ -62,7 +63,12 @@ class Gradients:
     @property
     def pilot(self) -> int:
         """How many training samples the scale of the gradients is measured on."""
-        return pilot_size(self.settings["scale"], self.count("train"))
+        return pilot_size(self.settings["scale"]["pilot"], self.count("train"))
+
+    @property
+    def curvature_pilot(self) -> int:
+        """How many training samples the curvature is measured on."""
+        return pilot_size(self.settings["curvature"]["pilot"], self.count("train"))
 
     @property
     def checkpoint_caches(self) -> list[str]:
@@ -116,6 +122,18 @@ class Gradients:
     def scale_settings(self, quantity: str) -> dict[str, Any]:
         """Return the settings of gradients that the factors of a quantity depend on."""
         cache = next(name for name, scaled in SCALED_CACHES.items() if scaled == (quantity, 1))
+        return self._pilot_settings(cache)
+
+    def curvature(self, cache: str) -> list[str]:
+        """Return the curvature that the gradients of a cache are multiplied by the inverse of; none for others."""
+        return [f"<results>/runs/{self.run}/pilot_curvature/loss.safetensors"] if cache == CURVED_CACHE else []
+
+    @property
+    def curvature_settings(self) -> dict[str, Any]:
+        """The settings of gradients that the curvature depends on."""
+        return self._pilot_settings(CURVED_CACHE)
+
+    def _pilot_settings(self, cache: str) -> dict[str, Any]:
         return leave_out(self.gradient_settings(cache, "train"), "keep_raw", "cache_dim", "sketch_kind", "sketch_seed")
 
     def replayed_log(self, cache: str, split: str) -> list[str]:
@@ -135,13 +153,17 @@ class Gradients:
         if cache in SCALED_CACHES:
             quantity, power = SCALED_CACHES[cache]
             return {"draws": 1, "power": power, "quantity": quantity}
+        if cache == CURVED_CACHE:
+            return {"damping": self.settings["curvature"]["damping"], "draws": 1, "quantity": "loss"}
         return {"draws": 1, "quantity": cache if cache in OUTPUT_CACHES else "loss"}
 
     def gradient_settings(self, cache: str, split: str) -> dict[str, Any]:
         """Return the settings of gradients that hold for a cache."""
-        settings = leave_out(self.settings, "shard_size", "block_dim", "scale")
+        settings = leave_out(self.settings, "shard_size", "block_dim", "scale", "curvature")
         if cache in SCALED_CACHES:
             settings["scale"] = {**self.settings["scale"], "pilot": self.pilot}
+        if cache == CURVED_CACHE:
+            settings["curvature"] = {"pilot": self.curvature_pilot, "widest": self.settings["curvature"]["widest"]}
         if cache not in KEPT_CACHES:
             settings["keep_raw"] = False
         if cache == BLOCKS_CACHE:

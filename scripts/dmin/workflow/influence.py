@@ -15,7 +15,9 @@ from ..catalogue.methods import (
     KERNEL_METHODS,
     METHODS,
     MIXED_METHODS,
+    PLAIN_METHODS,
     SAMPLE_METHODS,
+    TAUGHT_METHODS,
     read_cache,
 )
 from ..settings.runs import Influence as InfluenceSettings
@@ -72,9 +74,8 @@ class Influence:
 
     def caches(self, split: str) -> list[str]:
         """Return the caches of the trained model that are read of a split; loss always, for the tables on gradients."""
-        return sorted(
-            {"loss"} | {read_cache(method, split) for method in self.scored_methods if method in GRADIENT_METHODS}
-        )
+        read = {read_cache(method, split) for method in self.scored_methods if method in GRADIENT_METHODS}
+        return sorted({"loss"} | read | set(self._taught_by(split)))
 
     def all_caches(self, split: str) -> list[str]:
         """Return these and the caches of the checkpoints, where methods read them, in the order of the methods."""
@@ -90,11 +91,29 @@ class Influence:
             if method not in SAMPLE_METHODS
         }
 
+    @property
+    def teacher(self) -> str:
+        """The method that they learn from."""
+        return self.options["student_teacher"]
+
+    @property
+    def teacher_gradients(self) -> dict[str, str | list[str]]:
+        """The teacher's gradients of the training samples at its shown width, and the shards they were made from."""
+        cache, v = read_cache(self.teacher, "train"), self.shown_width(self.teacher)
+        return {"teacher": self.gradients.sketch(cache, v, "train"), "shards": self.gradients.shards(cache, "train")}
+
+    def _taught_by(self, split: str) -> list[str]:
+        """Return the cache of the teacher, which is read of the training samples alone, where a method learns."""
+        taught = split == "train" and any(method in TAUGHT_METHODS for method in self.methods)
+        return [read_cache(self.teacher, split)] if taught else []
+
     def _caches_of(self, method: str, split: str) -> list[str]:
         if method in CHECKPOINT_METHODS:
             return self.gradients.checkpoint_caches
+        if method in TAUGHT_METHODS:
+            return self._taught_by(split)
         if method in MIXED_METHODS:
-            parts = [part for part in METHODS[method].parts if part not in SAMPLE_METHODS]
+            parts = [part for part in METHODS[method].parts if part not in PLAIN_METHODS]
             return list(dict.fromkeys(cache for part in parts for cache in self._caches_of(part, split)))
         return [read_cache(method, split)]
 
@@ -106,7 +125,7 @@ class Influence:
             if method in methods
             for split in SPLITS
             for cache in caches[split]
-            for v in self.widths(method)
+            for v in ([self.shown_width(self.teacher)] if method in TAUGHT_METHODS else self.widths(method))
             if v != "full"
         }
         return sorted(read)
@@ -118,7 +137,7 @@ class Influence:
 
     def widths(self, method: str) -> list[str]:
         """Return the widths that a method is scored at, or an empty one; only caches of the loss keep whole ones."""
-        if method in SAMPLE_METHODS:
+        if method in PLAIN_METHODS:
             return [""]
         if method in CHECKPOINT_METHODS:
             return self.compressed_widths
@@ -257,27 +276,6 @@ class Influence:
     def indexes(self) -> list[str]:
         """The index at every width."""
         return [self.index(v) for v in self.settings["widths"]]
-
-    @property
-    def metrics(self) -> dict[str, list[str]]:
-        """Every metrics file by the stage that wrote it, of all caches and sketches that are read."""
-        cached, asked = (
-            [shard for cache in self.all_caches(split) for shard in self.gradients.shards(cache, split)]
-            for split in SPLITS
-        )
-        blocks = [str(self.gradients.settings["block_dim"])]
-        return {
-            "cache": [shard.replace(".safetensors", ".metrics.json") for shard in cached],
-            "query": [shard.replace(".safetensors", ".metrics.json") for shard in asked],
-            "compress": [
-                self.gradients.sketch(cache, v, "train").replace(".npy", ".metrics.json")
-                for cache in self.all_caches("train")
-                for v in (blocks if cache == BLOCKS_CACHE else self.compressed_widths)
-            ],
-            "index": [self.index(v, ".metrics.json") for v in self.compressed_widths] if self.retrieved() else [],
-            "score": self.scored_files("scores.metrics.json"),
-            "retrieve": self.retrieved(file=SEARCH_METRICS),
-        }
 
     def lambda_sweeps(self, file: str = "lambda.csv") -> list[str]:
         """Return the tables on lambda of all kernel methods, or another file that is made with them.

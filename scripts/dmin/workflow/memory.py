@@ -11,8 +11,10 @@ from .models import Base
 # What any job may take: its imports, and at most 1 GB of what it reads. profiles/default has it for all other rules.
 LEAST = 2000
 # Methods that go through the training gradients block by block; others hold one vector for each sample or more.
-STREAMED = ("dmin", "dmin_no_norm", "dmin_renorm", "dmin_scaled", "dmin_query_scaled")
+STREAMED = ("dmin", "dmin_no_norm", "dmin_renorm", "dmin_scaled", "dmin_query_scaled", "ekfac")
 _MB = 10**6
+# What the features of an image take while they are learned from: of the encoder, of pixels and of words.
+_FEATURES = 4 * (1280 + 768 + 512)
 
 
 def model_mb(base: Base, copies: int = 2) -> int:
@@ -42,6 +44,11 @@ def cascade_mb(gradients: Gradients, v: str, rank: int) -> int:
     width = gradients.timestep_count * int(v)
     learned = max(2 * rank * width, 2**26)
     return LEAST + 4 * (gradients.count("train") * rank + 3 * rank * width + 3 * learned) // _MB
+
+
+def taught_mb(gradients: Gradients) -> int:
+    """Return what learning from a teacher takes: the features of all images, thrice, and 1 GB of pairs."""
+    return LEAST + 1000 + 3 * _FEATURES * gradients.count("train") // _MB
 
 
 def scoring_mb(gradients: Gradients, method: str, v: str, held_out: int = 0) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..catalogue.methods import GRADIENT_METHODS, JOURNEY_CACHE, LISSA_CACHE
+from ..catalogue.methods import GRADIENT_METHODS, JOURNEY_CACHE, LISSA_CACHE, TAUGHT_METHODS
 from .gradients import SPLITS, checkpoint_step
 from .runs import Run
 from .tables import Tables
@@ -67,7 +67,7 @@ def planned_jobs(run: Run) -> int:
     # Per source a fetch; assembly, encoding, training and generation; per width and backend an index and a retrieval.
     searches = len(influence.searched) + len(influence.retrieval_inputs["indexes"])
     jobs = len(run.model.dataset.fetched) + 4 + len(influence.made) + searches
-    methods = [name for name in influence.scored_methods if name in GRADIENT_METHODS]
+    methods = [name for name in influence.scored_methods if name in (*GRADIENT_METHODS, *TAUGHT_METHODS)]
     sketches = influence.sketches(methods) + run.held_out.sketches(methods)
     if sketches:
         jobs += 1 + gradient_jobs(run) + len(sketches)

@@ -195,9 +195,14 @@ def _check_gradients(run: Run) -> None:
         raise UserError(
             f"{key}.objective is {objective}, which only {' and '.join(having)} has; set it to {family.objectives[0]}."
         )
-    pilot, train = run.gradients.pilot, run.gradients.count("train")
-    if pilot > train and any(run.gradients.scale(cache) for cache in run.influence.caches("queries")):
-        raise UserError(f"{key}.scale.pilot is {pilot}, but the training set has {train} samples; lower it.")
+    train, caches = run.gradients.count("train"), {*run.influence.caches("train"), *run.influence.caches("queries")}
+    pilots = {
+        "scale": (run.gradients.pilot, run.gradients.scale),
+        "curvature": (run.gradients.curvature_pilot, run.gradients.curvature),
+    }
+    for section, (pilot, files) in pilots.items():
+        if pilot > train and any(map(files, caches)):
+            raise UserError(f"{key}.{section}.pilot is {pilot}, but the training set has {train} samples; lower it.")
     timesteps = settings["timesteps"]
     if timesteps["grid"] == "custom" and not timesteps["custom"]:
         raise UserError(f"{key}.timesteps.custom is empty; list the timesteps that grid custom stands for.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from ..catalogue.methods import SAMPLE_METHODS
+from ..catalogue.methods import PLAIN_METHODS
 from ..settings.runs import Deletion, Evaluation, Removal, Thickness
 from .influence import Influence
 from .ranges import cut_ranges, repeated_in
@@ -151,7 +151,7 @@ class Study:
     @property
     def widths(self) -> dict[str, str]:
         """The width of the scores of each method that has one."""
-        methods = sorted(method for method in self.settings["methods"] if method not in SAMPLE_METHODS)
+        methods = sorted(method for method in self.settings["methods"] if method not in PLAIN_METHODS)
         return {method: self.influence.shown_width(method) for method in methods}
 
     @property

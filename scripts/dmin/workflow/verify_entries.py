@@ -6,7 +6,15 @@ from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any, Literal
 
-from ..catalogue.methods import CHECKPOINT_METHODS, LISSA_CACHE, METHODS, MIXED_METHODS, SAMPLE_METHODS, read_cache
+from ..catalogue.methods import (
+    CHECKPOINT_METHODS,
+    LISSA_CACHE,
+    METHODS,
+    MIXED_METHODS,
+    PLAIN_METHODS,
+    TAUGHT_METHODS,
+    read_cache,
+)
 from .games import PARTS, Game
 from .gradients import SPLITS, checkpoint_step
 from .job_contents import JobContents
@@ -212,7 +220,7 @@ def _shard(run: Run, cache: str, split: str, path: str) -> Entry:
     made_from["weights"] = ["weights", weights] if step is None else ["checkpoint", [weights, step]]
     made_from["samples"] = _file(gradients.samples(split))
     given = {"trajectory": gradients.trajectory(cache), "replay": gradients.replayed_log(cache, split)}
-    given["scale"] = gradients.scale(cache)
+    given |= {"scale": gradients.scale(cache), "curvature": gradients.curvature(cache)}
     made_from |= {role: _file(files[0]) for role, files in given.items() if files} | regions
     # As the shards name these settings.
     config = {
@@ -252,8 +260,10 @@ def _scores(run: Run, method: str, v: str, asked: str = "queries") -> Entry:
     if method in MIXED_METHODS:
         parts = zip(METHODS[method].parts, influence.part_scores(method, v), strict=True)
         made_from = {part: ["sha256", _place(path)] for part, path in parts}
-    elif method in SAMPLE_METHODS:
+    elif method in PLAIN_METHODS:
         made_from = {"train": _file(run.model.dataset.train), "queries": _file(run.queries.table)}
+        if method in TAUGHT_METHODS:
+            made_from["teacher"] = ["sha256", _place(str(influence.teacher_gradients["teacher"]))]
     else:
         made_from = {"train": _rows(run, method, v, "train"), "queries": _rows(run, method, v, asked)}
         if method not in CHECKPOINT_METHODS:

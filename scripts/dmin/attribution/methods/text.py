@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from dmin.attribution.words import word_counts
 from dmin.data.sample_rows import SampleRows
 from dmin.runtime.errors import UserError
 from dmin.settings.runs import Options
@@ -22,10 +22,6 @@ METHOD = {
     "columns": ("prompt",),
 }
 
-# Captions whose words are held at once.
-BLOCK = 4096
-WORD = re.compile(r"\w+")
-
 
 def scores(queries: SampleRows, train: SampleRows, options: Options) -> np.ndarray:
     """Return the TF-IDF cosine of every prompt with every caption, float32 ``[queries, train]`` in [0, 1].
@@ -37,8 +33,8 @@ def scores(queries: SampleRows, train: SampleRows, options: Options) -> np.ndarr
     Raises:
         UserError: no prompt, or no caption, has a word.
     """
-    asked = [count for _, counts in _counts(queries) for count in counts]
-    documents = Counter(word for _, captions in _counts(train) for count in captions for word in count)
+    asked = [count for _, counts in word_counts(queries) for count in counts]
+    documents = Counter(word for _, captions in word_counts(train) for count in captions for word in count)
     for known, side in ((any(asked), "query"), (documents, "training sample")):
         if not known:
             raise UserError(f"Method text needs prompts, but no {side} has one; leave it out of influence.methods.")
@@ -61,14 +57,6 @@ def scores(queries: SampleRows, train: SampleRows, options: Options) -> np.ndarr
 
     left = matrix(asked)
     out = np.empty((len(queries), len(train)), dtype=np.float32)
-    for places, captions in _counts(train):
+    for places, captions in word_counts(train):
         out[:, places] = left @ matrix(captions).T
     return out
-
-
-def _counts(rows: SampleRows) -> Iterator[tuple[slice, list[Counter[str]]]]:
-    """Yield the words of a block of texts, counted, with the places of the texts."""
-    for places, block in rows.blocks(BLOCK, ["prompt"]):
-        # A table without prompts holds None or NaN.
-        texts = [text.lower() if isinstance(text, str) else "" for text in block["prompt"]]
-        yield places, [Counter(WORD.findall(text)) for text in texts]

@@ -37,6 +37,19 @@ def conv_gradients(
         yield "bias", widen(gradient).flatten(2).sum(2)
 
 
+def input_patches(module: Convolution, activation: Tensor) -> Tensor:
+    """Return what each output position of an ungrouped convolution is made of, ``[B, ..., I * kernel]``.
+
+    In the order of the flattened weight of one output channel. ``activation`` is ``[B, I, ...]``.
+    """
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    columns = functional.pad(activation, module._reversed_padding_repeated_twice, mode=mode)
+    axes = len(module.kernel_size)
+    for axis, (size, step, gap) in enumerate(zip(module.kernel_size, module.stride, module.dilation, strict=True)):
+        columns = columns.unfold(2 + axis, gap * (size - 1) + 1, step)[..., ::gap]
+    return columns.movedim(1, 1 + axes).flatten(1 + axes)
+
+
 def _is_pointwise(module: Convolution) -> bool:
     return (
         module.groups == 1
