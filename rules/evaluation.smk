@@ -33,6 +33,7 @@ rule evaluate_significance:
     input:
         scores=lambda w: runs[w.run].seed_files("scores.npy"),
         descriptions=lambda w: runs[w.run].seed_files("scores.json"),
+        tops=lambda w: runs[w.run].influence.tops,
     output:
         report(
             "<run>/tables/significance.csv",
@@ -189,5 +190,6 @@ rule tables:
             if run.queries.subsets_known
             for name in ("detection_rate", "generation_quality")
         ],
+        [run.table("risk_coverage") for run in runs.values() if run.tells_risk and not run.lds],
         [run.table("facets") for run in runs.values() if run.queries.labelled],
         [run.table("query_labels") for run in runs.values() if run.queries.kind in ("classified", "selected")],

@@ -259,3 +259,8 @@ rule lds:
         [run.table(name) for run in runs.values() if run.lds for name in ("lds", "lds_bands")],
         [run.table("lds_lambda") for run in runs.values() if run.lds and run.lds.sweeps()],
         [run.figures("yardsticks", "lds_bands") for run in runs.values() if run.lds],
+        [
+            [run.table("risk_coverage"), *run.figures("risk_coverage")]
+            for run in runs.values()
+            if run.lds and run.tells_risk
+        ],

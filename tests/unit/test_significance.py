@@ -260,7 +260,10 @@ def test_table_says_for_how_many_queries_there_is_an_answer(job: dict[str, Any],
     silent = tmp_path / "silent" / "scores.npy"
     silent.parent.mkdir()
     silent.with_suffix(".json").write_text(json.dumps({"queries": ["q/0"], "train": ["t/0"]}))
-    entries = [Attribution("dmin", "32", [job["files"].scores, other]), Attribution("random", "", [silent])]
+    entries = [
+        Attribution("dmin", "32", job["files"].top, [job["files"].scores, other]),
+        Attribution("random", "", tmp_path / "none.parquet", [silent]),
+    ]
     evaluate_significance(entries, job["lists"], tmp_path / "table.csv")
     table = pd.read_csv(tmp_path / "table.csv", dtype={"v": str})
     assert list(table.columns) == COLUMNS
@@ -269,5 +272,6 @@ def test_table_says_for_how_many_queries_there_is_an_answer(job: dict[str, Any],
     assert 0.3 < first["low"] < 0.7, "Wilson's interval of four of four"
     # 60 images at .1 and a least p-value of 1 / 151.
     assert first["needed"] == 4 and first["significant"] >= COPIES and 0.5 < first["auc"] < 0.8
-    assert 0 < first["sketch_error"] < 1 and first["probe_error"] > 0 and first["seed_error"] == 0
+    assert 0 < first["sketch_error"] < 1 and first["probe_error"] > 0
+    assert first["seed_error"] == 0 and first["seed_coverage"] == 1
     assert second.drop(["method", "v", "queries", "fdr"]).isna().all()

@@ -7,6 +7,7 @@ from run_config import PROJECT, RUN, config, tables
 
 from dmin.catalogue.methods import read_cache
 from dmin.runtime.errors import UserError
+from dmin.workflow.figures import drawn_figures
 from dmin.workflow.job_contents import JobContents
 from dmin.workflow.plan_entries import gradient_jobs, planned_jobs
 from dmin.workflow.tables import read_tables
@@ -35,6 +36,22 @@ def test_gradients_of_the_test_set_are_read_where_scores_are_ranked_among_its() 
     assert str({"sketch": sketch}) in entries
     scores = next(entry for files, entry in entries.items() if "influence/dmin/v64/scores.npy" in files)
     assert scores["made_from"]["held_out"] == ["sha256", sketch] and scores["config"]["lists"] == run.list_settings
+
+
+def test_risk_is_told_where_lists_are_sure_and_a_truth_is_known() -> None:
+    methods = ["dmin", "text"]
+    given = {"methods": methods, "widths": [64], "top_k": 10, "significance": {"held_out": True}}
+    assert not tables(methods).runs["r"].tells_risk
+    run = tables(methods, influence=given).runs["r"]
+    # A method without gradients has no p-values, and without a bank there is nothing to retrain.
+    assert run.tells_risk and run.held_out.judged == [("dmin", "64")]
+    assert run.risk_inputs["tops"] == [f"{RUN}/influence/dmin/v64/exact/top.parquet"] and "losses" not in run.risk_inputs
+    assert run.risk_settings == {"k": min(run.evaluation["k"]), "interval": None, "confidence": 0.95}
+    assert "risk_coverage" in drawn_figures(run)
+    judged = tables(methods, influence=given, lds={"bank": "k"}).runs["r"]
+    assert judged.lds is not None
+    assert judged.risk_inputs["losses"] == judged.lds.losses and judged.risk_settings["interval"]["confidence"] == 0.95
+    assert "risk_coverage" not in drawn_figures(judged), "the default run retrains nothing"
 
 
 def test_scores_are_not_ranked_among_those_of_no_test_set() -> None:

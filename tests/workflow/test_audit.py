@@ -74,16 +74,23 @@ def test_a_rate_judges_again_and_measures_nothing(audited: Checkout) -> None:
 
 def test_scores_are_ranked_among_those_of_the_test_set(audited: Checkout) -> None:
     config = yaml.safe_load(config_with())
-    config["runs"]["micro"]["influence"]["significance"] = {"held_out": True}
+    config["runs"]["micro"]["influence"] |= {"significance": {"held_out": True}, "methods": ["dmin"], "widths": [64]}
+    config["runs"]["micro"]["influence"]["uncompressed"] = False
     folder = "results/runs/micro/influence/dmin/v64"
+    asked = [f"{folder}/exact/ranking.csv", "results/runs/micro/figures/risk_coverage.svg"]
     try:
         audited.write_config(yaml.safe_dump(config, sort_keys=False))
         # The audit's gradients are those of this method.
-        plan = audited.plan(f"{folder}/exact/ranking.csv")
-        audited.run(f"{folder}/exact/ranking.csv")
+        plan = audited.plan(*asked)
+        assert {"evaluate_risk_coverage", "plot_risk_coverage"} <= audited.plan("all").keys()
+        audited.run(*asked)
     finally:
         audited.write_config(config_with())
-    assert plan == {"compress": 1, "score": 1, "write_ranking": 1}
+    assert plan == dict.fromkeys(
+        ["compress", "score", "write_ranking", "evaluate_risk_coverage", "plot_risk_coverage"], 1
+    )
+    risk = pd.read_csv(audited.root / "results/runs/micro/tables/risk_coverage.csv")
+    assert set(risk["truth"]) == {"hits"} and risk["queries"].max() == 12 and risk["coverage"].max() == 1
     table = pd.read_csv(audited.root / folder / "exact" / "ranking.csv")
     told = json.loads((audited.root / folder / "scores.json").read_text())["significance"]
     assert set(told["held_out"]) <= set(range(1, 16)) and len(told["auc"]) == 12

@@ -48,6 +48,7 @@ TABLES = {
         "sketch_error",
         "probe_error",
         "seed_error",
+        "seed_coverage",
     ],
 }
 

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dmin.attribution.ranking import top_places
 from dmin.attribution.score_matrix import ScoreMatrix
 from dmin.attribution.significance import ListSettings
 from dmin.evaluation.agreement import require_same_ids
 from dmin.evaluation.intervals import rate_interval
 from dmin.runtime.atomic import write_csv
+from dmin.runtime.parquet import read_parquet
 from dmin.runtime.readers import read_json
 
 log = logging.getLogger(__name__)
 
 COLUMNS = [
     "method", "v", "queries", "held_out", "tested", "fdr", "least_p", "needed", "answered", "low", "high",
-    "significant", "auc", "sketch_error", "probe_error", "seed_error",
+    "significant", "auc", "sketch_error", "probe_error", "seed_error", "seed_coverage",
 ]  # fmt: skip
 # What scoring leaves by query.
 _MEANS = ("sketch_error", "probe_error", "auc", "significant")
@@ -32,10 +32,12 @@ _MEANS = ("sketch_error", "probe_error", "auc", "significant")
 
 @dataclass(frozen=True)
 class Attribution:
-    """A method at a width (empty where it has none), and its scores by the run's model and by those of other seeds."""
+    """A method at a width (empty where it has none), its ranked lists by the run's model, and its scores by that and by
+    those of other seeds."""
 
     method: str
     v: str
+    top: Path
     scores: Sequence[Path]
 
 
@@ -47,7 +49,8 @@ def evaluate_significance(attributions: Sequence[Attribution], lists: ListSettin
     ones, none has a p-value below ``least_p``, so at least ``needed`` have to outscore all of these. ``auc`` is the
     chance that a training image outscores a held-out one. The errors are root mean squares over the samples of the
     ranked lists, over the standard deviation of a query's scores; ``seed_error`` is that between models of several
-    seeds. All but counts of queries are means over these.
+    seeds, and ``seed_coverage`` the share of the listed scores whose interval holds the score by another of them. All
+    but counts of queries are means over these.
 
     Raises:
         UserError: a file is torn, or the scores of two seeds are of other queries or training samples.
@@ -67,7 +70,7 @@ def evaluate_significance(attributions: Sequence[Attribution], lists: ListSettin
             row |= _power(told, lists)
             log.info("%s v=%s: %.3f of queries have a reliable influence", entry.method, entry.v, row["answered"])
         if len(entry.scores) > 1:
-            row["seed_error"] = _seed_error(entry.scores, lists["top_k"])
+            row |= _across_seeds(entry)
         rows.append(row)
     write_csv(pd.DataFrame(rows, columns=COLUMNS), out)
 
@@ -91,15 +94,24 @@ def _power(told: dict[str, Any], lists: ListSettings) -> dict[str, float]:
     }
 
 
-def _seed_error(scores: Sequence[Path], k: int) -> float:
-    """Return the standard deviation between models of the ``k`` highest scores of the first, over its spread."""
-    matrices = {path: ScoreMatrix.read(path) for path in scores}
+def _across_seeds(entry: Attribution) -> dict[str, float]:
+    """Return how far listed scores differ between models, over a query's spread, and how often intervals hold them."""
+    matrices = {path: ScoreMatrix.read(path) for path in entry.scores}
     require_same_ids(matrices)
-    values = np.stack([matrices[path].values for path in scores]).astype(np.float64)
-    listed = np.take_along_axis(values, top_places(values[0], k)[None], axis=2)
+    first = matrices[entry.scores[0]]
+    top = read_parquet(entry.top)
+    rows, columns = ({name: place for place, name in enumerate(ids)} for ids in (first.queries, first.train))
+    asked = top["query_id"].map(rows).to_numpy()
+    values = np.stack([matrices[path].values.astype(np.float64) for path in entry.scores])
+    listed = values[:, asked, top["sample_id"].map(columns).to_numpy()]
+    variance = pd.Series(listed.var(0, ddof=1)).groupby(asked).mean().sort_index()
     spread = values[0].std(1)
-    found = np.sqrt(listed.var(0, ddof=1).mean(1)) / np.where(spread > 0, spread, np.nan)
-    return float(np.nanmean(found)) if np.isfinite(found).any() else math.nan
+    found = np.sqrt(variance.to_numpy()) / np.where(spread > 0, spread, np.nan)[variance.index]
+    inside = (listed[1:] >= top["low"].to_numpy(dtype=float)) & (listed[1:] <= top["high"].to_numpy(dtype=float))
+    return {
+        "seed_error": float(np.nanmean(found)) if np.isfinite(found).any() else math.nan,
+        "seed_coverage": math.nan if top["low"].isna().all() else float(inside[:, top["low"].notna()].mean()),
+    }
 
 
 def _mean(values: Sequence[float | None]) -> float:

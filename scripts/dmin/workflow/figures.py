@@ -29,6 +29,8 @@ def drawn_figures(run: Run) -> list[str]:
     names += [] if run.model.settings["weights"] else ["training"]
     names.append("queries")
     names += ["retrieval"] if run.influence.backends else []
+    # With a bank it takes retraining, which only the target of the LDS does.
+    names += ["risk_coverage"] if run.tells_risk and run.lds is None else []
     names += [f"scores/{shown[method]}" for method in methods]
     # What is selected may lack a subset.
     subsets = run.queries.subsets if run.queries.kind != "selected" else []

@@ -28,6 +28,11 @@ class HeldOut:
         """How many images are scored too."""
         return self.influence.gradients.count(SPLIT) if self.used else 0
 
+    @property
+    def judged(self) -> list[tuple[str, str]]:
+        """Every method whose scores are ranked among theirs, with every width."""
+        return [pair for pair in self.influence.scored if self.used and pair[0] in GRADIENT_METHODS]
+
     def scoring_mb(self, method: str, v: str) -> int:
         """Return what scoring by a method takes at width v, with these images."""
         return scoring_mb(self.influence.gradients, method, v, self.count)

@@ -100,6 +100,31 @@ class Run:
             return None
         return Lds(self.name, self.settings["lds"], self.evaluation, self.bank, self.influence)
 
+    @property
+    def tells_risk(self) -> bool:
+        """Whether lists that say how sure they are can be held against a truth: subsets, or retrained models."""
+        return bool(self.held_out.judged) and (self.queries.subsets_known or self.lds is not None)
+
+    @property
+    def risk_inputs(self) -> dict[str, list[str]]:
+        """What their risk is read from: lists and scores, and what retraining did, where the run has a bank."""
+        pairs, lds = self.held_out.judged, self.lds
+        files = {
+            "tops": [self.influence.top(*pair) for pair in pairs],
+            "scores": [self.influence.scores(*pair) for pair in pairs],
+            "descriptions": [f"{self.influence.folder(*pair)}/scores.json" for pair in pairs],
+        }
+        return files if lds is None else {**files, "losses": lds.losses, "sets": lds.bank.sets}
+
+    @property
+    def risk_settings(self) -> dict[str, Any]:
+        """How far a list is looked at for hits, where subsets are known, and what intervals depend on."""
+        return {
+            "k": min(self.evaluation["k"]) if self.queries.subsets_known else None,
+            "interval": None if self.lds is None else self.lds.interval,
+            **pick(self.evaluation, "confidence"),
+        }
+
     @cached_property
     def ablation(self) -> Ablation:
         """The ablations; only of a run that has the section."""
