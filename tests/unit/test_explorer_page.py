@@ -72,6 +72,7 @@ def browser(started: Chromium, page: Path) -> Iterator[Chromium]:
 
 
 def test_a_click_on_a_card_leads_to_its_image_and_on_to_another_query(browser: Chromium) -> None:
+    settle(browser)
     assert count(browser, "#results .card") == 24 and count(browser, "#list .pick") == 12
     browser.click("#results .card")
     assert browser.run("$('dialog').open")
@@ -194,6 +195,7 @@ def test_map_and_list_are_linked_both_ways(browser: Chromium) -> None:
 def test_influence_maps_stand_where_the_run_has_them(browser: Chromium) -> None:
     browser.run("openSample(1, 0)")
     assert count(browser, ".split") == 0
+    assert "null" not in text(browser, "#sheet")
     browser.run("openSample(0, 0)")
     settle(browser)
     assert count(browser, ".split .picture") == 2 and count(browser, ".parts dt") == 4
@@ -260,7 +262,7 @@ def test_axe_finds_nothing(browser: Chromium, theme: str) -> None:
     found = importlib.util.find_spec("axe_core_python")
     if found is None or found.origin is None:
         pytest.skip("axe-core-python is not installed: see requirements-dev.txt")
-    browser.run(f"setTheme('{theme}', false)")
+    browser.run(f"setTheme('{theme}', false); setMarked([0, 1, 4], true)")
     browser.run(Path(found.origin).with_name("axe.min.js").read_text(encoding="utf-8") + "; 0")
     shown = ["setShown([0, 1])", "show({ view: 'training' })", "show({ view: 'map' })", "openSample(4, 0)"]
     for change in shown:

@@ -45,7 +45,8 @@ def test_risk_is_told_where_lists_are_sure_and_a_truth_is_known() -> None:
     run = tables(methods, influence=given).runs["r"]
     # A method without gradients has no p-values, and without a bank there is nothing to retrain.
     assert run.tells_risk and run.held_out.judged == [("dmin", "64")]
-    assert run.risk_inputs["tops"] == [f"{RUN}/influence/dmin/v64/exact/top.parquet"] and "losses" not in run.risk_inputs
+    assert run.risk_inputs["tops"] == [f"{RUN}/influence/dmin/v64/exact/top.parquet"]
+    assert "losses" not in run.risk_inputs
     assert run.risk_settings == {"k": min(run.evaluation["k"]), "interval": None, "confidence": 0.95}
     assert "risk_coverage" in drawn_figures(run)
     judged = tables(methods, influence=given, lds={"bank": "k"}).runs["r"]

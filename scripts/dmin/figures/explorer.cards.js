@@ -26,7 +26,17 @@ function elsewhere(others, query, sample) {
 function flagsOf(sample) {
   return sample.flags.length ? el("span", { className: "flags" }, ...sample.flags.map(([issue, evidence]) => el("span", { className: "flag", title: evidence }, issues[issue]))) : null;
 }
-/** A ranked training image. @param {Ranking} ranking @param {Query} query @param {number} place @param {boolean} low @param {Ranking[]} others */
+// So many cards fill a screen; the others are made once it is painted, in places that are kept for them.
+const AT_ONCE = 9;
+/** The cards of a list, each made by its place. @param {number} count @param {(place: number) => Node[]} make @param {Record<string, any>} properties */
+function cardList(count, make, properties = {}) {
+  const places = Array.from({ length: count }, (_, place) => el("li", {}, ...(place < AT_ONCE ? make(place) : [])));
+  if (count > AT_ONCE) afterPaint(() => { if (places[0].isConnected) places.forEach((item, place) => { if (place >= AT_ONCE) item.append(...make(place)); }); });
+  return el("ol", { className: "cards", ...properties }, ...places);
+}
+/** @param {() => void} action */
+function afterPaint(action) { requestAnimationFrame(() => setTimeout(action)); }
+/** A ranked training image and its mark. @param {Ranking} ranking @param {Query} query @param {number} place @param {boolean} low @param {Ranking[]} others */
 function sampleCard(ranking, query, place, low, others) {
   const { top, scores, judged } = listOf(ranking, query.index, low), index = top[place], score = scores[place];
   const sample = samples[index], kind = kindOf(query, sample), p = judged?.p_value?.[place], significant = judged?.significant?.[place];
@@ -43,9 +53,9 @@ function sampleCard(ranking, query, place, low, others) {
     others.length ? elsewhere(others, query.index, index) : null));
   for (const event of ["mouseenter", "focus"]) card.addEventListener(event, () => point(index, true));
   for (const event of ["mouseleave", "blur"]) card.addEventListener(event, () => point(index, false));
-  return el("li", {}, card);
+  return [card, markBox(index)];
 }
-/** Mark an image wherever it is on show. @param {number} index @param {boolean} on */
+/** Lift an image wherever it is on show. @param {number} index @param {boolean} on */
 function point(index, on) {
   for (const card of document.querySelectorAll(`.card[data-sample="${index}"]`)) card.classList.toggle("twin", on);
   pointOnMap(on ? index : -1);
@@ -68,8 +78,8 @@ function drawSheet() {
         subsets.length && sample.origin ? el("p", { className: "facts" }, `origin: ${sample.origin}`) : null,
         helpOf(sample), ...sample.flags.map(([issue, evidence]) => el("p", { className: "facts" }, el("span", { className: "flag" }, issues[issue]), ` ${evidence}`)),
         one === null ? null : el("p", { className: "facts" }, `For the generated image on show: score ${number(ranking, one)}${rank ? `, rank ${rank} of ${data.total}` : ""}`)),
-      button("Close", () => $("dialog").close())),
-    drawParts(state.query, state.sample, ranking),
+      el("div", { className: "sheet-buttons" }, el("label", { className: "button pinned" }, markBox(state.sample), "Mark"), button("Close", () => $("dialog").close()))),
+    drawParts(state.query, state.sample, ranking) ?? "",
     el("div", { className: "bridge" }, el("span", {}, `Among the first ${data.shown} for ${found.length} of ${queries.length} generated images (${percent(found.length / queries.length)}, ${percent(low)} to ${percent(high)}; chance ${percent(Math.min(1, data.shown / data.total))}), by`), choice),
     found.length ? el("ol", { className: "cards" }, ...found.map(({ query, rank: place }) => {
       const kind = kindOf(query, sample), score = ranking.scores[query.index][place - 1];

@@ -34,17 +34,20 @@ function listItem(query) {
 function drawList() {
   filterQueries();
   $("count").textContent = visible.length === queries.length ? `${queries.length} images` : `${visible.length} of ${queries.length}`;
-  $("list").replaceChildren(...visible.map((query) => {
+  const items = visible.map((query) => {
     const item = listItem(query), rate = listRate(query.index), told = item.querySelector(".hits"), pick = item.firstElementChild;
     told.textContent = rate === null ? "" : hits(rate);
     told.classList.toggle("low", rate !== null && rate < 0.5);
     pick.tabIndex = query.index === state.query ? 0 : -1;
     if (query.index === state.query) pick.setAttribute("aria-current", "true"); else pick.removeAttribute("aria-current");
     return item;
-  }));
+  });
+  // What stands as it is asked for is neither laid out nor painted again.
+  const shown = $("list").children;
+  if (shown.length !== items.length || !items.every((item, place) => shown[place] === item)) $("list").replaceChildren(...items);
   if (!visible.length) $("list").append(el("li", { className: "empty" }, `No generated image matches. Clear the search${subsets.length ? " or choose another subset" : ""}.`));
   if (visible.length && !visible.some((query) => query.index === state.query)) $("list").querySelector(".pick").tabIndex = 0;
-  revealCurrent();
+  requestAnimationFrame(revealCurrent);
 }
 function revealCurrent() {
   const list = $("list"), current = $(`pick-${state.query}`);
@@ -106,7 +109,7 @@ function drawRanking(ranking, others) {
     subsets.length ? drawRates(ranking) : null,
     verdict(ranking, state.query), histogram(ranking, state.query),
     notes.has(ranking.label) ? el("p", { className: "note" }, notes.get(ranking.label)) : null),
-    top.length ? el("ol", { className: "cards" }, ...top.map((_, place) => sampleCard(ranking, query, place, state.low, others)))
+    top.length ? cardList(top.length, (place) => sampleCard(ranking, query, place, state.low, others))
       : el("p", { className: "empty" }, state.low ? "The page holds no scores of this ranking beyond its list." : "This ranking has no entry for this image."));
 }
 function drawResults() {

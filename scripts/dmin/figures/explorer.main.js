@@ -16,8 +16,9 @@ function show(change, reveal = false) {
     if (current) pick.setAttribute("aria-current", "true"); else pick.removeAttribute("aria-current");
     pick.tabIndex = current ? 0 : -1;
   }
-  revealCurrent();
   drawView(); writeAddress();
+  // Once all is drawn, so that it is laid out once.
+  requestAnimationFrame(revealCurrent);
 }
 /** Draw the view that is on show, and no other. */
 function drawView() {
@@ -57,6 +58,7 @@ function writeAddress() {
   for (const index of state.shown.slice(1)) address.append("c", rankings[index].label);
   if (state.view !== "images") address.set("v", state.view);
   if (state.low) address.set("o", "1");
+  for (const sample of markedSamples()) address.append("m", sample.id);
   if (state.sample >= 0) { address.set("s", samples[state.sample].id); address.set("by", rankings[state.from].label); }
   try { history.replaceState(null, "", `#${address}`); } catch { /* a sandboxed frame may forbid it; the page works without */ }
 }
@@ -71,6 +73,10 @@ function readAddress() {
   state.view = VIEWS.includes(view) && !$(`tab-${view}`).hidden ? view : "images";
   state.low = address.get("o") === "1" && !$("show-low").hidden;
   const sample = find(samples, "id", address.get("s")), from = find(rankings, "label", address.get("by"));
+  marked.clear();
+  const wanted = new Set(address.getAll("m"));
+  if (wanted.size) for (const item of samples) if (wanted.has(item.id)) marked.add(item.index);
+  drawMarked();
   drawAll();
   if (sample >= 0) openSample(sample, from >= 0 ? from : state.shown[0]);
   else if ($("dialog").open) $("dialog").close();
@@ -107,7 +113,8 @@ for (const id of ["dialog", "light"]) $(id).addEventListener("click", (/** @type
 window.addEventListener("hashchange", readAddress);
 document.addEventListener("keydown", (event) => {
   const target = /** @type {HTMLElement} */ (event.target);
-  if (event.ctrlKey || event.metaKey || event.altKey || $("dialog").open || $("light").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || $("light").open) return;
+  if ($("dialog").open) { if (event.key === "m" && !target.closest("select")) setMarked([state.sample], !marked.has(state.sample)); return; }
   const search = state.view === "training" ? $("train-search") : $("search");
   if (event.key === "Escape" && target === $("search")) {
     state.text = $("search").value = ""; drawList(); drawView();
@@ -116,6 +123,7 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && target === $("search")) $("list").querySelector(".pick")?.focus();
   } else if (event.key === "/") { event.preventDefault(); search.focus(); search.select(); }
   else if (["1", "2", "3"].includes(event.key)) { const view = VIEWS[Number(event.key) - 1]; if (!$(`tab-${view}`).hidden) show({ view }); }
+  else if (event.key === "m" && markFocused(target)) event.preventDefault();
   else if (state.view === "training") return;
   else if (event.key === "ArrowLeft" || event.key === "ArrowRight") { event.preventDefault(); moveKeepingFocus(target, event.key === "ArrowRight" ? 1 : -1); }
   else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && target.closest(".pick")) { event.preventDefault(); moveKeepingFocus(target, event.key === "ArrowDown" ? 1 : -1); }
@@ -132,6 +140,6 @@ $("tab-map").hidden = !data.maps.length;
 $("show-low").hidden = !rankings.some((ranking) => ranking.low);
 $("sides").hidden = $("show-low").hidden;
 $("map-colour-field").hidden = !rankings.some((ranking) => ranking.all !== undefined);
-startTraining(); startMap(); startFiles();
+startTraining(); startMap(); startFiles(); startMarks();
 setTheme(firstTheme(), false);
 readAddress();

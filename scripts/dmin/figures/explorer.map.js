@@ -116,7 +116,7 @@ function drawMapView() {
   $("map-title").textContent = `${state.low ? "Opponents of" : "What shaped"}: ${query.name}`;
   $("map-key").replaceChildren(...(mapState.colour === "score" ? [el("span", {}, "score for the image on show, from low"), el("i", { className: "scale" }), el("span", {}, "to high")]
     : trainSubsets.map((subset) => { const dot = el("i"); dot.style.background = subset === "noise" ? "var(--noise)" : COLOURS[trainSubsets.indexOf(subset) % COLOURS.length]; return el("span", {}, dot, subset === "noise" ? "noised copies" : subset); })));
-  $("map-list").replaceChildren(...top.slice(0, 12).map((_, place) => sampleCard(ranking, query, place, state.low, [])));
+  $("map-list").replaceChildren(...top.slice(0, 12).map((_, place) => el("li", {}, ...sampleCard(ranking, query, place, state.low, []))));
   drawMap();
 }
 /** Go to the nearest training image in a direction. @param {number} x @param {number} y */

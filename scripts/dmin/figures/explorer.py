@@ -19,7 +19,7 @@ from dmin.figures.page_json import script_json
 from dmin.runtime.atomic import atomic_path
 
 # In this order they are one script.
-PARTS = ("data", "elements", "charts", "parts", "cards", "images", "training", "map", "files", "main")
+PARTS = ("data", "elements", "charts", "parts", "marks", "cards", "images", "training", "map", "files", "main")
 
 
 def write_explorer(

@@ -14,6 +14,7 @@ function filterSamples(times) {
     flags: (a, b) => b.flags.length - a.flags.length,
     harms: (a, b) => (a.helps?.[0] ?? Infinity) - (b.helps?.[0] ?? Infinity),
     query: (a, b) => (scoreOf(rankings[state.shown[0]], state.query, b.index) ?? -Infinity) - (scoreOf(rankings[state.shown[0]], state.query, a.index) ?? -Infinity),
+    marked: (a, b) => Number(marked.has(b.index)) - Number(marked.has(a.index)),
     given: () => 0,
   };
   const order = orders[state.trainOrder] ?? orders.most;
@@ -47,7 +48,7 @@ function drawTraining() {
       el("span", { className: "origin", title: sample.origin || sample.id }, [sample.subset === "noise" ? "noised copy" : sourced ? sample.subset : "", sample.origin || sample.id].filter(Boolean).join(" · ")),
       sample.helps?.[1] ? el("span", { className: `elsewhere ${sample.helps[0] < 0 ? "harms" : "helps"}` }, sample.helps[0] < 0 ? "harms its subset" : "helps its subset") : null,
       flagsOf(sample)));
-    return el("li", {}, card);
+    return el("li", {}, card, markBox(sample.index));
   }));
   $("train-more").hidden = rows.length <= shown.length;
   $("train-more").textContent = `Show ${Math.min(STEP, rows.length - shown.length)} more`;
@@ -63,7 +64,7 @@ function startTraining() {
   $("train-flag").replaceChildren(el("option", { value: "" }, "any or none"), ...issues.map((issue) => el("option", { value: issue }, issue)));
   /** @type {[string, string, boolean][]} */
   const orders = [["most", "in most lists first", true], ["fewest", "in fewest lists first", true], ["query", "by score for the image on show", rankings.some((ranking) => ranking.all !== undefined)],
-    ["flags", "most audit flags first", issues.length > 0], ["harms", "most harmful first", samples.some((sample) => sample.helps !== null)], ["given", "as in the data set", true]];
+    ["flags", "most audit flags first", issues.length > 0], ["harms", "most harmful first", samples.some((sample) => sample.helps !== null)], ["marked", "marked first", true], ["given", "as in the data set", true]];
   $("train-order").replaceChildren(...orders.filter(([, , known]) => known).map(([value, name]) => el("option", { value }, name)));
   $("train-search").addEventListener("input", (/** @type {any} */ event) => { state.trainText = event.target.value; refilter(); });
   $("train-flag").addEventListener("change", (/** @type {any} */ event) => { state.trainFlag = event.target.value; refilter(); });
