@@ -54,6 +54,6 @@ rule judge_taught:
     params:
         evaluation=lambda w: dmin.pick(runs[w.run].evaluation, "k", "confidence"),
         judging=lambda w: runs[w.run].lds.interval if runs[w.run].lds else {},
-        code=code("judge_taught"),
+        code=code("judge_taught", "method"),
     script:
         "../scripts/judge_taught.py"
