@@ -40,8 +40,8 @@ esac
 alive() { # NAME: does the process that we noted under this name still run, and is it ours?
     local pid
     pid=$(cat "$RUN/$1.pid" 2>/dev/null) || return 1
-    [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null &&
-        cat "/proc/$pid/cmdline" "/proc/$pid/environ" 2>/dev/null | tr '\0' '\n' | grep -qF "$STATE"
+    # Without a pipe: grep ends at the first match, and what still writes into the pipe would fail for it.
+    [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null && grep -zqsF "$STATE" "/proc/$pid/cmdline" "/proc/$pid/environ"
 }
 spawn() { # NAME COMMAND...: start in the background, detached, and note the pid
     local name=$1

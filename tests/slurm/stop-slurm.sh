@@ -10,7 +10,7 @@ export PATH=$PATH:/usr/sbin:/sbin SLURM_CONF=$STATE/etc/slurm.conf
 
 ours() { # PID: it runs, and carries our folder in its command line or environment
     [ -n "${1:-}" ] && kill -0 "$1" 2>/dev/null &&
-        cat "/proc/$1/cmdline" "/proc/$1/environ" 2>/dev/null | tr '\0' '\n' | grep -qF "$STATE"
+        grep -zqsF "$STATE" "/proc/$1/cmdline" "/proc/$1/environ"
 }
 noted() { cat "$RUN/$1.pid" 2>/dev/null; }
 
