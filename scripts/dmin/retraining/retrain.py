@@ -70,13 +70,17 @@ class Bank:
     """
 
     def __init__(self, encoded: EncodedSamples, table: pd.DataFrame, recipe: Recipe, retrainings: Retrainings) -> None:
-        self.encoded, self._table, self._recipe, self._bank = encoded, table, recipe, retrainings.bank
+        self.encoded, self._recipe, self._bank = encoded, recipe, retrainings.bank
         self.members = list(retrainings)
+        removes = self._bank.get("removes", False)
+        self._rows = {
+            number: trained_rows(encoded.ids, table.loc[table["set"] == number, "id"], removes)
+            for number in {member.set for member in self.members}
+        }
 
     def rows(self, member: Member) -> list[int]:
         """Return the rows of the samples that a retraining has."""
-        listed = self._table.loc[self._table["set"] == member.set, "id"]
-        return trained_rows(self.encoded.ids, listed, self._bank.get("removes", False))
+        return self._rows[member.set]
 
     def recipe(self, member: Member) -> Recipe:
         """Return the recipe of a retraining."""
