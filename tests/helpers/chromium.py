@@ -139,6 +139,14 @@ class Chromium:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def text(self, selector: str) -> str:
+        """Return the text of an element as it is shown."""
+        return str(self.run(f"document.querySelector({json.dumps(selector)}).innerText"))
+
+    def settle(self) -> None:
+        """Wait until the page has drawn what was asked for last."""
+        self.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 30)))")
+
     def click(self, selector: str) -> None:
         """Click the middle of an element with the mouse, once it is in sight."""
         found = self.run(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import Chromium, find_chromium
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,15 @@ def tiny_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("samples") / "train.safetensors"
     random_samples(5).save(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    """A browser for the tests of a module, which are skipped by their file where none is installed."""
+    program = find_chromium()
+    assert program is not None
+    with Chromium(program, tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
 
 
 @pytest.fixture

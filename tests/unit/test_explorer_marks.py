@@ -30,13 +30,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "page.html"
 
 
-@pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    assert PROGRAM is not None
-    with Chromium(PROGRAM, tmp_path_factory.mktemp("chromium")) as browser:
-        yield browser
-
-
 @pytest.fixture
 def browser(started: Chromium, page: Path) -> Iterator[Chromium]:
     started.open(page)
@@ -44,19 +37,11 @@ def browser(started: Chromium, page: Path) -> Iterator[Chromium]:
     assert started.errors == [], "the page threw, or its policy was broken"
 
 
-def text(browser: Chromium, selector: str) -> str:
-    return str(browser.run(f"document.querySelector({selector!r}).innerText"))
-
-
-def settle(browser: Chromium) -> None:
-    browser.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 30)))")
-
-
 def saved(browser: Chromium, name: str) -> str:
     path, until = browser.downloads / name, time.monotonic() + 20
     while not path.exists():
         assert time.monotonic() < until, f"{name} was not saved"
-        settle(browser)
+        browser.settle()
     return path.read_text(encoding="utf-8-sig")
 
 
@@ -69,7 +54,7 @@ def test_marked_images_are_saved_by_id_and_file(browser: Chromium) -> None:
     browser.run("openSample(5, 0)")
     browser.press("m")
     browser.press("Escape")
-    assert text(browser, "#marked-count") == "3 marked"
+    assert browser.text("#marked-count") == "3 marked"
     browser.click("#marked-csv")
     browser.click("#marked-list")
     kept = sorted({first, second, 5})
@@ -89,7 +74,7 @@ def test_marked_images_are_saved_by_id_and_file(browser: Chromium) -> None:
 def test_the_address_keeps_what_is_marked(browser: Chromium, page: Path) -> None:
     browser.run("setMarked([7, 3], true)")
     browser.open(page, browser.run("location.hash"))
-    assert browser.run("[...marked].sort()") == [3, 7] and text(browser, "#marked-count") == "2 marked"
+    assert browser.run("[...marked].sort()") == [3, 7] and browser.text("#marked-count") == "2 marked"
 
 
 def test_places_of_cards_are_kept_until_they_are_made(browser: Chromium) -> None:

@@ -25,16 +25,8 @@ HOSTILE = "</script><img src=x onerror=\"window.hacked = 1\"><svg onload='window
 FOUND = "document.querySelectorAll({!r}).length"
 
 
-def text(browser: Chromium, selector: str) -> str:
-    return str(browser.run(f"document.querySelector({selector!r}).innerText"))
-
-
 def count(browser: Chromium, selector: str) -> int:
     return int(browser.run(FOUND.format(selector)))
-
-
-def settle(browser: Chromium) -> None:
-    browser.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 30)))")
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +47,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "page.html"
 
 
-@pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    assert PROGRAM is not None
-    with Chromium(PROGRAM, tmp_path_factory.mktemp("chromium")) as browser:
-        yield browser
-
-
 @pytest.fixture
 def browser(started: Chromium, page: Path) -> Iterator[Chromium]:
     started.open(page)
@@ -72,13 +57,13 @@ def browser(started: Chromium, page: Path) -> Iterator[Chromium]:
 
 
 def test_a_click_on_a_card_leads_to_its_image_and_on_to_another_query(browser: Chromium) -> None:
-    settle(browser)
+    browser.settle()
     assert count(browser, "#results .card") == 24 and count(browser, "#list .pick") == 12
     browser.click("#results .card")
     assert browser.run("$('dialog').open")
-    assert "of 12 generated images" in text(browser, ".bridge") and "chance" in text(browser, ".bridge")
+    assert "of 12 generated images" in browser.text(".bridge") and "chance" in browser.text(".bridge")
     browser.click("#sheet .zoom")
-    assert browser.run("$('light').open") and "96 \N{MULTIPLICATION SIGN} 96 pixels" in text(browser, "#light")
+    assert browser.run("$('light').open") and "96 \N{MULTIPLICATION SIGN} 96 pixels" in browser.text("#light")
     browser.press("Escape")
     assert not browser.run("$('light').open") and browser.run("$('dialog').open")
     browser.click("#sheet .cards .card")
@@ -86,7 +71,7 @@ def test_a_click_on_a_card_leads_to_its_image_and_on_to_another_query(browser: C
 
 
 def test_pictures_are_drawn(browser: Chromium) -> None:
-    settle(browser)
+    browser.settle()
     colours = browser.run(
         "(() => { const c = document.querySelector('#results .picture');"
         "return new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size; })()"
@@ -100,7 +85,7 @@ def test_keys_walk_search_and_close(browser: Chromium) -> None:
     browser.press("ArrowLeft")
     browser.press("/")
     browser.write("very red")
-    assert count(browser, "#list .pick") == 1 and text(browser, "#hero h1") == "a very red dog"
+    assert count(browser, "#list .pick") == 1 and browser.text("#hero h1") == "a very red dog"
     browser.press("Escape")
     assert count(browser, "#list .pick") == 12
     browser.press("2")
@@ -111,7 +96,7 @@ def test_keys_walk_search_and_close(browser: Chromium) -> None:
 
 def test_filters_and_orders_of_the_generated_images(browser: Chromium) -> None:
     browser.click("#chips .chip:nth-child(3)")
-    assert count(browser, "#list .pick") == 6 and text(browser, "#hero .badge") == "dogs"
+    assert count(browser, "#list .pick") == 6 and browser.text("#hero .badge") == "dogs"
     browser.run("$('order').value = 'high'; $('order').dispatchEvent(new Event('change'))")
     shown = browser.run("visible.map((query) => listRate(query.index))")
     assert shown == sorted(shown, reverse=True)
@@ -124,7 +109,7 @@ def test_up_to_four_rankings_stand_side_by_side(browser: Chromium) -> None:
     tops = browser.run("[...document.querySelectorAll('#results section')].map((e) => e.getBoundingClientRect().top)")
     assert len(set(tops)) == 1
     # A rank elsewhere is known beyond the list, by all scores.
-    told = text(browser, "#results .elsewhere")
+    told = browser.text("#results .elsewhere")
     index = browser.run("rankings[0].top[0][0]")
     ranks = browser.run(f"[1, 2, 3].map((r) => placeOf(rankings[r], 0, {index}))")
     assert told == f"elsewhere: rank {', '.join(map(str, ranks))}" and max(ranks) > 24
@@ -133,18 +118,18 @@ def test_up_to_four_rankings_stand_side_by_side(browser: Chromium) -> None:
 
 
 def test_significance_and_histogram(browser: Chromium) -> None:
-    assert text(browser, ".verdict") == "2 of the 24 shown are significant"
+    assert browser.text(".verdict") == "2 of the 24 shown are significant"
     assert count(browser, ".histogram .significance") == 1 and count(browser, ".histogram .tick") == 24
     heights = browser.run("[...document.querySelectorAll('.histogram rect')].map((e) => +e.getAttribute('height'))")
     assert len(heights) == 48 and max(heights) == 38
     browser.run("show({ query: 1 })")
-    assert text(browser, ".verdict").startswith("No reliable influence") and count(browser, ".significance") == 0
+    assert browser.text(".verdict").startswith("No reliable influence") and count(browser, ".significance") == 0
 
 
 def test_opponents_are_shown_on_demand(browser: Chromium) -> None:
     browser.click("#show-low")
     shown = browser.run("[...document.querySelectorAll('#results .card b')].length")
-    assert shown and text(browser, "#results .card .rank").endswith("\N{MINUS SIGN}1")
+    assert shown and browser.text("#results .card .rank").endswith("\N{MINUS SIGN}1")
     least = browser.run("rankings[0].low_scores[0][0]")
     assert least < 0 and browser.run("scoreOf(rankings[0], 0, rankings[0].low[0][0])") == least
 
@@ -154,7 +139,7 @@ def test_training_set_is_counted_searched_and_filtered(browser: Chromium) -> Non
     counts = browser.run("[...document.querySelectorAll('#train-list .row b')].map((e) => parseInt(e.innerText))")
     assert len(counts) == 60 and counts == sorted(counts, reverse=True)
     assert sum(browser.run("[...timesListed(rankings[0])]")) == 12 * 24
-    assert "By chance an image would be in 1.9 lists" in text(browser, "#train-words")
+    assert "By chance an image would be in 1.9 lists" in browser.text("#train-words")
     browser.click("#train-more")
     assert count(browser, "#train-list .card") == 120
     browser.press("/")
@@ -164,14 +149,14 @@ def test_training_set_is_counted_searched_and_filtered(browser: Chromium) -> Non
     assert count(browser, "#train-list .card") == 1
     browser.run("$('train-search').value = ''; $('train-search').dispatchEvent(new Event('input'))")
     browser.run("$('train-flag').value = 'mislabelled'; $('train-flag').dispatchEvent(new Event('change'))")
-    assert count(browser, "#train-list .card") == 2 and text(browser, "#train-list .flag") in ("mislabelled", "harmful")
+    assert count(browser, "#train-list .card") == 2 and browser.text("#train-list .flag") in ("mislabelled", "harmful")
     browser.click("#train-chips .chip:nth-child(4)")
-    assert "0 of 150" in text(browser, "#train-count") and not browser.run("$('train-none').hidden")
+    assert "0 of 150" in browser.text("#train-count") and not browser.run("$('train-none').hidden")
 
 
 def test_map_and_list_are_linked_both_ways(browser: Chromium) -> None:
     browser.click("#tab-map")
-    settle(browser)
+    browser.settle()
     first = browser.run("rankings[0].top[0][0]")
     browser.run("document.querySelector('#map-list .card').focus()")
     assert browser.run("mapState.pointed") == first
@@ -195,9 +180,9 @@ def test_map_and_list_are_linked_both_ways(browser: Chromium) -> None:
 def test_influence_maps_stand_where_the_run_has_them(browser: Chromium) -> None:
     browser.run("openSample(1, 0)")
     assert count(browser, ".split") == 0
-    assert "null" not in text(browser, "#sheet")
+    assert "null" not in browser.text("#sheet")
     browser.run("openSample(0, 0)")
-    settle(browser)
+    browser.settle()
     assert count(browser, ".split .picture") == 2 and count(browser, ".parts dt") == 4
     # The first field raises the score, the last one of the training image lowers it.
     colours = browser.run(
@@ -221,7 +206,7 @@ def test_tables_and_pictures_are_saved(browser: Chromium) -> None:
     until = time.monotonic() + 20
     while len(found := [path for path in browser.downloads.iterdir() if path.suffix in (".csv", ".png")]) < 2:
         assert time.monotonic() < until, f"only {found} was saved"
-        settle(browser)
+        browser.settle()
     table, picture = sorted(found)
     rows = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8-sig"))))
     assert [row["rank"] for row in rows] == [str(rank) for rank in range(1, 25)]
@@ -237,13 +222,13 @@ def test_no_cell_of_a_table_is_a_formula(browser: Chromium) -> None:
 def test_captions_with_markup_are_text(browser: Chromium) -> None:
     browser.click("#tab-training")
     browser.run("state.trainText = 'onerror'; refilter()")
-    assert HOSTILE in text(browser, "#train-list .caption")
+    assert HOSTILE in browser.text("#train-list .caption")
     browser.click("#train-list .card")
-    assert text(browser, "#dialog-title") == HOSTILE
-    settle(browser)
+    assert browser.text("#dialog-title") == HOSTILE
+    browser.settle()
     attack = '<img src="data:," onerror="window.hacked = 3">'
     browser.run(f"document.body.insertAdjacentHTML('beforeend', {json.dumps(attack)}), 0")
-    settle(browser)
+    browser.settle()
     # What the policy refuses is logged, and that is what is wanted here.
     assert browser.errors and all("Content Security Policy" in error for error in browser.errors)
     browser.errors.clear()
@@ -253,7 +238,7 @@ def test_captions_with_markup_are_text(browser: Chromium) -> None:
 def test_a_telephone_shows_all_of_it(browser: Chromium, view: str) -> None:
     browser.resize((390, 844))
     browser.run(f"setShown([0, 1]); show({{ view: '{view}' }})")
-    settle(browser)
+    browser.settle()
     assert browser.run("document.documentElement.scrollWidth") <= 390
 
 
