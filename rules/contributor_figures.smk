@@ -157,6 +157,7 @@ rule contributor_page:
     conda:
         "../envs/dmin.yaml"
     params:
+        behaviours=lambda w: games[w.game].settings["behaviours"],
         code=code("contributor_page", "looks"),
     script:
         "../scripts/contributor_page.py"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -30,6 +30,19 @@ MOST_PLAYERS = 500
 
 
 @dataclass(frozen=True)
+class Played:
+    """What the page is about: a game, and its behaviours as its settings list them."""
+
+    game: str
+    behaviours: Sequence[str]
+
+    def place(self, measured: str) -> tuple[int, str]:
+        """Return where a measured behaviour stands: by the setting whose name it begins with, the longest that fits."""
+        fits = [name for name in self.behaviours if measured == name or measured.startswith(f"{name}_")]
+        return (self.behaviours.index(max(fits, key=len)) if fits else len(self.behaviours), measured)
+
+
+@dataclass(frozen=True)
 class PageFiles:
     """The tables that the page of a game is made from."""
 
@@ -39,7 +52,7 @@ class PageFiles:
 
 
 def collect_contributors(
-    contributions: pd.DataFrame, held: dict[str, list[str]], samples: pd.DataFrame, game: str
+    contributions: pd.DataFrame, held: dict[str, list[str]], samples: pd.DataFrame, played: Played
 ) -> dict[str, Any]:
     """Return what the page shows, as plain lists for JSON.
 
@@ -49,6 +62,7 @@ def collect_contributors(
         contributions: see :func:`dmin.games.contributions.fit_contributions`.
         held: ids of the training samples of each player.
         samples: columns ``id, image{bytes,path}``.
+        played: the page opens on the first behaviour of its list.
 
     Returns:
         ``game``, ``images`` (``[width, data URI]``), ``players`` (``[name, samples, images]``), ``behaviours`` and
@@ -73,10 +87,10 @@ def collect_contributors(
         values = part.set_index("player").loc[names, ["value", "low", "high", "share"]].to_numpy(dtype=float)
         rows.setdefault(str(behaviour), {})[str(estimator)] = [[_number(cell) for cell in row] for row in values]
     return {
-        "game": game,
+        "game": played.game,
         "images": [[width, uri] for width, uri in thumbnails.entries],
         "players": players,
-        "behaviours": [[name, behaviour_label(name)] for name in sorted(rows)],
+        "behaviours": [[name, behaviour_label(name)] for name in sorted(rows, key=played.place)],
         "estimators": [
             [name, estimator_style(name).label, _summary(name), _made_from(facts[name])] for name in estimators
         ],
@@ -109,7 +123,7 @@ def _number(value: float) -> float | None:
     return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
-def write_contributor_page(given: PageFiles, game: str, path: Path) -> None:
+def write_contributor_page(given: PageFiles, played: Played, path: Path) -> None:
     """Write the page of a game as one self-contained HTML file, atomically.
 
     Raises:
@@ -118,10 +132,10 @@ def write_contributor_page(given: PageFiles, game: str, path: Path) -> None:
     who = json.loads(given.players.read_text(encoding="utf-8"))
     held = dict(zip(who["players"], who["samples"], strict=True))
     data = collect_contributors(
-        read_contributions(given.contributions), held, read_samples(given.samples, ["id", "image"]), game
+        read_contributions(given.contributions), held, read_samples(given.samples, ["id", "image"]), played
     )
     source = files("dmin.figures").joinpath("contributor_page.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    page = environment.from_string(source).render(game=game, data=Markup(script_json(data)))
+    page = environment.from_string(source).render(game=played.game, data=Markup(script_json(data)))
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
