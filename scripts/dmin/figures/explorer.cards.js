@@ -65,7 +65,7 @@ function drawSheet() {
   const sample = samples[state.sample], ranking = rankings[state.from];
   const found = queries.map((query) => ({ query, rank: rankOf(ranking, query.index, state.sample) })).filter((item) => item.rank)
     .sort((a, b) => a.rank - b.rank || ranking.scores[b.query.index][b.rank - 1] - ranking.scores[a.query.index][a.rank - 1]);
-  const choice = el("select", { "aria-label": "Ranking", onchange: (/** @type {any} */ event) => { state.from = Number(event.target.value); drawSheet(); } },
+  const choice = el("select", { "aria-label": "Ranking", onchange: (/** @type {any} */ event) => { state.from = Number(event.target.value); whenThere(rowsFor(rankings[state.from], state.query), drawSheet); } },
     ...rankings.map((item) => el("option", { value: String(item.index), selected: item.index === state.from }, item.label)));
   const name = sample.prompt || sample.id, label = sample.label && sample.label !== sample.prompt ? `label ${sample.label}` : "";
   const [low, high] = wilson(found.length, queries.length);
@@ -98,6 +98,10 @@ function helpOf(sample) {
 /** @param {number} index @param {number} from */
 function openSample(index, from) {
   state.sample = index; state.from = from;
+  whenThere(rowsFor(rankings[from], state.query), openSheet);
+}
+function openSheet() {
+  if (state.sample < 0) return;
   drawSheet();
   if (!$("dialog").open) $("dialog").showModal();
   $("dialog").scrollTop = 0;

@@ -7,8 +7,8 @@ const BINS = 48;
  * @param {Ranking} ranking @param {number} query
  */
 function histogram(ranking, query) {
-  if (!ranking.spread) return null;
-  const counts = levelsOf(ranking.spread.counts).subarray(query * BINS, (query + 1) * BINS);
+  const counts = ranking.spread && rowOf(ranking.spread.counts, query, BINS);
+  if (!ranking.spread || !counts) return null;
   const [low, high] = ranking.spread.ends[query], span = high - low || 1;
   const most = Math.sqrt(Math.max(...counts)) || 1, scores = ranking.scores[query];
   /** @param {number} score */

@@ -7,18 +7,20 @@ function filterSamples(times) {
   const needle = state.trainText.trim().toLowerCase(), flag = issues.indexOf(state.trainFlag);
   const kept = samples.filter((sample) => (!state.trainSubset || sample.subset === state.trainSubset) && (!needle || sample.text.includes(needle))
     && (!state.trainFlag || sample.flags.some(([issue]) => issue === flag)));
-  /** @type {Record<string, (a: Sample, b: Sample) => number>} */
-  const orders = {
-    most: (a, b) => times[b.index] - times[a.index],
-    fewest: (a, b) => times[a.index] - times[b.index],
-    flags: (a, b) => b.flags.length - a.flags.length,
-    harms: (a, b) => (a.helps?.[0] ?? Infinity) - (b.helps?.[0] ?? Infinity),
-    query: (a, b) => (scoreOf(rankings[state.shown[0]], state.query, b.index) ?? -Infinity) - (scoreOf(rankings[state.shown[0]], state.query, a.index) ?? -Infinity),
-    marked: (a, b) => Number(marked.has(b.index)) - Number(marked.has(a.index)),
-    given: () => 0,
+  if (state.trainOrder === "given") return kept;
+  const scoreFor = scoresFor(rankings[state.shown[0]], state.query);
+  /** @type {Record<string, (sample: Sample) => number>} The least comes first. */
+  const keys = {
+    most: ({ index }) => -times[index],
+    fewest: ({ index }) => times[index],
+    flags: ({ flags }) => -flags.length,
+    harms: ({ helps }) => helps?.[0] ?? Infinity,
+    query: ({ index }) => -(scoreFor(index) ?? -Infinity),
+    marked: ({ index }) => (marked.has(index) ? 0 : 1),
   };
-  const order = orders[state.trainOrder] ?? orders.most;
-  return kept.sort((a, b) => order(a, b) || a.index - b.index);
+  const key = keys[state.trainOrder] ?? keys.most, known = new Float64Array(samples.length);
+  for (const sample of kept) known[sample.index] = key(sample);
+  return kept.sort((a, b) => known[a.index] - known[b.index] || a.index - b.index);
 }
 /** What drawing and export share: the images that are left, and how often each is listed. */
 function trainRows() {
@@ -27,11 +29,11 @@ function trainRows() {
 }
 function drawTraining() {
   const { ranking, times, rows } = trainRows(), chance = Math.min(1, data.shown / data.total);
-  const expected = chance * queries.length, most = Math.max(...times, 1), shown = rows.slice(0, state.trainLimit);
+  const expected = chance * queries.length, most = times.reduce((largest, count) => Math.max(largest, count), 1), shown = rows.slice(0, state.trainLimit);
   const never = times.reduce((sum, count) => sum + (count ? 0 : 1), 0) + data.total - samples.length;
   $("train-count").textContent = rows.length === samples.length ? `${rows.length} training images` : `${rows.length} of ${samples.length} training images`;
   $("train-words").textContent = `How often each image is among the first ${data.shown} of the ${queries.length} generated images, by ${ranking.label}. By chance an image would be in ${expected.toFixed(1)} lists (${percent(chance)}); ${never} of ${data.total} are in none.`
-    + (complete ? "" : ` This page lists ${samples.length} of the ${data.total} training images: all that a list shows, and the first others.`);
+    + (complete ? "" : ` This page lists ${samples.length} of the ${data.total} training images: all that a list shows, and the first others. The target explorer_folders makes a folder that lists all.`);
   $("train-list").replaceChildren(...shown.map((sample) => {
     const count = times[sample.index], [low, high] = wilson(count, queries.length);
     const sure = low > chance ? "more than by chance" : high < chance ? "less than by chance" : "";
