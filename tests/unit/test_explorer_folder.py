@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +18,6 @@ from explored_run import ExploredRun, make_beside, make_queries, make_ranking, m
 from dmin.figures import explorer
 from dmin.figures.explorer import write_explorer, write_explorer_folder
 from dmin.figures.explorer_data import About
-from dmin.figures.explorer_rankings import Ranked
-from dmin.runtime.errors import UserError
-from dmin.verify.folders import check_folder
 
 PROGRAM = find_chromium()
 needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed: chromium, or google-chrome")
@@ -159,7 +157,10 @@ def test_the_last_that_was_asked_for_is_shown(browser: Chromium) -> None:
 @needs_chromium
 def test_a_picture_that_cannot_be_saved_is_shown(browser: Chromium) -> None:
     browser.click("#save-png")
-    browser.run("(async () => { while (!$('light').open) await new Promise((done) => setTimeout(done, 20)); })()")
+    until = time.monotonic() + 20
+    while not browser.run("$('light').open"):
+        assert time.monotonic() < until, browser.errors
+        browser.settle()
     assert "right click" in browser.text("#light") and browser.run("$('light').querySelector('canvas').width") > 900
     browser.run("$('light').close()")
 
@@ -223,76 +224,3 @@ def test_scripts_beside_the_page_hold_numbers_alone(folder: Path) -> None:
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
     assert policy is not None and "unsafe" not in policy[1]
     assert "default-src 'none'" in policy[1].replace("&#39;", "'") and page.count("<script") == 2
-
-
-def write(folder: Path, size: int = 8, count: int = 12, seed: int = 0) -> None:
-    queries, samples = make_queries(), make_samples(count, size=size)
-    rankings = {"a": make_ranking(queries, samples, 5, seed)}
-    run = ExploredRun.write(folder.parent / "made", queries, samples, rankings)
-    write_explorer_folder(folder, run.tables, run.rankings, ABOUT)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
-def test_nothing_of_an_earlier_folder_is_left_and_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
-    folder = tmp_path / "explorer_folder"
-    write(folder, size=150)
-    (folder / "files" / "0" / "999.webp").write_bytes(b"stale")
-    first = len(contents(folder))
-    write(folder)
-    write(tmp_path / "other" / "explorer_folder")
-    assert contents(folder) == contents(tmp_path / "other" / "explorer_folder") and len(contents(folder)) < first
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["explorer_folder", "made", "other"]
-
-
-@pytest.mark.fault("an image that cannot be read, in the explorer's folder", "one sentence; the folder before it stays")
-def test_a_folder_is_whole_or_is_not(tmp_path: Path) -> None:
-    folder = tmp_path / "explorer_folder"
-    write(folder)
-    before = contents(folder)
-    queries, samples = make_queries(), make_samples(12)
-    samples.at[11, "image"] = {"bytes": b"torn", "path": None}
-    run = ExploredRun.write(tmp_path / "made", queries, samples, {"a": make_ranking(queries, samples, 5)})
-    with pytest.raises(UserError, match="'s/11'"):
-        write_explorer_folder(folder, run.tables, run.rankings, ABOUT)
-    assert contents(folder) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["explorer_folder", "made"]
-
-
-@pytest.mark.parametrize("fault", ["flipped picture", "flipped numbers", "flipped list", "lost", "stale"])
-def test_verify_finds_what_is_not_whole(fault: str, tmp_path: Path) -> None:
-    folder = tmp_path / "explorer_folder"
-    write(folder)
-    assert {status for _, status, _ in check_folder(tmp_path, "explorer_folder", set())} == {"ok"}
-    names = {"flipped picture": "*.webp", "flipped numbers": "*.js", "flipped list": "files.sha256", "lost": "*.js"}
-    path = min(folder.rglob(names.get(fault, "*.webp")))
-    if fault == "lost":
-        path.unlink()
-    elif fault == "stale":
-        path.with_name("999.webp").write_bytes(b"stale")
-    else:
-        data = bytearray(path.read_bytes())
-        data[len(data) // 2] ^= 1
-        path.write_bytes(data)
-    told = [(file, status) for file, status, _ in check_folder(tmp_path, "explorer_folder", set()) if status != "ok"]
-    assert told == [("explorer_folder/files.sha256", "torn")]
-
-
-def test_equal_images_share_a_picture(tmp_path: Path) -> None:
-    queries, samples = make_queries(), make_samples(4, size=150)
-    samples["image"] = [samples["image"][0]] * 4
-    run = ExploredRun.write(tmp_path / "made", queries, samples, {"a": make_ranking(queries, samples, 4)})
-    write_explorer_folder(tmp_path / "folder", run.tables, run.rankings, ABOUT)
-    page = (tmp_path / "folder" / "index.html").read_text(encoding="utf-8")
-    pictures = json.loads(page.partition('id="data">')[2].partition("</script>")[0])["pictures"]["samples"]
-    assert pictures["cells"] == [0] * 4 and len(set(pictures["large"].values())) == 1
-
-
-def test_a_ranking_without_scores_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
-    queries, samples = make_queries(), make_samples(12)
-    bare = Ranked(make_ranking(queries, samples, 5).top)
-    run = ExploredRun.write(tmp_path / "made", queries, samples, {"a": bare})
-    write_explorer_folder(tmp_path / "folder", run.tables, run.rankings, ABOUT)
-    assert not list((tmp_path / "folder").rglob("*.js"))

@@ -14,7 +14,7 @@ from dmin.figures.explorer_space import Space
 
 LEVELS = 65_535
 # So many numbers make a file: a page reads what it shows, and soon.
-PIECE = 2**19
+PIECE = 2**18
 # So many pictures make a folder.
 PER_FOLDER = 1000
 

@@ -114,6 +114,8 @@ function kindOf(query, sample) {
 function number(ranking, score) {
   return (ranking.digits > 5 ? score.toExponential(2) : score.toFixed(Math.max(0, ranking.digits))).replace("-", "−");
 }
+/** @param {number} count */
+function whole(count) { return count.toLocaleString("en"); }
 /** @param {number|null|undefined} value */
 function share(value) { return value === null || value === undefined ? "n/a" : value.toFixed(2); }
 /** @param {number} value */
