@@ -18,7 +18,7 @@ def places(found: Projection) -> dict[str, tuple[float, ...]]:
 
 
 def test_more_images_are_placed_on_the_axes_of_those_shown(tmp_path: Path) -> None:
-    gradients = np.random.default_rng(0).normal(size=(14, 3, 20)) * np.linspace(3, 0.1, 20)
+    gradients = np.random.default_rng(0).normal(size=(14, 3, 40)) * np.linspace(3, 0.1, 40)
     ids = [f"s{number}" for number in range(12)]
     queries = GradientRows([write_gradients(tmp_path / "queries.safetensors", ["q0", "q1"], gradients[12:])], None)
     train = GradientRows([write_gradients(tmp_path / "train.safetensors", ids, gradients[:12])], None)
