@@ -117,7 +117,7 @@ onstart:
 
 
 onsuccess:
-    if line := dmin.pages(file for job in workflow.dag.jobs for file in job.output if file.endswith(".html")):
+    if line := dmin.pages(file for job in workflow.dag.jobs for file in job.output):
         logger.info(line)
 
 
@@ -133,6 +133,7 @@ localrules:
     tables,
     figures,
     explorers,
+    explorer_folders,
     comparison,
     ablations,
     lds,

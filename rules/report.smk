@@ -199,3 +199,16 @@ rule explorer:
 rule explorers:
     input:
         expand("<results>/runs/{run}/explorer.html", run=runs),
+
+
+# The same of all training images, however many: a folder that opens by its index.html.
+use rule explorer as explorer_folder with:
+    output:
+        directory("<run>/explorer_folder"),
+    log:
+        "<logs>/explorer_folder/{run}.log",
+
+
+rule explorer_folders:
+    input:
+        expand("<results>/runs/{run}/explorer_folder", run=runs),

@@ -89,17 +89,17 @@ class Checkout:
         assert jobs or "Nothing to be done" in result.stdout, result.stdout
         return {rule: count for rule, count in jobs.items() if rule != "all"}
 
-    def plan_with(self, change: Change) -> dict[str, int]:
+    def plan_with(self, change: Change, *targets: str) -> dict[str, int]:
         """Return the plan under a changed config, and put the config back."""
         config = micro_config()
         change(config)
-        return self.plan_as(yaml.safe_dump(config, sort_keys=False))
+        return self.plan_as(yaml.safe_dump(config, sort_keys=False), *targets)
 
-    def plan_as(self, text: str) -> dict[str, int]:
+    def plan_as(self, text: str, *targets: str) -> dict[str, int]:
         """Return the plan under another config text, and put the config back."""
         try:
             self.write_config(text)
-            return self.plan()
+            return self.plan(*targets)
         finally:
             self.write_config(MICRO.read_text())
 

@@ -136,12 +136,16 @@ def test_opponents_are_shown_on_demand(browser: Chromium) -> None:
 
 def test_training_set_is_counted_searched_and_filtered(browser: Chromium) -> None:
     browser.click("#tab-training")
+    browser.settle()
     counts = browser.run("[...document.querySelectorAll('#train-list .row b')].map((e) => parseInt(e.innerText))")
     assert len(counts) == 60 and counts == sorted(counts, reverse=True)
     assert sum(browser.run("[...timesListed(rankings[0])]")) == 12 * 24
     assert "By chance an image would be in 1.9 lists" in browser.text("#train-words")
     browser.click("#train-more")
-    assert count(browser, "#train-list .card") == 120
+    browser.settle()
+    assert browser.run("document.activeElement.dataset.sample === String(trainRows().rows[60].index)")
+    shown = browser.run("[...document.querySelectorAll('#train-list .card')].map((card) => +card.dataset.sample)")
+    assert shown == browser.run("trainRows().rows.slice(0, 120).map((sample) => sample.index)")
     browser.press("/")
     assert browser.run("document.activeElement.id") == "train-search"
     browser.run("$('train-search').blur(); $('train-search').focus()")

@@ -94,3 +94,11 @@ def test_end_of_a_run_names_the_pages_that_are_there(tmp_path: Path) -> None:
     there = str(tmp_path / "explorer.html")
     assert pages([there, str(tmp_path / "b.html")]) == f"Open in a browser: {there}"
     assert pages([str(tmp_path / "b.html")]) is None
+
+
+def test_end_of_a_run_names_the_page_of_a_folder(tmp_path: Path) -> None:
+    for name in ("explorer_folder", "models"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "explorer_folder" / "index.html").touch()
+    told = pages([str(tmp_path / name) for name in ("models", "explorer_folder", "table.csv")])
+    assert told == f"Open in a browser: {tmp_path}/explorer_folder/index.html"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,27 +21,31 @@ _MARGIN = 1.15
 
 @dataclass(frozen=True)
 class Cells:
-    """How pictures are kept: fitted into squares of ``side`` pixels, every pixel as it is or by WebP's lossy code."""
+    """How pictures are kept: fitted into squares of ``side`` pixels, every pixel as it is or by WebP's lossy code.
+
+    A sheet has ``sheet`` pixels a side at most.
+    """
 
     side: int
     lossless: bool
+    sheet: int = SHEET
 
     @property
     def columns(self) -> int:
         """Cells of a row of a sheet; a sheet has as many rows at most."""
-        return max(1, SHEET // self.side)
+        return max(1, self.sheet // self.side)
 
 
 class Atlas:
     """Fills sheets with pictures, one of which is held as pixels at a time; equal pictures share a cell.
 
-    Attributes:
-        sheets: the full ones, as WebP; ``finish`` adds the last.
+    Args:
+        keep: takes each full sheet, as WebP; ``finish`` gives it the last.
     """
 
-    def __init__(self, cells: Cells) -> None:
+    def __init__(self, cells: Cells, keep: Callable[[bytes], object]) -> None:
         self.cells = cells
-        self.sheets: list[bytes] = []
+        self._keep = keep
         self._found: dict[bytes, int] = {}
         self._sheet = Image.new("RGB", (1, 1))
         self._filled = 0
@@ -55,7 +59,8 @@ class Atlas:
         if self._filled == self.cells.columns**2:
             self.finish()
         if not self._filled:
-            self._sheet = Image.new("RGB", (SHEET, SHEET), "white")
+            side = self.cells.columns * self.cells.side
+            self._sheet = Image.new("RGB", (side, side), "white")
         row, column = divmod(self._filled, self.cells.columns)
         self._filled += 1
         small = image.resize(fitted(image.size, self.cells.side), Image.Resampling.LANCZOS)
@@ -67,26 +72,27 @@ class Atlas:
         if self._filled:
             columns, rows = min(self._filled, self.cells.columns), -(-self._filled // self.cells.columns)
             box = (0, 0, columns * self.cells.side, rows * self.cells.side)
-            self.sheets.append(webp(self._sheet.crop(box), self.cells.lossless))
+            self._keep(webp(self._sheet.crop(box), self.cells.lossless))
             self._filled = 0
 
 
-def choose_cells(examples: Sequence[Image.Image], count: int, largest: int, budget: int) -> Cells:
+def choose_cells(examples: Sequence[Image.Image], count: int, largest: int, budget: int, sheet: int) -> Cells:
     """Return the largest cells in which ``count`` pictures like the examples take at most ``budget`` bytes.
 
     Pictures no larger than ``largest`` pixels are kept exactly where the budget allows. Where no cell is small enough,
     the smallest is taken.
     """
     side = min(largest, max((max(image.size) for image in examples), default=1))
-    options = [Cells(side, False), *(Cells(small, False) for small in _SIDES if small < side)]
+    options = [Cells(side, False, sheet), *(Cells(small, False, sheet) for small in _SIDES if small < side)]
     if all(max(image.size) <= side for image in examples):
-        options.insert(0, Cells(side, True))
+        options.insert(0, Cells(side, True, sheet))
     for cells in options:
-        atlas = Atlas(cells)
+        sheets: list[bytes] = []
+        atlas = Atlas(cells, sheets.append)
         for place, image in enumerate(examples):
             atlas.add(image, str(place).encode())
         atlas.finish()
-        if sum(map(len, atlas.sheets)) / max(1, len(examples)) * count * _MARGIN <= budget:
+        if sum(map(len, sheets)) / max(1, len(examples)) * count * _MARGIN <= budget:
             return cells
     return options[-1]
 

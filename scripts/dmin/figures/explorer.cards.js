@@ -28,11 +28,11 @@ function flagsOf(sample) {
 }
 // So many cards fill a screen; the others are made once it is painted, in places that are kept for them.
 const AT_ONCE = 9;
-/** The cards of a list, each made by its place. @param {number} count @param {(place: number) => Node[]} make @param {Record<string, any>} properties */
-function cardList(count, make, properties = {}) {
-  const places = Array.from({ length: count }, (_, place) => el("li", {}, ...(place < AT_ONCE ? make(place) : [])));
-  if (count > AT_ONCE) afterPaint(() => { if (places[0].isConnected) places.forEach((item, place) => { if (place >= AT_ONCE) item.append(...make(place)); }); });
-  return el("ol", { className: "cards", ...properties }, ...places);
+/** Cards, each made by its place, the first ones at once. @param {number} count @param {(place: number) => Node[]} make @param {number} first @returns {HTMLElement[]} */
+function cardItems(count, make, first = AT_ONCE) {
+  const places = Array.from({ length: count }, (_, place) => el("li", {}, ...(place < first ? make(place) : [])));
+  if (count > first) afterPaint(() => { if (places[0].isConnected) places.forEach((item, place) => { if (place >= first) item.append(...make(place)); }); });
+  return places;
 }
 /** @param {() => void} action */
 function afterPaint(action) { requestAnimationFrame(() => setTimeout(action)); }
@@ -65,7 +65,7 @@ function drawSheet() {
   const sample = samples[state.sample], ranking = rankings[state.from];
   const found = queries.map((query) => ({ query, rank: rankOf(ranking, query.index, state.sample) })).filter((item) => item.rank)
     .sort((a, b) => a.rank - b.rank || ranking.scores[b.query.index][b.rank - 1] - ranking.scores[a.query.index][a.rank - 1]);
-  const choice = el("select", { "aria-label": "Ranking", onchange: (/** @type {any} */ event) => { state.from = Number(event.target.value); drawSheet(); } },
+  const choice = el("select", { "aria-label": "Ranking", onchange: (/** @type {any} */ event) => { state.from = Number(event.target.value); whenThere(rowsFor(rankings[state.from], state.query), drawSheet); } },
     ...rankings.map((item) => el("option", { value: String(item.index), selected: item.index === state.from }, item.label)));
   const name = sample.prompt || sample.id, label = sample.label && sample.label !== sample.prompt ? `label ${sample.label}` : "";
   const [low, high] = wilson(found.length, queries.length);
@@ -77,7 +77,7 @@ function drawSheet() {
         el("p", { className: "facts" }, [sourced ? "training image" : "", subsets.length ? sample.id : sample.origin, label].filter(Boolean).join(" · ")),
         subsets.length && sample.origin ? el("p", { className: "facts" }, `origin: ${sample.origin}`) : null,
         helpOf(sample), ...sample.flags.map(([issue, evidence]) => el("p", { className: "facts" }, el("span", { className: "flag" }, issues[issue]), ` ${evidence}`)),
-        one === null ? null : el("p", { className: "facts" }, `For the generated image on show: score ${number(ranking, one)}${rank ? `, rank ${rank} of ${data.total}` : ""}`)),
+        one === null ? null : el("p", { className: "facts" }, `For the generated image on show: score ${number(ranking, one)}${rank ? `, rank ${whole(rank)} of ${whole(data.total)}` : ""}`)),
       el("div", { className: "sheet-buttons" }, el("label", { className: "button pinned" }, markBox(state.sample), "Mark"), button("Close", () => $("dialog").close()))),
     drawParts(state.query, state.sample, ranking) ?? "",
     el("div", { className: "bridge" }, el("span", {}, `Among the first ${data.shown} for ${found.length} of ${queries.length} generated images (${percent(found.length / queries.length)}, ${percent(low)} to ${percent(high)}; chance ${percent(Math.min(1, data.shown / data.total))}), by`), choice),
@@ -98,6 +98,10 @@ function helpOf(sample) {
 /** @param {number} index @param {number} from */
 function openSample(index, from) {
   state.sample = index; state.from = from;
+  whenThere(rowsFor(rankings[from], state.query), openSheet);
+}
+function openSheet() {
+  if (state.sample < 0) return;
   drawSheet();
   if (!$("dialog").open) $("dialog").showModal();
   $("dialog").scrollTop = 0;

@@ -7,8 +7,8 @@ const BINS = 48;
  * @param {Ranking} ranking @param {number} query
  */
 function histogram(ranking, query) {
-  if (!ranking.spread) return null;
-  const counts = levelsOf(ranking.spread.counts).subarray(query * BINS, (query + 1) * BINS);
+  const counts = ranking.spread && rowOf(ranking.spread.counts, query, BINS);
+  if (!ranking.spread || !counts) return null;
   const [low, high] = ranking.spread.ends[query], span = high - low || 1;
   const most = Math.sqrt(Math.max(...counts)) || 1, scores = ranking.scores[query];
   /** @param {number} score */
@@ -20,7 +20,7 @@ function histogram(ranking, query) {
   });
   const zero = low < 0 && high > 0 ? svg("line", { x1: at(0), x2: at(0), y1: 2, y2: 40, class: "zero" }) : null;
   const line = significanceOf(ranking, query);
-  const words = `Scores of all ${data.total} training images from ${number(ranking, low)} to ${number(ranking, high)}; the first ${scores.length} from ${scores.length ? number(ranking, scores[scores.length - 1]) : "n/a"} on`
+  const words = `Scores of all ${whole(data.total)} training images from ${number(ranking, low)} to ${number(ranking, high)}; the first ${scores.length} from ${scores.length ? number(ranking, scores[scores.length - 1]) : "n/a"} on`
     + (line === null ? "" : `; significant from ${number(ranking, line)} on`);
   return el("figure", { className: "histogram" },
     svg("svg", { viewBox: "0 0 100 41", preserveAspectRatio: "none", role: "img", "aria-label": words },
@@ -28,7 +28,7 @@ function histogram(ranking, query) {
       ...scores.map((score) => svg("line", { x1: at(score), x2: at(score), y1: 36.5, y2: 40, class: "tick" })),
       line === null ? null : svg("line", { x1: at(line), x2: at(line), y1: 0, y2: 40, class: "significance" })),
     el("figcaption", {}, el("span", {}, number(ranking, low)),
-      el("span", {}, line === null ? `all ${data.total}, the first ${scores.length} marked` : `dashed: significant from ${number(ranking, line)} on`),
+      el("span", {}, line === null ? `all ${whole(data.total)}, the first ${scores.length} marked` : `dashed: significant from ${number(ranking, line)} on`),
       el("span", {}, number(ranking, high))));
 }
 /** The lowest score of a query that is significant; null where none is known to be. @param {Ranking} ranking @param {number} query */

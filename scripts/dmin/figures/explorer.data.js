@@ -15,8 +15,9 @@
  *   queries: [string, string, string, string, string, number|null][], samples: [string, string, string, string, string][],
  *   pictures: { queries: Pictures, samples: Pictures }, rankings: StoredRanking[], maps: StoredMap[],
  *   parts: [number, number, Record<string, [string, number][]>][],
- *   audit: null | { issues: string[], flags: [number, number, string][], helps: [number, number, boolean][] } }} PageData
+ *   folder?: { piece: number, perFolder: number, pixels: number }, audit: null | { issues: string[], flags: [number, number, string][], helps: [number, number, boolean][] } }} PageData
  * @typedef {"queries"|"samples"} Kind
+ * @typedef {[number, number, number]} Row Of a blob of numbers: its place, the row, and how wide rows are.
  */
 
 /** @param {string} id @returns {any} An element that the page has. */
@@ -45,20 +46,11 @@ const sourced = trainSubsets.length > 1;
 // Ranks beyond the lists are known only where all training images are listed.
 const complete = samples.length === data.total;
 
-/** The bytes of a blob. @param {number} place */
-function bytesOf(place) {
-  const text = atob($(`blob-${place}`).textContent);
-  const bytes = new Uint8Array(text.length);
+/** Unsigned integers of 16 bits. @param {string} base64 */
+function levelsIn(base64) {
+  const text = atob(base64), bytes = new Uint8Array(text.length);
   for (let at = 0; at < text.length; at += 1) bytes[at] = text.charCodeAt(at);
-  return bytes;
-}
-/** @type {Map<number, Uint16Array>} */
-const arrays = new Map();
-/** Unsigned integers of 16 bits, decoded once. @param {number} place */
-function levelsOf(place) {
-  let found = arrays.get(place);
-  if (!found) { found = new Uint16Array(bytesOf(place).buffer); arrays.set(place, found); }
-  return found;
+  return new Uint16Array(bytes.buffer);
 }
 
 /** Extent of scores, with zero inside, and digits that keep three significant places of the largest. @param {number[]} scores */
@@ -69,30 +61,31 @@ function extent(scores) {
   const digits = scores.length && size > 0 ? 2 - Math.floor(Math.log10(size)) : 2;
   return { lowest, highest, from: Math.min(0, lowest), to: Math.max(0, highest), digits };
 }
-/** The level of a training image for a query; null where the page does not hold it. @param {Ranking} ranking @param {number} query @param {number} sample */
-function levelOf(ranking, query, sample) {
-  return ranking.all === undefined ? null : levelsOf(ranking.all)[query * samples.length + sample];
+/** The levels of all training images for a query; null where the page does not hold them. @param {Ranking} ranking @param {number} query */
+function levelsFor(ranking, query) {
+  return ranking.all === undefined ? null : rowOf(ranking.all, query, samples.length);
 }
-/** Its score, off by at most half a level beyond the lists. @param {Ranking} ranking @param {number} query @param {number} sample @returns {number|null} */
-function scoreOf(ranking, query, sample) {
-  for (const [list, scores] of /** @type {[number[][], number[][]][]} */ ([[ranking.top, ranking.scores], [ranking.low ?? [], ranking.low_scores ?? []]])) {
-    const place = list[query] ? list[query].indexOf(sample) : -1;
-    if (place >= 0) return scores[query][place];
-  }
-  const level = levelOf(ranking, query, sample);
-  if (level === null || !ranking.spread) return null;
-  const [low, high] = ranking.spread.ends[query];
-  return low + (level / 65535) * (high - low);
+/** The rows that a ranking of a query is drawn from. @param {Ranking} ranking @param {number} query @returns {Row[]} */
+function rowsFor(ranking, query) {
+  return [...(ranking.spread ? [/** @type {Row} */ ([ranking.spread.counts, query, BINS])] : []), ...(ranking.all === undefined ? [] : [/** @type {Row} */ ([ranking.all, query, samples.length])])];
 }
+/** The scores of training images for a query, off by at most half a level beyond the lists. @param {Ranking} ranking @param {number} query @returns {(sample: number) => number|null} */
+function scoresFor(ranking, query) {
+  const levels = levelsFor(ranking, query), [low, high] = ranking.spread?.ends[query] ?? [0, 0], listed = new Map();
+  for (const { top, scores } of [listOf(ranking, query, true), listOf(ranking, query, false)]) top.forEach((sample, place) => listed.set(sample, scores[place]));
+  return (sample) => listed.get(sample) ?? (levels ? low + (levels[sample] / 65535) * (high - low) : null);
+}
+/** @param {Ranking} ranking @param {number} query @param {number} sample */
+function scoreOf(ranking, query, sample) { return scoresFor(ranking, query)(sample); }
 /** Where a training image stands in the list of a query: its rank from 1, or 0. @param {Ranking} ranking @param {number} query @param {number} sample */
 function rankOf(ranking, query, sample) { return ranking.top[query].indexOf(sample) + 1; }
 /** Its rank among all training images, or 0 where the page cannot tell. @param {Ranking} ranking @param {number} query @param {number} sample */
 function placeOf(ranking, query, sample) {
-  const rank = rankOf(ranking, query, sample), level = complete ? levelOf(ranking, query, sample) : null;
-  if (rank || level === null || ranking.all === undefined) return rank;
-  const levels = levelsOf(ranking.all), start = query * samples.length;
+  const rank = rankOf(ranking, query, sample), levels = rank || !complete ? null : levelsFor(ranking, query);
+  if (!levels) return rank;
+  const level = levels[sample];
   let above = 0;
-  for (let at = start; at < start + samples.length; at += 1) if (levels[at] > level) above += 1;
+  for (let at = 0; at < levels.length; at += 1) if (levels[at] > level) above += 1;
   return above + 1;
 }
 /** Images by rank or, of opponents, from the lowest score on. @param {Ranking} ranking @param {number} query @param {boolean} low */
@@ -121,6 +114,8 @@ function kindOf(query, sample) {
 function number(ranking, score) {
   return (ranking.digits > 5 ? score.toExponential(2) : score.toFixed(Math.max(0, ranking.digits))).replace("-", "−");
 }
+/** @param {number} count */
+function whole(count) { return count.toLocaleString("en"); }
 /** @param {number|null|undefined} value */
 function share(value) { return value === null || value === undefined ? "n/a" : value.toFixed(2); }
 /** @param {number} value */

@@ -40,8 +40,6 @@ function sheetOf(place) {
   }
   return found;
 }
-/** @param {number} place */
-function sourceOf(place) { return `data:image/webp;base64,${$(`blob-${place}`).textContent}`; }
 /** Width and height at which a picture stands in its cell. @param {Pictures} atlas @param {number} index @returns {[number, number]} */
 function fitted(atlas, index) {
   const [width, height] = atlas.sizes[index], scale = Math.min(1, atlas.side / Math.max(width, height));
@@ -69,7 +67,7 @@ function picture(kind, index, alt, pixels = 512) {
 /** Show a picture as large as the page holds it. @param {Kind} kind @param {number} index @param {string} name */
 function openLight(kind, index, name) {
   const atlas = data.pictures[kind], [width, height] = atlas.sizes[index], large = atlas.large[String(index)];
-  const shown = large === undefined ? fitted(atlas, index) : [width, height].map((side) => Math.round(side * Math.min(1, 512 / Math.max(width, height))));
+  const shown = large === undefined ? fitted(atlas, index) : [width, height].map((side) => Math.round(side * Math.min(1, LARGEST / Math.max(width, height))));
   const image = large === undefined ? picture(kind, index, name) : el("img", { src: sourceOf(large), alt: name });
   image.style.aspectRatio = `${shown[0]} / ${shown[1]}`;
   image.classList.toggle("sharp", Math.max(...shown) < 200);

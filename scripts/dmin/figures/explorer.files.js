@@ -60,6 +60,13 @@ async function shownPicture() {
   }
   return canvas;
 }
+/** Show a picture that the browser keeps the page from saving, as it does with what was drawn from files. @param {HTMLCanvasElement} canvas */
+function showDrawn(canvas) {
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", queries[state.query].name);
+  $("light-body").replaceChildren(canvas, el("div", { className: "light-words" }, el("p", { id: "light-title" }, "Save the picture by a right click on it: a browser lets no page save what it drew from files"), button("Close", () => $("light").close())));
+  $("light").showModal();
+}
 /** Where a picture stands in a square. @param {Kind} kind @param {number} index @param {number} x @param {number} y @param {number} side */
 function boxIn(kind, index, x, y, side) {
   const [width, height] = fitted(data.pictures[kind], index), scale = side / Math.max(width, height);
@@ -76,7 +83,7 @@ function startFiles() {
   $("save-csv").addEventListener("click", () => { const { name, text } = shownTable(); download(new Blob(["\ufeff", text], { type: "text/csv" }), name); tell(`Saved ${name}`); });
   $("save-png").addEventListener("click", async () => {
     const canvas = await shownPicture(), name = `${data.run}-${queries[state.query].id.replaceAll("/", "-")}.png`;
-    canvas.toBlob((blob) => { if (blob) { download(blob, name); tell(`Saved ${name}`); } });
+    try { canvas.toBlob((/** @type {Blob|null} */ blob) => { if (blob) { download(blob, name); tell(`Saved ${name}`); } }); } catch { showDrawn(canvas); }
   });
   $("save-link").addEventListener("click", async () => {
     try { await navigator.clipboard.writeText(location.href); tell("Link copied"); } catch { tell("Copy the link from the address bar: it keeps what is shown"); }

@@ -109,7 +109,7 @@ function drawRanking(ranking, others) {
     subsets.length ? drawRates(ranking) : null,
     verdict(ranking, state.query), histogram(ranking, state.query),
     notes.has(ranking.label) ? el("p", { className: "note" }, notes.get(ranking.label)) : null),
-    top.length ? cardList(top.length, (place) => sampleCard(ranking, query, place, state.low, others))
+    top.length ? el("ol", { className: "cards" }, ...cardItems(top.length, (place) => sampleCard(ranking, query, place, state.low, others)))
       : el("p", { className: "empty" }, state.low ? "The page holds no scores of this ranking beyond its list." : "This ranking has no entry for this image."));
 }
 function drawResults() {

@@ -20,8 +20,14 @@ function show(change, reveal = false) {
   // Once all is drawn, so that it is laid out once.
   requestAnimationFrame(revealCurrent);
 }
+/** The rows that the view on show is drawn from. @returns {Row[]} */
+function rowsOnShow() {
+  const map = state.view === "map" ? data.maps[mapState.chosen] : null;
+  return [...state.shown.flatMap((index) => rowsFor(rankings[index], state.query)), ...(map ? rowsOf(map) : [])];
+}
+function drawView() { whenThere(rowsOnShow(), drawViewNow); }
 /** Draw the view that is on show, and no other. */
-function drawView() {
+function drawViewNow() {
   for (const view of VIEWS) {
     $(`view-${view}`).hidden = view !== state.view;
     const tab = $(`tab-${view}`);

@@ -6,21 +6,25 @@ const mapState = { chosen: 0, colour: "subset", pointed: -1, focus: -1 };
 /** @type {{ sample: Float64Array, query: Float64Array } | null} */
 let mapPlaces = null;
 
-/** Places of a map in pixels; NaN where a sample has none. @param {StoredMap} map @param {number} width @param {number} height */
+/** The rows that a map is drawn from. @param {StoredMap} map @returns {Row[]} */
+function rowsOf(map) { return [[map.samples, 0, 2 * samples.length], ...(map.queries === null ? [] : [/** @type {Row} */ ([map.queries, 0, 2 * queries.length])])]; }
+/** Places of a map in pixels; NaN where a sample has none. Null where they are not there. @param {StoredMap} map @param {number} width @param {number} height */
 function placesOf(map, width, height) {
+  const [sampleLevels, queryLevels] = rowsOf(map).map((row) => rowOf(...row));
+  if (!sampleLevels) return null;
   // One scale for both axes, so that distances are those of the projection.
   const scale = Math.min((width - 2 * MARGIN) / (map.spans[0] || 1), (height - 2 * MARGIN) / (map.spans[1] || 1));
   const left = (width - scale * map.spans[0]) / 2, top = (height - scale * map.spans[1]) / 2;
-  /** @param {number|null} blob */
-  const read = (blob) => {
-    const levels = blob === null ? new Uint16Array(0) : levelsOf(blob), at = new Float64Array(levels.length);
+  /** @param {Uint16Array} levels */
+  const read = (levels) => {
+    const at = new Float64Array(levels.length);
     for (let index = 0; index < levels.length; index += 2) {
       at[index] = levels[index] ? left + (levels[index] / map.levels) * map.spans[0] * scale : NaN;
       at[index + 1] = levels[index + 1] ? height - top - (levels[index + 1] / map.levels) * map.spans[1] * scale : NaN;
     }
     return at;
   };
-  return { sample: read(map.samples), query: read(map.queries) };
+  return { sample: read(sampleLevels), query: read(queryLevels ?? new Uint16Array(0)) };
 }
 /** A colour between two of the form #rrggbb. @param {string} low @param {string} high @param {number} share From 0, the low one, to 1. */
 function mixed(low, high, share) {
@@ -32,24 +36,23 @@ function drawMap() {
   const map = data.maps[mapState.chosen], canvas = $("map");
   const width = canvas.clientWidth, height = canvas.clientHeight, dense = window.devicePixelRatio || 1;
   if (!map || !width) return;
-  canvas.width = width * dense; canvas.height = height * dense;
   mapPlaces = placesOf(map, width, height);
-  const context = canvas.getContext("2d"), ranking = rankings[state.shown[0]], style = getComputedStyle(document.documentElement);
-  context.scale(dense, dense);
-  /** @param {string} name */
-  const ink = (name) => style.getPropertyValue(name).trim();
-  const cold = ink("--bar"), hot = ink("--other");
-  const { sample: at, query: asked } = mapPlaces, listed = new Set(listOf(ranking, state.query, state.low).top), radius = samples.length > 2000 ? 2 : 3;
-  const levels = mapState.colour === "score" && ranking.all !== undefined ? levelsOf(ranking.all) : null, start = state.query * samples.length;
-  for (const sample of samples) {
-    if (Number.isNaN(at[2 * sample.index])) continue;
-    context.globalAlpha = listed.has(sample.index) ? 1 : 0.55;
-    context.fillStyle = levels ? mixed(cold, hot, levels[start + sample.index] / 65535) : sample.subset === "noise" ? ink("--noise") : COLOURS[trainSubsets.indexOf(sample.subset) % COLOURS.length];
-    context.beginPath();
-    context.arc(at[2 * sample.index], at[2 * sample.index + 1], radius, 0, 7);
-    context.fill();
+  if (!mapPlaces) return;
+  canvas.width = width * dense; canvas.height = height * dense;
+  const context = canvas.getContext("2d"), ranking = rankings[state.shown[0]];
+  const { sample: at, query: asked } = mapPlaces, listed = listOf(ranking, state.query, state.low).top, radius = samples.length > 20_000 ? 1.2 : samples.length > 2000 ? 2 : 3;
+  const colourOf = dotColours(ranking), shows = [mapState.chosen, width, height, dense, document.documentElement.dataset.theme, mapState.colour, ...(mapState.colour === "score" ? [ranking.index, state.query] : [])].join(" ");
+  if (dots.shows !== shows) {
+    dots.canvas.width = canvas.width; dots.canvas.height = canvas.height;
+    const under = dots.canvas.getContext("2d");
+    under.scale(dense, dense);
+    under.globalAlpha = 0.55;
+    for (const sample of samples) dot(under, at, sample.index, radius, colourOf(sample));
+    dots.shows = shows;
   }
-  context.globalAlpha = 1;
+  context.drawImage(dots.canvas, 0, 0);
+  context.scale(dense, dense);
+  for (const index of listed) dot(context, at, index, radius, colourOf(samples[index]));
   context.strokeStyle = ink("--ink");
   context.lineWidth = 1.6;
   for (const index of listed) ring(context, at, index, radius + 2.5);
@@ -57,6 +60,27 @@ function drawMap() {
   for (const query of queries) if (asked.length) diamond(context, asked, query.index, query.index === state.query ? 8 : 3.5, query.index === state.query ? ink("--accent") : ink("--panel"), ink("--ink"));
   if (mapState.pointed >= 0) { context.lineWidth = 3; context.strokeStyle = ink("--accent"); ring(context, at, mapState.pointed, radius + 6); }
   $("map-words").textContent = `${map.name}: the two principal axes of the training images hold ${percent(map.explained[0])} and ${percent(map.explained[1])} of their variance; what is far apart is unlike, what is close may still differ. Rings: the ${state.low ? "opponents" : "first"} by ${ranking.label}.${map.queries === null ? "" : " Diamonds: generated images, the large one on show."}`;
+}
+// All training images as dots, which are many: drawn again only where what they show has changed.
+const dots = { shows: "", canvas: el("canvas") };
+/** @param {string} name A variable of the page's style. */
+function ink(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
+/** The colour of each dot. @param {Ranking} ranking @returns {(sample: Sample) => string} */
+function dotColours(ranking) {
+  const levels = mapState.colour === "score" ? levelsFor(ranking, state.query) : null;
+  const steps = levels ? Array.from({ length: 64 }, (_, step) => mixed(ink("--bar"), ink("--other"), step / 63)) : [];
+  const names = new Map(trainSubsets.map((subset, place) => [subset, subset === "noise" ? ink("--noise") : COLOURS[place % COLOURS.length]]));
+  return (sample) => (levels ? steps[levels[sample.index] >> 10] : names.get(sample.subset) ?? COLOURS[0]);
+}
+/** @param {CanvasRenderingContext2D} context @param {Float64Array} at @param {number} index @param {number} radius @param {string} colour */
+function dot(context, at, index, radius, colour) {
+  if (Number.isNaN(at[2 * index])) return;
+  context.fillStyle = colour;
+  // What is small is as well a square, which is drawn in a third of the time.
+  if (radius < 2) { context.fillRect(at[2 * index] - radius, at[2 * index + 1] - radius, 2 * radius, 2 * radius); return; }
+  context.beginPath();
+  context.arc(at[2 * index], at[2 * index + 1], radius, 0, 7);
+  context.fill();
 }
 /** @param {CanvasRenderingContext2D} context @param {Float64Array} at @param {number} index @param {number} radius */
 function ring(context, at, index, radius) {
@@ -135,7 +159,7 @@ function stepOnMap(x, y) {
 function startMap() {
   const canvas = $("map");
   $("map-choice").replaceChildren(...data.maps.map((map, index) => el("option", { value: String(index) }, map.name)));
-  $("map-choice").addEventListener("change", (/** @type {any} */ event) => { mapState.chosen = Number(event.target.value); drawMapView(); });
+  $("map-choice").addEventListener("change", (/** @type {any} */ event) => { mapState.chosen = Number(event.target.value); drawView(); });
   $("map-colour").addEventListener("change", (/** @type {any} */ event) => { mapState.colour = event.target.value; drawMapView(); });
   canvas.addEventListener("mousemove", (/** @type {MouseEvent} */ event) => tellOnMap(nearest(event.offsetX, event.offsetY)));
   canvas.addEventListener("mouseleave", () => tellOnMap(null));

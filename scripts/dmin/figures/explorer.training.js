@@ -1,58 +1,70 @@
 // The training set: how often each image is in a list, what an audit says of it, and where it is.
 
 const STEP = 60;
+// So many cards fill a screen of the training set.
+const FILL = 24;
 
-/** Training images that the filters leave, in order. @param {Uint32Array} times @returns {Sample[]} */
-function filterSamples(times) {
+/** Training images that the filters leave, the first `wanted` or more of them in order, and how many they are. @param {Uint32Array} times @param {number} wanted @returns {{ rows: Sample[], count: number }} */
+function filterSamples(times, wanted) {
   const needle = state.trainText.trim().toLowerCase(), flag = issues.indexOf(state.trainFlag);
-  const kept = samples.filter((sample) => (!state.trainSubset || sample.subset === state.trainSubset) && (!needle || sample.text.includes(needle))
+  let kept = samples.filter((sample) => (!state.trainSubset || sample.subset === state.trainSubset) && (!needle || sample.text.includes(needle))
     && (!state.trainFlag || sample.flags.some(([issue]) => issue === flag)));
-  /** @type {Record<string, (a: Sample, b: Sample) => number>} */
-  const orders = {
-    most: (a, b) => times[b.index] - times[a.index],
-    fewest: (a, b) => times[a.index] - times[b.index],
-    flags: (a, b) => b.flags.length - a.flags.length,
-    harms: (a, b) => (a.helps?.[0] ?? Infinity) - (b.helps?.[0] ?? Infinity),
-    query: (a, b) => (scoreOf(rankings[state.shown[0]], state.query, b.index) ?? -Infinity) - (scoreOf(rankings[state.shown[0]], state.query, a.index) ?? -Infinity),
-    marked: (a, b) => Number(marked.has(b.index)) - Number(marked.has(a.index)),
-    given: () => 0,
+  const count = kept.length;
+  if (state.trainOrder === "given") return { rows: kept, count };
+  const scoreFor = scoresFor(rankings[state.shown[0]], state.query);
+  /** @type {Record<string, (sample: Sample) => number>} The least comes first. */
+  const keys = {
+    most: ({ index }) => -times[index],
+    fewest: ({ index }) => times[index],
+    flags: ({ flags }) => -flags.length,
+    harms: ({ helps }) => helps?.[0] ?? Infinity,
+    query: ({ index }) => -(scoreFor(index) ?? -Infinity),
+    marked: ({ index }) => (marked.has(index) ? 0 : 1),
   };
-  const order = orders[state.trainOrder] ?? orders.most;
-  return kept.sort((a, b) => order(a, b) || a.index - b.index);
+  const key = keys[state.trainOrder] ?? keys.most, known = new Float64Array(samples.length);
+  for (const sample of kept) known[sample.index] = key(sample);
+  if (count > 2 * wanted) {
+    // Numbers are sorted many times as fast as images are, of which few are asked for.
+    const last = Float64Array.from(kept, ({ index }) => known[index]).sort()[wanted - 1];
+    kept = kept.filter(({ index }) => known[index] <= last);
+  }
+  return { rows: kept.sort((a, b) => known[a.index] - known[b.index] || a.index - b.index), count };
 }
-/** What drawing and export share: the images that are left, and how often each is listed. */
-function trainRows() {
+/** What drawing and export share: the images that are left, the first `wanted` or more, and how often each is listed. @param {number} wanted */
+function trainRows(wanted = Infinity) {
   const ranking = rankings[state.shown[0]], times = timesListed(ranking);
-  return { ranking, times, rows: filterSamples(times) };
+  return { ranking, times, ...filterSamples(times, wanted) };
 }
-function drawTraining() {
-  const { ranking, times, rows } = trainRows(), chance = Math.min(1, data.shown / data.total);
-  const expected = chance * queries.length, most = Math.max(...times, 1), shown = rows.slice(0, state.trainLimit);
-  const never = times.reduce((sum, count) => sum + (count ? 0 : 1), 0) + data.total - samples.length;
-  $("train-count").textContent = rows.length === samples.length ? `${rows.length} training images` : `${rows.length} of ${samples.length} training images`;
-  $("train-words").textContent = `How often each image is among the first ${data.shown} of the ${queries.length} generated images, by ${ranking.label}. By chance an image would be in ${expected.toFixed(1)} lists (${percent(chance)}); ${never} of ${data.total} are in none.`
-    + (complete ? "" : ` This page lists ${samples.length} of the ${data.total} training images: all that a list shows, and the first others.`);
-  $("train-list").replaceChildren(...shown.map((sample) => {
-    const count = times[sample.index], [low, high] = wilson(count, queries.length);
-    const sure = low > chance ? "more than by chance" : high < chance ? "less than by chance" : "";
-    const fill = el("i"), tick = el("u");
-    fill.style.width = `${(100 * count) / most}%`;
-    tick.style.left = `${Math.min(100, (100 * expected) / most)}%`;
-    const card = el("button", {
-      type: "button", className: `card ${sample.subset === "noise" ? "noise" : "unknown"}`, "data-sample": String(sample.index), title: "Show for which", onclick: () => openSample(sample.index, state.shown[0]),
-    }, picture("samples", sample.index, "", 256), el("span", { className: "body" },
-      el("span", { className: "row" }, el("b", {}, `${count} of ${queries.length}`), el("span", { className: "quiet" }, percent(count / queries.length))),
-      el("span", { className: "bar tally", "aria-hidden": "true" }, fill, tick),
-      el("span", { className: "sure" }, `${percent(low)} to ${percent(high)}`, sure && el("b", {}, ` ${sure}`)),
-      el("span", { className: "caption", title: sample.prompt }, sample.prompt),
-      el("span", { className: "origin", title: sample.origin || sample.id }, [sample.subset === "noise" ? "noised copy" : sourced ? sample.subset : "", sample.origin || sample.id].filter(Boolean).join(" · ")),
-      sample.helps?.[1] ? el("span", { className: `elsewhere ${sample.helps[0] < 0 ? "harms" : "helps"}` }, sample.helps[0] < 0 ? "harms its subset" : "helps its subset") : null,
-      flagsOf(sample)));
-    return el("li", {}, card, markBox(sample.index));
-  }));
-  $("train-more").hidden = rows.length <= shown.length;
-  $("train-more").textContent = `Show ${Math.min(STEP, rows.length - shown.length)} more`;
-  $("train-none").hidden = rows.length > 0;
+/** Draw the training set, or what comes after the cards that stand. @param {number} from */
+function drawTraining(from = 0) {
+  const { ranking, times, rows, count } = trainRows(state.trainLimit), chance = Math.min(1, data.shown / data.total), shown = rows.slice(from, state.trainLimit);
+  const most = times.reduce((largest, value) => Math.max(largest, value), 1), left = count - from - shown.length;
+  const never = times.reduce((sum, value) => sum + (value ? 0 : 1), 0) + data.total - samples.length;
+  $("train-count").textContent = count === samples.length ? `${whole(count)} training images` : `${whole(count)} of ${whole(samples.length)} training images`;
+  $("train-words").textContent = `How often each image is among the first ${data.shown} of the ${queries.length} generated images, by ${ranking.label}. By chance an image would be in ${(chance * queries.length).toFixed(1)} lists (${percent(chance)}); ${whole(never)} of ${whole(data.total)} are in none.`
+    + (complete ? "" : ` This page lists ${whole(samples.length)} of the ${whole(data.total)} training images: all that a list shows, and the first others. The target explorer_folders makes a folder that lists all.`);
+  const items = cardItems(shown.length, (place) => trainCard(shown[place], times[shown[place].index], most), FILL);
+  if (from) $("train-list").append(...items); else $("train-list").replaceChildren(...items);
+  $("train-more").hidden = !left;
+  $("train-more").textContent = `Show ${Math.min(STEP, left)} more`;
+  $("train-none").hidden = count > 0;
+}
+/** How often an image is in a list, and what is known of it. @param {Sample} sample @param {number} count @param {number} most The largest count of all. */
+function trainCard(sample, count, most) {
+  const [low, high] = wilson(count, queries.length), chance = Math.min(1, data.shown / data.total);
+  const sure = low > chance ? "more than by chance" : high < chance ? "less than by chance" : "", fill = el("i"), tick = el("u");
+  fill.style.width = `${(100 * count) / most}%`;
+  tick.style.left = `${Math.min(100, (100 * chance * queries.length) / most)}%`;
+  return [el("button", {
+    type: "button", className: `card ${sample.subset === "noise" ? "noise" : "unknown"}`, "data-sample": String(sample.index), title: "Show for which", onclick: () => openSample(sample.index, state.shown[0]),
+  }, picture("samples", sample.index, "", 256), el("span", { className: "body" },
+    el("span", { className: "row" }, el("b", {}, `${count} of ${queries.length}`), el("span", { className: "quiet" }, percent(count / queries.length))),
+    el("span", { className: "bar tally", "aria-hidden": "true" }, fill, tick),
+    el("span", { className: "sure" }, `${percent(low)} to ${percent(high)}`, sure && el("b", {}, ` ${sure}`)),
+    el("span", { className: "caption", title: sample.prompt }, sample.prompt),
+    el("span", { className: "origin", title: sample.origin || sample.id }, [sample.subset === "noise" ? "noised copy" : sourced ? sample.subset : "", sample.origin || sample.id].filter(Boolean).join(" · ")),
+    sample.helps?.[1] ? el("span", { className: `elsewhere ${sample.helps[0] < 0 ? "harms" : "helps"}` }, sample.helps[0] < 0 ? "harms its subset" : "helps its subset") : null,
+    flagsOf(sample))), markBox(sample.index)];
 }
 /** Draw the training set again from its first images on. */
 function refilter() { state.trainLimit = STEP; drawTraining(); }
@@ -72,7 +84,8 @@ function startTraining() {
   $("train-more").addEventListener("click", () => {
     const first = state.trainLimit;
     state.trainLimit += STEP;
-    drawTraining();
-    $("train-list").children[first]?.querySelector("button")?.focus();
+    // Marks may have moved what stands.
+    drawTraining(state.trainOrder === "marked" ? 0 : first);
+    afterPaint(() => $("train-list").children[first]?.querySelector("button")?.focus());
   });
 }

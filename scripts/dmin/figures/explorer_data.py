@@ -21,8 +21,6 @@ from dmin.figures.projection import Projection
 from dmin.runtime.errors import UserError
 from dmin.runtime.text import drawable
 
-# Beyond so many training images, those that no list shows are left out in the order of the data set.
-MOST_LISTED = 5_000
 _COLUMNS = {
     "query": ("id", "subset", "prompt", "seed", "image"),
     "sample": ("id", "subset", "prompt", "label", "origin", "image"),
@@ -83,9 +81,9 @@ class Beside:
     parts: pd.DataFrame | None = None
 
 
-def listed_samples(table: Path, first: Sequence[str]) -> list[str]:
+def listed_samples(table: Path, first: Sequence[str], most: float) -> list[str]:
     """Return the ids of the training images that a page lists, in the table's order: ``first``, then others up to
-    :data:`MOST_LISTED`.
+    ``most`` in all.
 
     Raises:
         UserError: the table lacks one of ``first``.
@@ -98,7 +96,8 @@ def listed_samples(table: Path, first: Sequence[str]) -> list[str]:
             "again from the present data set."
         )
     chosen = set(first)
-    chosen.update([name for name in ids if name not in chosen][: max(0, MOST_LISTED - len(chosen))])
+    others = [name for name in ids if name not in chosen]
+    chosen.update(others[: int(max(0, min(most, len(ids)) - len(chosen)))])
     return [name for name in ids if name in chosen]
 
 
@@ -123,12 +122,12 @@ def collect_explorer_data(
     """
     _check(tables, rankings)
     first = [*shown_samples(rankings, about.shown), *_flagged(beside)]
-    queries, samples, listed = _read(tables, rankings, about, first)
+    queries, samples, listed = _read(tables, about, listed_samples(tables.train, first, blobs.space.listed))
     found = [collect_ranking(label, ranking, listed, blobs) for label, ranking in rankings.items()]
     places = {"queries": {name: place for place, name in enumerate(listed.queries)}, "samples": listed.places}
     ranked = {"queries": listed.queries, "samples": first}
     pictures = {
-        kind: Pictures(path, places[kind], kind).collect(ranked[kind], blobs)
+        kind: Pictures(path, places[kind], kind, blobs).collect(ranked[kind])
         for kind, path in (("queries", tables.queries), ("samples", tables.train))
     }
     chances = _chances(listed.subsets, samples["subset"])
@@ -165,13 +164,10 @@ def _flagged(beside: Beside) -> list[str]:
     return [] if beside.audit is None else [str(name) for name in beside.audit.issues["sample"].drop_duplicates()]
 
 
-def _read(
-    tables: Tables, rankings: Mapping[str, Ranked], about: About, first: Sequence[str]
-) -> tuple[pd.DataFrame, pd.DataFrame, Listed]:
-    """Return the tables without their images, and what the page lists."""
+def _read(tables: Tables, about: About, listed: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame, Listed]:
+    """Return the tables without their images, and what the page shows."""
     queries = read_samples(tables.queries, ["id", "subset", "prompt", "seed"])
     samples = read_samples(tables.train, ["id", "subset", "prompt", "label", "origin"])
-    listed = listed_samples(tables.train, first)
     subsets = [str(name) if about.subsets_known else "" for name in queries["subset"]]
     places = {name: place for place, name in enumerate(listed)}
     ids = [str(name) for name in queries["id"]]
@@ -214,7 +210,8 @@ def _map(found: Projection, places: Mapping[str, Mapping[str, int]], blobs: Blob
         for name, row in zip(ids, scaled, strict=True):
             if name in known:
                 cells[known[name]] = row
-        return blobs.add_levels(cells)
+        # One row, which a page reads at once.
+        return blobs.add_levels(cells.reshape(1, -1))
 
     spans = [float(f"{high[axis] - low[axis]:.5g}") for axis in range(2)]
     return {

@@ -15,6 +15,7 @@ from dmin.audit.report import read_samples_table
 from dmin.data.samples import read_samples
 from dmin.figures.explorer_data import About, Audited, Beside, listed_samples
 from dmin.figures.explorer_rankings import Ranked, shown_samples
+from dmin.figures.explorer_space import PAGE, Space
 from dmin.figures.projection import Projection, project_features, project_gradients
 from dmin.runtime.parquet import read_parquet
 from dmin.runtime.readers import read_csv
@@ -63,8 +64,12 @@ def read_rankings(labels: Sequence[str], tops: Sequence[str], scores: Sequence[s
     }
 
 
-def read_beside(files: ExplorerFiles, train: Path, rankings: Mapping[str, Ranked], about: About) -> Beside:
+def read_beside(
+    files: ExplorerFiles, train: Path, rankings: Mapping[str, Ranked], about: About, space: Space = PAGE
+) -> Beside:
     """Read what a run has beside its rankings, and project what the page lists of it.
+
+    Maps have the axes of what one page lists, however much more there is ``space`` for: so they take no more memory.
 
     Raises:
         UserError: a file is torn, or files are of different samples.
@@ -77,14 +82,14 @@ def read_beside(files: ExplorerFiles, train: Path, rankings: Mapping[str, Ranked
     if files.gradients is not None or files.features is not None:
         first = shown_samples(rankings, about.shown)
         flagged = [] if audited is None else [str(name) for name in audited.issues["sample"].drop_duplicates()]
-        listed = listed_samples(train, [*first, *flagged])
+        shown, listed = (listed_samples(train, [*first, *flagged], most) for most in (PAGE.listed, space.listed))
         if files.gradients is not None:
-            maps.append(project_gradients(files.gradients[0].read(), files.gradients[1].read(), listed))
+            maps.append(project_gradients(files.gradients[0].read(), files.gradients[1].read(), shown, listed))
         if files.features is not None:
             # It imports torch, which only a run with an audit waits for.
             from dmin.games.feature_files import read_features
 
             ids = [str(name) for name in read_samples(train, ["id"])["id"]]
             features: np.ndarray = read_features(files.features)["features"]
-            maps.append(project_features(features, ids, listed))
+            maps.append(project_features(features, ids, shown, listed))
     return Beside(audited, maps, None if files.parts is None else read_parquet(files.parts))

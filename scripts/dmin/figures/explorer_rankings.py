@@ -19,8 +19,6 @@ from dmin.runtime.errors import UserError
 
 RATE_CUTOFFS = (5, 10, 50)
 BINS = 48
-# All rankings' scores of all listed images take at most so many bytes; those that come first have theirs.
-SCORE_BYTES = 4_800_000
 # What a list says of a score's significance, where it does.
 _JUDGED = ("p_value", "low", "high")
 
@@ -165,7 +163,7 @@ def _from_scores(scores: ScoreMatrix, listed: Listed, blobs: Blobs) -> dict[str,
     columns = {sample: column for column, sample in enumerate(scores.train)}
     try:
         asked = [rows[query] for query in listed.queries]
-        shown = [columns[sample] for sample in listed.places]
+        shown = np.array([columns[sample] for sample in listed.places])
     except KeyError as error:
         raise UserError(f"The scores lack '{error.args[0]}', which the tables have; score again.") from None
     counts, ends, levels, low, low_scores = [], [], [], [], []
@@ -179,11 +177,11 @@ def _from_scores(scores: ScoreMatrix, listed: Listed, blobs: Blobs) -> dict[str,
         least = lowest(values, listed.shown)
         low.append([listed.places[scores.train[column]] for column in least])
         low_scores.append([_short(values[column]) for column in least])
-    size = 2 * len(asked) * len(shown)
-    spent = sum(len(text) for text in blobs.texts) * 3 // 4
+    space = blobs.space.scores
+    fits = space is None or blobs.taken() + 2 * len(asked) * len(shown) <= space
     found: dict[str, Any] = {"low": low, "low_scores": low_scores}
     found["spread"] = {"ends": ends, "counts": blobs.add_levels(np.array(counts))}
-    if spent + size <= SCORE_BYTES:
+    if fits:
         found["all"] = blobs.add_levels(np.array(levels))
     return found
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 _DRAWN = 12
 _ITERATIONS = 6
+# Rows of features that are taken at a time beyond those that the axes are of.
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -58,31 +61,61 @@ def principal_axes(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return mean, axes * np.where(signs == 0, 1, signs)[:, None], shares
 
 
-def project_gradients(train: GradientRows, queries: GradientRows, shown: Sequence[str]) -> Projection:
-    """Project unit gradients, averaged over timesteps, of the ``shown`` training images and all queries."""
-    rows = _mean_rows(train, set(shown))
-    ids = [sample for sample in train.ids if sample in set(shown)]
-    return _project("Gradients", ids, rows, queries.ids, _mean_rows(queries, set(queries.ids)))
+def project_gradients(
+    train: GradientRows, queries: GradientRows, shown: Sequence[str], listed: Sequence[str]
+) -> Projection:
+    """Project unit gradients, averaged over timesteps, of all ``listed`` training images and of all queries.
+
+    The axes are those of the ``shown`` ones, which are among them.
+    """
+    first = set(shown)
+    ids, rows = _mean_rows(train, first)
+    asked, of_queries = _mean_rows(queries, set(queries.ids))
+    blocks = chain([(ids, rows)], _mean_blocks(train, set(listed) - first))
+    return _project("Gradients", blocks, asked, of_queries)
 
 
-def project_features(features: np.ndarray, ids: Sequence[str], shown: Sequence[str]) -> Projection:
-    """Project the features ``[N, d]`` of the ``shown`` training images; queries have none."""
-    wanted = set(shown)
-    keep = [place for place, sample in enumerate(ids) if sample in wanted]
-    nothing = np.zeros((0, features.shape[1]), dtype=features.dtype)
-    return _project("Image features", [ids[place] for place in keep], features[keep], [], nothing)
+def project_features(
+    features: np.ndarray, ids: Sequence[str], shown: Sequence[str], listed: Sequence[str]
+) -> Projection:
+    """Project the features ``[N, d]`` of the ``listed`` training images, on axes as above; queries have none."""
+    first, wanted = set(shown), set(listed)
+    ahead = [place for place, sample in enumerate(ids) if sample in first]
+    rest = [place for place, sample in enumerate(ids) if sample in wanted and sample not in first]
+    parts = [ahead, *(rest[start : start + _AT_ONCE] for start in range(0, len(rest), _AT_ONCE))]
+    blocks = (([ids[place] for place in keep], features[keep]) for keep in parts)
+    return _project("Image features", blocks, [], features[:0])
 
 
-def _project(name: str, train: list[str], rows: np.ndarray, queries: list[str], asked: np.ndarray) -> Projection:
-    mean, axes, shares = principal_axes(rows)
-    places = [(part - mean) @ axes.T for part in (rows, asked)]
-    return Projection(name, train, places[0], queries, places[1], (float(shares[0]), float(shares[1])))
+Rows = tuple[list[str], np.ndarray]
 
 
-def _mean_rows(rows: GradientRows, wanted: set[str]) -> np.ndarray:
-    """Return the gradients of some samples averaged over timesteps, float32 ``[n, width]``, in the rows' order."""
-    parts = []
+def _project(name: str, blocks: Iterable[Rows], queries: list[str], asked: np.ndarray) -> Projection:
+    """Project rows with their ids, held block by block, on the axes of the first block."""
+    train: list[str] = []
+    places: list[np.ndarray] = []
+    axes, shares = np.zeros((2, 0)), np.zeros(2)
+    mean = np.zeros(0)
+    for ids, rows in blocks:
+        if not places:
+            mean, axes, shares = principal_axes(rows)
+        train += ids
+        places.append((rows - mean) @ axes.T)
+    return Projection(
+        name, train, np.concatenate(places), queries, (asked - mean) @ axes.T, (float(shares[0]), float(shares[1]))
+    )
+
+
+def _mean_rows(rows: GradientRows, wanted: set[str]) -> Rows:
+    """Return the ids of some samples and their gradients averaged over timesteps, float32 ``[n, width]``."""
+    found = list(_mean_blocks(rows, wanted))
+    return [sample for ids, _ in found for sample in ids], np.concatenate([block for _, block in found])
+
+
+def _mean_blocks(rows: GradientRows, wanted: set[str]) -> Iterator[Rows]:
+    if not wanted:
+        return
     for place, block in rows.blocks():
-        keep = [index for index, sample in enumerate(rows.ids[place]) if sample in wanted]
-        parts.append(block[keep].mean(axis=1))
-    return np.concatenate(parts)
+        ids = rows.ids[place]
+        keep = [index for index, sample in enumerate(ids) if sample in wanted]
+        yield [ids[index] for index in keep], block[keep].mean(axis=1)

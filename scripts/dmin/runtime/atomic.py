@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all, and carry a checksum."""
+"""Files and folders that appear complete or not at all, and carry checksums."""
 
 from __future__ import annotations
 
@@ -55,6 +55,38 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if full and not isinstance(error, UserError):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of ``path``, an empty folder, that takes the place of ``path`` when the block succeeds.
+
+    Whatever stood there is removed whole, so that no file of it is left among the new ones; all else is as for
+    :func:`atomic_path`.
+
+    Raises:
+        OSError: the disk is full, in whatever words the block's library tells of it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path)
+    temporary, old = (path.with_name(temporary_name(path, secrets.token_hex(4))) for _ in range(2))
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            _flush(file)
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+        _flush(path.parent)
+    except BaseException as error:
+        full = isinstance(error, Exception) and shutil.disk_usage(path.parent).free < _FULL
+        shutil.rmtree(temporary, ignore_errors=True)
+        if full and not isinstance(error, UserError):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_parquet(frame: pd.DataFrame, path: Path, made: Mapping[str, Any] | None = None) -> None:

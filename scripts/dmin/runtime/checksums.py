@@ -81,5 +81,31 @@ def check_record(path: Path) -> bool:
     return True
 
 
+def write_sums(path: Path, sums: Mapping[str, str]) -> None:
+    """Note the checksums of files by their paths from the folder of ``path`` on; ``sha256sum --check`` reads it."""
+    path.write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()), encoding="utf-8")
+
+
+def check_sums(path: Path) -> bool:
+    """Compare the files that such a list names, all that stand below its folder but those with a record, with it.
+
+    Raises:
+        TornError: one is missing, differs or is not listed.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    named = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    there = {
+        file.relative_to(path.parent).as_posix()
+        for file in path.parent.rglob("[!.]*")
+        if file.is_file() and file != path and file.suffix not in RECORDED and RECORDS not in file.parts
+    }
+    if odd := sorted(there ^ named.keys()):
+        raise TornError(f"'{odd[0]}' is {'not listed' if odd[0] in there else 'missing'}")
+    for name, digest in named.items():
+        if sha256(path.parent / name) != digest:
+            raise TornError(f"'{name}' beside it is not what it says")
+    return True
+
+
 def _json_digest(plain: Mapping[str, Any]) -> str:
     return text_digest(json.dumps(plain, sort_keys=True, separators=(",", ":")))

@@ -1,4 +1,4 @@
-"""Names of unfinished files, which tell whose they are, and the removal of those that nobody will finish."""
+"""Names of unfinished files and folders, which tell whose they are, and the removal of those nobody will finish."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import re
+import shutil
 import time
 from contextlib import suppress
 from functools import cache
@@ -36,7 +37,9 @@ def sweep(path: Path) -> None:
             with suppress(OSError):
                 here = found[1] == _place()
                 dead = not _lives(int(found[2])) if here else time.time() - file.stat().st_mtime > _PATIENCE
-                if dead:
+                if dead and file.is_dir() and not file.is_symlink():
+                    shutil.rmtree(file)
+                elif dead:
                     file.unlink()
 
 

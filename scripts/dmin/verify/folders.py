@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from dmin.gradients.shard import Shard
-from dmin.runtime.checksums import TornError, check_record
+from dmin.runtime.checksums import TornError, check_record, check_sums
 from dmin.runtime.digests import are_described, sha256
 from dmin.runtime.errors import UserError
 from dmin.runtime.parquet import check_parquet
@@ -107,4 +107,5 @@ _CHECKS: Mapping[str, Callable[[Path], bool]] = {
     ".npy": _described,
     ".hnsw": _described,
     **dict.fromkeys((".csv", ".html", ".pdf", ".png", ".svg"), check_record),
+    ".sha256": check_sums,
 }

@@ -15,6 +15,8 @@ from pathlib import Path
 SHOWN = 3
 _LISTS = ("input", "output")
 _SEPARATOR = ", "
+# How the names of pages end, and of folders that may be one.
+_PAGES = (".html", "")
 # What Snakemake adds to the error of a script, whose own sentence stands beside it.
 _WRAPPED = re.compile(r"RuleException:\nCalledProcessError in file .*\nCommand .* returned non-zero exit status 1\.\s*")
 
@@ -76,8 +78,12 @@ def told(log: Path) -> bool:
 
 
 def pages(paths: Iterable[str]) -> str | None:
-    """Return the line that says where the pages of a run are; None where there are none."""
-    there = sorted(path for path in paths if Path(path).is_file())
+    """Return the line that says where the pages among results are; None where there are none.
+
+    A page is a file of HTML, or a folder with an ``index.html``.
+    """
+    pages = (path if path.endswith(".html") else f"{path}/index.html" for path in paths if Path(path).suffix in _PAGES)
+    there = sorted(path for path in pages if Path(path).is_file())
     if not there:
         return None
     return f"Open in a browser: {_SEPARATOR.join(shorten(there))}"
