@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from dmin.catalogue.methods import METHODS
 from dmin.figures.agreement import plot_agreement
 from dmin.figures.detection import plot_detection_by_k, plot_detection_by_v
+from dmin.figures.lds_bands import plot_lds_bands
+from dmin.figures.lds_deletion import plot_lds_deletion
 from dmin.figures.main_table import plot_main_table, plot_subset_table
 from dmin.figures.retrieval import plot_retrieval
 from dmin.figures.training import plot_training
@@ -29,6 +31,19 @@ def many_subsets() -> pd.DataFrame:
     return detection_table(every_method(), names)
 
 
+def lds_table(methods: list[str], bands: int = 4) -> pd.DataFrame:
+    rows = [(name, "4096", 0.01 * place, band) for place, name in enumerate(methods) for band in range(bands)]
+    found = pd.DataFrame(rows, columns=["method", "v", "lds", "low_timestep"])
+    facts = {"query_set": "held_out", "bank": "digits", "high_timestep": found["low_timestep"] + 1, "ceiling": 0.5}
+    return found.assign(low=found["lds"] - 0.1, high=found["lds"] + 0.1, **facts)
+
+
+def deletion_figure(methods: list[str]) -> Figure:
+    lds = lds_table(methods, 1)
+    rises = dict.fromkeys(("over_random", "over_random_low", "over_random_high"), lds["lds"])
+    return plot_lds_deletion(lds, lds.drop(columns=["lds", "low", "high"]).assign(k=48, **rises))
+
+
 # Tables that have more, or longer names, than figures are usually drawn from.
 CROWDED: dict[str, Callable[[], Figure]] = {
     "by_k": lambda: plot_detection_by_k(many_subsets()),
@@ -37,6 +52,9 @@ CROWDED: dict[str, Callable[[], Figure]] = {
     "subset table": lambda: plot_subset_table(many_subsets()),
     "agreement": lambda: plot_agreement(agreement_table(list(METHODS))),
     "agreement, opposed": lambda: plot_agreement(agreement_table().replace({"spearman": {0.5: -0.4}})),
+    "LDS by band": lambda: plot_lds_bands(lds_table(list(METHODS))),
+    "LDS and deletion": lambda: deletion_figure(list(METHODS)),
+    "LDS and deletion of three": lambda: deletion_figure(["dmin", "dmin_scaled", "pixels_centred"]),
     "training": lambda: plot_training(long_curve()),
     "retrieval": lambda: plot_retrieval(retrieval_table([str(2**power) for power in range(8, 13)])),
 }

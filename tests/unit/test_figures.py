@@ -165,7 +165,8 @@ def test_methods_look_and_stand_as_the_catalogue_says() -> None:
     assert [(style.label, style.colour, style.marker) for style in styles] == [
         (entry.label, *entry.look[:2]) for entry in METHODS.values() if entry.look
     ]
-    assert len({(style.colour, style.marker, style.dashes) for style in styles}) == len(styles), "two look alike"
+    # Not by dashes alone: some figures draw points without lines.
+    assert len({(style.colour, style.marker) for style in styles}) == len(styles), "two look alike"
     assert order_methods(["new", "trak", "random", "dmin_kernel", "dtrak", "none", "dmin"]) == [
         "dmin", "dmin_kernel", "random", "dtrak", "trak", "new", "none",
     ]  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Literal
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 
@@ -35,14 +36,24 @@ class Panels:
             panel.set_ylabel(y if index % self._columns == 0 else "")
 
     def legend(self, handles: Sequence[Artist], columns: int, title: str = "") -> None:
-        """Put one legend under all panels and grow the figure by its rows, so that the panels keep their size."""
-        rows = math.ceil(len(handles) / columns) + bool(title)
+        """Put one legend under all panels and grow the figure by its rows, so that the panels keep their size.
+
+        It has as many of ``columns`` as the figure is wide enough for.
+        """
+        renderer, width = FigureCanvasAgg(self.figure).get_renderer(), self.figure.get_figwidth() * self.figure.dpi
+        columns = min(columns, len(handles))
+        while True:
+            legend = self.figure.legend(
+                handles=[*handles],
+                title=title or None,
+                loc="outside lower center",
+                ncols=columns,
+                handlelength=2.6,
+                columnspacing=1.8,
+            )
+            if columns <= 1 or legend.get_window_extent(renderer).width <= width:
+                break
+            legend.remove()
+            columns -= 1
+        rows = math.ceil(len(handles) / max(1, columns)) + bool(title)
         self.figure.set_figheight(self.figure.get_figheight() + 0.15 + 0.19 * rows)
-        self.figure.legend(
-            handles=[*handles],
-            title=title or None,
-            loc="outside lower center",
-            ncols=columns,
-            handlelength=2.6,
-            columnspacing=1.8,
-        )

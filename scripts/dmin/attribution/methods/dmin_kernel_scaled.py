@@ -12,7 +12,7 @@ METHOD = {
     "score": "`dmin_kernel` on the gradients of `dmin_scaled`",
     "range": "no unit",
     "label": "DMin, kernel, scaled",
-    "look": ("#004B74", "p", "solid"),
+    "look": ("#004B74", "h", "solid"),
     "caches": ("loss_scaled", "loss_scaled"),
     "linear": ("queries",),
     "options": ("relative_lambda",),

@@ -12,7 +12,7 @@ METHOD = {
     "score": "`dtrak_unit` on the gradients of `dmin_scaled`",
     "range": "no unit",
     "label": "D-TRAK, unit, scaled",
-    "look": ("#7A5BB0", "D", "solid"),
+    "look": ("#7A5BB0", "X", "solid"),
     "caches": ("output_norm_scaled", "output_norm_scaled"),
     "linear": ("queries",),
     "options": ("relative_lambda",),

@@ -14,7 +14,7 @@ METHOD = {
     "score": "`<x_q - xbar, x_i - xbar>` over the number of values",
     "range": "squared pixel units, pixels in [-1, 1]",
     "label": "Pixels, centred",
-    "look": ("#8A7A1E", "D", "solid"),
+    "look": ("#8A7A1E", "P", "solid"),
     "columns": ("image",),
     "one_shape": True,
 }

@@ -21,7 +21,7 @@ METHOD = {
     "score": "`f_q^T W f_i`, `W` the ridge of the teacher's scores of training images for one another",
     "range": "that of the teacher",
     "label": "Student",
-    "look": ("#D55E00", "s", "dotted"),
+    "look": ("#D55E00", "d", "dotted"),
     "columns": ("image", "prompt"),
     "options": ("student_teacher", "student_width"),
     "device": True,

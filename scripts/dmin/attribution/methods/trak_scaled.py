@@ -12,7 +12,7 @@ METHOD = {
     "score": "`trak` on the gradients of `dmin_scaled`",
     "range": "no unit",
     "label": "TRAK, scaled",
-    "look": ("#8F4470", "o", "dashed"),
+    "look": ("#8F4470", "8", "dashed"),
     "caches": ("loss_scaled", "loss_scaled"),
     "linear": ("queries",),
     "options": ("relative_lambda",),
