@@ -24,6 +24,7 @@ from dmin.runtime.errors import UserError
 from dmin.runtime.progress import Progress
 from dmin.runtime.readers import read_json
 from dmin.runtime.sidecar import count_attempt, only_writer
+from dmin.runtime.temporaries import remove_if_empty
 
 
 class _Clock:
@@ -254,6 +255,27 @@ def test_lock_whose_file_is_removed_meanwhile_is_taken_again(tmp_path: Path, mon
     monkeypatch.setattr(sidecar.fcntl, "flock", late)
     with only_writer(tmp_path / ".resume", "one"):
         assert calls == 2 and (tmp_path / ".resume" / "one.lock").exists()
+
+
+@pytest.mark.fault("a job ends as another one of its folder does", "both end well, whoever removes the folder first")
+def test_folder_that_another_writer_removes_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, opened = tmp_path / ".resume", os.open
+
+    def late(path: Path, *rest: int) -> int:
+        # Another writer ends between the making of the folder and of the file, once.
+        monkeypatch.setattr(sidecar.os, "open", opened)
+        folder.rmdir()
+        return opened(path, *rest)
+
+    monkeypatch.setattr(sidecar.os, "open", late)
+    with only_writer(folder, "one"):
+        assert (folder / "one.lock").exists()
+    assert not folder.exists()
+    remove_if_empty(folder)
+    with only_writer(folder, "one"), only_writer(folder, "two"):
+        remove_if_empty(folder)
+        assert sorted(file.name for file in folder.iterdir()) == ["one.lock", "two.lock"]
+    assert not folder.exists()
 
 
 def test_file_system_without_locks_is_told(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -223,8 +224,11 @@ def test_second_snakemake_is_locked_out(copied: Checkout) -> None:
     command += ["--until", "encode_queries"]
     with subprocess.Popen(command, cwd=copied.root, env=environment, stderr=subprocess.DEVNULL) as first:
         locks = copied.root / ".snakemake" / "locks"
-        wait_for(lambda: locks.exists() and any(locks.iterdir()))
+        wait_for(lambda: locks.exists() and len([file for file in locks.iterdir() if file.stat().st_size]) == 2)
+        # So that it is still at work when the second one looks.
+        first.send_signal(signal.SIGSTOP)
         second = copied.snakemake("--cores", "1", "--forcerun", "encode_queries", "--until", "encode_queries")
+        first.send_signal(signal.SIGCONT)
     assert first.returncode == 0
     assert second.returncode == 1 and "LockException" in second.stderr + second.stdout
     assert "--unlock" in second.stderr + second.stdout

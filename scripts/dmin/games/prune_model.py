@@ -25,6 +25,7 @@ from dmin.runtime.atomic import write_json
 from dmin.runtime.device import resolve_device
 from dmin.runtime.digests import config_digest, weights_digest
 from dmin.runtime.meter import Meter
+from dmin.runtime.temporaries import remove_if_empty
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +88,7 @@ def prune_model(
     write_json(record, files.record)
     meter.write(files.metrics, steps=recipe.model["train"]["steps"])
     shutil.rmtree(start.parent)
-    if not any(start.parent.parent.iterdir()):
-        start.parent.parent.rmdir()
+    remove_if_empty(start.parent.parent)
     log.info("%d of %d parameters left", record["parameters"]["after"], record["parameters"]["before"])
 
 

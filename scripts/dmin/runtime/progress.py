@@ -20,6 +20,7 @@ from dmin.runtime.digests import config_digest
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
 from dmin.runtime.sidecar import count_attempt, read_note
+from dmin.runtime.temporaries import remove_if_empty
 
 if TYPE_CHECKING:
     import torch
@@ -165,5 +166,4 @@ class Progress:
         """Remove the folder once the shard stands."""
         self.arrays.clear()
         shutil.rmtree(self.folder)
-        if self.folder.parent.exists() and not any(self.folder.parent.iterdir()):
-            self.folder.parent.rmdir()
+        remove_if_empty(self.folder.parent)

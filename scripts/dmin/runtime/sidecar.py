@@ -15,6 +15,7 @@ from typing import Any
 from dmin.runtime.atomic import write_json
 from dmin.runtime.errors import UserError
 from dmin.runtime.readers import read_json
+from dmin.runtime.temporaries import remove_if_empty
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +42,17 @@ def only_writer(folder: Path, name: str) -> Iterator[None]:
         # Before the lock is let go, so that nobody's fresh file is removed.
         path.unlink(missing_ok=True)
         os.close(handle)
-        if folder.exists() and not any(folder.iterdir()):
-            folder.rmdir()
+        remove_if_empty(folder)
 
 
 def _acquire(path: Path) -> int:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            # Another writer of the folder left it empty and removed it.
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

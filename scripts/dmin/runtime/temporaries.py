@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
@@ -41,6 +42,19 @@ def sweep(path: Path) -> None:
                     shutil.rmtree(file)
                 elif dead:
                     file.unlink()
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder in which nothing is left; other jobs may fill it, or remove it too, at any moment.
+
+    Raises:
+        OSError: it is empty and cannot be removed.
+    """
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 @cache

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from dmin.runtime.atomic import atomic_path
+from dmin.runtime.temporaries import remove_if_empty
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +88,7 @@ class TrainingState:
         self.path.unlink(missing_ok=True)
         self.attempts.unlink(missing_ok=True)
         for folder in (self.path.parent, self.path.parent.parent):
-            if folder.exists() and not any(folder.iterdir()):
-                folder.rmdir()
+            remove_if_empty(folder)
 
 
 def _digest(payload: Mapping[str, torch.Tensor], text: str) -> str:
