@@ -137,7 +137,7 @@ def test_opponents_are_shown_on_demand(browser: Chromium) -> None:
 def test_training_set_is_counted_searched_and_filtered(browser: Chromium) -> None:
     browser.click("#tab-training")
     browser.settle()
-    counts = browser.run("[...document.querySelectorAll('#train-list .row b')].map((e) => parseInt(e.innerText))")
+    counts = browser.run("[...document.querySelectorAll('#train-list .row b')].map((e) => parseInt(e.textContent))")
     assert len(counts) == 60 and counts == sorted(counts, reverse=True)
     assert sum(browser.run("[...timesListed(rankings[0])]")) == 12 * 24
     assert "By chance an image would be in 1.9 lists" in browser.text("#train-words")
