@@ -151,7 +151,7 @@ def render(table: pd.DataFrame) -> str:
         share = f"{row['share']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
         lines.append(f"| `{row['method']}` | {row['half']} | {share} | {row['found']} | {row['images']} |")
     first = table.iloc[0]
-    told = f"Retrainings: {first['members']}. Queries: {first['queries']}. Pairs are of a query and an image of its class."
+    told = f"Retrainings: {first['members']}. Queries: {first['queries']}. Pairs: a query, an image of its class."
     return "\n".join([*lines, "", told]) + "\n"
 
 
