@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _KEYS = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9}
@@ -140,12 +143,28 @@ class Chromium:
         return answer["result"].get("value")
 
     def text(self, selector: str) -> str:
-        """Return the text of an element as it is shown."""
+        """Return the text of an element as it is shown, once it is drawn: what is not laid out has none."""
+        self.settle()
         return str(self.run(f"document.querySelector({json.dumps(selector)}).innerText"))
 
     def settle(self) -> None:
         """Wait until the page has drawn what was asked for last."""
         self.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 30)))")
+
+    def axe(self) -> list[list[str]]:
+        """Return what axe finds wrong in the page as it stands, each a rule and the first element that breaks it.
+
+        Skips the test where axe is not installed.
+        """
+        found = importlib.util.find_spec("axe_core_python")
+        if found is None or found.origin is None:
+            pytest.skip("axe-core-python is not installed: see requirements-dev.txt")
+        if not self.run("'axe' in window"):
+            self.run(Path(found.origin).with_name("axe.min.js").read_text(encoding="utf-8") + "; 0")
+        told: list[list[str]] = self.run(
+            "axe.run(document).then((all) => all.violations.map((item) => [item.id, item.nodes[0].html]))"
+        )
+        return told
 
     def click(self, selector: str) -> None:
         """Click the middle of an element with the mouse, once it is in sight."""
