@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path)
     temporary = path.with_name(temporary_name(path, secrets.token_hex(4)))
-    try:
+    with _dropped_if_failed(path, lambda: temporary.unlink(missing_ok=True)):
         yield temporary
         _flush(temporary)
         drop_record(path)
@@ -48,13 +48,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if path.suffix in RECORDED:
             write_record(path)
         _flush(path.parent)
-    except BaseException as error:
-        # Asked before the space is given back.
-        full = isinstance(error, Exception) and shutil.disk_usage(path.parent).free < _FULL
-        temporary.unlink(missing_ok=True)
-        if full and not isinstance(error, UserError):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        raise
 
 
 @contextmanager
@@ -72,21 +65,30 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary, old = (path.with_name(temporary_name(path, secrets.token_hex(4))) for _ in range(2))
     temporary.mkdir()
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            _flush(file)
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-        _flush(path.parent)
+        with _dropped_if_failed(path, lambda: shutil.rmtree(temporary, ignore_errors=True)):
+            yield temporary
+            for file in temporary.rglob("*"):
+                _flush(file)
+            if path.exists():
+                path.rename(old)
+            temporary.rename(path)
+            _flush(path.parent)
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _dropped_if_failed(path: Path, drop: Callable[[], object]) -> Iterator[None]:
+    """Drop what a block that fails has written for ``path``; for want of space, an OSError says so."""
+    try:
+        yield
     except BaseException as error:
+        # Asked before the space is given back.
         full = isinstance(error, Exception) and shutil.disk_usage(path.parent).free < _FULL
-        shutil.rmtree(temporary, ignore_errors=True)
+        drop()
         if full and not isinstance(error, UserError):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_parquet(frame: pd.DataFrame, path: Path, made: Mapping[str, Any] | None = None) -> None:
