@@ -18,23 +18,25 @@ import pandas as pd
 import torch
 from page_part import write_part
 
+from dmin.attribution.sample_tables import SampleTables
 from dmin.attribution.significance import rank_among, same_kind
-from dmin.data.samples import read_samples
 from dmin.evaluation.intervals import rate_interval
 from dmin.gradients.cache_inputs import CacheInputs
 from dmin.gradients.gradient_pass import GradientPass
 from dmin.gradients.scale import TensorScale
 from dmin.gradients.shard import Shard
 from dmin.models.encoded import EncodedSamples
+from dmin.models.families.family import Family
 from dmin.models.load import TrainedModel, load_trained
 from dmin.retraining.members import Member
+from dmin.retraining.sets import read_sets
 from dmin.runtime.meter import hardware_label
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE, PAGE = ROOT / "benchmarks" / "results" / "significance.csv", ROOT / "docs" / "significance.md"
-METHODS = {"dmin": None, "dmin_scaled": "loss"}
+METHODS = ("dmin", "dmin_scaled")
 CONFIDENCE, BATCH = 0.95, 64
 
 
@@ -62,35 +64,29 @@ class Banked:
         self.scale = TensorScale.load(folder / "pilot_scale" / "loss.json", 1)
         self.base = {"family": "ddpm", "path": str(ROOT / "resources" / "architectures" / names.base), "revision": None}
         self.queries = EncodedSamples.load(folder / "queries" / "queries.safetensors")
-        asked = read_samples(folder / "queries" / "queries.parquet", ["id", "subset"])
-        known = dict(zip(asked["id"], asked["subset"], strict=True))
-        self.subsets = {part: self._subsets(part) for part in ("train", "test")}
-        self.subsets["queries"] = [str(known[name]) for name in self.queries.ids]
+        data = results / "datasets" / names.dataset
+        queries = folder / "queries" / "queries.parquet"
+        tables = SampleTables(queries, data / "train.parquet", data / "test.parquet")
+        known, parts = tables.subsets(), (self.queries, self.train, self.held_out)
+        asked, train, held_out = ([known[name] for name in part.ids] for part in parts)
         # Queries are held-out images, which are not compared with themselves.
-        own, others = (part.latents.flatten(1) for part in (self.queries, self.held_out))
-        self.same = (own[:, None] == others[None]).all(-1).numpy()
-
-    def _subsets(self, part: str) -> list[str]:
-        table = read_samples(self.results / "datasets" / self.names.dataset / f"{part}.parquet", ["id", "subset"])
-        known = dict(zip(table["id"], table["subset"], strict=True))
-        return [str(known[name]) for name in (self.train if part == "train" else self.held_out).ids]
+        self.compared = same_kind(asked, held_out, True) & tables.differ(self.queries.ids, self.held_out.ids)
+        self.tested = same_kind(asked, train, True)
 
     def trained(self, member: Member) -> np.ndarray:
         """Return which training images a retraining had, boolean ``[train]``."""
         files = sorted((self.results / "banks" / self.names.bank / "sets").glob("*.parquet"))
-        sets = pd.concat(pd.read_parquet(file) for file in files)
-        had = set(sets.loc[sets["set"] == member.set, "id"])
-        return np.array([name in had for name in self.train.ids])
+        had: np.ndarray = read_sets(files, self.train.ids)[member.set]
+        return had
 
     def model(self, member: Member) -> TrainedModel:
         """Return the model of a retraining."""
         (folder,) = (self.results / "banks" / self.names.bank / "models").glob(f"*/{member.name}")
         return TrainedModel(self.base, folder / "pipeline")
 
-    def gradients(self, member: Member, encoded: EncodedSamples, method: str) -> np.ndarray:
+    def gradients(self, family: Family, encoded: EncodedSamples, method: str) -> np.ndarray:
         """Return unit sketches ``[samples, T, v]`` under the model of a retraining."""
-        family = load_trained(self.model(member), torch.device("cpu"), ["denoiser"])
-        inputs = CacheInputs(scale=self.scale) if METHODS[method] else CacheInputs()
+        inputs = CacheInputs(scale=self.scale if method == "dmin_scaled" else None)
         gradient_pass = GradientPass(family, encoded, self.config, {"quantity": "loss", "draws": 1}, inputs)
         rows = [(sample, timestep) for sample in range(len(encoded.ids)) for timestep in self.timesteps]
         found = [gradient_pass.compute(rows[at : at + BATCH])["sketch"] for at in range(0, len(rows), BATCH)]
@@ -100,16 +96,14 @@ class Banked:
 def measure(banked: Banked, member: Member, method: str, fdr: float) -> list[dict[str, object]]:
     """Return a row per query: how many images of either half are as likely as not, and how many are found."""
     parts = (banked.train, banked.held_out, banked.queries)
-    train, held_out, queries = (banked.gradients(member, part, method) for part in parts)
+    family = load_trained(banked.model(member), torch.device("cpu"), ["denoiser"])
+    train, held_out, queries = (banked.gradients(family, part, method) for part in parts)
     scores, theirs = (np.einsum("qtv,ntv->qn", queries, part, optimize=True) for part in (train, held_out))
-    kinds = banked.subsets["queries"]
-    compared = same_kind(kinds, banked.subsets["test"], True) & ~banked.same
-    tested = same_kind(kinds, banked.subsets["train"], True)
-    ranks, had = rank_among(scores, theirs, compared, tested, fdr), banked.trained(member)
+    ranks, had = rank_among(scores, theirs, banked.compared, banked.tested, fdr), banked.trained(member)
     rows = []
     for query, name in enumerate(banked.queries.ids):
         for half, inside in (("trained", had), ("left out", ~had)):
-            images = tested[query] & inside
+            images = banked.tested[query] & inside
             small = ranks.p_value[query, images] <= fdr
             rows.append(
                 {
