@@ -65,7 +65,7 @@ def plot_hubness(table: pd.DataFrame) -> Figure:
             Line2D([], [], color=width_shade(MUTED, index, len(widths)), marker="o", label=width_label(width))
             for index, width in enumerate(widths)
         ]
-        panels.legend(handles, columns=min(5, len(handles)))
+        panels.legend(handles, columns=5)
     return panels.figure
 
 

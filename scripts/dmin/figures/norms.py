@@ -66,5 +66,5 @@ def plot_gradient_norms(table: pd.DataFrame) -> Figure:
         )
         for subset in order_subsets(table["subset"])
     ]
-    panels.legend(handles, columns=min(4 if len(splits) > 1 else 3, len(handles)))
+    panels.legend(handles, columns=4 if len(splits) > 1 else 3)
     return panels.figure
