@@ -169,7 +169,7 @@ rule figures:
 
 rule explorer:
     input:
-        unpack(lambda w: dmin.explored(runs[w.run])),
+        unpack(lambda w: dmin.explored(runs[w.run], games.values())),
         tops=lambda w: list(dmin.labelled_tops(runs[w.run]).values()),
         scores=lambda w: list(dmin.labelled_scores(runs[w.run]).values()),
         samples=lambda w: runs[w.run].model.dataset.train,
@@ -188,6 +188,7 @@ rule explorer:
     params:
         labels=lambda w: list(dmin.labelled_tops(runs[w.run])),
         notes=lambda w: dmin.page_text(dmin.explorer_notes(runs[w.run])),
+        games=lambda w: dmin.page_text(dmin.told_games(runs[w.run], games.values())),
         top=tables.config["figures"]["explorer_top"],
         confidence=lambda w: runs[w.run].evaluation["confidence"],
         subsets_known=lambda w: runs[w.run].queries.subsets_known,

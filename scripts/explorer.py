@@ -15,6 +15,6 @@ with job(snakemake):
         snakemake.wildcards.run, json.loads(params.notes), params.top, params.subsets_known, params.confidence
     )
     one_page = output.suffix == ".html"
-    files = ExplorerFiles.of(dict(inputs.items()))
+    files = ExplorerFiles.of(dict(inputs.items()), json.loads(params.games))
     beside = read_beside(files, tables.train, rankings, about, PAGE if one_page else FOLDER)
     (write_explorer if one_page else write_explorer_folder)(output, tables, rankings, about, beside)

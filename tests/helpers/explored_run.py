@@ -14,6 +14,8 @@ from PIL import Image
 
 from dmin.attribution.score_matrix import ScoreMatrix
 from dmin.data.samples import write_samples
+from dmin.figures.contributor_page import Played
+from dmin.figures.explorer_contributors import Contributed
 from dmin.figures.explorer_data import Audited, Beside, Tables
 from dmin.figures.explorer_rankings import Ranked
 from dmin.figures.projection import Projection
@@ -105,8 +107,32 @@ class ExploredRun:
         return cls(tables, rankings)
 
 
+def make_contributions(players: Mapping[str, int]) -> pd.DataFrame:
+    """Return what players gave to two behaviours, of which the second is lowered by everyone together."""
+    rows = [
+        {
+            "estimator": estimator, "behaviour": behaviour, "player": name, "samples": size,
+            "value": sign * (place + 1), "low": sign * (place + 1) - 0.5, "high": sign * (place + 1) + 0.5,
+            "share": share * (place + 1) / sum(range(1, len(players) + 1)), "trainer": "retrain", "law": "all",
+            "coalitions": 8,
+        }
+        for behaviour, sign in (("entropy", 1), ("mean_loss", -1))
+        for estimator, share in (("exact_shapley", 1.0), ("leave_one_out", 0.5))
+        for place, (name, size) in enumerate(players.items())
+    ]  # fmt: skip
+    return pd.DataFrame(rows).astype({"player": "string"})
+
+
+def make_game(samples: pd.DataFrame, name: str = "owners", measured: bool = True) -> Contributed:
+    """Return a game of three contributors, of whom the first has a half of the training images."""
+    names = ("ann", "<b>eve</b>", "bob")
+    owners = {sample: names[max(0, number % 4 - 1)] for number, sample in enumerate(samples["id"])}
+    sizes = {name: sum(owner == name for owner in owners.values()) for name in names}
+    return Contributed(Played(name, ["mean_loss", "entropy"]), owners, make_contributions(sizes) if measured else None)
+
+
 def make_beside(queries: pd.DataFrame, samples: pd.DataFrame) -> Beside:
-    """Return an audit that flags two images, a map, and what the score of one pair is made of."""
+    """Return an audit that flags two images, a map, what the score of one pair is made of, and two games."""
     ids, asked = samples["id"].tolist(), queries["id"].tolist()
     issues = pd.DataFrame(
         [
@@ -127,4 +153,5 @@ def make_beside(queries: pd.DataFrame, samples: pd.DataFrame) -> Beside:
         [(asked[0], ids[0], kind, part, 0.5 - place / 10) for place, (kind, part) in enumerate(named)],
         columns=["query_id", "sample_id", "kind", "part", "score"],
     )
-    return Beside(Audited(issues, measured), [found], parts)
+    games = [make_game(samples), make_game(samples, "unmeasured", measured=False)]
+    return Beside(Audited(issues, measured), [found], parts, games)

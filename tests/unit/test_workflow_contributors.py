@@ -11,6 +11,7 @@ from dmin.catalogue.estimators import ESTIMATORS
 from dmin.runtime.errors import UserError
 from dmin.workflow.contributors import Contributors
 from dmin.workflow.digest import CodeDigests
+from dmin.workflow.figures import explored, told_games
 from dmin.workflow.tables import Tables, read_tables
 
 PROJECT = Path(__file__).parents[2]
@@ -73,6 +74,17 @@ def test_local_methods_of_a_run_are_read_at_one_width() -> None:
     assert contributors().scores() == []
 
 
+def test_the_explorer_of_a_run_waits_for_contributions_only_where_they_are_asked_for() -> None:
+    named, asked = tables(run="r"), tables(run="r", in_explorer=True)
+    files = explored(named.runs["r"], named.games.values())
+    assert files["players"] == ["<results>/games/g/players.json"] and "contributions" not in files
+    shown = explored(asked.runs["r"], asked.games.values())
+    assert shown == files | {"contributions": ["<results>/games/g/tables/contributions.csv"]}
+    told = told_games(asked.runs["r"], asked.games.values())
+    assert told == [{"game": "g", "behaviours": asked.games["g"].settings["behaviours"], "measured": True}]
+    assert "players" not in explored(tables().runs["r"], tables().games.values())
+
+
 @pytest.mark.parametrize(
     ("game", "sentence"),
     [
@@ -88,6 +100,11 @@ def test_local_methods_of_a_run_are_read_at_one_width() -> None:
         ),
         ({"coalitions": {"test": {"alphas": [0.05]}}}, "test.count is 32, but 20 players have 20 coalitions of 1"),
         ({"coalitions": {"curve": {"estimators": ["dmin_sum"]}}}, "curve.estimators has dmin_sum, which is none"),
+        ({"in_explorer": True}, "games.g.in_explorer is true, but games.g.run names no run"),
+        (
+            {"in_explorer": True, "run": "r", "coalitions": {"fit": {"laws": []}}},
+            "games.g.in_explorer is true, but the game has no coalitions to fit an estimator on",
+        ),
     ],
 )
 def test_what_cannot_be_said_is_refused(game: dict[str, Any], sentence: str) -> None:

@@ -211,8 +211,8 @@ def test_figures_of_a_run() -> None:
     ]
     assert list(labelled_tops(run)) == list(labelled_scores(run)) == ["dmin, v=256", "text"]
     assert labelled_scores(run)["dmin, v=256"] == "<results>/runs/r/influence/dmin/v256/scores.npy"
-    assert explored(run)["asked_sketch"] == "<results>/runs/r/sketch/loss/v256/queries.npy"
-    assert explored(tables(["text"]).runs["r"]) == {}
+    assert explored(run, [])["asked_sketch"] == "<results>/runs/r/sketch/loss/v256/queries.npy"
+    assert explored(tables(["text"]).runs["r"], []) == {}
     assert explorer_notes(run)["Timesteps"] == "10, grid dmin_cubic"
     prompts = {"source": "prompts", "prompts": ["a"]}
     asked = tables(["text"], queries=prompts).runs["r"]

@@ -157,6 +157,32 @@ def test_contributors_are_told(played: Checkout) -> None:
     assert {f"{name}.svg" for name in ("contributions", "agreement", "exact", "deletion", "without_top")} < figures
 
 
+def test_the_explorer_of_a_run_shows_whose_images_lists_hold_and_what_they_gave(
+    played: Checkout, tmp_path: Path
+) -> None:
+    checkout = Checkout(tmp_path / "explored", played.root)
+    config = yaml.safe_load(config_with(run="asked", in_explorer=True))
+    config["runs"] = {
+        "asked": {
+            "model": "pixels",
+            "queries": {"source": "held_out", "per_subset": 1},
+            "gradients": {"parameters": "all"},
+            "influence": {"methods": ["pixels"], "top_k": 2},
+            "evaluation": {"k": [1]},
+        }
+    }
+    checkout.write_config(yaml.safe_dump(config, sort_keys=False))
+    target = "results/runs/asked/explorer.html"
+    planned = checkout.plan(target)
+    # What local methods give stands beside the estimators; members are there.
+    assert planned["fit_contributions"] == 1 and "unlearn" not in planned and "take_players" not in planned
+    checkout.run(target)
+    page = (checkout.root / target).read_text(encoding="utf-8")
+    (game,) = json.loads(page.partition('id="data">')[2].partition("</script>")[0])["games"]
+    assert game["names"] == ["green", "red"] and game["measured"]["behaviours"][0][0] == "mean_loss"
+    assert abs(sum(mean for mean, _, _ in game["shares"][0]) - 1) < 1e-4
+
+
 def test_another_estimator_fits_again_and_measures_nothing(played: Checkout) -> None:
     folder = played.root / "scripts/dmin/games/estimators"
     text = (folder / "leave_one_out.py").read_text()

@@ -74,22 +74,29 @@ def collect_contributors(
     """
     if contributions.empty:
         raise UserError("The contributions table is empty, so its page has nothing to show; run its rule again.")
-    names = _largest(contributions)
+    names = largest_contributors(contributions)
     thumbnails, table = Thumbnails(), samples.set_index("id")["image"]
     players = []
     for name in names:
         shown = [thumbnails.add(table[sample], sample, _PIXELS) for sample in held[name][:_SHOWN]]
         players.append([name, len(held[name]), shown])
-    estimators = order_estimators(contributions["estimator"].unique())
-    facts = {str(row["estimator"]): row for row in contributions.drop_duplicates("estimator").to_dict("records")}
-    rows: dict[str, dict[str, list[list[float | None]]]] = {}
-    for (behaviour, estimator), part in contributions.groupby(["behaviour", "estimator"]):
-        values = part.set_index("player").loc[names, ["value", "low", "high", "share"]].to_numpy(dtype=float)
-        rows.setdefault(str(behaviour), {})[str(estimator)] = [[_number(cell) for cell in row] for row in values]
     return {
         "game": played.game,
         "images": [[width, uri] for width, uri in thumbnails.entries],
         "players": players,
+        **collect_contributions(contributions, names, played),
+    }
+
+
+def collect_contributions(contributions: pd.DataFrame, names: Sequence[str], played: Played) -> dict[str, Any]:
+    """Return ``behaviours``, ``estimators`` and ``rows``, as :func:`collect_contributors`, of the players ``names``."""
+    estimators = order_estimators(contributions["estimator"].unique())
+    facts = {str(row["estimator"]): row for row in contributions.drop_duplicates("estimator").to_dict("records")}
+    rows: dict[str, dict[str, list[list[float | None]]]] = {}
+    for (behaviour, estimator), part in contributions.groupby(["behaviour", "estimator"]):
+        values = part.set_index("player").loc[list(names), ["value", "low", "high", "share"]].to_numpy(dtype=float)
+        rows.setdefault(str(behaviour), {})[str(estimator)] = [[_number(cell) for cell in row] for row in values]
+    return {
         "behaviours": [[name, behaviour_label(name)] for name in sorted(rows, key=played.place)],
         "estimators": [
             [name, estimator_style(name).label, _summary(name), _made_from(facts[name])] for name in estimators
@@ -98,7 +105,8 @@ def collect_contributors(
     }
 
 
-def _largest(contributions: pd.DataFrame) -> list[str]:
+def largest_contributors(contributions: pd.DataFrame) -> list[str]:
+    """Return the players in the order of the table; of more than 500 those whose share is among the largest."""
     names = contributions["player"].drop_duplicates().tolist()
     if len(names) <= MOST_PLAYERS:
         return names

@@ -11,10 +11,12 @@
  * @typedef {{ id: string, subset: string, prompt: string, seed: string, file: string, chance: number|null, index: number, name: string, text: string }} Query
  * @typedef {{ id: string, subset: string, prompt: string, label: string, origin: string, index: number, flags: [number, string][], helps: [number, boolean]|null, text: string }} Sample
  * @typedef {{ name: string, explained: number[], spans: number[], samples: number, queries: number|null, levels: number }} StoredMap
+ * @typedef {{ behaviours: [string, string][], estimators: [string, string, string, string][], rows: Record<string, Record<string, (number|null)[][]>> }} Measured
+ * @typedef {{ game: string, names: string[], sizes: number[], owners: number[], shares: (number[]|null)[][], measured: Measured|null }} Game
  * @typedef {{ run: string, notes: [string, string][], shown: number, cutoffs: number[], total: number, confidence: number, quantile: number,
  *   queries: [string, string, string, string, string, number|null][], samples: [string, string, string, string, string][],
  *   pictures: { queries: Pictures, samples: Pictures }, rankings: StoredRanking[], maps: StoredMap[],
- *   parts: [number, number, Record<string, [string, number][]>][],
+ *   parts: [number, number, Record<string, [string, number][]>][], games: Game[],
  *   folder?: { piece: number, perFolder: number, pixels: number }, audit: null | { issues: string[], flags: [number, number, string][], helps: [number, number, boolean][] } }} PageData
  * @typedef {"queries"|"samples"} Kind
  * @typedef {[number, number, number]} Row Of a blob of numbers: its place, the row, and how wide rows are.

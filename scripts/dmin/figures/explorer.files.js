@@ -16,6 +16,11 @@ function shownTable() {
       ...rows.map((sample) => [sample.id, sample.subset, sample.prompt, sample.origin, ranking.label, times[sample.index], queries.length, data.shown / data.total, sample.helps?.[0], sample.flags.map(([issue]) => issues[issue]).join("; ")])]) };
   }
   const query = queries[state.query];
+  if (state.view === "contributors") {
+    const { game, ranking, rows } = contributorRows();
+    return { name: `${data.run}-${game.game}-contributors.csv`, text: csvOf([["query", "method", "contributor", "samples", "chance", "listed", "of", "mean_share", "low", "high", "behaviour", "estimator", "value", "value_low", "value_high", "share"],
+      ...rows.map(({ name, size, chance, count, of, mean, given }) => [query.id, ranking.label, name, size, chance, count, of, ...(mean ?? [null, null, null]), contributed.behaviour, contributed.estimator, ...(given ?? [null, null, null, null])])]) };
+  }
   return { name: `${data.run}-${query.id.replaceAll("/", "-")}.csv`, text: csvOf([["query", "method", "rank", "sample", "subset", "score", "p_value", "significant", "low", "high", "prompt", "origin"],
     ...state.shown.flatMap((index) => {
       const { top, scores, judged } = listOf(rankings[index], state.query, state.low);

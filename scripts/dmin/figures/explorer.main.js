@@ -5,7 +5,7 @@ const MOST = 4;
  *   trainText: string, trainSubset: string, trainFlag: string, trainOrder: string, trainLimit: number }} */
 const state = { view: "images", query: 0, shown: [0], low: false, sample: -1, from: 0, subset: "", text: "", order: "given", trainText: "", trainSubset: "", trainFlag: "", trainOrder: "most", trainLimit: STEP };
 let visible = queries;
-const VIEWS = ["images", "training", "map"];
+const VIEWS = ["images", "training", "map", "contributors"];
 
 /** Change what is on show. @param {Partial<typeof state>} change @param {boolean} reveal Leave filters that hide the image. */
 function show(change, reveal = false) {
@@ -34,9 +34,10 @@ function drawViewNow() {
     if (view === state.view) tab.setAttribute("aria-current", "page"); else tab.removeAttribute("aria-current");
   }
   document.body.dataset.view = state.view;
-  $("save-png").hidden = state.view === "training";
+  $("save-png").hidden = state.view === "training" || state.view === "contributors";
   if (state.view === "images") { drawHero(); drawResults(); drawTables(); }
   else if (state.view === "training") drawTraining();
+  else if (state.view === "contributors") drawContributors();
   else drawMapView();
 }
 /** @param {number} by */
@@ -128,7 +129,7 @@ document.addEventListener("keydown", (event) => {
   } else if (target.closest("input, select, textarea")) {
     if (event.key === "Enter" && target === $("search")) $("list").querySelector(".pick")?.focus();
   } else if (event.key === "/") { event.preventDefault(); search.focus(); search.select(); }
-  else if (["1", "2", "3"].includes(event.key)) { const view = VIEWS[Number(event.key) - 1]; if (!$(`tab-${view}`).hidden) show({ view }); }
+  else if (["1", "2", "3", "4"].includes(event.key)) { const view = VIEWS[Number(event.key) - 1]; if (!$(`tab-${view}`).hidden) show({ view }); }
   else if (event.key === "m" && markFocused(target)) event.preventDefault();
   else if (state.view === "training") return;
   else if (event.key === "ArrowLeft" || event.key === "ArrowRight") { event.preventDefault(); moveKeepingFocus(target, event.key === "ArrowRight" ? 1 : -1); }
@@ -146,6 +147,6 @@ $("tab-map").hidden = !data.maps.length;
 $("show-low").hidden = !rankings.some((ranking) => ranking.low);
 $("sides").hidden = $("show-low").hidden;
 $("map-colour-field").hidden = !rankings.some((ranking) => ranking.all !== undefined);
-startTraining(); startMap(); startFiles(); startMarks();
+startTraining(); startMap(); startContributors(); startFiles(); startMarks();
 setTheme(firstTheme(), false);
 readAddress();

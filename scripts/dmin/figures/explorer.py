@@ -24,7 +24,7 @@ from dmin.runtime.checksums import write_sums
 
 # In this order they are one script; the second of all knows where bytes are: in the page, or in its folder.
 FIRST = "data"
-PARTS = ("elements", "charts", "parts", "marks", "cards", "images", "training", "map", "files", "main")
+PARTS = ("elements", "charts", "parts", "marks", "cards", "images", "training", "map", "contributors", "files", "main")
 LIST = "files.sha256"
 # Texts that become scripts, addresses of scripts or markup end in an error, and no other address counts from elsewhere.
 _STRICT = "require-trusted-types-for 'script'; trusted-types dmin; base-uri 'none'; form-action 'none'"

@@ -15,6 +15,7 @@ from scipy.special import ndtri
 from dmin.data.samples import read_columns, read_samples
 from dmin.figures.blobs import LEVELS, Blobs, quantised
 from dmin.figures.colours import NOISE
+from dmin.figures.explorer_contributors import Contributed, collect_contributed
 from dmin.figures.explorer_images import Pictures
 from dmin.figures.explorer_rankings import Listed, Ranked, collect_ranking, shown_samples
 from dmin.figures.projection import Projection
@@ -74,11 +75,13 @@ class Beside:
         maps: where samples lie.
         parts: what scores are made of, ``query_id, sample_id, kind, part, score``, whose ``part`` of the kinds
             ``query_region`` and ``sample_region`` is ``row,column`` of a grid.
+        games: whose the training images are.
     """
 
     audit: Audited | None = None
     maps: Sequence[Projection] = ()
     parts: pd.DataFrame | None = None
+    games: Sequence[Contributed] = ()
 
 
 def listed_samples(table: Path, first: Sequence[str], most: float) -> list[str]:
@@ -114,7 +117,7 @@ def collect_explorer_data(
         distribution, for intervals), ``confidence``, ``queries`` (``[id, subset, prompt, seed, file, chance]``; an
         empty subset is unknown, and so are an empty seed and file), ``samples`` (``[id, subset, prompt, label,
         origin]``), ``pictures`` of both (:meth:`Pictures.collect`), ``rankings`` (:func:`collect_ranking`), ``maps``,
-        ``parts`` and ``audit``.
+        ``parts``, ``audit`` and ``games`` (:func:`collect_contributed`).
 
     Raises:
         UserError: there is no query or no ranking, a column is missing, a ranking names an unknown sample or holds a
@@ -157,6 +160,7 @@ def collect_explorer_data(
         "maps": [_map(item, places, blobs) for item in beside.maps],
         "parts": [] if beside.parts is None else _parts(beside.parts, places),
         "audit": None if beside.audit is None else _audit(beside.audit, listed.places, quantile),
+        "games": [collect_contributed(game, rankings, listed) for game in beside.games],
     }
 
 

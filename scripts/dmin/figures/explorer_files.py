@@ -13,6 +13,8 @@ from dmin.attribution.gradient_files import GradientFiles
 from dmin.attribution.score_matrix import ScoreMatrix
 from dmin.audit.report import read_samples_table
 from dmin.data.samples import read_samples
+from dmin.figures.contributor_page import Played
+from dmin.figures.explorer_contributors import read_contributed
 from dmin.figures.explorer_data import About, Audited, Beside, listed_samples
 from dmin.figures.explorer_rankings import Ranked, shown_samples
 from dmin.figures.explorer_space import PAGE, Space
@@ -30,16 +32,34 @@ class ExplorerFiles:
         features: of the training images, in the order of their table.
         audit: its issues and its table of samples.
         parts: influence maps.
+        games: games, the players of each, and what these gave, which may be none.
     """
 
     gradients: tuple[GradientFiles, GradientFiles] | None = None
     features: Path | None = None
     audit: tuple[Path, Path] | None = None
     parts: Path | None = None
+    games: Sequence[tuple[Played, Path, Path | None]] = ()
 
     @classmethod
-    def of(cls, files: Mapping[str, Any]) -> Self:
-        """Return them from a rule's inputs, ``{train,asked}_{sketch,shards}, features, issues, measured, parts``."""
+    def of(cls, files: Mapping[str, Any], games: Sequence[Mapping[str, Any]] = ()) -> Self:
+        """Return them from a rule's inputs.
+
+        Args:
+            files: ``{train,asked}_{sketch,shards}, features, issues, measured, parts, players, contributions``, what
+                there is of them.
+            games: ``game, behaviours, measured`` of each whose ``players`` are there, and its ``contributions`` where
+                it is ``measured``.
+        """
+        contributions = iter(_listed(files, "contributions"))
+        played = [
+            (
+                Played(game["game"], game["behaviours"]),
+                Path(players),
+                Path(next(contributions)) if game["measured"] else None,
+            )
+            for game, players in zip(games, _listed(files, "players"), strict=True)
+        ]
 
         def gradients(split: str) -> GradientFiles:
             return GradientFiles.of(files[f"{split}_shards"], files[f"{split}_sketch"])
@@ -49,7 +69,14 @@ class ExplorerFiles:
             Path(files["features"]) if "features" in files else None,
             (Path(files["issues"]), Path(files["measured"])) if "issues" in files else None,
             Path(files["parts"]) if "parts" in files else None,
+            played,
         )
+
+
+def _listed(files: Mapping[str, Any], role: str) -> list[str]:
+    """Return the files of a role; Snakemake gives a list of one as itself."""
+    given = files.get(role, [])
+    return [given] if isinstance(given, str) else list(given)
 
 
 def read_rankings(labels: Sequence[str], tops: Sequence[str], scores: Sequence[str]) -> dict[str, Ranked]:
@@ -92,4 +119,5 @@ def read_beside(
             ids = [str(name) for name in read_samples(train, ["id"])["id"]]
             features: np.ndarray = read_features(files.features)["features"]
             maps.append(project_features(features, ids, shown, listed))
-    return Beside(audited, maps, None if files.parts is None else read_parquet(files.parts))
+    games = [read_contributed(played, players, contributions, train) for played, players, contributions in files.games]
+    return Beside(audited, maps, None if files.parts is None else read_parquet(files.parts), games)

@@ -120,6 +120,7 @@ class Game(TypedDict):
     classifier: str | None
     clusters: int | None
     run: str | None
+    in_explorer: bool
     bootstrap: int
     confidence: float
     query: int

@@ -30,6 +30,7 @@ from .figures import (
     figure_files,
     labelled_scores,
     labelled_tops,
+    told_games,
 )
 from .game_plans import game_plan
 from .games import PARTS, TRAINERS
@@ -94,6 +95,7 @@ __all__ = [
     "shorten_terminal",
     "stage_metrics",
     "taught_mb",
+    "told_games",
     "verify_entries",
     "verify_folders",
 ]

@@ -143,14 +143,21 @@ def check_contributors(found: Contributors) -> None:
     """Refuse a game of which nothing could be said.
 
     Raises:
-        UserError: its run is of another model, it draws fewer coalitions than an estimator has unknowns, or its curves
-            are of estimators that nobody knows.
+        UserError: its run is of another model, an explorer is to show contributions that it does not have, it draws
+            fewer coalitions than an estimator has unknowns, or its curves are of estimators that nobody knows.
     """
     place, game = f"games.{found.game.name}", found.game
     if found.run is not None and found.run.model.name != game.model.name:
         raise UserError(
             f"{place}.run is '{found.run.name}', a run of model {found.run.model.name}, but the game is on "
             f"{game.model.name}; name a run of that model or leave it out."
+        )
+    if game.settings["in_explorer"] and found.run is None:
+        raise UserError(f"{place}.in_explorer is true, but {place}.run names no run whose explorer it is; name one.")
+    if game.settings["in_explorer"] and "contributions" not in found.tables:
+        raise UserError(
+            f"{place}.in_explorer is true, but the game has no coalitions to fit an estimator on; set "
+            f"{place}.coalitions.fit.laws, or in_explorer to false."
         )
     _check_support(place, game)
     fit, players = game.settings["coalitions"]["fit"], game.player_count or 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..runtime.attributed import WITH_TEXT
+from .games import Game
 from .runs import Run
 
 
@@ -61,10 +62,11 @@ def _labelled(run: Run) -> dict[str, tuple[str, str]]:
     }
 
 
-def explored(run: Run) -> dict[str, Any]:
+def explored(run: Run, games: Iterable[Game]) -> dict[str, Any]:
     """Return what the explorer shows beside rankings, by role, of what the run has.
 
-    The gradients of its first method on gradients, for the map; features and issues, of an audit; influence maps.
+    The gradients of its first method on gradients, for the map; features and issues, of an audit; influence maps; whose
+    the training images are, and what contributors gave, of the games that name the run.
     """
     files: dict[str, Any] = {}
     influence = run.influence
@@ -79,7 +81,26 @@ def explored(run: Run) -> dict[str, Any]:
         files["measured"] = f"{run.audit.folder}/samples.csv"
     if "maps" in run.settings:
         files["parts"] = run.maps.table
+    asked = explored_games(run, games)
+    if asked:
+        files["players"] = [game.players for game in asked]
+    shown = [game.table("contributions") for game in asked if game.settings["in_explorer"]]
+    if shown:
+        files["contributions"] = shown
     return files
+
+
+def explored_games(run: Run, games: Iterable[Game]) -> list[Game]:
+    """Return the games whose contributors the explorer of a run shows: those that name it."""
+    return [game for game in games if game.settings["run"] == run.name]
+
+
+def told_games(run: Run, games: Iterable[Game]) -> list[dict[str, Any]]:
+    """Return what the explorer must know of these games beside their files."""
+    return [
+        {"game": game.name, "behaviours": game.settings["behaviours"], "measured": game.settings["in_explorer"]}
+        for game in explored_games(run, games)
+    ]
 
 
 def explorer_notes(run: Run) -> dict[str, Any]:
