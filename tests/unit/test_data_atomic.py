@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dmin.runtime.atomic import atomic_path, write_csv, write_json, write_parquet
+from dmin.runtime.atomic import atomic_folder, atomic_path, write_csv, write_json, write_parquet
 from dmin.runtime.readers import read_json
 
 
@@ -61,3 +61,24 @@ def test_parquet_bytes_are_deterministic(tmp_path: Path) -> None:
     write_parquet(frame, tmp_path / "b.parquet")
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     assert list(pd.read_parquet(tmp_path / "a.parquet").columns) == ["a", "b"]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rename = tmp_path / "made", Path.rename
+    with atomic_folder(folder) as temporary:
+        (temporary / "old").write_text("old")
+    asked: list[Path] = []
+
+    def fails_once(source: Path, target: Path) -> Path:
+        asked.append(source)
+        if len(asked) == 2:
+            raise OSError("no")
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", fails_once)
+    with pytest.raises(OSError, match="no"), atomic_folder(folder) as temporary:
+        (temporary / "new").write_text("new")
+    assert len(asked) == 3 and [path.name for path in tmp_path.iterdir()] == ["made"]
+    assert [path.name for path in folder.iterdir()] == ["old"]

@@ -78,7 +78,6 @@ def test_of_many_players_those_that_lists_hold_most_of_are_kept() -> None:
 
 
 def test_files_are_read_and_a_stale_list_of_players_is_refused(tmp_path: Path) -> None:
-    made = ExploredRun.write(tmp_path, QUERIES, SAMPLES, RANKINGS)
     game = make_game(SAMPLES)
     assert game.contributions is not None
     players, table = tmp_path / "players.json", tmp_path / "contributions.csv"
@@ -86,12 +85,12 @@ def test_files_are_read_and_a_stale_list_of_players_is_refused(tmp_path: Path) -
     held = [[sample for sample, owner in game.owners.items() if owner == name] for name in names]
     write_json({"players": names, "samples": held, "subsets": []}, players)
     write_csv(game.contributions, table)
-    found = read_contributed(game.played, players, table, made.tables.train)
+    found = read_contributed(game.played, players, table, list(game.owners))
     assert found.owners == game.owners and found.contributions is not None
     pd.testing.assert_frame_equal(found.contributions, game.contributions, check_dtype=False)
     write_json({"players": names, "samples": [held[0], held[1], held[2][:-1]], "subsets": []}, players)
     with pytest.raises(UserError, match=f"'{held[2][-1]}' belongs to no player of '{players}'; delete"):
-        read_contributed(game.played, players, None, made.tables.train)
+        read_contributed(game.played, players, None, list(game.owners))
 
 
 @pytest.fixture(scope="module")

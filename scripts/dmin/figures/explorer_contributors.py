@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dmin.data.samples import read_samples
 from dmin.evaluation.intervals import rate_interval
 from dmin.figures.contributor_page import MOST_PLAYERS, Played, collect_contributions, largest_contributors
 from dmin.figures.explorer_rankings import Listed, Ranked
@@ -34,16 +33,16 @@ class Contributed:
     contributions: pd.DataFrame | None = None
 
 
-def read_contributed(played: Played, players: Path, contributions: Path | None, train: Path) -> Contributed:
+def read_contributed(played: Played, players: Path, contributions: Path | None, train: Sequence[str]) -> Contributed:
     """Read a game, whose ``contributions`` may be none.
 
     Raises:
-        UserError: a training image of the table ``train`` belongs to no player, or a file is torn.
+        UserError: a training image, of the ids ``train``, belongs to no player, or a file is torn.
     """
     given = read_players(players)
     owners = {name: player for player, ids in zip(given.names, given.samples, strict=True) for name in ids}
-    for name in read_samples(train, ["id"])["id"]:
-        if str(name) not in owners:
+    for name in train:
+        if name not in owners:
             raise UserError(
                 f"The training image '{name}' belongs to no player of '{players}'; delete that file and run again."
             )

@@ -84,14 +84,13 @@ class Beside:
     games: Sequence[Contributed] = ()
 
 
-def listed_samples(table: Path, first: Sequence[str], most: float) -> list[str]:
-    """Return the ids of the training images that a page lists, in the table's order: ``first``, then others up to
-    ``most`` in all.
+def listed_samples(ids: Sequence[str], first: Sequence[str], most: float) -> list[str]:
+    """Return which of the training images ``ids`` a page lists, in their order: ``first``, then others up to ``most``
+    in all.
 
     Raises:
-        UserError: the table lacks one of ``first``.
+        UserError: ``ids`` lacks one of ``first``.
     """
-    ids = [str(name) for name in read_samples(table, ["id"])["id"]]
     missing = sorted(set(first) - set(ids))
     if missing:
         raise UserError(
@@ -125,7 +124,7 @@ def collect_explorer_data(
     """
     _check(tables, rankings)
     first = [*shown_samples(rankings, about.shown), *_flagged(beside)]
-    queries, samples, listed = _read(tables, about, listed_samples(tables.train, first, blobs.space.listed))
+    queries, samples, listed = _read(tables, about, first, blobs.space.listed)
     found = [collect_ranking(label, ranking, listed, blobs) for label, ranking in rankings.items()]
     places = {"queries": {name: place for place, name in enumerate(listed.queries)}, "samples": listed.places}
     ranked = {"queries": listed.queries, "samples": first}
@@ -168,11 +167,12 @@ def _flagged(beside: Beside) -> list[str]:
     return [] if beside.audit is None else [str(name) for name in beside.audit.issues["sample"].drop_duplicates()]
 
 
-def _read(tables: Tables, about: About, listed: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame, Listed]:
-    """Return the tables without their images, and what the page shows."""
+def _read(tables: Tables, about: About, first: Sequence[str], most: float) -> tuple[pd.DataFrame, pd.DataFrame, Listed]:
+    """Return the tables without their images, and what the page shows: ``first``, and ``most`` training images."""
     queries = read_samples(tables.queries, ["id", "subset", "prompt", "seed"])
     samples = read_samples(tables.train, ["id", "subset", "prompt", "label", "origin"])
     subsets = [str(name) if about.subsets_known else "" for name in queries["subset"]]
+    listed = listed_samples([str(name) for name in samples["id"]], first, most)
     places = {name: place for place, name in enumerate(listed)}
     ids = [str(name) for name in queries["id"]]
     return queries, samples, Listed(ids, subsets, places, about.shown, about.confidence)

@@ -105,19 +105,19 @@ def read_beside(
     if files.audit is not None:
         texts = dict.fromkeys(("sample", "file", "subset", "evidence"), str)
         audited = Audited(read_csv(files.audit[0], dtype=texts), read_samples_table(files.audit[1]))
+    ids = [str(name) for name in read_samples(train, ["id"])["id"]]
     maps: list[Projection] = []
     if files.gradients is not None or files.features is not None:
         first = shown_samples(rankings, about.shown)
         flagged = [] if audited is None else [str(name) for name in audited.issues["sample"].drop_duplicates()]
-        shown, listed = (listed_samples(train, [*first, *flagged], most) for most in (PAGE.listed, space.listed))
+        shown, listed = (listed_samples(ids, [*first, *flagged], most) for most in (PAGE.listed, space.listed))
         if files.gradients is not None:
             maps.append(project_gradients(files.gradients[0].read(), files.gradients[1].read(), shown, listed))
         if files.features is not None:
             # It imports torch, which only a run with an audit waits for.
             from dmin.games.feature_files import read_features
 
-            ids = [str(name) for name in read_samples(train, ["id"])["id"]]
             features: np.ndarray = read_features(files.features)["features"]
             maps.append(project_features(features, ids, shown, listed))
-    games = [read_contributed(played, players, contributions, train) for played, players, contributions in files.games]
+    games = [read_contributed(played, players, contributions, ids) for played, players, contributions in files.games]
     return Beside(audited, maps, None if files.parts is None else read_parquet(files.parts), games)

@@ -69,12 +69,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             yield temporary
             for file in temporary.rglob("*"):
                 _flush(file)
-            if path.exists():
-                path.rename(old)
-            temporary.rename(path)
+            _exchange(temporary, path, old)
             _flush(path.parent)
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(new: Path, path: Path, old: Path) -> None:
+    """Put ``new`` in the place of ``path``, and what stood there, if anything, to ``old``; or leave all as it was."""
+    stood = path.exists()
+    if stood:
+        path.rename(old)
+    try:
+        new.rename(path)
+    except BaseException:
+        if stood:
+            old.rename(path)
+        raise
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
 
 # What a terminal or a page may take for an order: control characters, lone surrogates, ends of lines, turned text.
 _ORDERS = ("Cc", "Cs", "Zl", "Zp")
@@ -18,6 +19,11 @@ class UserError(Exception):
 
 class DivergedError(UserError):
     """A training whose loss is not finite."""
+
+
+def missing_file(path: Path) -> UserError:
+    """Return the error of a result that is not there."""
+    return UserError(f"File '{path}' does not exist; run the rule that makes it.")
 
 
 def is_order(char: str) -> bool:

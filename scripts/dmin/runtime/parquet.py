@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmin.runtime.digests import sha256
-from dmin.runtime.errors import UserError
+from dmin.runtime.errors import UserError, missing_file
 
 _KEY = "dmin.checksum"
 _MADE = "dmin.provenance"
@@ -153,7 +153,7 @@ def torn_is_told(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise UserError(f"File '{path}' does not exist; run the rule that makes it.") from error
+        raise missing_file(path) from error
     except (pa.ArrowException, OSError, ValueError) as error:
         detail = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmin.runtime.checksums import TornError, check_record, open_json
-from dmin.runtime.errors import UserError
+from dmin.runtime.errors import UserError, missing_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ def load_json(path: Path) -> tuple[Any, bool]:
         content = json.loads(path.read_text(encoding="utf-8"))
         return open_json(content) if isinstance(content, dict) else (content, False)
     except FileNotFoundError as error:
-        raise UserError(f"File '{path}' does not exist; run the rule that makes it.") from error
+        raise missing_file(path) from error
     except IsADirectoryError as error:
         raise UserError(_folder(path)) from error
     except (ValueError, RecursionError, TornError) as error:
@@ -54,7 +54,7 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
         check_record(path)
         return pd.read_csv(path, **options)
     except FileNotFoundError as error:
-        raise UserError(f"File '{path}' does not exist; run the rule that makes it.") from error
+        raise missing_file(path) from error
     except IsADirectoryError as error:
         raise UserError(_folder(path)) from error
     except (ValueError, TornError) as error:
