@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet
 
 .PHONY: example check test pages lint types unit setup setup-dev lock audit benchmark benchmark-scaling benchmark-memory benchmark-search benchmark-startup \
-	benchmark-growth benchmark-gpu benchmark-training
+	benchmark-growth benchmark-gpu benchmark-training benchmark-explorer
 
 example: setup
 	$(BIN)/snakemake --cores all
@@ -58,6 +58,9 @@ benchmark-gpu: setup-dev
 
 benchmark-training: setup-dev
 	$(BIN)/python benchmarks/training.py
+
+benchmark-explorer: setup-dev
+	$(BIN)/python benchmarks/explorer_waits.py
 
 setup: .venv/.installed
 
