@@ -63,6 +63,21 @@ def test_difference_to_dmin_is_paired(bank: dict[str, Any]) -> None:
     assert unsized["over_dmin"] == 0, "a method without a width is compared with the widest"
 
 
+@pytest.mark.parametrize("types", [None, "str"])
+def test_a_range_all_of_whose_sets_are_left_out_changes_nothing(bank: dict[str, Any], types: str | None) -> None:
+    evaluate_lds(**bank)
+    first = bank["out"].table.read_bytes()
+    columns = pd.read_parquet(bank["bank"].losses[0]).columns
+    nothing = bank["out"].table.with_name("losses-nothing.parquet")
+    pd.DataFrame(columns=columns, dtype=types).to_parquet(nothing, index=False)
+    bank["bank"] = replace(bank["bank"], losses=[nothing, *bank["bank"].losses])
+    evaluate_lds(**bank)
+    assert bank["out"].table.read_bytes() == first
+    bank["bank"] = replace(bank["bank"], losses=[nothing])
+    with pytest.raises(UserError, match=r"^0 retrained sets are too few"):
+        evaluate_lds(**bank)
+
+
 def test_table_is_the_same_each_time(bank: dict[str, Any]) -> None:
     evaluate_lds(**bank)
     first = bank["out"].table.read_bytes()

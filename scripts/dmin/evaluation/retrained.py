@@ -50,6 +50,16 @@ class Retrained:
         return -self.losses.mean(axis=1).T
 
 
+def read_losses(files: Sequence[Path]) -> pd.DataFrame:
+    """Return the rows of all files of :func:`measure_losses`.
+
+    A range all of whose sets are left out has none, and is passed over: where its columns have no type, all would lose
+    theirs.
+    """
+    tables = [read_parquet(file) for file in files]
+    return pd.concat([table for table in tables if len(table)] or tables[:1])
+
+
 @dataclass(frozen=True)
 class RetrainedParts:
     """The losses of every query under every model, apart for each part of the timesteps.
@@ -73,15 +83,15 @@ class RetrainedParts:
         Raises:
             UserError: fewer than 8 sets are left, or a retraining is missing.
         """
-        table = pd.concat([read_parquet(file) for file in files])
+        table = read_losses(files)
         part = ["low_timestep", "high_timestep", "timesteps"]
-        cube = table.pivot_table(index=["set", "repeat"], columns=["query_id", *part], values="loss", sort=True)
-        sets, repeats = (sorted(set(cube.index.get_level_values(level))) for level in ("set", "repeat"))
+        sets, repeats = (sorted({int(number) for number in table[level]}) for level in ("set", "repeat"))
         if len(sets) < FEWEST_SETS:
             raise UserError(
                 f"{len(sets)} retrained sets are too few for an interval; set the bank's subsets so that at least "
                 f"{FEWEST_SETS} are left."
             )
+        cube = table.pivot_table(index=["set", "repeat"], columns=["query_id", *part], values="loss", sort=True)
         queries = sorted(set(cube.columns.get_level_values("query_id")))
         timesteps = np.array(sorted({column[1:] for column in cube.columns}))
         whole = len(queries) * len(timesteps)

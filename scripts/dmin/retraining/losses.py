@@ -28,7 +28,10 @@ log = logging.getLogger(__name__)
 
 # Losses are kept for as many parts of the timesteps: enough for bands, and few beside the thousand of D-TRAK.
 MOST_PARTS = 20
-COLUMNS = ["set", "repeat", "query_id", "low_timestep", "high_timestep", "timesteps", "loss"]
+_TYPES = {
+    "set": "int64", "repeat": "int64", "query_id": "string", "low_timestep": "int64", "high_timestep": "int64",
+    "timesteps": "int64", "loss": "float64",
+}  # fmt: skip
 
 
 class LossSettings(TypedDict):
@@ -70,7 +73,8 @@ def measure_losses(models: RetrainedModels, queries: Path, settings: LossSetting
         log.info(
             "%s: mean loss %.5f, %.0f s to go", member.name, losses.mean().item(), each * (len(wanted) - place - 1)
         )
-    write_parquet(pd.concat(tables) if tables else pd.DataFrame(columns=COLUMNS), out)
+    # A range all of whose sets are left out has no row, but columns like the others.
+    write_parquet(pd.concat(tables) if tables else pd.DataFrame(columns=list(_TYPES)).astype(_TYPES), out)
 
 
 def timestep_parts(steps: Sequence[int]) -> list[list[int]]:
