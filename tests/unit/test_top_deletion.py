@@ -85,6 +85,30 @@ def test_noise_alone_is_not_told_as_a_rise(tmp_path: Path) -> None:
     assert row["over_random_low"] < 0 < row["over_random_high"] and abs(row["over_random"]) < 0.002
 
 
+def test_one_difference_has_one_interval_whichever_side_is_random(tmp_path: Path) -> None:
+    table = Study(tmp_path).table(random=lambda k, query: 0.01 * k, dmin=lambda k, query: 0.02 * k)
+    for k in (2, 5):
+        mine, other = table.loc[("dmin", k)], table.loc[("random", k)]
+        assert mine["over_random"] == pytest.approx(-other["over_dmin"])
+        assert mine["over_random_low"] == pytest.approx(-other["over_dmin_high"])
+        assert mine["over_random_high"] == pytest.approx(-other["over_dmin_low"])
+
+
+def test_random_removal_has_the_error_of_its_draws(tmp_path: Path) -> None:
+    study, held = Study(tmp_path), 0
+    for place in range(40):
+        # Two draws of one size each, which differ by far more than queries and seeds do; the mean rise is 0.
+        rises = np.random.default_rng(place).normal(0, 0.1, 2)
+        study.deleted["random"] = study.removal("random", [("", 2), ("", 2)], lambda k, query: 0.0, 0.001)
+        (path,) = study.deleted["random"].losses
+        losses = pd.read_parquet(path)
+        losses.assign(loss=losses["loss"] + rises[losses["set"]]).to_parquet(path)
+        evaluate_top_deletion(study.deleted, 0.95, tmp_path / "deletion.csv")
+        row = pd.read_csv(tmp_path / "deletion.csv").iloc[0]
+        held += row["low"] < 0 < row["high"]
+    assert held >= 34
+
+
 @pytest.mark.fault("losses after a removal without those of nothing removed", "refused; the removal is named")
 def test_missing_losses_are_told(tmp_path: Path) -> None:
     study = Study(tmp_path)

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from dmin.evaluation.intervals import crossed_mean
+from dmin.evaluation.retrained import read_losses
 from dmin.retraining.removal_names import NONE, RANDOM
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
@@ -24,6 +26,7 @@ COLUMNS = [
 ]  # fmt: skip
 # What the columns over_dmin compare with.
 REFERENCE = "dmin"
+_PAIR = ["query_id", "repeat"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def evaluate_top_deletion(deleted: Mapping[str, Deleted], confidence: float, out
     ``difference`` is the loss after the removal minus that of the model retrained on everything with the same seed, the
     mean over queries; larger where what was removed mattered more. ``over_random`` is the same minus the removal of k
     random samples, ``over_dmin`` minus that of DMin's top k, both of the same query and seed. Intervals have the error
-    by queries and by training seeds, and for ``over_random`` by random draws where there are two; see
+    by queries and by training seeds, and by random draws where there are two and random removal is one side; see
     :func:`crossed_mean`. A single seed has no error by seeds. Source: the removal of D-TRAK and K-FAC influence,
     judged by the loss; the controls and intervals are ours.
 
@@ -62,7 +65,7 @@ def evaluate_top_deletion(deleted: Mapping[str, Deleted], confidence: float, out
     rows = []
     for name, table in rises.items():
         for k, mine in table.groupby("k"):
-            parts = [crossed_mean(mine.groupby(["query_id", "repeat"])["rise"].mean(), confidence)]
+            parts = [crossed_mean(mine.groupby(_PAIR)["rise"].mean(), confidence, _drawn(mine))]
             for other in (RANDOM, REFERENCE):
                 base = rises[other][rises[other]["k"] == k] if other in rises and other != name else mine[:0]
                 parts.append(_over(mine, base, confidence))
@@ -74,7 +77,7 @@ def evaluate_top_deletion(deleted: Mapping[str, Deleted], confidence: float, out
 
 def _mean_losses(files: Sequence[Path]) -> pd.DataFrame:
     """Return the mean loss over all timesteps, columns ``set, repeat, query_id, loss``."""
-    table = pd.concat([read_parquet(file) for file in files])
+    table = read_losses(files)
     keys = ["set", "repeat", "query_id"]
     sums = table.assign(loss=table["loss"] * table["timesteps"]).groupby(keys)[["loss", "timesteps"]].sum()
     return (sums["loss"] / sums["timesteps"]).rename("loss").reset_index()
@@ -101,10 +104,15 @@ def _rises(name: str, deleted: Deleted, whole: pd.DataFrame) -> pd.DataFrame:
 
 
 def _over(mine: pd.DataFrame, base: pd.DataFrame, confidence: float) -> list[float]:
-    keys = ["query_id", "repeat"]
     if base.empty:
         return [float("nan")] * 3
-    paired = (mine.groupby(keys)["rise"].mean() - base.groupby(keys)["rise"].mean()).dropna()
-    asked = base[base["query_id"].isin(paired.index.get_level_values("query_id"))]
-    drawn = asked.groupby("set")["rise"].mean() if base.groupby(keys).size().max() > 1 else pd.Series(dtype=float)
-    return crossed_mean(paired, confidence, drawn.to_numpy())
+    paired = (mine.groupby(_PAIR)["rise"].mean() - base.groupby(_PAIR)["rise"].mean()).dropna()
+    queries = paired.index.get_level_values("query_id")
+    drawn = [_drawn(side[side["query_id"].isin(queries)]) for side in (mine, base)]
+    return crossed_mean(paired, confidence, np.concatenate(drawn))
+
+
+def _drawn(rises: pd.DataFrame) -> np.ndarray:
+    """Return the mean rise by set where several are for one query and seed, which only random draws are; else none."""
+    several = rises.groupby(_PAIR).size().max() > 1
+    return rises.groupby("set")["rise"].mean().to_numpy() if several else np.empty(0)
