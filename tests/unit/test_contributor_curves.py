@@ -26,7 +26,7 @@ from dmin.figures.without_top import choose_rows, draw_without_top
 from dmin.games.coalitions import Coalitions
 from dmin.games.contributions import fit_contributions, read_contributions
 from dmin.games.curves import choose_curves, curve_coalition, rank_players
-from dmin.games.records import Records
+from dmin.games.records import RecordFiles, Records
 from dmin.runtime.errors import UserError
 
 COSTS = pd.DataFrame(COST, columns=["trainer", "steps", "seconds", "compute"])
@@ -66,6 +66,14 @@ def test_curves_are_numbered_in_the_order_that_is_asked(contributions: pd.DataFr
     assert member.sum(axis=1).tolist() == [5, 3, 3] and not member[0, 0] and member[1, [0, 4, 5]].all()
     with pytest.raises(UserError, match="have no estimator 'lasso', by which a curve removes players"):
         choose_curves(contributions, [("lasso", "keep", 0.5)], "quality", 0)
+
+
+def test_exact_game_of_which_a_coalition_is_left_out_is_refused(folder: Path, contributions: pd.DataFrame) -> None:
+    files = RecordFiles(*(folder / name for name in ("players.json", "coalitions.parquet", "few.csv")), 42)
+    members = pd.read_csv(folder / "members.csv")
+    members[members["coalition"] != 5].to_csv(folder / "few.csv", index=False)
+    with pytest.raises(UserError, match=r"^No trainer has every coalition of the game"):
+        read_deletion(Records.read(files), contributions, INTERVAL)
 
 
 def test_exact_game_gives_the_curves_of_all(records: Records, contributions: pd.DataFrame) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from dmin.evaluation.exact_games import DRAWS
+from dmin.evaluation.exact_games import DRAWS, require_exact
 from dmin.games.baselines import random_contributions
 from dmin.games.contributions import read_contributions
 from dmin.games.curves import KEEP, REMOVE, curve_coalition, rank_players
@@ -36,7 +36,11 @@ def read_deletion(records: Records, contributions: pd.DataFrame, interval: Inter
 
     Args:
         contributions: see :func:`fit_contributions`.
+
+    Raises:
+        UserError: nobody trained every coalition.
     """
+    require_exact(records)
     trainer, names = records.exact[0], records.names
     rows: list[list[object]] = []
     for behaviour in records.behaviours:

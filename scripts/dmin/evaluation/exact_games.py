@@ -110,6 +110,19 @@ def _coalition(key: bytes, players: int) -> np.ndarray:
     return np.unpackbits(np.frombuffer(key, dtype=np.uint8)[None], axis=1, count=players).astype(bool)
 
 
+def require_exact(records: Records) -> None:
+    """Refuse a game of which no trainer has every coalition.
+
+    Raises:
+        UserError: it is such a game.
+    """
+    if not records.exact:
+        raise UserError(
+            "No trainer has every coalition of the game, so it has no exact values; set coalitions.exact.all to true "
+            "and train those that exclude leaves out at a lower learning rate."
+        )
+
+
 def compare_exact(records: Records, contributions: pd.DataFrame, interval: Interval) -> pd.DataFrame:
     """Return how every estimator compares with the exact game over the number of coalitions; see ``COLUMNS``.
 
@@ -125,11 +138,7 @@ def compare_exact(records: Records, contributions: pd.DataFrame, interval: Inter
     Raises:
         UserError: nobody trained every coalition.
     """
-    if not records.exact:
-        raise UserError(
-            "No trainer has every coalition of the game, so it has no exact values; set coalitions.exact.all to true "
-            "and train those that exclude leaves out at a lower learning rate."
-        )
+    require_exact(records)
     truth, rows = records.exact[0], []
     for behaviour in records.behaviours:
         values = {who: complete(records.outcomes(behaviour, who, "all")) for who in records.exact}
