@@ -82,3 +82,19 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(
         (temporary / "new").write_text("new")
     assert len(asked) == 3 and [path.name for path in tmp_path.iterdir()] == ["made"]
     assert [path.name for path in folder.iterdir()] == ["old"]
+
+
+def test_a_folder_that_cannot_come_back_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, rename = tmp_path / "made", Path.rename
+    with atomic_folder(folder) as temporary:
+        (temporary / "old").write_text("old")
+
+    def fails_at_its_place(source: Path, target: Path) -> Path:
+        if target == folder:
+            raise OSError("no")
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", fails_at_its_place)
+    with pytest.raises(OSError, match="no"), atomic_folder(folder):
+        pass
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["old"]

@@ -67,12 +67,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         with _dropped_if_failed(path, lambda: shutil.rmtree(temporary, ignore_errors=True)):
             yield temporary
-            for file in temporary.rglob("*"):
+            for file in (*temporary.rglob("*"), temporary):
                 _flush(file)
             _exchange(temporary, path, old)
             _flush(path.parent)
     finally:
-        shutil.rmtree(old, ignore_errors=True)
+        # Where neither could take the place, the old one is all there is.
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _exchange(new: Path, path: Path, old: Path) -> None:
