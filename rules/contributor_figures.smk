@@ -158,6 +158,6 @@ rule contributor_page:
         "../envs/dmin.yaml"
     params:
         behaviours=lambda w: games[w.game].settings["behaviours"],
-        code=code("contributor_page", "looks"),
+        code=code("contributor_page", "contributors"),
     script:
         "../scripts/contributor_page.py"

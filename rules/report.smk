@@ -192,7 +192,7 @@ rule explorer:
         top=tables.config["figures"]["explorer_top"],
         confidence=lambda w: runs[w.run].evaluation["confidence"],
         subsets_known=lambda w: runs[w.run].queries.subsets_known,
-        code=code("explorer"),
+        code=code("explorer", "contributors"),
     script:
         "../scripts/explorer.py"
 

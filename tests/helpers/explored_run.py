@@ -120,7 +120,14 @@ def make_contributions(players: Mapping[str, int]) -> pd.DataFrame:
         for estimator, share in (("exact_shapley", 1.0), ("leave_one_out", 0.5))
         for place, (name, size) in enumerate(players.items())
     ]  # fmt: skip
-    return pd.DataFrame(rows).astype({"player": "string"})
+    # A baseline has no share, and points where everyone moves the behaviour.
+    sizes = [
+        row | {"estimator": "size", "value": row["samples"] * (-1 if row["value"] < 0 else 1), "share": np.nan,
+               "low": np.nan, "high": np.nan, "coalitions": 0}
+        for row in rows
+        if row["estimator"] == "exact_shapley"
+    ]  # fmt: skip
+    return pd.DataFrame([*rows, *sizes]).astype({"player": "string"})
 
 
 def make_game(samples: pd.DataFrame, name: str = "owners", measured: bool = True) -> Contributed:

@@ -62,6 +62,15 @@ def test_shares_are_means_over_queries_each_subset_alike() -> None:
         assert abs(sum(told[0] for told in table) - 1) < 1e-4
 
 
+def test_lists_shorter_than_what_is_asked_for_are_all_that_is_shown(tmp_path: Path) -> None:
+    rankings = {"one": make_ranking(QUERIES, SAMPLES, 4, 1)}
+    made = ExploredRun.write(tmp_path, QUERIES, SAMPLES, rankings)
+    write_explorer(tmp_path / "page.html", made.tables, rankings, About("r", {}, 24))
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    # By this number the page tells chance.
+    assert json.loads(page.partition('id="data">')[2].partition("</script>")[0])["shown"] == 4
+
+
 def test_without_contributions_nothing_is_said_of_them() -> None:
     found = collect_contributed(make_game(SAMPLES, measured=False), RANKINGS, listed([""] * len(QUERIES)))
     assert found["measured"] is None and len(found["shares"][0]) == 3
@@ -160,6 +169,18 @@ def test_what_is_shown_of_contributors_is_saved(browser: Chromium) -> None:
     assert {row["contributor"] for row in rows} == {"ann", "<b>eve</b>", "bob"}
     assert sum(int(row["listed"]) for row in rows) == SHOWN and rows[0]["behaviour"] == "mean_loss"
     assert json.loads(rows[0]["share"]) > 0
+
+
+@needs_chromium
+def test_baselines_point_where_everyone_moves_the_behaviour(browser: Chromium) -> None:
+    browser.run("$('contributors-order').value = 'given'; $('contributors-order').dispatchEvent(new Event('change'))")
+    choose = (
+        "$('contributors-estimator').value = 'size'; $('contributors-estimator').dispatchEvent(new Event('change'))"
+    )
+    browser.run(choose)
+    # Who has most images is said to lower the loss most; no baseline has a share to tell it by.
+    assert cells(browser, "#contributors-rows .who")[0] == "ann"
+    assert cells(browser, "#contributors-rows .against") == []
 
 
 def test_contributions_are_those_of_the_table() -> None:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from dmin.catalogue.estimators import ESTIMATORS
 from dmin.catalogue.families import FAMILIES
 from dmin.catalogue.methods import METHODS
 from dmin.workflow.digest import PLUMBING, CodeDigests
@@ -98,7 +99,7 @@ def test_rules_name_what_their_scripts_import_by_name() -> None:
         loads = library / "models" / "load.py" in files and script not in LOAD_NONE | ASKED
         assert ("family" in chosen) == loads, script
         drawn = library / "figures" / "methods.py" in files and script not in SHOW_NO_METHOD
-        assert bool({"look", "looks"} & chosen) == drawn, script
+        assert bool({"look", "looks", "contributors"} & chosen) == drawn, script
 
 
 def test_nothing_else_is_imported_by_name() -> None:
@@ -255,3 +256,35 @@ def test_figures_hang_on_the_looks_of_the_methods_of_their_run(monkeypatch: pyte
     assert digests() == before
     monkeypatch.setitem(METHODS, "text", replace(METHODS["text"], label="Another"))
     assert [old == new for old, new in zip(before, digests(), strict=True)] == [False, True, True]
+
+
+GAME = {"model": "m", "run": "r", "reference": {"rows": 5}, "coalitions": {"test": {"alphas": []}, "fit": {"count": 6}}}
+
+
+@pytest.mark.parametrize("in_explorer", [True, False])
+def test_pages_hang_on_what_they_say_of_estimators(monkeypatch: pytest.MonkeyPatch, in_explorer: bool) -> None:
+    config = {
+        "datasets": {
+            "d": {"sources": [{"name": name, "path": f"owner/{name}", "rows": 50} for name in ("red", "blue")]}
+        },
+        "bases": {"b": {"path": "owner/base"}},
+        "models": {"m": {"dataset": "d", "base": "b"}},
+        "runs": {"r": {"model": "m", "influence": {"methods": ["dmin"], "top_k": 5}, "evaluation": {"k": [5]}}},
+        "games": {"g": GAME | {"in_explorer": in_explorer}},
+    }
+    code = JobCode(read_tables(config, PROJECT))
+
+    def digests() -> list[str]:
+        return [
+            code("explorer", "contributors")(SimpleNamespace(run="r")),
+            code("contributor_page", "contributors")(SimpleNamespace(game="g")),
+        ]
+
+    before = digests()
+    monkeypatch.setitem(ESTIMATORS, "shapley", replace(ESTIMATORS["shapley"], summary="Another"))
+    assert [old == new for old, new in zip(before, digests(), strict=True)] == [not in_explorer, False]
+
+
+def test_how_scores_are_added_up_by_player_counts_as_code() -> None:
+    files = CodeDigests(PROJECT).files("fit_contributions")
+    assert PROJECT / "scripts" / "dmin" / "games" / "aggregates.py" in files

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..games.aggregates import AGGREGATES
 from .entries import read_entries
 
 FOLDER = "games/estimators"
@@ -54,8 +55,6 @@ ESTIMATORS: dict[str, EstimatorEntry] = {
 }
 
 
-# How the scores of a local method for the samples of a player become one value.
-AGGREGATES = ("sum", "mean", "max")
 BASELINES = ("random", "size")
 
 

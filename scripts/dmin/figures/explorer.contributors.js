@@ -14,16 +14,16 @@ function imagesByContributor(game, query, ranking) {
 }
 /** What contributors gave by the estimator that is chosen; null where it was not measured. @param {Game} game @returns {(number|null)[][]|null} */
 function measuredRows(game) { return game.measured?.rows[contributed.behaviour]?.[contributed.estimator] ?? null; }
-/** Whether more adds to what everyone does: 1, or -1 where everyone together lowers the behaviour. @param {(number|null)[][]} rows */
-function directionOf(rows) {
-  const told = rows.find(([value, , , part]) => part && value);
-  return told ? Math.sign(/** @type {number} */ (told[0]) / /** @type {number} */ (told[3])) : 1;
+/** Whether more adds to what everyone does: 1, or -1 where everyone together lowers the behaviour. Baselines have no share, but the sign of it. @param {Game} game @param {(number|null)[][]} rows */
+function directionOf(game, rows) {
+  const told = rows.find(([value, , , part]) => part && value), size = game.measured?.rows[contributed.behaviour]?.size?.[0]?.[0];
+  return told ? Math.sign(/** @type {number} */ (told[0]) / /** @type {number} */ (told[3])) : typeof size === "number" && size < 0 ? -1 : 1;
 }
 /** @typedef {{ place: number, name: string, size: number, count: number, of: number, interval: [number, number]|null, chance: number, mean: number[]|null, images: number[], given: (number|null)[]|null }} ContributorRow */
 /** What drawing and export share: the contributors in order. @returns {{ game: Game, ranking: Ranking, rows: ContributorRow[] }} */
 function contributorRows() {
   const game = data.games[contributed.game], ranking = rankings[state.shown[0]], of = ranking.top[state.query].length, measured = measuredRows(game);
-  const { listed, others } = imagesByContributor(game, state.query, ranking), towards = measured ? directionOf(measured) : 1;
+  const { listed, others } = imagesByContributor(game, state.query, ranking), towards = measured ? directionOf(game, measured) : 1;
   const rows = game.names.map((name, place) => ({
     place, name, size: game.sizes[place], count: listed[place].length, of, interval: of ? wilson(listed[place].length, of) : null, chance: game.sizes[place] / data.total,
     mean: game.shares[ranking.index][place], images: [...listed[place], ...others[place]].slice(0, SHOWN_OF_EACH), given: measured ? measured[place] : null,
@@ -82,13 +82,13 @@ function givenCell(given, { from, to, towards }) {
 function drawContributors() {
   const { game, ranking, rows } = contributorRows(), measured = measuredRows(game), query = queries[state.query], shown = rows.slice(0, contributed.limit);
   const most = Math.max(...rows.map(({ count, of, interval, mean, chance }) => Math.max(of ? count / of : 0, interval?.[1] ?? 0, mean?.[2] ?? 0, chance)));
-  const towards = measured ? directionOf(measured) : 1, ends = (measured ?? []).flatMap((given) => given.slice(0, 3)).filter((end) => typeof end === "number").map((end) => towards * end);
+  const towards = measured ? directionOf(game, measured) : 1, ends = (measured ?? []).flatMap((given) => given.slice(0, 3)).filter((end) => typeof end === "number").map((end) => towards * end);
   const span = { from: Math.min(0, ...ends), to: Math.max(0, ...ends), towards };
   $("contributors-title").textContent = `Whose images shaped “${query.name}”?`;
   $("contributors-picture").replaceChildren(picture("queries", state.query, ""));
   $("contributors-words").textContent = `Of the first ${ranking.top[state.query].length} training images by ${ranking.label}, how many are of each contributor, and of the first ${data.shown} of all ${queries.length} generated images, what share in the mean. The mark shows chance: the contributor's share of the training set. A place in a list is no share of credit.`;
   const estimator = game.measured?.estimators.find(([name]) => name === contributed.estimator), behaviour = game.measured?.behaviours.find(([name]) => name === contributed.behaviour);
-  $("contributors-measured").textContent = !estimator || !behaviour ? "" : measured ? `Contributed: to ${behaviour[1]}, of the model as a whole and not of this image, as a share of what everyone together adds to no one. ${estimator[2]}${estimator[3] ? ` Fitted on ${estimator[3]}.` : ""} Orange works against what everyone does.` : `${estimator[1]} does not estimate ${behaviour[1]}.`;
+  $("contributors-measured").textContent = !estimator || !behaviour ? "" : measured ? `Contributed: to ${behaviour[1]}, ${behaviour[0].startsWith("local_") ? "of one image that the game asks about" : "of the model as a whole and not of this image"}, as a share of what everyone together adds to no one. ${estimator[2]}${estimator[3] ? ` Fitted on ${estimator[3]}.` : ""} Orange works against what everyone does.` : `${estimator[1]} does not estimate ${behaviour[1]}.`;
   $("contributors-head").replaceChildren(...["contributor", "in this list", "of all lists, mean", ...(game.measured ? ["contributed"] : [])].map((name) => el("th", { scope: "col" }, name)));
   $("contributors-rows").replaceChildren(...shown.map((row) => contributorRow(row, ranking, most, span)));
   $("contributors-more").hidden = shown.length === rows.length;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from dmin.figures.blobs import LEVELS, Blobs, quantised
 from dmin.figures.colours import NOISE
 from dmin.figures.explorer_contributors import Contributed, collect_contributed
 from dmin.figures.explorer_images import Pictures
-from dmin.figures.explorer_rankings import Listed, Ranked, collect_ranking, shown_samples
+from dmin.figures.explorer_rankings import Listed, Ranked, collect_ranking, ranks_shown, shown_samples
 from dmin.figures.projection import Projection
 from dmin.runtime.errors import UserError
 from dmin.runtime.text import drawable
@@ -37,7 +37,7 @@ class About:
         run: name of the run.
         notes: heading and text of remarks; a heading equal to a ranking's label is shown with that ranking, the
             others at the foot of the page.
-        shown: ranks shown per generated image.
+        shown: ranks shown per generated image, where lists have as many.
         subsets_known: whether the subsets of the queries are known; without them there are no hits and no rates.
         confidence: of the intervals beside rates.
     """
@@ -123,6 +123,7 @@ def collect_explorer_data(
             score that is not finite, or an image is unreadable.
     """
     _check(tables, rankings)
+    about = replace(about, shown=ranks_shown(rankings, about.shown))
     first = [*shown_samples(rankings, about.shown), *_flagged(beside)]
     queries, samples, listed = _read(tables, about, first, blobs.space.listed)
     found = [collect_ranking(label, ranking, listed, blobs) for label, ranking in rankings.items()]

@@ -16,7 +16,7 @@ from dmin.data.samples import read_samples
 from dmin.figures.contributor_page import Played
 from dmin.figures.explorer_contributors import read_contributed
 from dmin.figures.explorer_data import About, Audited, Beside, listed_samples
-from dmin.figures.explorer_rankings import Ranked, shown_samples
+from dmin.figures.explorer_rankings import Ranked, ranks_shown, shown_samples
 from dmin.figures.explorer_space import PAGE, Space
 from dmin.figures.projection import Projection, project_features, project_gradients
 from dmin.runtime.parquet import read_parquet
@@ -108,7 +108,7 @@ def read_beside(
     ids = [str(name) for name in read_samples(train, ["id"])["id"]]
     maps: list[Projection] = []
     if files.gradients is not None or files.features is not None:
-        first = shown_samples(rankings, about.shown)
+        first = shown_samples(rankings, ranks_shown(rankings, about.shown))
         flagged = [] if audited is None else [str(name) for name in audited.issues["sample"].drop_duplicates()]
         shown, listed = (listed_samples(ids, [*first, *flagged], most) for most in (PAGE.listed, space.listed))
         if files.gradients is not None:

@@ -76,6 +76,12 @@ def shown_samples(rankings: Mapping[str, Ranked], shown: int) -> list[str]:
     return sorted(best, key=lambda sample: best[sample])
 
 
+def ranks_shown(rankings: Mapping[str, Ranked], asked: int) -> int:
+    """Return how many ranks lists show: ``asked``, or as many as they have."""
+    ranks = [int(ranking.top["rank"].max()) for ranking in rankings.values() if len(ranking.top)]
+    return min(asked, max(ranks, default=asked))
+
+
 def lowest(row: np.ndarray, count: int) -> np.ndarray:
     """Return the columns of the ``count`` lowest scores of a query, the lowest first."""
     return np.argsort(row, kind="stable")[:count]

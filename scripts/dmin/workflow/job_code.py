@@ -13,6 +13,7 @@ from ..catalogue.behaviours import BEHAVIOURS
 from ..catalogue.estimators import ESTIMATORS
 from ..catalogue.methods import METHODS
 from .digest import CodeDigests
+from .figures import explored_games
 from .tables import Tables
 
 # Another way of telling jobs apart gets another scheme, so that nobody takes its difference for an edit.
@@ -20,7 +21,7 @@ SCHEME = "v3:"
 # How digests were recorded under other schemes.
 _OLDER = re.compile(r"'(v\d+:)?[0-9a-f]{16}'")
 _SAMPLED = 20
-Chosen = Literal["method", "family", "behaviour", "estimators", "look", "looks"]
+Chosen = Literal["method", "family", "behaviour", "estimators", "look", "looks", "contributors"]
 
 
 class JobCode:
@@ -38,8 +39,9 @@ class JobCode:
             chosen: what the script finds by name beside what it always imports: the ``method`` or the ``behaviour``
                 that the job's wildcards name (without a wildcard, the method of the run's maps), the ``family`` of the
                 base that it loads, all ``estimators``, the ``look`` of the one method that a figure shows (that of the
-                wildcards, else the indexed one), or the ``looks`` of all methods of its run, of a game those of
-                estimators too.
+                wildcards, else the indexed one), the ``looks`` of all methods of its run, of a game those of
+                estimators too, or what a page says of ``contributors``: the looks of a game, and the summaries of its
+                estimators.
         """
 
         def code(wildcards: Any) -> str:
@@ -58,6 +60,8 @@ class JobCode:
                 facts = _looks([getattr(wildcards, "method", None) or self._indexed(wildcards)])
             if "looks" in chosen:
                 facts = self._all_looks(wildcards)
+            if "contributors" in chosen:
+                facts = self._told_of_contributors(wildcards)
             return SCHEME + self.digests.digest(script, *modules, facts=facts)
 
         return code
@@ -73,6 +77,16 @@ class JobCode:
         run = self.tables.games[wildcards.game].settings["run"]
         looks = [(entry.name, entry.label, entry.look) for entry in ESTIMATORS.values()]
         return _looks(runs[run].influence.methods if run else []) + repr(looks)
+
+    def _told_of_contributors(self, wildcards: Any) -> str:
+        """Return what a page says of estimators and local methods; of a run, nothing unless its explorer shows them."""
+        told = repr([(entry.name, entry.label, entry.summary) for entry in ESTIMATORS.values()])
+        if hasattr(wildcards, "game"):
+            return self._all_looks(wildcards) + told
+        run = self.tables.runs[wildcards.run]
+        games = explored_games(run, self.tables.games.values())
+        shown = any(game.settings["in_explorer"] for game in games)
+        return _looks(run.influence.methods) + told if shown else ""
 
 
 def _looks(methods: Iterable[str]) -> str:
