@@ -287,4 +287,4 @@ def test_pages_hang_on_what_they_say_of_estimators(monkeypatch: pytest.MonkeyPat
 
 def test_how_scores_are_added_up_by_player_counts_as_code() -> None:
     files = CodeDigests(PROJECT).files("fit_contributions")
-    assert PROJECT / "scripts" / "dmin" / "games" / "aggregates.py" in files
+    assert PROJECT / "scripts" / "dmin" / "catalogue" / "aggregates.py" in files

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..games.aggregates import AGGREGATES
+from .aggregates import AGGREGATES
 from .entries import read_entries
 
 FOLDER = "games/estimators"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from dmin.catalogue.aggregates import AGGREGATES
 from dmin.catalogue.estimators import BASELINES, ESTIMATORS
 from dmin.figures.colours import INK, MUTED
 from dmin.figures.methods import LINES, Dashes, MethodStyle, method_style
-from dmin.games.aggregates import AGGREGATES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

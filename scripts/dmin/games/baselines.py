@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dmin.attribution.score_matrix import ScoreMatrix
-from dmin.games.aggregates import AGGREGATES
+from dmin.catalogue.aggregates import AGGREGATES
 from dmin.runtime.errors import UserError
 from dmin.runtime.percentiles import Interval, percentile_interval
 from dmin.runtime.seeds import derive_seed
