@@ -51,6 +51,17 @@ def test_cifar2_is_as_large_as_published() -> None:
     assert {run["queries"]["source"] for run in runs.values()} == {"generated", "held_out"}
 
 
+def test_small_cifar2_has_the_training_of_the_large_one_and_enough_sets() -> None:
+    small, large = (
+        load(yaml.safe_load((PROJECT / "config" / name).read_text())) for name in ("cifar2_small.yaml", "cifar2.yaml")
+    )
+    assert [source["labels"] for source in small.config["datasets"]["cifar2"]["sources"]] == [["automobile"], ["horse"]]
+    assert small.config["models"]["cifar2"]["train"]["flip"] and large.config["models"]["cifar2"]["train"]["flip"]
+    assert small.runs["held_out"].gradients.count("train") == 490
+    bank = small.config["banks"]["cifar2"]
+    assert (bank["subsets"], bank["seeds"], bank["fraction"]) == (32, 2, 0.5)
+
+
 def plan_with(judged: Checkout, bank: dict[str, Any] | None = None, **influence: Any) -> dict[str, int]:
     try:
         judged.write_config(config_with(bank, **influence))
