@@ -36,7 +36,7 @@ def write_gradients(
     """Write a shard of the gradients ``[n, T, P]`` as the cache would; errors of the output ``[n, T]`` are 1."""
     settings = {**METADATA, "P": gradients.shape[-1], **metadata}
     norm = np.linalg.norm(gradients, axis=-1).astype(np.float32)
-    unit = (gradients / norm[..., None]).astype(np.float32)
+    unit = (gradients / np.where(norm == 0, 1, norm)[..., None]).astype(np.float32)
     sketch = CountSketch(gradients.shape[-1], settings["cache_dim"], settings["sketch_seed"])
     rows = sketch.apply(torch.from_numpy(unit.reshape(-1, unit.shape[-1]))).numpy()
     tensors = {

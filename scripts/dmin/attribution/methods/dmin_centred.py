@@ -20,12 +20,27 @@ METHOD = {
 
 
 def mean_training_gradient(train: GradientRows) -> np.ndarray:
-    """Return the mean raw gradient of the training samples at every timestep, float32 ``[T, width]``."""
+    """Return the mean raw gradient of the training samples at every timestep, float32 ``[T, width]``.
+
+    Samples without a gradient, such as those that were skipped, count for nothing.
+    """
     total = np.zeros((train.norms.shape[1], train.width))
     for rows, block in train.blocks():
         block *= train.norms[rows, :, None]
         total += block.sum(0, dtype=np.float64)
-    return (total / len(train.ids)).astype(np.float32)
+    counts = np.maximum((train.norms != 0).sum(0), 1)
+    return (total / counts[:, None]).astype(np.float32)
+
+
+def _centred_units(block: np.ndarray, norms: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Return gradients without the mean at unit length, ``[n, T * width]``; zero where there is none.
+
+    Args:
+        block: unit gradients ``[n, T, width]`` of ``norms``.
+    """
+    block = block * norms[..., None] - mean
+    block[norms == 0] = 0
+    return unit_rows(block).reshape(len(block), -1)
 
 
 def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.ndarray:
@@ -33,18 +48,15 @@ def scores(queries: GradientRows, train: GradientRows, options: Options) -> np.n
 
     ``g`` are raw gradients (sketched unit gradients times their norms), ``m_t`` their mean over the training samples,
     also taken from the queries. The cosine is taken in sketch space, because the exact norm of a centred gradient is
-    in no cache. A sample whose gradient equals the mean scores 0 at that timestep.
+    in no cache. A sample whose gradient equals the mean, or that has none, scores 0 at that timestep.
 
     Raises:
         UserError: the two sides were cached under different settings.
     """
     require_equal_settings(queries, train)
     mean = mean_training_gradient(train)
-    left = queries.all() * queries.norms[:, :, None]
-    left = unit_rows(left - mean).reshape(len(left), -1)
+    left = _centred_units(queries.all(), queries.norms, mean)
     out = np.empty((len(left), len(train.ids)), dtype=np.float32)
     for rows, block in train.blocks():
-        block *= train.norms[rows, :, None]
-        block -= mean
-        out[:, rows] = left @ unit_rows(block).reshape(len(block), -1).T
+        out[:, rows] = left @ _centred_units(block, train.norms[rows], mean).T
     return out
