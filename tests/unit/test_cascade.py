@@ -71,6 +71,18 @@ def test_lists_are_those_of_a_full_scan(sketches: tuple[Path, Path], top_k: int)
     assert (found.chances <= DELTA).all() and (found.looked >= min(1500, max(100, 2 * top_k))).all()
 
 
+@pytest.mark.parametrize(("share", "rank"), [(0.12, 16), (0.3, 16), (0.0, 1), (1.0, 4)])
+def test_many_equal_rows_and_few_directions_are_searched_too(tmp_path: Path, share: float, rank: int) -> None:
+    rows = correlated_rows(600, 0)
+    rows[: int(share * len(rows))] = rows[0]
+    train = write_sketch(tmp_path / "train.npy", "t", rows)
+    queries = write_sketch(tmp_path / "queries.npy", "q", correlated_rows(20, 1))
+    found = CascadeSearch(build(train, rank), train, queries).run(DELTA, 10)
+    _, products = scan(np.load(train), np.load(queries), 10)
+    np.testing.assert_allclose(found.scores, products, rtol=1e-5, atol=1e-6)
+    assert (found.chances <= DELTA).all()
+
+
 def test_certificate_saves_most_rows_and_is_kept(tmp_path: Path) -> None:
     """Of 1,000 queries that nothing was fitted on, about one may miss a row at a chance of 1e-3 each."""
     train = write_sketch(tmp_path / "train.npy", "t", correlated_rows(3000, 2))

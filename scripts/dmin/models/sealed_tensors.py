@@ -126,5 +126,7 @@ def _checksums(values: torch.Tensor, block: int = BLOCK_ROWS) -> list[str]:
 
 def _checksum(values: torch.Tensor) -> str:
     digest = hashlib.sha256(f"{values.dtype} {tuple(values.shape)} ".encode())
-    digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    if values.numel():
+        # Of nothing, torch has no view of other types.
+        digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -34,7 +34,13 @@ def fit_tails(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarra
     coarse, residual = (np.concatenate(side) for side in zip(*pairs, strict=True))
     # Small sets have no pairs to tell the upper levels by.
     kept = [level for level in LEVELS if (1 - level) * len(coarse) >= _FEWEST]
-    edges = np.quantile(coarse, kept)
+    # Many pairs may lie alike, as those of one repeated image do: then levels meet, or the last has next to nobody.
+    edges = np.unique(np.quantile(coarse, kept))
+    counts = np.bincount(np.searchsorted(edges, coarse), minlength=len(edges) + 1)
+    while len(edges) and counts.min() < _FEWEST // 2:
+        few = int(counts.argmin())
+        edges = np.delete(edges, min(few, len(edges) - 1))
+        counts = np.bincount(np.searchsorted(edges, coarse), minlength=len(edges) + 1)
     levels = np.searchsorted(edges, coarse)
     chances = [_chances(np.sort(residual[levels == level])) for level in range(len(edges) + 1)]
     return edges, np.stack(chances)
@@ -51,6 +57,9 @@ def chance_of_more(edges: np.ndarray, chances: np.ndarray, coarse: np.ndarray, r
 def _chances(values: np.ndarray) -> np.ndarray:
     """Return the chance of more than each point of the grid, of sorted residual cosines of one level."""
     grid = np.linspace(-1, 1, GRID + 1)
+    if len(values) < 2:
+        # Nothing is known, so anything may be larger.
+        return np.where(grid < 1, 1.0, 0.0)
     body = len(values) - max(2, int(_TAIL * len(values)))
     threshold = values[body]
     excess = values[body:] - threshold
