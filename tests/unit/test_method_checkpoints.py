@@ -16,6 +16,7 @@ from tiny_pipeline import CPU, gradient_config, random_samples
 from dmin.attribution.checkpoints import Checkpoint, checkpoint_weights
 from dmin.attribution.gradient_rows import GradientRows
 from dmin.attribution.registry import METHODS
+from dmin.attribution.sample_tables import SampleTables
 from dmin.gradients.cache import cache_gradients
 from dmin.gradients.cache_kind import CacheKind
 from dmin.gradients.make_shard import ShardTask
@@ -90,6 +91,15 @@ def test_duplicates_of_the_query_come_first(tmp_path: Path, method: str) -> None
 def test_weights_are_learning_rates_times_epochs() -> None:
     facts = [{"step": 10, "learning_rate": 0.1}, {"step": 30, "learning_rate": 0.05}]
     assert checkpoint_weights(facts, 8, 40) == pytest.approx([0.1 * 2, 0.05 * 4])
+
+
+def test_a_sample_counts_as_often_as_an_epoch_sees_it(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": ["t/1", "t/0", "t/2"], "repeats": [10, 1, 3]})
+    table.to_parquet(tmp_path / "train.parquet")
+    tables = SampleTables(tmp_path / "queries.parquet", tmp_path / "train.parquet")
+    assert tables.repeats(["t/0", "t/1", "t/2"]).tolist() == [1, 10, 3]
+    table[["id"]].to_parquet(tmp_path / "train.parquet")
+    assert tables.repeats(["t/0", "t/1"]).tolist() == [1, 1]
 
 
 def test_sides_of_different_models_are_refused(tmp_path: Path) -> None:

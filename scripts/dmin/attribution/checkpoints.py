@@ -26,19 +26,19 @@ class Checkpoint:
     weight: float
 
 
-def checkpoint_weights(facts: Sequence[Mapping[str, Any]], batch_size: int, count: int) -> list[float]:
+def checkpoint_weights(facts: Sequence[Mapping[str, Any]], batch_size: int, entries: int) -> list[float]:
     """Return the weight of each checkpoint, in the order of the steps.
 
     Args:
         facts: ``step`` and ``learning_rate`` of each.
         batch_size: samples per step.
-        count: training samples.
+        entries: of an epoch: training samples, each as often as its ``repeats``.
 
-    Source: Diffusion-TracIn, but for a factor ``batch_size / count`` that all checkpoints share.
+    Source: Diffusion-TracIn, but for a factor ``batch_size / entries`` that all checkpoints share.
     """
     weights, before = [], 0
     for fact in facts:
-        epochs = (fact["step"] - before) * batch_size / count
+        epochs = (fact["step"] - before) * batch_size / entries
         weights.append(float(fact["learning_rate"]) * epochs)
         before = fact["step"]
     return weights

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dmin.data.samples import image_bytes, iter_samples
+from dmin.data.samples import image_bytes, iter_samples, read_columns
 from dmin.data.subsets import read_subsets
 
 
@@ -28,6 +28,17 @@ class SampleTables:
     def subsets(self) -> dict[str, str]:
         """Return the subset of every sample and query, by id."""
         return read_subsets([path for path in (self.train, self.held_out, self.queries) if path is not None])
+
+    def repeats(self, train: Sequence[str]) -> np.ndarray:
+        """Return how often an epoch sees each of the training samples, by their ids, ``[n]``.
+
+        Raises:
+            UserError: the table is missing or torn.
+        """
+        if "repeats" not in read_columns(self.train):
+            return np.ones(len(train), dtype=np.int64)
+        told = {row["id"]: row["repeats"] for row in iter_samples(self.train, ["id", "repeats"])}
+        return np.array([told[name] for name in train], dtype=np.int64)
 
     def differ(self, queries: Sequence[str], held_out: Sequence[str]) -> np.ndarray:
         """Say of every query and held-out sample, by their ids, whether their images differ, ``[queries, m]``.

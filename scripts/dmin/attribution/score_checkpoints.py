@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from dmin.attribution.checkpoints import Checkpoint, checkpoint_weights
 from dmin.attribution.gradient_files import GradientSides
 from dmin.attribution.outputs import Scored, ScoreFiles, check_top_k, write_scores
@@ -36,6 +38,8 @@ def score_checkpoints(
 ) -> None:
     """Write the scores ``[queries, train]`` fp32 of ``method``, their ids, and the ranked lists of length ``top_k``.
 
+    A sample counts as often as an epoch sees it, its ``repeats``.
+
     Args:
         sides: the gradients at each checkpoint, in the order of the steps.
 
@@ -52,9 +56,10 @@ def score_checkpoints(
         first_queries, first_train = read[0]
         count = len(first_train.ids)
         check_top_k(top_k, count)
-        weights = checkpoint_weights(facts, training.settings["batch_size"], count)
+        repeats = tables.repeats(first_train.ids)
+        weights = checkpoint_weights(facts, training.settings["batch_size"], int(repeats.sum()))
         points = [Checkpoint(*pair, weight) for pair, weight in zip(read, weights, strict=True)]
-        values = chosen.scores(points)
+        values = chosen.scores(points) * repeats.astype(np.float32)
     described = {key: value for key, value in first_train.metadata.items() if key not in ("cache", "model")}
     described |= {"method": method, "width": first_train.width, "checkpoints": facts, "weights": weights}
     described["query_gradients"] = {key: first_queries.metadata[key] for key in ("timesteps", "draws", "noise")}

@@ -84,7 +84,7 @@ def _check_checkpoints(run: Run) -> None:
             f"{key} has {method}, which needs checkpoints, and model {model.name} keeps none; list steps in "
             f"models.{model.name}.train.checkpoints."
         )
-    rows = run.gradients.count("train")
+    rows = _least_entries(run)
     # Of buckets, steps are drawn in proportion to their samples.
     epoch = rows if model.dataset.bucket_step else math.ceil(rows / model.settings["train"]["batch_size"])
     if steps[0] < epoch:
@@ -92,6 +92,23 @@ def _check_checkpoints(run: Run) -> None:
             f"models.{model.name}.train.checkpoints has {steps[0]}, but the first epoch, in which every sample is seen "
             f"once, takes {epoch} steps; name steps from {epoch} on."
         )
+
+
+def _least_entries(run: Run) -> int:
+    """Return how many entries an epoch of training has at the least: samples, each as often as its source repeats it.
+
+    Which samples train is drawn, and of folders that are named for their repeats only the data tell.
+    """
+    dataset, left = run.model.dataset, run.gradients.count("train")
+    testing = dataset.settings["test_sources"]
+    told = [source for source in dataset.settings["sources"] if source["name"] not in testing]
+    times = [source["repeats"] if isinstance(source["repeats"], int) else 1 for source in told]
+    known = sorted(zip(times, (dataset.rows[source["name"]] for source in told), strict=True))
+    entries = 0
+    for repeats, rows in [(1, dataset.counts.copies), *known]:
+        entries += repeats * min(rows, left)
+        left -= min(rows, left)
+    return entries
 
 
 def _check_jobs(run: Run) -> None:
@@ -194,6 +211,11 @@ def _check_gradients(run: Run) -> None:
         having = [name for name, entry in FAMILIES.items() if objective in entry.objectives]
         raise UserError(
             f"{key}.objective is {objective}, which only {' and '.join(having)} has; set it to {family.objectives[0]}."
+        )
+    if objective != "training" and "lissa" in run.influence.methods:
+        raise UserError(
+            f"{key}.objective is {objective}, but runs.{run.name}.influence.methods has lissa, whose products are of "
+            "the training loss; set it to training or leave the method out."
         )
     train, caches = run.gradients.count("train"), {*run.influence.caches("train"), *run.influence.caches("queries")}
     pilots = {

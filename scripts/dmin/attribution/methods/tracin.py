@@ -11,7 +11,7 @@ from dmin.attribution.checkpoints import Checkpoint, summed_products
 METHOD = {
     "inputs": "checkpoints",
     "summary": "Diffusion-TracIn: the training replayed at its checkpoints.",
-    "score": "sum over checkpoints c of `w_c <q_c, g_ic>`",
+    "score": "sum over checkpoints c of `r_i w_c <q_c, g_ic>`, `r_i` how often an epoch sees the sample",
     "range": "loss units",
     "label": "TracIn",
     "look": ("#009E73", "s", "solid"),
