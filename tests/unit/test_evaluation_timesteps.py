@@ -112,6 +112,12 @@ def test_influence_that_follows_the_drawn_timestep_is_told(tmp_path: Path) -> No
     table = pd.read_csv(tmp_path / "bias.csv").set_index("method")
     assert table.loc["tracin", "spearman"] == pytest.approx(1) and table.loc["tracin", "queries"] == 12
     assert table.loc["retrac", "low"] < 0.1 and abs(table.loc["retrac", "spearman"]) < 0.25
+    # What training saw ten times counts ten times, whatever it drew.
+    times = np.where(np.arange(30) < 15, 10, 1)
+    facts = {"weights": weights, "repeats": times.tolist()}
+    repeated = write_scores(tmp_path / "d" / "scores.npy", times * signs * total, ids, **facts)
+    evaluate_replay_bias({("tracin", "8"): repeated}, shards, 0.95, tmp_path / "repeated.csv")
+    assert pd.read_csv(tmp_path / "repeated.csv")["spearman"].item() == pytest.approx(1)
     other = write_scores(tmp_path / "c" / "scores.npy", signs, ids[::-1], weights=weights)
     with pytest.raises(UserError, match="of other samples than the replayed ones"):
         evaluate_replay_bias({("tracin", "8"): other}, shards, 0.95, tmp_path / "bias.csv")

@@ -62,6 +62,8 @@ def score_checkpoints(
         values = chosen.scores(points) * repeats.astype(np.float32)
     described = {key: value for key, value in first_train.metadata.items() if key not in ("cache", "model")}
     described |= {"method": method, "width": first_train.width, "checkpoints": facts, "weights": weights}
+    if (repeats != 1).any():
+        described["repeats"] = repeats.tolist()
     described["query_gradients"] = {key: first_queries.metadata[key] for key in ("timesteps", "draws", "noise")}
     made_from = {
         "queries": config_digest([point.queries.digest for point in points]),

@@ -58,12 +58,14 @@ def evaluate_replay_bias(
     """
     rows = []
     for (method, v), path in scores.items():
-        weights = read_json(path.with_suffix(".json"))["weights"]
-        ids, lengths = replayed_norms(checkpoints, weights)
+        described = read_json(path.with_suffix(".json"))
+        ids, lengths = replayed_norms(checkpoints, described["weights"])
         matrix = ScoreMatrix.read(path)
         if matrix.train != ids:
             raise UserError(f"Scores '{path}' are of other samples than the replayed ones; delete them and run again.")
-        found = np.array([rank_correlations(np.stack([np.abs(row), lengths]))[0, 1] for row in matrix.values])
+        # How often an epoch sees a sample is no matter of what it drew.
+        sizes = np.abs(matrix.values) / np.asarray(described.get("repeats", 1))
+        found = np.array([rank_correlations(np.stack([row, lengths]))[0, 1] for row in sizes])
         facts = mean_correlation(found, confidence)
         rows.append({"method": method, "v": v, **facts})
         log.info("%s v=%s: influence follows the replayed lengths at %.3f", method, v, facts["spearman"])

@@ -12,7 +12,7 @@ METHOD = {
     "inputs": "checkpoints",
     "summary": "Diffusion-ReTrac: `tracin` on unit gradients.",
     "score": "sum over checkpoints c of `r_i w_c <q_c, u_ic>`, `q_c` the mean of unit gradients, `r_i` as for `tracin`",
-    "range": "[-sum w_c, sum w_c], up to the sketch's error",
+    "range": "[-r_i sum w_c, r_i sum w_c], up to the sketch's error",
     "label": "ReTrac",
     "look": ("#00614A", "o", "solid"),
 }
