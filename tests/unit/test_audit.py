@@ -21,7 +21,7 @@ from dmin.audit.findings import Audited, LeftOutError
 from dmin.audit.issues import ISSUES
 from dmin.audit.loss_columns import caption_columns, loss_levels, own_columns
 from dmin.audit.neighbourhood import feature_blocks, matrix_blocks, neighbourhood
-from dmin.audit.report import COLUMNS, AuditFiles, write_audit
+from dmin.audit.report import COLUMNS, AuditFiles, flagged_samples, write_audit
 
 # What makes an image faulty, by the issue that it then has.
 FAULTS = {
@@ -113,6 +113,18 @@ def test_lists_hold_every_file_once_and_one_of_each_copies(tmp_path: Path) -> No
     wrong = table[table["issue"] == "wrong caption"]
     assert wrong["strength"].is_monotonic_decreasing and (wrong["low"] < wrong["strength"]).all()
     assert wrong["p_value"].min() == pytest.approx(1 / 201)
+
+
+def test_noised_copies_are_in_neither_list(tmp_path: Path) -> None:
+    given = faulty(caption_gap=0.9)
+    given.train.loc[[0, 100], "subset"] = "noise"
+    files = AuditFiles(*(tmp_path / name for name in ("audit.csv", "audit.json", "keep.txt", "drop.txt")))
+    tables = write_tables(given, tmp_path)
+    write_audit(*tables, SETTINGS, files)
+    keep, drop = (path.read_text().splitlines() for path in (files.keep, files.drop))
+    assert not {"0.png", "100.png"} & {*keep, *drop} and len(keep) + len(drop) == len(given.train) - 2
+    assert json.loads(files.summary.read_text())["dropped"] == len(drop)
+    assert "a/0" in flagged_samples(*tables, SETTINGS), "the model is trained again without it"
 
 
 def test_p_values_of_what_is_drawn_alike_are_uniform() -> None:

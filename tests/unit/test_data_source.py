@@ -71,7 +71,7 @@ def test_paths_in_a_parquet_file_are_read(tmp_path: Path) -> None:
         encoded(1),
     ]
     frame = fetched(tmp_path, settings(table(tmp_path / "in.parquet", ["images/2.png", absolute])))
-    assert frame["image"][0] == {"bytes": encoded(2), "path": "2.png"}
+    assert frame["image"][0] == {"bytes": encoded(2), "path": "images/2.png"}
 
 
 def test_image_folders(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_image_folders(tmp_path: Path) -> None:
         (folder / name).write_bytes(encoded(ord(name[4])))
     frame = fetched(tmp_path, settings(folder, caption_column=None, label_column="label"))
     assert frame["label"].tolist() == ["cat", "cat", "dog"]
-    assert [cell["path"] for cell in frame["image"]] == ["a.png", "b.png", "c.png"]
+    assert [cell["path"] for cell in frame["image"]] == ["cat/a.png", "cat/b.png", "dog/c.png"]
 
     (folder / "metadata.csv").write_text("file_name,text\ndog/c.png,ein Hund\ncat/a.png,кошка\n", encoding="utf-8")
     frame = fetched(tmp_path, settings(folder, caption_column="text"))

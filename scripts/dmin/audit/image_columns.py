@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dmin.audit.copies import thumbnail
+from dmin.data.file_names import file_names, source_of
 from dmin.data.fingerprints import groups_of_equal, pixel_digest
 from dmin.data.image_facts import FileFacts, PixelFacts, file_facts, pixel_facts
 from dmin.data.sample_rows import SampleRows
@@ -55,23 +56,25 @@ def read_files(sources: Mapping[str, Path], ids: Sequence[str], size: int) -> pd
     """Return the file of each sample, its size and whether it has transparency, from the headers of its source.
 
     Columns ``file, width, height, alpha, upscaling``, the last the factor by which the shorter side was enlarged, 1
-    where it was not. ``file`` is the name in the source, the sample's id where it has none. A noised copy has those
-    of its original.
+    where it was not. ``file`` is as of :func:`file_names`. A noised copy has the facts of its original, and no file.
 
     Raises:
         UserError: a source is torn.
     """
     wanted = {name.removesuffix("+noise") for name in ids}
-    found: dict[str, tuple[str, FileFacts]] = {}
-    for source, path in sources.items():
-        for number, row in enumerate(iter_samples(path, ("image",))):
+    files: dict[str, str | None] = {}
+    found: dict[str, FileFacts] = {}
+    for source in sorted(set(map(source_of, wanted))):
+        # Of all rows, for an image that is held out may have the name of one that is not.
+        for number, row in enumerate(iter_samples(sources[source], ("image",))):
             name = f"{source}/{number}"
+            files[name] = row["image"]["path"]
             if name in wanted:
-                found[name] = (row["image"]["path"] or name, file_facts(row["image"]["bytes"]))
-    rows = []
+                found[name] = file_facts(row["image"]["bytes"])
+    names, rows = file_names(files), []
     for name in ids:
-        file, facts = found[name.removesuffix("+noise")]
-        rows.append((file, *facts, max(1.0, size / min(facts.width, facts.height))))
+        facts = found[name.removesuffix("+noise")]
+        rows.append((names.get(name, name), *facts, max(1.0, size / min(facts.width, facts.height))))
     return pd.DataFrame(rows, columns=["file", *FileFacts._fields, "upscaling"])
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from dmin.audit.findings import Audited, Found, IssueSettings, LeftOutError
 from dmin.audit.issues import ISSUES
+from dmin.data.subsets import NOISE_SUBSET
 from dmin.runtime.atomic import atomic_path, write_csv, write_json
 from dmin.runtime.errors import printable
 from dmin.runtime.readers import read_csv
@@ -41,7 +42,8 @@ def write_audit(samples: Path, held_out: Path, settings: IssueSettings, files: A
 
     The summary says how many images have each issue, how many of them are found at the false discovery rate
     (``controlled``), and which issues are ``left_out``, and why. The list to drop has images with an issue that
-    removing mends, found at that rate, and of copies all but the first.
+    removing mends, found at that rate, and of copies all but the first. A noised copy has no file, so it is in neither
+    list.
 
     Args:
         samples, held_out: what :func:`dmin.audit.samples.audit_samples` wrote.
@@ -53,6 +55,7 @@ def write_audit(samples: Path, held_out: Path, settings: IssueSettings, files: A
     found, left_out = _issues(given)
     for name, reason in left_out.items():
         log.warning("%s is left out: %s", name, reason)
+    filed = given.train["subset"] != NOISE_SUBSET
     rows = [row for name, issue in found.items() for row in _rows(name, issue, given.train)]
     write_csv(pd.DataFrame(rows, columns=COLUMNS), files.issues)
     dropped = _dropped(found, given.train)
@@ -65,10 +68,10 @@ def write_audit(samples: Path, held_out: Path, settings: IssueSettings, files: A
             for name, issue in found.items()
         },
         "left_out": left_out,
-        "dropped": int(dropped.sum()),
+        "dropped": int((dropped & filed).sum()),
     }
     write_json(summary, files.summary)
-    for path, chosen in ((files.keep, ~dropped), (files.drop, dropped)):
+    for path, chosen in ((files.keep, ~dropped & filed), (files.drop, dropped & filed)):
         with atomic_path(path) as temporary:
             lines = [f"{printable(name, '')}\n" for name in given.train["file"][chosen]]
             temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
@@ -76,7 +79,8 @@ def write_audit(samples: Path, held_out: Path, settings: IssueSettings, files: A
 
 
 def flagged_samples(samples: Path, held_out: Path, settings: IssueSettings) -> list[str]:
-    """Return the samples whose files :func:`write_audit` lists to drop, in the order of the table.
+    """Return the samples whose files :func:`write_audit` lists to drop, and noised copies for which there is the same
+    reason, in the order of the table.
 
     Raises:
         UserError: a table is torn.

@@ -37,13 +37,14 @@ SOURCE_COLUMNS = ("image", "prompt", "label", "origin", "repeats")
 def fetch_source(name: str, config: Source, out: Path, seed: int | None = None) -> None:
     """Write rows of a source as parquet with the columns ``image{bytes,path}, prompt, label, origin, repeats``.
 
-    Images keep their encoding. The counts are in the metadata of the file under ``dmin``, as JSON with ``rows``,
-    ``skipped`` and ``list_captions``.
+    Images keep their encoding; their ``path`` is from the folder of the source on, or their name alone where it lies
+    nowhere in it. The counts are in the metadata of the file under ``dmin``, as JSON with ``rows``, ``skipped`` and
+    ``list_captions``.
 
     Args:
         name: the source's name, for messages.
         config: where ``labels`` is not null, only their rows are taken. A null ``caption_column`` gives empty prompts;
-            a null ``origin_column`` gives the names of files, where images have them, else row numbers.
+            a null ``origin_column`` gives the files of images, from the folder of the source on, else row numbers.
         out: the parquet file to make.
         seed: of the rows that are drawn, where ``sample`` is random; None takes the first.
 
@@ -141,8 +142,11 @@ def _read_rows(
                 owed -= 1
             cell = row[columns.image]
             words = columns.caption and cells.class_name(table.classes.get(columns.caption), row[columns.caption])
-            origin = cells.text("origin_column", columns.origin, row, table.classes) or _origin(cell, table, number)
-            data, path = _read_image(cell, table.roots)
+            path = _place(cell, table.roots)
+            origin = cells.text("origin_column", columns.origin, row, table.classes) or path or str(number)
+            data = image_bytes(cell, table.roots)
+            # Decoded once here, as the assembly will.
+            decode_image(data, shown(path or ""), 1)
         except (UnreadableImageError, OSError, ValueError) as error:
             log.warning("source %s: row %d: %s", name, number, shown(str(error)))
             tally.unreadable.append(_row_name(number, row[columns.image]))
@@ -196,22 +200,18 @@ def _raw_rows(name: str, config: Source, table: Opened, columns: Sequence[str]) 
         yield row
 
 
-def _origin(cell: object, table: Opened, number: int) -> str:
-    """Return where a row came from: its file, from the folder of the source on, else its number."""
+def _place(cell: object, roots: Sequence[Path]) -> str | None:
+    """Return the file of an image, from the folder of the source on, or its name alone where it lies nowhere in it.
+
+    The folders before that differ between machines.
+    """
     path = _path(cell)
-    if path is not None and Path(path).is_absolute() and table.roots:
-        path = os.path.normpath(path)
-        if Path(path).is_relative_to(table.roots[0]):
-            return _text(Path(path).relative_to(table.roots[0]).as_posix())
-    return _file_name(cell) or str(number)
-
-
-def _read_image(cell: object, roots: Sequence[Path]) -> tuple[bytes, str | None]:
-    """Return the encoded image and its file name after decoding it once, as the assembly will."""
-    data = image_bytes(cell, roots)
-    file = _file_name(cell)
-    decode_image(data, shown(file or ""), 1)
-    return data, file
+    stored = isinstance(cell, Mapping) and cell.get("bytes") is not None
+    if path and roots and (Path(path).is_absolute() or not stored):
+        whole = Path(os.path.normpath(roots[0] / path))
+        if whole != roots[0] and whole.is_relative_to(roots[0]):
+            return _text(whole.relative_to(roots[0]).as_posix())
+    return _file_name(cell)
 
 
 def _path(cell: object) -> str | None:
@@ -221,7 +221,7 @@ def _path(cell: object) -> str | None:
 
 
 def _file_name(cell: object) -> str | None:
-    """Return the last part of an image's path: the folders before it differ between machines."""
+    """Return the last part of an image's path."""
     path = _path(cell)
     return None if path is None else _text(PurePath(path).name) or None
 

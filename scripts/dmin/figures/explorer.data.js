@@ -9,12 +9,12 @@
  *   judged?: Judged[], spread?: { ends: [number, number][], counts: number }, all?: number }} StoredRanking
  * @typedef {StoredRanking & { index: number, lowest: number, highest: number, from: number, to: number, digits: number }} Ranking
  * @typedef {{ id: string, subset: string, prompt: string, seed: string, file: string, chance: number|null, index: number, name: string, text: string }} Query
- * @typedef {{ id: string, subset: string, prompt: string, label: string, origin: string, index: number, flags: [number, string][], helps: [number, boolean]|null, text: string }} Sample
+ * @typedef {{ id: string, subset: string, prompt: string, label: string, origin: string, file: string, index: number, flags: [number, string][], helps: [number, boolean]|null, text: string }} Sample
  * @typedef {{ name: string, explained: number[], spans: number[], samples: number, queries: number|null, levels: number }} StoredMap
  * @typedef {{ behaviours: [string, string][], estimators: [string, string, string, string][], rows: Record<string, Record<string, (number|null)[][]>> }} Measured
  * @typedef {{ game: string, names: string[], sizes: number[], owners: number[], shares: (number[]|null)[][], measured: Measured|null }} Game
  * @typedef {{ run: string, notes: [string, string][], shown: number, cutoffs: number[], total: number, confidence: number, quantile: number,
- *   queries: [string, string, string, string, string, number|null][], samples: [string, string, string, string, string][],
+ *   queries: [string, string, string, string, string, number|null][], samples: [string, string, string, string, string, string?][],
  *   pictures: { queries: Pictures, samples: Pictures }, rankings: StoredRanking[], maps: StoredMap[],
  *   parts: [number, number, Record<string, [string, number][]>][], games: Game[],
  *   folder?: { piece: number, perFolder: number, pixels: number }, audit: null | { issues: string[], flags: [number, number, string][], helps: [number, number, boolean][] } }} PageData
@@ -30,8 +30,8 @@ const data = JSON.parse($("data").textContent);
 const queries = data.queries.map(([id, subset, prompt, seed, file, chance], index) => /** @type {Query} */ ({
   id, subset, prompt, seed, file, chance, index, name: prompt || file || id, text: `${prompt} ${file} ${id} ${subset}`.toLowerCase(),
 }));
-const samples = data.samples.map(([id, subset, prompt, label, origin], index) => /** @type {Sample} */ ({
-  id, subset, prompt, label, origin, index, flags: [], helps: null, text: `${prompt} ${label} ${origin} ${id} ${subset}`.toLowerCase(),
+const samples = data.samples.map(([id, subset, prompt, label, origin, file], index) => /** @type {Sample} */ ({
+  id, subset, prompt, label, origin, file: subset === "noise" ? "" : file ?? origin, index, flags: [], helps: null, text: `${prompt} ${label} ${origin} ${id} ${subset}`.toLowerCase(),
 }));
 for (const [sample, issue, evidence] of data.audit?.flags ?? []) samples[sample].flags.push([issue, evidence]);
 for (const [sample, value, sure] of data.audit?.helps ?? []) samples[sample].helps = [value, sure];

@@ -2,8 +2,8 @@
 
 /** @type {Set<number>} */
 const marked = new Set();
-/** The name of an image's file, or its id where it has none. @param {Sample} sample */
-function fileOf(sample) { return sample.origin || sample.id; }
+/** The name of an image's file, or its id where none is its own. @param {Sample} sample */
+function fileOf(sample) { return sample.file || sample.id; }
 /** The box that marks a training image; keys reach it by the card beside it. @param {number} index */
 function markBox(index) {
   return el("input", { type: "checkbox", className: "pin", tabIndex: -1, checked: marked.has(index), "data-mark": String(index), "aria-label": `Mark ${fileOf(samples[index])}`, title: "Mark (m)",
@@ -24,9 +24,9 @@ function drawMarked() {
 }
 /** Marked images in the order of the data set. */
 function markedSamples() { return [...marked].sort((a, b) => a - b).map((index) => samples[index]); }
-/** Ids and files as a table, and files as a plain list, one a line. */
-function markedTable() { return csvOf([["id", "file"], ...markedSamples().map((sample) => [sample.id, sample.origin])]); }
-function markedList() { return markedSamples().map((sample) => `${fileOf(sample).replace(/[\r\n]+/g, " ")}\n`).join(""); }
+/** Ids and files as a table, and files as a plain list, one a line; noised copies have none. */
+function markedTable() { return csvOf([["id", "file"], ...markedSamples().map((sample) => [sample.id, sample.file])]); }
+function markedList() { return markedSamples().filter((sample) => sample.subset !== "noise").map((sample) => `${fileOf(sample).replace(/[\r\n]+/g, " ")}\n`).join(""); }
 /** Mark what has the focus. @param {HTMLElement} target @returns {boolean} Whether it was a training image. */
 function markFocused(target) {
   const index = target.closest(".card")?.getAttribute("data-sample");

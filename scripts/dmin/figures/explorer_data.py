@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from dmin.data.file_names import file_names, source_of
 from dmin.data.samples import read_columns, read_samples
 from dmin.figures.blobs import LEVELS, Blobs, quantised
 from dmin.figures.colours import NOISE
@@ -115,8 +116,9 @@ def collect_explorer_data(
         ``run``, ``notes``, ``shown``, ``cutoffs``, ``total`` (training images), ``quantile`` (of the normal
         distribution, for intervals), ``confidence``, ``queries`` (``[id, subset, prompt, seed, file, chance]``; an
         empty subset is unknown, and so are an empty seed and file), ``samples`` (``[id, subset, prompt, label,
-        origin]``), ``pictures`` of both (:meth:`Pictures.collect`), ``rankings`` (:func:`collect_ranking`), ``maps``,
-        ``parts``, ``audit`` and ``games`` (:func:`collect_contributed`).
+        origin]``, then the name of its file where that is another), ``pictures`` of both (:meth:`Pictures.collect`),
+        ``rankings`` (:func:`collect_ranking`), ``maps``, ``parts``, ``audit`` and ``games``
+        (:func:`collect_contributed`).
 
     Raises:
         UserError: there is no query or no ranking, a column is missing, a ranking names an unknown sample or holds a
@@ -139,6 +141,7 @@ def collect_explorer_data(
     rows = zip(listed.queries, listed.subsets, queries["prompt"], queries["seed"], files, chances, strict=True)
     quantile = float(ndtri(0.5 + about.confidence / 2))
     kept = samples[samples["id"].isin(listed.places)]
+    files = _files(samples[samples["subset"] != NOISE])
     return {
         "run": about.run,
         "notes": [[heading, text] for heading, text in about.notes.items()],
@@ -153,6 +156,7 @@ def collect_explorer_data(
         ],
         "samples": [
             [str(row["id"]), *(_text(row[column]) for column in ("subset", "prompt", "label", "origin"))]
+            + ([file] if (file := files.get(str(row["id"]))) is not None and file != _text(row["origin"]) else [])
             for row in kept.to_dict("records")
         ],
         "pictures": pictures,
@@ -162,6 +166,12 @@ def collect_explorer_data(
         "audit": None if beside.audit is None else _audit(beside.audit, listed.places, quantile),
         "games": [collect_contributed(game, rankings, listed) for game in beside.games],
     }
+
+
+def _files(samples: pd.DataFrame) -> dict[str, str]:
+    """Return what stands for each sample in a list of files; the origin of one without a file is its row."""
+    files = dict(zip(samples["id"].map(str), samples["origin"].map(_text), strict=True))
+    return file_names({name: file if name != f"{source_of(name)}/{file}" else None for name, file in files.items()})
 
 
 def _flagged(beside: Beside) -> list[str]:

@@ -36,7 +36,7 @@ def import_queries(config: OwnImages, size: int | Frame, out: Path, profiles: bo
 
     They are square and ``size`` wide, or in the buckets of a frame.
     The subset is always ``query``; the seed is missing; the prompt is empty where none is known; the path of an image
-    is the name of its file, where it has one.
+    is that of its file, from the folder of the images on, where it has one.
     With ``profiles``, images that have an ICC profile are converted to sRGB, as the training images are.
 
     Raises:
