@@ -102,7 +102,7 @@ def test_random_rows_hang_on_the_seed_of_the_data_set(tmp_path: Path) -> None:
 
 def test_a_changed_image_of_a_table_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    folder = write_folder(tmp_path / "in", "a.png", "sub/b.PNG")
+    folder = write_folder(tmp_path / "in", "a.png", "sub/b.PNG", "sub/c.Png")
     (folder / "list.jsonl").write_text('{"image_path": "a.png", "caption": "x"}\n')
     (folder / "notes.md").write_text("x")
 
@@ -115,10 +115,53 @@ def test_a_changed_image_of_a_table_is_seen(tmp_path: Path, monkeypatch: pytest.
     before = digest()
     (folder / "notes.md").write_text("another")
     assert digest() == before
-    for name, data in (("a.png", encoded(9)), ("sub/b.PNG", encoded(9)), ("a.txt", b"a caption")):
+    for name, data in (
+        ("a.png", encoded(9)),
+        ("sub/b.PNG", encoded(9)),
+        ("sub/c.Png", encoded(9)),
+        ("a.txt", b"a caption"),
+    ):
         (folder / name).write_bytes(data)
         assert digest() != before
         before = digest()
+
+
+@pytest.mark.parametrize(
+    ("images", "named"),
+    [
+        (["a.png", "sub/b.Png"], True),
+        ([{"bytes": None, "path": "a.png"}, {"bytes": None, "path": "sub/b.Png"}], True),
+        ([{"bytes": encoded(1), "path": "a.png"}, {"bytes": encoded(2), "path": "sub/b.Png"}], False),
+        ([encoded(1), encoded(2)], False),
+    ],
+)
+@pytest.mark.parametrize("column", ["image", "picture"])
+@pytest.mark.fault(
+    "an image that a table of paths in parquet names is changed in its place",
+    "the source is read again; a neighbour of a file that holds its images changes nothing",
+)
+def test_a_changed_image_of_a_parquet_table_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: list[Any], named: bool, column: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = write_folder(tmp_path / "in", "a.png", "sub/b.Png")
+    pd.DataFrame({"text": "x", column: images, "thumbnail": [b"1", b"2"]}).to_parquet(folder / "list.parquet")
+    given = {"path": "in/list.parquet", "image_column": column}
+
+    class Named:
+        dataset, source, run = "d", "s", "r"
+
+    def digests() -> list[str]:
+        asked = {"source": "images", "images": given}
+        contents = JobContents(opened({"name": "s"} | given, queries=asked), lambda _: None)
+        return [contents.source(Named), contents.queries(Named)]
+
+    before = digests()
+    for name, data in (("a.png", encoded(9)), ("sub/b.Png", encoded(9))):
+        (folder / name).write_bytes(data)
+        after = digests()
+        assert [new != old for new, old in zip(after, before, strict=True)] == [named, named]
+        before = after
 
 
 def test_counting_imports_no_library(tmp_path: Path) -> None:

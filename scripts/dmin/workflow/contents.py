@@ -48,8 +48,8 @@ class Contents:
     def digest(self, *paths: str, suffixes: tuple[str, ...] = ()) -> str:
         """Return a digest of the names and the bytes of files, and of all files in folders; where they lie is no part.
 
-        Only regular files count, and in folders those with one of ``suffixes``; '' where there is none, as for what is
-        on the hub.
+        Only regular files count, and in folders those whose names end in one of ``suffixes``, in letters of any case;
+        '' where there is none, as for what is on the hub.
         """
         key = (*paths, *suffixes)
         if key not in self._known:
@@ -116,7 +116,7 @@ def _folder_marks(folder: Path, place: str, suffixes: tuple[str, ...]) -> Iterat
             if entry.is_dir(follow_symlinks=False):
                 with suppress(PermissionError):
                     yield from _folder_marks(folder / entry.name, f"{place}{entry.name}/", suffixes)
-            elif not suffixes or entry.name.endswith(suffixes):
+            elif not suffixes or entry.name.lower().endswith(suffixes):
                 with suppress(OSError):
                     found = entry.stat()
                     if stat.S_ISREG(found.st_mode):

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ..catalogue.methods import METHODS
-from ..folders.files import CAPTIONS, IMAGES, is_local
+from ..folders.files import CAPTIONS, IMAGES, UnreadableSourceError, is_local
+from ..folders.footer import names_files
 from ..folders.tables import TEXT_TABLES
 from .contents import Contents
 from .tables import Tables
 
-_BESIDE = (*sorted(IMAGES), *sorted(map(str.upper, IMAGES)), *CAPTIONS)
+# What a table in parquet names, and what is read beside one in text.
+_NAMED = tuple(sorted(IMAGES))
+_BESIDE = (*_NAMED, *CAPTIONS)
 
 
 class JobContents:
@@ -30,12 +33,13 @@ class JobContents:
 
     def source(self, wildcards: Any) -> str:
         """Return the digest of a local source."""
-        return self._images("source", self.tables.datasets[wildcards.dataset].source(wildcards.source)["path"])
+        source = self.tables.datasets[wildcards.dataset].source(wildcards.source)
+        return self._images("source", source["path"], source["image_column"])
 
     def queries(self, wildcards: Any) -> str:
         """Return the digest of a user's own images."""
         images = self.tables.runs[wildcards.run].queries.settings["images"]
-        return self._images("queries", images["path"] if images else "")
+        return self._images("queries", images["path"], images["image_column"]) if images else "queries "
 
     def masks(self, wildcards: Any) -> str:
         """Return the digest of the masks of a run's regions."""
@@ -79,13 +83,23 @@ class JobContents:
         settings = self.tables.classifier_trainings[wildcards.classifier]
         return f"sources {self._contents.digest(settings['train'], settings['test'])}"
 
-    def _images(self, what: str, path: str) -> str:
+    def _images(self, what: str, path: str, column: str) -> str:
         if not path or not is_local(path):
             return f"{what} "
-        if not path.endswith(TEXT_TABLES):
-            return f"{what} {self._contents.digest(path)}"
         # The images that a table names lie beside it, or below.
-        return f"{what} {self._contents.digest(path, str(Path(path).parent), suffixes=_BESIDE)}"
+        if path.endswith(TEXT_TABLES):
+            return f"{what} {self._contents.digest(path, str(Path(path).parent), suffixes=_BESIDE)}"
+        if _is_table_of_paths(Path(path), column):
+            return f"{what} {self._contents.digest(path, str(Path(path).parent), suffixes=_NAMED)}"
+        return f"{what} {self._contents.digest(path)}"
 
     def _weights(self, what: str, path: str) -> str:
         return f"{what} {self._contents.weights(path) if path and is_local(path) else ''}"
+
+
+def _is_table_of_paths(path: Path, column: str) -> bool:
+    """Tell whether a file is a parquet file that names its images; what is torn is told by the job that reads it."""
+    try:
+        return path.suffix == ".parquet" and path.is_file() and names_files(path, column)
+    except (UnreadableSourceError, OSError):
+        return False
