@@ -138,10 +138,16 @@ WRONG_CAPTION = ("caption_gap", "caption_image_margin", "caption_text_margin")
 def added_up(table: pd.DataFrame, held_out: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
     """Return the sum ``[n]`` of some columns of a table, each over its standard deviation among held-out images.
 
-    Columns that the table lacks are left out.
+    Columns that either table lacks are left out, and one without a deviation is added as it is.
     """
     total = np.zeros(len(table))
     for name in names:
-        if name in table:
-            total += table[name].to_numpy(dtype=float) / (held_out[name].std() or 1.0)
+        if name in table and name in held_out:
+            total += table[name].to_numpy(dtype=float) / deviation(held_out[name])
     return total
+
+
+def deviation(values: pd.Series) -> float:
+    """Return the standard deviation of values, 1 where they have none: fewer than two are there, or all are equal."""
+    found = float(values.std())
+    return found if found > 0 else 1.0

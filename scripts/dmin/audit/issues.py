@@ -11,6 +11,7 @@ from scipy.special import ndtri, stdtr, stdtrit
 
 from dmin.attribution.conformal import adjusted
 from dmin.audit.findings import (
+    LEAST_IMAGES,
     MISLABELLED,
     WRONG_CAPTION,
     Audited,
@@ -18,6 +19,7 @@ from dmin.audit.findings import (
     LeftOutError,
     added_up,
     against_held_out,
+    deviation,
     require_held_out,
     require_images,
     require_subsets,
@@ -55,6 +57,12 @@ def wrong_caption(given: Audited) -> Found:
         raise LeftOutError("there are no captions that differ, or audit.captions is 0")
     require_held_out(given)
     train, held_out = given.train, given.held_out
+    count = int(held_out["caption_gap"].notna().sum()) if "caption_gap" in held_out else 0
+    if count < LEAST_IMAGES:
+        raise LeftOutError(
+            f"{count} of the {len(held_out)} test images are near to one with another caption, and it needs "
+            f"{LEAST_IMAGES}"
+        )
     prompts = train.set_index("sample")["prompt"]
     strength = added_up(train, held_out, WRONG_CAPTION)
 
@@ -65,7 +73,7 @@ def wrong_caption(given: Audited) -> Found:
         return f"its loss is {than}, as '{prompts[row['better_caption']]}', and it looks unlike images of such captions"
 
     found = against_held_out(given, strength, added_up(held_out, held_out, WRONG_CAPTION), words)
-    half = train["caption_gap_se"] / (held_out["caption_gap"].std() or 1.0)
+    half = train["caption_gap_se"] / deviation(held_out["caption_gap"])
     half = half.to_numpy() * ndtri(0.5 + given.settings["confidence"] / 2)
     return with_interval(found, strength - half, strength + half)
 
