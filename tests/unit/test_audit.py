@@ -17,7 +17,7 @@ from dmin.audit.calibration import evaluate_calibration
 from dmin.audit.caption_margins import Captioned, caption_margins
 from dmin.audit.captions import choose_captions
 from dmin.audit.detection import DetectionFiles, auc_interval, average_precision, evaluate_audit, expected_hits
-from dmin.audit.findings import Audited, LeftOutError
+from dmin.audit.findings import Audited, LeftOut
 from dmin.audit.issues import ISSUES
 from dmin.audit.loss_columns import caption_columns, loss_levels, own_columns
 from dmin.audit.neighbourhood import feature_blocks, matrix_blocks, neighbourhood
@@ -279,5 +279,5 @@ def test_planted_faults_are_told_from_faultless_images(tmp_path: Path) -> None:
 
 
 def test_an_issue_that_cannot_be_told_says_why() -> None:
-    with pytest.raises(LeftOutError, match="one subset"):
+    with pytest.raises(LeftOut, match="one subset"):
         ISSUES["mislabelled"](replace(fabricated_audit(), train=fabricated_audit().train.assign(subset="a")))

@@ -15,7 +15,7 @@ import pytest
 from dmin.catalogue.estimators import ESTIMATORS
 from dmin.catalogue.families import FAMILIES
 from dmin.catalogue.methods import METHODS
-from dmin.workflow.digest import PLUMBING, CodeDigests
+from dmin.workflow.digest import PLUMBING, CodeDigests, module_facts
 from dmin.workflow.job_code import JobCode
 from dmin.workflow.tables import read_tables
 
@@ -288,3 +288,12 @@ def test_pages_hang_on_what_they_say_of_estimators(monkeypatch: pytest.MonkeyPat
 def test_how_scores_are_added_up_by_player_counts_as_code() -> None:
     files = CodeDigests(PROJECT).files("fit_contributions")
     assert PROJECT / "scripts" / "dmin" / "catalogue" / "aggregates.py" in files
+
+
+@pytest.mark.parametrize(("raised", "counts"), [("LeftOut", True), ("UserError", False)])
+def test_why_an_issue_is_left_out_counts_as_code_and_what_an_error_says_does_not(raised: str, counts: bool) -> None:
+    text = (PROJECT / "scripts" / "dmin" / "audit" / "findings.py").read_text().replace("LeftOut(", f"{raised}(")
+    edited = text.replace("there is one subset", "all are of one subset")
+    assert edited != text
+    digests = {module_facts(version, ("dmin", "audit")).digest for version in (text, edited)}
+    assert len(digests) == 1 + counts

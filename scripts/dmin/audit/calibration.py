@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import ks_2samp
 
 from dmin.attribution.conformal import adjusted, conformal_p
-from dmin.audit.findings import Audited, Found, LeftOutError
+from dmin.audit.findings import Audited, Found, LeftOut
 from dmin.audit.issues import ISSUES
 from dmin.audit.report import read_samples_table
 from dmin.evaluation.intervals import mean_interval
@@ -51,7 +51,7 @@ def evaluate_calibration(samples: Path, held_out: Path, planted: Path, settings:
     for name, issue in ISSUES.items():
         try:
             found = issue(given)
-        except LeftOutError:
+        except LeftOut:
             continue
         if found.held_out is not None:
             rows.append((name, SEEDS, *_judge(found, found.held_out, clean, settings)))

@@ -60,40 +60,41 @@ class Found:
     held_out: np.ndarray | None = None
 
 
-class LeftOutError(Exception):
-    """An issue cannot be told of this data set; the message says why."""
+# Its name has no Error at its end: what such classes are given does not count as code, and this message is a result.
+class LeftOut(Exception):  # noqa: N818
+    """An issue cannot be told of this data set; the message says why, and is told in ``audit.json``."""
 
 
 def require_images(given: Audited) -> None:
     """Refuse a training set of a few images.
 
     Raises:
-        LeftOutError: it is one.
+        LeftOut: it is one.
     """
     if len(given.train) < LEAST_IMAGES:
-        raise LeftOutError(f"there are {len(given.train)} training images, and it needs {LEAST_IMAGES}")
+        raise LeftOut(f"there are {len(given.train)} training images, and it needs {LEAST_IMAGES}")
 
 
 def require_subsets(given: Audited) -> None:
     """Refuse a training set of one subset.
 
     Raises:
-        LeftOutError: it is one.
+        LeftOut: it is one.
     """
     if given.subsets < 2:
-        raise LeftOutError("there is one subset, and it needs two")
+        raise LeftOut("there is one subset, and it needs two")
 
 
 def require_held_out(given: Audited) -> None:
     """Refuse an audit without images that were not trained on.
 
     Raises:
-        LeftOutError: there are too few.
+        LeftOut: there are too few.
     """
     count = len(given.held_out)
     if count < LEAST_IMAGES:
         held = f"the test set has {count} images" if count else "there is no test set"
-        raise LeftOutError(
+        raise LeftOut(
             f"{held}, and it needs {LEAST_IMAGES} that were not trained on: set datasets.train_fraction or test_sources"
         )
 

@@ -16,7 +16,7 @@ from dmin.audit.findings import (
     WRONG_CAPTION,
     Audited,
     Found,
-    LeftOutError,
+    LeftOut,
     added_up,
     against_held_out,
     deviation,
@@ -54,12 +54,12 @@ def wrong_caption(given: Audited) -> Found:
     """Tell images whose loss is lower under the captions of their neighbours, and that look unlike their caption's."""
     require_images(given)
     if "caption_gap" not in given.train or given.train["caption_gap"].isna().all():
-        raise LeftOutError("there are no captions that differ, or audit.captions is 0")
+        raise LeftOut("there are no captions that differ, or audit.captions is 0")
     require_held_out(given)
     train, held_out = given.train, given.held_out
     count = int(held_out["caption_gap"].notna().sum()) if "caption_gap" in held_out else 0
     if count < LEAST_IMAGES:
-        raise LeftOutError(
+        raise LeftOut(
             f"{count} of the {len(held_out)} test images are near to one with another caption, and it needs "
             f"{LEAST_IMAGES}"
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dmin.audit.findings import Audited, Found, IssueSettings, LeftOutError
+from dmin.audit.findings import Audited, Found, IssueSettings, LeftOut
 from dmin.audit.issues import ISSUES
 from dmin.data.subsets import NOISE_SUBSET
 from dmin.runtime.atomic import atomic_path, write_csv, write_json
@@ -96,7 +96,7 @@ def _issues(given: Audited) -> tuple[dict[str, Found], dict[str, str]]:
     for name, issue in ISSUES.items():
         try:
             found[name] = issue(given)
-        except LeftOutError as reason:
+        except LeftOut as reason:
             left_out[name] = str(reason)
     return found, left_out
 
