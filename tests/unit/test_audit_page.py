@@ -66,7 +66,9 @@ def test_page_shows_every_issue_with_its_images(tmp_path: Path) -> None:
 def test_page_says_what_removing_flagged_images_does(tmp_path: Path) -> None:
     table = pd.DataFrame([dict.fromkeys(CONSEQUENCE, 0.5) | {"removal": "flagged", "measure": "held_out_loss"}])
     table.to_csv(tmp_path / "table.csv", index=False)
-    data = data_of(write_page(tmp_path, ConsequenceFiles(tmp_path / "table.csv", [], None)))
+    page = write_page(tmp_path, ConsequenceFiles(tmp_path / "table.csv", [], None))
+    assert "over images and training seeds, and random draws" in page, "as its random row has them"
+    data = data_of(page)
     assert data["consequence"]["rows"][0][0] == "what drop.txt lists" and data["consequence"]["pairs"] == []
 
 
