@@ -1,27 +1,33 @@
-"""Image embeddings by EfficientNet-Lite0."""
+"""What EfficientNet-Lite0 is given."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+import torch
 
+from dmin.models import image_embedding
 from dmin.models.image_embedding import efficientnet_embeddings
 
 
-@pytest.fixture(scope="module")
-def pixels() -> np.ndarray:
-    noise = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
-    noise[1] = 255
-    noise[3] = noise[0]
-    return noise
+class Encoder:
+    """Notes the shapes of images, and gives each its mean colour."""
+
+    def __init__(self) -> None:
+        self.shapes: list[Sequence[int]] = []
+
+    def extract_features(self, images: torch.Tensor) -> torch.Tensor:
+        self.shapes.append(tuple(images.shape))
+        return images
 
 
-def test_embeddings_are_unit_rows_whatever_the_batch(pixels: np.ndarray) -> None:
-    embeddings = efficientnet_embeddings(pixels, 4)
-    assert embeddings.shape == (4, 1280) and embeddings.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1.0, rtol=1e-5)
-    np.testing.assert_allclose(efficientnet_embeddings(pixels, 3), embeddings, atol=1e-5)
-    # Equal images agree, others do not.
-    similar = embeddings @ embeddings.T
-    assert similar[0, 3] == pytest.approx(1.0, abs=1e-5)
-    assert similar[0, 1] < 0.95 and similar[0, 2] < 0.999
+@pytest.mark.parametrize("shape", [(32, 32), (20, 32), (32, 20), (40, 24)])
+def test_images_of_any_shape_are_resized_to_a_square(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]) -> None:
+    encoder = Encoder()
+    monkeypatch.setattr(image_embedding, "_encoder", lambda: encoder)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, *shape, 3), dtype=np.uint8)
+    found = efficientnet_embeddings(pixels, 2, 32)
+    assert encoder.shapes == [(2, 3, 32, 32), (1, 3, 32, 32)] and found.shape == (3, 3)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)

@@ -29,7 +29,7 @@ def efficientnet_embeddings(pixels: np.ndarray, batch: int, side: int = SIDE) ->
     embeddings, step = [], min(batch, AT_ONCE * SIDE**2 // side**2)
     for start in range(0, len(pixels), step):
         images = pixels_to_tensor(pixels[start : start + step])
-        if images.shape[-1] != side:
+        if images.shape[-2:] != (side, side):
             images = F.interpolate(images, size=(side, side), mode="bicubic", antialias=True)
         embeddings.append(F.normalize(_encoder().extract_features(images).mean((2, 3)), dim=1))
     return torch.cat(embeddings).numpy()
