@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dmin.runtime.digests import base_digest
 from dmin.workflow import contents as module
 from dmin.workflow.contents import Contents
 
@@ -91,6 +92,32 @@ def test_only_regular_files_of_the_asked_kind_count(tmp_path: Path) -> None:
     (folder / "unet" / "a.safetensors").write_bytes(b"3")
     assert Contents(store).weights(str(folder)) != digest
     assert Contents(store).digest("owner/name") == "" == Contents(store).digest(str(folder / "pipe.json"))
+
+
+@pytest.mark.fault(
+    "a link from one folder of a base to another, as unet to unet_v1, is set to lead elsewhere",
+    "what is made from the base is made again",
+)
+@pytest.mark.parametrize("absolute", [False, True])
+def test_where_links_to_folders_lead_counts(tmp_path: Path, absolute: bool) -> None:
+    base, store = tmp_path / "base", tmp_path / "store"
+    files = {f"unet_v{number}/a.safetensors": str(number).encode() for number in (1, 2)}
+    write(base, **files, **{"model_index.json": b"{}"})
+
+    def digests(base: Path = base) -> tuple[str, str]:
+        return Contents(store).weights(str(base)), base_digest({"family": "stable_diffusion", "path": str(base)})
+
+    assert digests() == ("ed805db46e6f29b6", "4911326e549dd7eb"), "without a link it is of the files alone"
+    found = [digests()]
+    for number in (1, 2):
+        (base / "unet").unlink(missing_ok=True)
+        (base / "unet").symlink_to((base if absolute else Path()) / f"unet_v{number}")
+        found.append(digests())
+        assert digests() == found[-1]
+    assert all(len(set(column)) == 3 for column in zip(*found, strict=True))
+    if not absolute:
+        base.rename(tmp_path / "moved")
+        assert digests(tmp_path / "moved") == found[-1]
 
 
 def test_store_that_cannot_be_written_changes_nothing_but_time(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,17 @@ def are_described(weights: Path, facts: Mapping[str, Any]) -> bool:
 
 
 def _folder_digests(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix in suffixes)
-    return [(str(path.relative_to(folder)), file_digest(path)) for path in files]
+    """Return the digests of the files of a folder by their paths in it, and where links to folders in it lead."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() and path.is_dir():
+            digest = f"link to {os.path.relpath(path.resolve(), folder.resolve())}"
+        elif path.suffix in suffixes:
+            digest = file_digest(path)
+        else:
+            continue
+        found.append((str(path.relative_to(folder)), digest))
+    return found
 
 
 def config_digest(*parts: Any) -> str:

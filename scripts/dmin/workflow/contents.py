@@ -48,7 +48,8 @@ class Contents:
     def digest(self, *paths: str, suffixes: tuple[str, ...] = ()) -> str:
         """Return a digest of the names and the bytes of files, and of all files in folders; where they lie is no part.
 
-        Only regular files count, and in folders those whose names end in one of ``suffixes``, in letters of any case;
+        Only regular files count, and in folders those whose names end in one of ``suffixes``, in letters of any case,
+        and where links to folders lead;
         '' where there is none, as for what is on the hub.
         """
         key = (*paths, *suffixes)
@@ -101,7 +102,7 @@ class Contents:
 
 
 def _marks(root: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Mark]]:
-    """Yield the path below ``root`` and the mark of every regular file; of a file, its own."""
+    """Yield the path below ``root`` and the mark of every regular file and linked folder; of a file, its own."""
     with suppress(OSError, ValueError):
         found = root.stat()
         if stat.S_ISREG(found.st_mode):
@@ -116,6 +117,10 @@ def _folder_marks(folder: Path, place: str, suffixes: tuple[str, ...]) -> Iterat
             if entry.is_dir(follow_symlinks=False):
                 with suppress(PermissionError):
                     yield from _folder_marks(folder / entry.name, f"{place}{entry.name}/", suffixes)
+            elif entry.is_symlink() and _is_folder(entry):
+                # Not followed: what it leads to is read where it lies.
+                with suppress(OSError):
+                    yield f"{place}{entry.name}", _mark(entry.stat(follow_symlinks=False))
             elif not suffixes or entry.name.lower().endswith(suffixes):
                 with suppress(OSError):
                     found = entry.stat()
@@ -128,7 +133,20 @@ def _mark(found: os.stat_result) -> Mark:
 
 
 def _digests(root: Path, names: Iterable[str]) -> list[str]:
-    return [_file_sha256(root / name if name else root) for name in names]
+    return [_linked_folder(root, name) or _file_sha256(root / name if name else root) for name in names]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # A ring of links.
+
+
+def _linked_folder(root: Path, name: str) -> str:
+    """Return where a link to a folder leads, from ``root`` on; empty for a file."""
+    path = root / name
+    return f"link to {os.path.relpath(path.resolve(), root.resolve())}" if name and path.is_dir() else ""
 
 
 def _file_sha256(path: Path) -> str:
