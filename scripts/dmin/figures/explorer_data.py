@@ -141,7 +141,7 @@ def collect_explorer_data(
     rows = zip(listed.queries, listed.subsets, queries["prompt"], queries["seed"], files, chances, strict=True)
     quantile = float(ndtri(0.5 + about.confidence / 2))
     kept = samples[samples["id"].isin(listed.places)]
-    files = _files(samples[samples["subset"] != NOISE])
+    own_files = _files(samples[samples["subset"] != NOISE])
     return {
         "run": about.run,
         "notes": [[heading, text] for heading, text in about.notes.items()],
@@ -156,7 +156,7 @@ def collect_explorer_data(
         ],
         "samples": [
             [str(row["id"]), *(_text(row[column]) for column in ("subset", "prompt", "label", "origin"))]
-            + ([file] if (file := files.get(str(row["id"]))) is not None and file != _text(row["origin"]) else [])
+            + ([file] if (file := own_files.get(str(row["id"]), "")) not in ("", _text(row["origin"])) else [])
             for row in kept.to_dict("records")
         ],
         "pictures": pictures,
