@@ -68,7 +68,7 @@ def test_coalitions_keep_their_numbers() -> None:
     def more(game: dict[str, Any]) -> None:
         draw(game)
         game["coalitions"]["fit"].update(count=44, laws=["uniform", "leave_one_out", "shapley"])
-        game["coalitions"]["test"]["alphas"] = [0.75, 0.5, 0.25, 0.6]
+        game["coalitions"]["test"]["alphas"] = [0.75, 0.5, 0.25, 0.84]
 
     few, many = game_with(draw), game_with(more)
     for part in ("exact", "fit", "test"):
@@ -149,6 +149,15 @@ def set_fit(**given: Any) -> Change:
     return lambda game: game["coalitions"]["fit"].update(given)
 
 
+def digit_players(**test: Any) -> Change:
+    """Make every one of 840 digits a player."""
+
+    def change(game: dict[str, Any]) -> None:
+        game.update(players={"by": "sample"}, coalitions={"fit": {"count": 2}, "test": test})
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -158,6 +167,14 @@ def set_fit(**given: Any) -> Change:
         (lambda game: game["players"].update(by="sample"), "asks for every coalition of 840 players, above 12"),
         (set_fit(laws=["datamodel"], alpha=0.1), "alpha 0.1 of 6 players makes a coalition of 0, which says nothing"),
         (lambda game: game["coalitions"]["test"].update(alphas=[0.05]), "test.alphas 0.05 of 6 players makes a coali"),
+        (
+            lambda game: game["coalitions"]["test"].update(alphas=[0.6, 0.34, 0.5]),
+            "test.alphas has 0.5 and 0.6, both 3 of 6 players and so the same test twice; leave one out.",
+        ),
+        (
+            digit_players(alphas=[0.5, 0.504]),
+            "test.alphas has 0.5 and 0.504, both 50 percent and so the same test twice",
+        ),
         (set_fit(laws=["datamodel"], stratified=True), "players.by label has groups of one player there; set it to f"),
         (set_fit(laws=["shapley"], count=32, trainers=["retrain", "unlearn"]), None),
         (

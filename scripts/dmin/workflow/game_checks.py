@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
 from ..runtime.errors import UserError
@@ -62,6 +63,16 @@ def _check_coalitions(place: str, game: Game) -> None:
             raise UserError(
                 f"{place}.coalitions.{key} {alpha} of {count} players makes a coalition of "
                 f"{coalition_size(count, alpha)}, which says nothing of any player; choose another share."
+            )
+    for alpha, other in combinations(sorted(test["alphas"]), 2):
+        size, percent = coalition_size(count, alpha), round(100 * alpha)
+        alike = f"{size} of {count} players" if size == coalition_size(count, other) else ""
+        if not alike and percent == round(100 * other):
+            alike = f"{percent} percent"
+        if alike:
+            raise UserError(
+                f"{place}.coalitions.test.alphas has {alpha} and {other}, both {alike} and so the same test "
+                "twice; leave one out."
             )
     for law in set(fit["laws"]) & set(ONE_PER_PLAYER):
         if count > BLOCK:
