@@ -234,6 +234,19 @@ def test_coalitions_trained_again_tell_the_noise_of_all(tmp_path: Path, few_draw
     assert tables[0]["ceiling"].isna().all() and tables[1]["ceiling"].between(0.9, 1).all()
 
 
+def test_ends_have_the_noise_of_their_own_seeds(tmp_path: Path) -> None:
+    files = write_game(tmp_path)
+    table = pd.read_csv(files.members)
+    fitted = table[(table["trainer"] == "sparsified") & (table["coalition"] >= 10_000)]
+    more = [fitted.assign(seed=seed, value=fitted["value"] + 0.1 * seed) for seed in (1, 2, 3)]
+    pd.concat([table, *more]).to_csv(files.members, index=False)
+    records = Records.read(files)
+    one = records.member_noise("quality", "sparsified")
+    noise = records.noise("quality", "sparsified", "shapley")
+    assert np.isclose(one, np.std([0, 0.1, 0.2, 0.3], ddof=1)) and np.isclose(noise.values, one / 2)
+    assert noise.ends == one == records.noise("quality", "sparsified", "all").values
+
+
 def test_numbers_of_coalitions_double() -> None:
     assert counts(4) == [4, 6, 8, 12] and counts(6) == [4, 6, 8, 12, 16, 24, 32, 48]
     assert budgets(40) == [8, 16, 32, 40] and budgets(16) == [8, 16] and budgets(5) == [5]

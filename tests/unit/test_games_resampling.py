@@ -8,39 +8,48 @@ import pytest
 from dmin.games.laws import RANDOM, Law
 from dmin.games.outcomes import Outcomes
 from dmin.games.registry import find_estimator
-from dmin.games.resampling import bootstrap_contributions, seed_noise
+from dmin.games.resampling import Noise, bootstrap_contributions, seed_noise
 
 PLAYERS = 6
 
 
-def noisy_game(law: Law, worth: np.ndarray, seeds: int, generator: np.random.Generator) -> tuple[Outcomes, float]:
-    """Return the outcomes of an additive game whose trainings have noise of deviation 1, and that of their means."""
+def noisy_game(
+    law: Law, worth: np.ndarray, seeds: int, end_seeds: int, generator: np.random.Generator
+) -> tuple[Outcomes, Noise]:
+    """Return the outcomes of an additive game whose trainings have noise of deviation 1, and that of their means.
+
+    The noise is estimated where v(none) and v(all) have as many seeds as other coalitions, else the true one.
+    """
     member = law.draw(min(48, law.support) if law.name in RANDOM else None)
     values = member @ worth + generator.normal(size=(seeds, len(member)))
-    none, everyone = generator.normal(size=(2, seeds)).mean(axis=1).tolist()
-    noise = seed_noise(values.T) / np.sqrt(seeds)
+    none, everyone = generator.normal(size=(2, end_seeds)).mean(axis=1).tolist()
+    one = seed_noise(values.T) if seeds == end_seeds else 1.0
+    noise = Noise(one / np.sqrt(seeds), one / np.sqrt(end_seeds))
     return Outcomes(law, member, values.mean(axis=0), none, everyone + float(worth.sum())), noise
 
 
 @pytest.mark.parametrize(
-    ("name", "law", "seeds", "trials"),
+    ("name", "law", "seeds", "end_seeds", "trials"),
     [
-        ("shapley", "shapley", 1, 40),
-        ("shapley_by_size", "shapley", 1, 40),
-        ("banzhaf", "uniform", 1, 40),
-        ("datamodel", "datamodel", 2, 40),
-        ("permutation", "permutation", 2, 25),
-        ("leave_one_out", "leave_one_out", 3, 200),
-        ("exact_shapley", "all", 2, 40),
+        ("shapley", "shapley", 1, 1, 40),
+        ("shapley_by_size", "shapley", 1, 1, 40),
+        ("shapley_by_size", "shapley", 4, 1, 20),
+        ("banzhaf", "uniform", 1, 1, 40),
+        ("datamodel", "datamodel", 2, 2, 40),
+        ("permutation", "permutation", 2, 2, 25),
+        ("leave_one_out", "leave_one_out", 3, 3, 200),
+        ("leave_one_out", "leave_one_out", 4, 1, 200),
+        ("add_one_in", "add_one_in", 4, 1, 200),
+        ("exact_shapley", "all", 2, 2, 40),
     ],
 )
-def test_nominal_95_percent_cover_at_least_90(name: str, law: str, seeds: int, trials: int) -> None:
+def test_nominal_95_percent_cover_at_least_90(name: str, law: str, seeds: int, end_seeds: int, trials: int) -> None:
     hits = []
     for trial in range(trials):
         generator = np.random.default_rng([11, trial])
         worth = generator.normal(size=PLAYERS) * 2
         worth[0] = 0
-        outcomes, noise = noisy_game(Law(law, PLAYERS, seed=trial, size=3), worth, seeds, generator)
+        outcomes, noise = noisy_game(Law(law, PLAYERS, seed=trial, size=3), worth, seeds, end_seeds, generator)
         found = bootstrap_contributions(find_estimator(name), outcomes, noise, 100, trial)
         low, high = np.percentile(found, [2.5, 97.5], axis=0)
         # Coalitions of one size show differences alone.
@@ -53,7 +62,7 @@ def test_nominal_95_percent_cover_at_least_90(name: str, law: str, seeds: int, t
 def test_one_seed_leaves_single_coalitions_without_an_interval() -> None:
     law = Law("leave_one_out", PLAYERS)
     outcomes = Outcomes(law, law.draw(), np.arange(PLAYERS, dtype=float), 0.0, 9.0)
-    found = bootstrap_contributions(find_estimator("leave_one_out"), outcomes, float("nan"), 5, 0)
+    found = bootstrap_contributions(find_estimator("leave_one_out"), outcomes, Noise(float("nan"), float("nan")), 5, 0)
     assert np.isnan(found).all()
 
 
@@ -67,7 +76,8 @@ def test_resampled_contributions_of_shapley_stay_efficient_and_hang_on_the_seed_
     law = Law("shapley", PLAYERS, seed=2)
     member = law.draw(30)
     outcomes = Outcomes(law, member, np.random.default_rng(0).normal(size=30), 0.0, 6.0)
-    one, again, other = (bootstrap_contributions(find_estimator("shapley"), outcomes, 0.0, 4, s) for s in (0, 0, 1))
+    estimator, noise = find_estimator("shapley"), Noise(0.0, 0.0)
+    one, again, other = (bootstrap_contributions(estimator, outcomes, noise, 4, seed) for seed in (0, 0, 1))
     assert np.array_equal(one, again) and not np.array_equal(one, other)
     assert np.allclose(one.sum(axis=1), 6.0, atol=1e-10)
 

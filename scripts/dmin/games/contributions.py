@@ -16,7 +16,7 @@ from dmin.games.baselines import find_baselines
 from dmin.games.outcomes import Outcomes
 from dmin.games.records import Records
 from dmin.games.registry import Estimator, find_estimator
-from dmin.games.resampling import bootstrap_contributions
+from dmin.games.resampling import Noise, bootstrap_contributions
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 from dmin.runtime.percentiles import Interval, percentile_interval
@@ -36,7 +36,7 @@ class Fit:
     estimator: Estimator
     outcomes: Outcomes
     trainer: str
-    noise: float
+    noise: Noise
 
     @property
     def name(self) -> str:

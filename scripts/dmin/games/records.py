@@ -12,7 +12,7 @@ import pandas as pd
 from dmin.games.coalitions import Coalitions, law_seed
 from dmin.games.laws import Law, keys
 from dmin.games.outcomes import Outcomes
-from dmin.games.resampling import seed_noise
+from dmin.games.resampling import Noise, seed_noise
 from dmin.runtime.errors import UserError
 from dmin.runtime.readers import read_csv, read_json
 
@@ -187,13 +187,15 @@ class Records:
         """
         return seed_noise(self.values(behaviour, trainer).to_numpy())
 
-    def noise(self, behaviour: str, trainer: str, law: str) -> float:
-        """Return the standard deviation of a law's values, means over seeds, that is due to seeds.
+    def noise(self, behaviour: str, trainer: str, law: str) -> Noise:
+        """Return how much of a law's values, and of v(none) and v(all), is due to seeds.
 
         NaN where no coalition of the trainer has two.
         """
-        seeds = self.values(behaviour, trainer, "exact" if law == "all" else "fit", law).shape[1]
-        return self.member_noise(behaviour, trainer) / float(np.sqrt(seeds))
+        one = self.member_noise(behaviour, trainer)
+        parts = ("exact" if law == "all" else "fit", law), ("exact", None)
+        seeds = [max(1, self.values(behaviour, trainer, part, of).shape[1]) for part, of in parts]
+        return Noise(*(one / np.sqrt(seeds)).tolist())
 
     def without(self, player: int) -> np.ndarray:
         """Return the numbers of the coalitions without a player, the largest first, the empty one left out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,19 @@ from dmin.games.linear import least_squares
 from dmin.games.outcomes import Outcomes
 from dmin.games.registry import Estimator
 from dmin.runtime.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviations that are due to seeds, of means over seeds; NaN where they are not known.
+
+    Attributes:
+        values: of the values of a law's coalitions.
+        ends: of v(none) and v(all), which have a number of seeds of their own.
+    """
+
+    values: float
+    ends: float
 
 
 def seed_noise(values: np.ndarray) -> float:
@@ -27,33 +40,32 @@ def seed_noise(values: np.ndarray) -> float:
 
 
 def bootstrap_contributions(
-    estimator: Estimator, outcomes: Outcomes, noise: float, resamples: int, seed: int
+    estimator: Estimator, outcomes: Outcomes, noise: Noise, resamples: int, seed: int
 ) -> np.ndarray:
     """Return the contributions ``[resamples, n]`` of resampled outcomes.
 
     Coalitions are drawn again with replacement; their values bring the noise of their seeds along. v(all) and v(none),
-    and every value where no coalitions are drawn, get normal noise instead: as much as means over seeds have, or, with
-    a single seed, as much as a linear fit leaves unexplained. Permutations are drawn again too. Deviations are widened
-    for what the fit takes up of m coalitions or permutations, by sqrt(m / (m - n)) or sqrt(m / (m - 1)). Where all
-    coalitions are known, nothing but noise is left to chance. NaN where an interval would need a second seed.
-
-    Args:
-        noise: standard deviation of the values, means over seeds; NaN where it is not known.
+    and every value where no coalitions are drawn, get normal noise instead: as much as the means over their seeds have,
+    or, with a single seed, as much as a linear fit leaves unexplained. Permutations are drawn again too. Deviations are
+    widened for what the fit takes up of m coalitions or permutations, by sqrt(m / (m - n)) or sqrt(m / (m - 1)). Where
+    all coalitions are known, nothing but noise is left to chance. NaN where an interval would need a second seed.
     """
     resampled = "seeds" if outcomes.law.name == "all" else estimator.entry.resamples
-    if resampled == "seeds" and noise != noise:
+    if resampled == "seeds" and noise.values != noise.values:
         return np.full((resamples, outcomes.players), np.nan)
-    spread = noise if noise == noise else _unexplained(outcomes)
+    if noise.values != noise.values:
+        unexplained = _unexplained(outcomes)
+        noise = Noise(unexplained, unexplained)
     choices = estimator.choices(outcomes)
     units, unknowns = outcomes.member.shape
     count, players = outcomes.member.shape
     found = np.empty((resamples, players))
     for number in range(resamples):
         generator = np.random.default_rng(derive_seed(seed, "contributions", estimator.entry.name, number))
-        none, every = generator.normal((outcomes.none, outcomes.all), spread)
+        none, every = generator.normal((outcomes.none, outcomes.all), noise.ends)
         drawn = outcomes.between(float(none), float(every))
         if resampled != "coalitions":
-            drawn = replace(drawn, values=generator.normal(outcomes.values, spread))
+            drawn = replace(drawn, values=generator.normal(outcomes.values, noise.values))
         if resampled == "coalitions":
             drawn = drawn.resample(np.asarray(generator.integers(0, count, size=count)))
         if resampled == "permutations" and estimator.parts is not None:
