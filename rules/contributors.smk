@@ -130,6 +130,7 @@ rule evaluate_contributor_lds:
         "../envs/dmin.yaml"
     params:
         seed=lambda w: games[w.game].settings["seed"],
+        budget=lambda w: games[w.game].settings["budget"],
         interval=lambda w: contributors[w.game].interval,
         code=code("evaluate_contributor_lds", "estimators"),
     script:

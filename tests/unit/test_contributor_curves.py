@@ -14,6 +14,7 @@ from dmin.data.images import encode_png
 from dmin.data.samples import write_samples
 from dmin.evaluation.contributor_lds import find_lds
 from dmin.evaluation.deletion import measure_deletion, read_deletion
+from dmin.evaluation.fit_cost import FitCost
 from dmin.evaluation.member_agreement import find_agreement
 from dmin.evaluation.model_table import join_costs
 from dmin.figures.contributions import plot_contributions
@@ -139,7 +140,7 @@ def test_shares_are_drawn_with_their_intervals(contributions: pd.DataFrame) -> N
 
 def test_lines_of_lds_and_exact_values_are_drawn(records: Records, contributions: pd.DataFrame) -> None:
     interval = {**INTERVAL, "bootstrap": 10}
-    lds = find_lds(records, contributions, COSTS, interval)
+    lds = find_lds(records, contributions, FitCost(COSTS.set_index("trainer")["compute"].to_dict(), "steps"), interval)
     (panel, _) = plot_contributor_lds(lds).axes
     drawn = [[round(float(x), 6) for x in line.get_xdata()] for line in panel.lines]
     assert [1.0, 1.4] in drawn

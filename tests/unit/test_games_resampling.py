@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
+from fabricated_game import write_game
 
 from dmin.games.laws import RANDOM, Law
 from dmin.games.outcomes import Outcomes
+from dmin.games.records import Records
 from dmin.games.registry import find_estimator
 from dmin.games.resampling import Noise, bootstrap_contributions, seed_noise
 
@@ -92,3 +97,16 @@ def test_resampled_datamodels_are_those_of_the_rows() -> None:
     assert np.allclose(
         estimator.contributions(outcomes.resample(rows), penalty), estimator.contributions(plain, penalty), atol=1e-5
     )
+
+
+def test_ends_have_the_noise_of_their_own_seeds(tmp_path: Path) -> None:
+    files = write_game(tmp_path)
+    table = pd.read_csv(files.members)
+    fitted = table[(table["trainer"] == "sparsified") & (table["coalition"] >= 10_000)]
+    more = [fitted.assign(seed=seed, value=fitted["value"] + 0.1 * seed) for seed in (1, 2, 3)]
+    pd.concat([table, *more]).to_csv(files.members, index=False)
+    records = Records.read(files)
+    one = records.member_noise("quality", "sparsified")
+    noise = records.noise("quality", "sparsified", "shapley")
+    assert np.isclose(one, np.std([0, 0.1, 0.2, 0.3], ddof=1)) and np.isclose(noise.values, one / 2)
+    assert noise.ends == one == records.noise("quality", "sparsified", "all").values

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from dmin.catalogue.estimators import ESTIMATORS
-from dmin.evaluation.exact_games import DRAWS, draw_fits
+from dmin.evaluation.exact_games import DRAWS, draw_fits, draw_members
+from dmin.evaluation.fit_cost import SPARSIFIED, FitCost
 from dmin.evaluation.lds import lds_interval
 from dmin.evaluation.member_agreement import correlate
 from dmin.evaluation.retrained import noise_ceiling
@@ -23,7 +24,6 @@ from dmin.games.records import Records
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 from dmin.runtime.percentiles import Interval, percentile_interval
-from dmin.runtime.readers import read_csv
 from dmin.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -34,9 +34,6 @@ COLUMNS = [
 ]  # fmt: skip
 FEWEST_TESTS = 3
 FEWEST_COALITIONS = 8
-# What is paid once, before the first member of a trainer.
-SPARSIFIED = "sparsified"
-ONCE = {SPARSIFIED: "pruning"}
 
 
 @dataclass(frozen=True)
@@ -88,32 +85,33 @@ def budgets(count: int) -> list[int]:
     return sorted({*(size for size in doubling if size < count), count})
 
 
-def _fits(records: Records, behaviour: str, compute: dict[str, float]) -> Iterator[tuple[list[object], np.ndarray]]:
+def _fits(records: Records, behaviour: str, cost: FitCost) -> Iterator[tuple[list[object], np.ndarray]]:
     """Yield facts of every fit at every budget, and its contributions."""
     for trainer in records.trainers:
         for fit in find_fits(records, behaviour, trainer):
             law = fit.outcomes.law.name
             if law == "all":
                 continue  # it holds the test's coalitions
-            count = len(fit.outcomes.values)
+            count, seeds = len(fit.outcomes.values), records.seeds(behaviour, trainer, law)
             whole = fit.estimator.entry.resamples == "seeds"
             for budget in [count] if whole else budgets(count):
                 try:
-                    values = fit.estimator.fit(fit.outcomes.first(budget))
+                    drawn = fit.outcomes.first(budget)
+                    values = fit.estimator.fit(drawn)
                 except UserError:
                     continue  # fewer coalitions than unknowns: its curve begins later
-                paid = budget * compute.get(trainer, np.nan) + compute.get(ONCE.get(trainer, ""), 0.0)
+                paid = cost.paid(trainer, drawn.member, seeds, records.sizes)
                 yield [fit.name, budget, paid, trainer], values
 
 
-def find_lds(records: Records, contributions: pd.DataFrame, cost: pd.DataFrame, interval: Interval) -> pd.DataFrame:
+def find_lds(records: Records, contributions: pd.DataFrame, cost: FitCost, interval: Interval) -> pd.DataFrame:
     """Return the LDS of every estimator over the number of coalitions, and of every baseline; see ``COLUMNS``.
 
     LDS is Spearman's correlation, over held-out coalitions of one ``size``, between the sum of the contributions of
     those in and what the models retrained on them did (means over seeds); in -1..1, 0 for chance. ``compute`` is what
-    the ``coalitions`` of the fit cost, with what is paid once, in units of one retraining; empty for baselines.
-    ``sparsified`` is the LDS of the same estimator on as many sparsified coalitions as the same compute pays for; empty
-    where it pays for none.
+    all members of the ``coalitions`` of the fit cost (see :meth:`FitCost.paid`); empty for baselines. ``sparsified``
+    is the LDS of the same estimator on as many sparsified coalitions as the same compute pays for; empty where it pays
+    for none.
 
     A game that draws no coalitions for a fit, since all were trained, is cut into a fit and a test again and again:
     half of the coalitions of the middle sizes are held out, and estimators are fitted on coalitions drawn from the
@@ -121,22 +119,20 @@ def find_lds(records: Records, contributions: pd.DataFrame, cost: pd.DataFrame, 
 
     Args:
         contributions: see :func:`fit_contributions`; baselines are taken from there.
-        cost: columns ``trainer, compute``.
 
     Raises:
         UserError: there are no held-out members, and not every coalition was trained.
     """
-    compute = {str(trainer): float(value) for trainer, value in zip(cost["trainer"], cost["compute"], strict=True)}
     rows: list[list[object]] = []
     for behaviour in records.behaviours:
         baselines = judged_baselines(contributions, behaviour, records.names, DRAWS, interval["seed"])
         tests = held_out(records, behaviour)
         drawn = any(set(records.laws(trainer)) - {"all"} for trainer in records.trainers)
         if tests and (drawn or not records.exact):
-            rows += _fitted_rows(records, behaviour, tests, compute, interval)
+            rows += _fitted_rows(records, behaviour, tests, cost, interval)
             rows += _baseline_rows(behaviour, baselines, tests, interval)
         elif records.exact:
-            rows += cut_game(records, behaviour, baselines, compute, interval)
+            rows += cut_game(records, behaviour, baselines, cost, interval)
         else:
             raise UserError(
                 f"Fewer than {FEWEST_TESTS} held-out coalitions of a size were measured by {behaviour}; raise "
@@ -160,10 +156,10 @@ def _at_equal_compute(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _fitted_rows(
-    records: Records, behaviour: str, tests: list[HeldOut], compute: dict[str, float], interval: Interval
+    records: Records, behaviour: str, tests: list[HeldOut], cost: FitCost, interval: Interval
 ) -> list[list[object]]:
     rows: list[list[object]] = []
-    for (name, count, paid, trainer), values in _fits(records, behaviour, compute):
+    for (name, count, paid, trainer), values in _fits(records, behaviour, cost):
         for test in tests:
             found = [*test.judge(values, interval), test.ceiling, count, paid, trainer, test.size]
             rows.append([name, behaviour, *found, *test.values.shape])
@@ -187,7 +183,7 @@ def cut_game(
     records: Records,
     behaviour: str,
     baselines: dict[str, np.ndarray],
-    compute: dict[str, float],
+    cost: FitCost,
     interval: Interval,
 ) -> list[list[object]]:
     """Return rows of :func:`find_lds` of a game that is cut into a fit and a test again and again."""
@@ -217,22 +213,27 @@ def cut_game(
     rows: list[list[object]] = []
     noise = records.member_noise(behaviour, truth)
     ceilings = {size: _ceiling(values[sizes == size], noise) for size in middle}
-    fitted = [
-        (name, count, trainer, fits)
-        for trainer in records.exact
-        for name, entry in ESTIMATORS.items()
-        if entry.laws != ("all",)
-        for count, fits in draw_fits(
-            name, complete(records.outcomes(behaviour, trainer, "all")), interval["seed"], held
-        )
-    ]
-    fitted += [(name, 0, "", fits) for name, fits in baselines.items()]
-    for name, count, trainer, fits in fitted:
-        paid = count * compute.get(trainer, np.nan) + compute.get(ONCE.get(trainer, ""), 0.0)
+    fitted = [*_cut_fits(records, behaviour, cost, interval["seed"], held)]
+    fitted += [(name, 0, float("nan"), "", fits) for name, fits in baselines.items()]
+    for name, count, paid, trainer, fits in fitted:
         for size in middle:
             found = [*judge(fits, size), ceilings[size], count, paid, trainer, size]
             rows.append([name, behaviour, *found, len(cuts[0][size]), values.shape[1]])
     return rows
+
+
+def _cut_fits(
+    records: Records, behaviour: str, cost: FitCost, seed: int, held: tuple[frozenset[bytes], ...]
+) -> Iterator[tuple[str, int, float, str, np.ndarray]]:
+    """Yield name, coalitions, compute, trainer and fits ``[cuts, n]`` of the curves of all estimators."""
+    for trainer in records.exact:
+        values, seeds = complete(records.outcomes(behaviour, trainer, "all")), records.seeds(behaviour, trainer, "all")
+        for name, entry in ESTIMATORS.items():
+            if entry.laws == ("all",):
+                continue  # it needs what is held out
+            for count, fits in draw_fits(name, values, seed, held):
+                drawn = [member[:count] for _, member in draw_members(name, len(records.names), seed, held)]
+                yield name, count, cost.paid(trainer, np.array(drawn), seeds, records.sizes), trainer, fits
 
 
 def _ceiling(values: np.ndarray, noise: float) -> float:
@@ -247,11 +248,13 @@ def _ceiling(values: np.ndarray, noise: float) -> float:
     return float(np.sqrt(np.maximum(0.0, 1 - noise**2 / variance))) if variance > 0 else float("nan")
 
 
-def evaluate_contributor_lds(records: Records, contributions: Path, cost: Path, interval: Interval, out: Path) -> None:
+def evaluate_contributor_lds(
+    records: Records, contributions: Path, cost: FitCost, interval: Interval, out: Path
+) -> None:
     """Write the table of :func:`find_lds`.
 
     Raises:
         UserError: as :func:`find_lds`.
     """
     given = read_contributions(contributions)
-    write_csv(find_lds(records, given, read_csv(cost), interval), out)
+    write_csv(find_lds(records, given, cost, interval), out)

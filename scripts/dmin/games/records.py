@@ -187,14 +187,18 @@ class Records:
         """
         return seed_noise(self.values(behaviour, trainer).to_numpy())
 
+    def seeds(self, behaviour: str, trainer: str, law: str) -> int:
+        """Return how many members a coalition of a law has; ``ends`` are v(none) and v(all)."""
+        parts = {"all": ("exact", "all"), "ends": ("exact", None)}
+        return self.values(behaviour, trainer, *parts.get(law, ("fit", law))).shape[1]
+
     def noise(self, behaviour: str, trainer: str, law: str) -> Noise:
         """Return how much of a law's values, and of v(none) and v(all), is due to seeds.
 
         NaN where no coalition of the trainer has two.
         """
         one = self.member_noise(behaviour, trainer)
-        parts = ("exact" if law == "all" else "fit", law), ("exact", None)
-        seeds = [max(1, self.values(behaviour, trainer, part, of).shape[1]) for part, of in parts]
+        seeds = [max(1, self.seeds(behaviour, trainer, name)) for name in (law, "ends")]
         return Noise(*(one / np.sqrt(seeds)).tolist())
 
     def without(self, player: int) -> np.ndarray:
