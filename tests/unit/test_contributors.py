@@ -58,7 +58,7 @@ def test_every_estimator_is_fitted_on_its_law_and_trainer(contributions: pd.Data
         "exact_banzhaf": ("retrain", "all", 64),
         "exact_shapley": ("retrain", "all", 64),
         "leave_one_out": ("sparsified", "all", 64),
-        "permutation": ("sparsified", "permutation", 16),
+        "permutation": ("sparsified", "permutation", 5),  # other orders lack one that the test holds
         "shapley": ("sparsified", "shapley", 16),
         "shapley_by_size": ("sparsified", "shapley", 16),
     }

@@ -12,7 +12,8 @@ from scipy.stats import spearmanr
 
 from dmin.catalogue.estimators import ESTIMATORS
 from dmin.games.exact import EXACT, complete
-from dmin.games.laws import RANDOM, Law, counted
+from dmin.games.laws import RANDOM, Law, counted, keys, prefixes
+from dmin.games.laws import permutations as orders_of
 from dmin.games.outcomes import Outcomes
 from dmin.games.registry import find_estimator
 from dmin.runtime.errors import UserError
@@ -133,6 +134,28 @@ def test_more_coalitions_come_nearer_without_bias(name: str, law: str) -> None:
         spread = fits.std(axis=0) / np.sqrt(len(fits))
         assert (abs(fits.mean(axis=0) - exact) < 4.5 * spread + 1e-9).all()
     assert errors[48] < 0.6 * errors[16]
+
+
+@pytest.mark.parametrize("left_out", [2, 12])
+@pytest.mark.fault("a member of a random order of players is left out", "the other orders are fitted on")
+def test_orders_without_a_member_that_was_left_out_are_kept(left_out: int) -> None:
+    values = np.random.default_rng(2).normal(size=2**N)
+    whole = play(Law("permutation", N, seed=5), values, 50)
+    estimator, kept = find_estimator("permutation"), np.arange(50) != left_out
+    assert estimator.parts is not None
+    every, found = estimator.parts(whole), replace(whole, member=whole.member[kept], values=whole.values[kept])
+    lost = keys(whole.member[left_out : left_out + 1])[0]
+    drawn = [keys(prefixes(order)) for order, _ in zip(orders_of(N, 5), every, strict=False)]
+    rows = [lost not in coalitions for coalitions in drawn]
+    assert 0 < sum(rows) < len(every) and np.array_equal(estimator.parts(found), every[rows])
+    left = {key for coalitions, there in zip(drawn, rows, strict=True) if there for key in coalitions}
+    assert estimator.used(whole) == 50 and estimator.used(found) == len(left) < 50
+
+
+def test_without_a_whole_order_permutations_say_what_they_lack() -> None:
+    outcomes = play(Law("permutation", N, seed=5), additive()[0], 8)
+    with pytest.raises(UserError, match="has 7 coalitions, but each order of 6 players lacks one; draw more"):
+        find_estimator("permutation").fit(replace(outcomes, member=outcomes.member[1:], values=outcomes.values[1:]))
 
 
 def test_the_ridge_is_solved_and_its_lambda_chosen_on_the_fit_alone() -> None:

@@ -109,7 +109,7 @@ def fit_contributions(records: Records, scores: Mapping[str, Path], interval: In
                 fit.estimator, fit.outcomes, fit.noise, interval["bootstrap"], interval["seed"]
             )
             facts: dict[str, Any] = {"estimator": fit.name, "trainer": fit.trainer, "law": fit.outcomes.law.name}
-            facts |= {"share": values / fit.outcomes.gain, "coalitions": len(fit.outcomes.values)}
+            facts |= {"share": values / fit.outcomes.gain, "coalitions": fit.estimator.used(fit.outcomes)}
             ends = percentile_interval(resampled, interval["confidence"])
             parts.append(_table(records, behaviour, values, ends).assign(**facts))
             log.info("%s, %s: %d coalitions of law %s", behaviour, fit.name, facts["coalitions"], facts["law"])

@@ -20,7 +20,7 @@ class Estimator:
     ``contributions(outcomes)`` gives float64 ``[n]``. Where the file defines ``tune(outcomes)``, what it returns is
     chosen once, on the coalitions as they are, and given to ``contributions`` as its second argument. An estimator
     whose entry resamples permutations defines ``parts(outcomes)``, estimates ``[permutations, n]`` whose mean is its
-    own.
+    own. Where it defines ``used(outcomes)``, that is how many of the coalitions it takes, which is all by default.
     """
 
     def __init__(self, name: str) -> None:
@@ -29,6 +29,7 @@ class Estimator:
         self.contributions: Callable[..., np.ndarray] = module.contributions
         self._tune: Callable[[Outcomes], Any] | None = getattr(module, "tune", None)
         self.parts: Callable[[Outcomes], np.ndarray] | None = getattr(module, "parts", None)
+        self.used: Callable[[Outcomes], int] = getattr(module, "used", lambda outcomes: len(outcomes.values))
 
     def choices(self, outcomes: Outcomes) -> tuple[Any, ...]:
         """Return what is chosen on the coalitions before the fit, as further arguments of ``contributions``."""

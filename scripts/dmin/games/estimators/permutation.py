@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -31,22 +32,39 @@ def parts(outcomes: Outcomes) -> np.ndarray:
     Raises:
         UserError: there is no such order.
     """
-    n = outcomes.players
-    found = outcomes.table()
     rows = []
-    for order in islice(permutations(n, outcomes.law.seed), len(outcomes.values)):
-        values = [found.get(key) for key in keys(prefixes(order))]
-        if None in values:
-            break
-        row = np.empty(n)
+    for order, values in _orders(outcomes):
+        row = np.empty(outcomes.players)
         row[order] = np.diff([outcomes.none, *values, outcomes.all])
         rows.append(row)
     if not rows:
-        raise UserError(
-            f"Estimator 'permutation' has {len(outcomes.values)} coalitions, fewer than the {n - 1} of one order of "
-            f"{n} players; draw at least {n - 1}."
-        )
+        n, count = outcomes.players, len(outcomes.values)
+        few = f"fewer than the {n - 1} of one order of {n} players; draw at least {n - 1}"
+        lost = f"but each order of {n} players lacks one; draw more, or leave out fewer members"
+        raise UserError(f"Estimator 'permutation' has {count} coalitions, {few if count < n - 1 else lost}.")
     return np.array(rows)
+
+
+def used(outcomes: Outcomes) -> int:
+    """Return how many coalitions the orders of :func:`parts` have."""
+    return len({key for order, _ in _orders(outcomes) for key in keys(prefixes(order))})
+
+
+def _orders(outcomes: Outcomes) -> Iterator[tuple[np.ndarray, list[float]]]:
+    """Yield each order whose coalitions were all measured, with the values of these.
+
+    An order may lack a coalition that was left out, or that a test holds: then the next is asked. The first that lacks
+    one after all coalitions were met is beyond what was drawn.
+    """
+    found, left = outcomes.table(), set(keys(outcomes.member))
+    for order in islice(permutations(outcomes.players, outcomes.law.seed), len(outcomes.values)):
+        coalitions = keys(prefixes(order))
+        left.difference_update(coalitions)
+        values = [found[key] for key in coalitions if key in found]
+        if len(values) == len(coalitions):
+            yield order, values
+        elif not left:
+            return
 
 
 def contributions(outcomes: Outcomes) -> np.ndarray:
