@@ -129,8 +129,8 @@ def compare_exact(records: Records, contributions: pd.DataFrame, interval: Inter
     The truth are the exact values by the trainer nearest to retraining of those that trained all coalitions. Estimators
     are fitted on ``coalitions`` drawn from the game of each such trainer, again and again: ``spearman`` and ``error``
     (see :func:`relative_error`) are means over ``draws``, and ``low`` and ``high`` bound Spearman's correlation over
-    them. ``index`` is the exact value that an estimator is compared with. Baselines are compared with Shapley's, whose
-    units they lack, and so have no error.
+    them. A law that draws nothing at random gives one fit and no interval. ``index`` is the exact value that an
+    estimator is compared with. Baselines are compared with Shapley's, whose units they lack, and so have no error.
 
     Args:
         contributions: see :func:`fit_contributions`; baselines are taken from there.
@@ -147,7 +147,8 @@ def compare_exact(records: Records, contributions: pd.DataFrame, interval: Inter
             for name, entry in ESTIMATORS.items():
                 if trainer == truth and entry.laws == ("all",):
                     continue  # it is the truth
-                for count, fits in draw_fits(name, values[trainer], interval["seed"], (frozenset(),) * DRAWS):
+                draws = DRAWS if curve_law(name, len(records.names), 0).name in RANDOM else 1
+                for count, fits in draw_fits(name, values[trainer], interval["seed"], (frozenset(),) * draws):
                     facts = [trainer, truth, entry.index, len(fits)]
                     rows.append([name, behaviour, count, *_compare(fits, exact[entry.index], interval), *facts])
         baselines = judged_baselines(contributions, behaviour, records.names, DRAWS, interval["seed"])
