@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,14 @@ def test_members_are_drawn_over_retrained_ones(folder: Path, records: Records) -
     find_agreement(records, COSTS, INTERVAL).to_csv(folder / "agreement.csv", index=False)
     draw_member_agreement(records, folder / "agreement.csv", [folder / "agreement.svg"], 80)
     assert "r = 0.9" in (folder / "agreement.svg").read_text()
+
+
+def test_trainers_that_share_no_coalition_are_not_compared_by_members(records: Records) -> None:
+    numbers = records.members["coalition"]
+    # Both have none and all; retrained members are those of the test, others those of the fit.
+    apart = replace(records, members=records.members[(numbers < 2) | (numbers > 63)])
+    table = find_agreement(apart, COSTS, INTERVAL)
+    assert "members" not in set(table["of"]) and (table["members"] > 0).all()
 
 
 def test_strip_shows_everyone_and_the_largest_coalition_without_the_top(

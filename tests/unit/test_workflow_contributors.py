@@ -45,10 +45,8 @@ def contributors(**game: Any) -> Contributors:
 
 def test_tables_and_figures_are_those_that_the_coalitions_allow() -> None:
     usual = contributors()
-    assert usual.tables == ["contributions", "agreement", "model_table", "contributor_lds"]
-    assert [Path(path).stem for path in usual.figures[::2]] == [
-        "contributions", "agreement", "contributor_lds", "without_top",
-    ]  # fmt: skip
+    assert usual.tables == ["contributions", "model_table", "contributor_lds"]
+    assert [Path(path).stem for path in usual.figures[::2]] == ["contributions", "contributor_lds", "without_top"]
     assert usual.pages == ["<results>/games/g/contributors.html"]
     alone = contributors(coalitions={"exact": {"trainers": ["sparsified"]}, "test": {"alphas": []}})
     assert "agreement" not in alone.tables and "contributor_lds" not in alone.tables
@@ -63,6 +61,28 @@ def test_tables_and_figures_are_those_that_the_coalitions_allow() -> None:
     assert "model_table" not in unseen.tables and not any("without_top" in path for path in unseen.figures)
     nothing = contributors(coalitions={"fit": {"laws": []}})
     assert nothing.tables == nothing.figures == nothing.pages == []
+
+
+@pytest.mark.parametrize(
+    ("coalitions", "compared"),
+    [
+        ({"test": {"trainers": ["retrain", "sparsified"]}}, True),
+        ({"fit": {"trainers": ["retrain", "sparsified"]}}, True),
+        # Each has the empty and the full coalition, and others that the other lacks.
+        ({}, False),
+        (
+            {
+                "exact": {"trainers": ["sparsified"]},
+                "test": {"alphas": []},
+                "curve": {"estimators": ["shapley"], "shares": [0.5], "trainers": ["retrain"]},
+            },
+            False,
+        ),
+    ],
+)
+def test_members_are_compared_where_both_were_trained(coalitions: dict[str, Any], compared: bool) -> None:
+    found = contributors(coalitions=coalitions)
+    assert ("agreement" in found.tables) == compared == any("/agreement." in path for path in found.figures)
 
 
 def test_local_methods_of_a_run_are_read_at_one_width() -> None:

@@ -52,8 +52,9 @@ def find_agreement(records: Records, cost: pd.DataFrame, interval: Interval) -> 
     """Return how well every other trainer agrees with retraining; see ``COLUMNS``.
 
     A row ``of`` members is over the coalitions that both trained, the empty and the full one left out: of the means
-    over seeds, with the bootstrap interval of Pearson's correlation. A row of an estimator is over its contributions of
-    the players, fitted on the members of each trainer; ``members`` counts players, and there is no interval.
+    over seeds, with the bootstrap interval of Pearson's correlation; there is none where they share no others. A row of
+    an estimator is over its contributions of the players, fitted on the members of each trainer; ``members`` counts
+    players, and there is no interval.
 
     Args:
         cost: columns ``trainer, steps``; ``steps_ratio`` is a trainer's over those of retraining.
@@ -67,10 +68,11 @@ def find_agreement(records: Records, cost: pd.DataFrame, interval: Interval) -> 
                 continue
             ratio = float(steps[trainer] / steps[RETRAIN])
             table = records.shared(behaviour, trainer, RETRAIN)
-            left, right = table["reference"].to_numpy(), table["value"].to_numpy()
-            ends = pearson_interval(left, right, interval)
-            rows.append((behaviour, trainer, *correlate(left, right), *ends, len(table), ratio, MEMBERS))
-            log.info("%s, %s: Pearson %.3f over %d members", behaviour, trainer, rows[-1][2], len(table))
+            if len(table):
+                left, right = table["reference"].to_numpy(), table["value"].to_numpy()
+                ends = pearson_interval(left, right, interval)
+                rows.append((behaviour, trainer, *correlate(left, right), *ends, len(table), ratio, MEMBERS))
+                log.info("%s, %s: Pearson %.3f over %d members", behaviour, trainer, rows[-1][2], len(table))
             for fit in find_fits(records, behaviour, trainer):
                 pair = [found.contributions() for found in (truth.get(fit.name), fit) if found]
                 if len(pair) == 2 and pair[0] is not None and pair[1] is not None:

@@ -67,14 +67,20 @@ class Contributors:
         return self.game.settings["coalitions"]["exact"]["all"]
 
     @property
+    def _compared(self) -> bool:
+        """Whether another trainer has coalitions of retrained members, beside the empty and the full one."""
+        parts = [*(["exact"] if self._exact else []), "fit", "test"]
+        trainers = [self.game.trainers(part) for part in parts]
+        return any("retrain" in asked and len(asked) > 1 for asked in trainers)
+
+    @property
     def tables(self) -> list[str]:
         """The names of all tables that the game can have."""
         if not self._fitted:
             return []
-        trainers = self.game.all_trainers
         has = {
             "contributions": True,
-            "agreement": "retrain" in trainers and len(trainers) > 1,
+            "agreement": self._compared,
             "model_table": "models" in self.measures.tables and "cost" in self.measures.tables,
             "contributor_lds": self._exact or bool(self.game.blocks("test")),
             "exact": self._exact,
