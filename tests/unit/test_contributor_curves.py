@@ -25,6 +25,7 @@ from dmin.figures.estimators import behaviour_label, estimator_style, order_esti
 from dmin.figures.exact import plot_exact
 from dmin.figures.member_agreement import draw_member_agreement
 from dmin.figures.without_top import choose_rows, draw_without_top
+from dmin.games.baselines import Baseline
 from dmin.games.coalitions import Coalitions
 from dmin.games.contributions import fit_contributions, read_contributions
 from dmin.games.curves import choose_curves, curve_coalition, rank_players
@@ -175,6 +176,13 @@ def test_trainers_that_share_no_coalition_are_not_compared_by_members(records: R
     apart = replace(records, members=records.members[(numbers < 2) | (numbers > 63)])
     table = find_agreement(apart, COSTS, INTERVAL)
     assert "members" not in set(table["of"]) and (table["members"] > 0).all()
+
+
+def test_a_baseline_of_one_query_has_no_interval() -> None:
+    queries = np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+    assert np.isnan(Baseline(queries[0], queries[:1]).interval(INTERVAL)).all()
+    low, high = Baseline(queries.mean(axis=0), queries).interval(INTERVAL)
+    assert low.tolist() == [1, 2, 1] and high.tolist() == [3, 2, 3]
 
 
 def test_strip_shows_everyone_and_the_largest_coalition_without_the_top(

@@ -29,8 +29,8 @@ class Baseline:
     queries: np.ndarray | None = None
 
     def interval(self, interval: Interval) -> np.ndarray:
-        """Return the ends ``[2, n]`` of the bootstrap interval over queries; NaN where there are none."""
-        if self.queries is None:
+        """Return the ends ``[2, n]`` of the bootstrap interval over queries; NaN where there are fewer than two."""
+        if self.queries is None or len(self.queries) < 2:
             return np.full((2, len(self.values)), np.nan)
         count = len(self.queries)
         generator = np.random.default_rng(derive_seed(interval["seed"], "queries"))
