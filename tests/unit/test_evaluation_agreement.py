@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from dmin.evaluation.agreement import evaluate_agreement, rank_correlations, top_overlaps
+from dmin.evaluation.seed_agreement import evaluate_seed_agreement
 from dmin.runtime.errors import UserError
 
 CONFIDENCE = 0.95
@@ -59,9 +60,25 @@ def test_a_method_without_an_order_agrees_with_none(tmp_path: Path) -> None:
     values = np.random.default_rng(2).normal(size=(6, 20))
     flat = values.copy()
     flat[:2] = 0
-    table = agreement(tmp_path, {"a": values, "partly": flat, "never": np.zeros_like(values)})
+    other = np.vstack([np.zeros((2, 20)), -values[2:]])
+    table = agreement(tmp_path, {"a": values, "partly": flat, "other": other, "never": np.zeros_like(values)})
     assert table.loc[("a", "partly"), "queries"] == 4 and table.loc[("a", "partly"), "spearman"] == pytest.approx(1)
     assert table.loc[("a", "never"), "queries"] == 0 and np.isnan(table.loc[("a", "never"), "spearman"])
+    # The first rows of the file are the top of both where neither orders anything.
+    assert table.loc[("partly", "other"), "overlap"] == 0 and table.loc[("a", "partly"), "overlap"] == 1
+    assert table.loc[("never", "never"), "queries"] == 0 and np.isnan(table.loc[("never", "never"), "overlap"])
+
+
+def test_seeds_are_compared_where_both_order_something(tmp_path: Path) -> None:
+    values = np.random.default_rng(4).normal(size=(6, 20))
+    first, second = values.copy(), -values
+    first[:3], second[:3] = 0, 0
+    files = {"r": write_matrix(tmp_path / "r", first), "seed1": write_matrix(tmp_path / "seed1", second)}
+    flat = {"r": write_matrix(tmp_path / "f", 0 * first), "seed1": write_matrix(tmp_path / "g", 0 * first)}
+    evaluate_seed_agreement({("dmin", "64"): files, ("pixel", ""): flat}, [5], CONFIDENCE, tmp_path / "seeds.csv")
+    table = pd.read_csv(tmp_path / "seeds.csv").set_index("method")
+    assert table.loc["dmin", ["spearman", "overlap", "queries"]].tolist() == pytest.approx([-1, 0, 3])
+    assert np.isnan(table.loc["pixel", "overlap"]) and table.loc["pixel", "queries"] == 0
 
 
 def test_other_samples_are_refused(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def evaluate_agreement(scores: Mapping[str, Path], k: int, confidence: float, ou
 
     Columns ``method, other, spearman, low, high, overlap, k, queries``: Spearman's correlation over all training
     samples in [-1, 1] with Student's interval over queries, cut to that range, and the share of common samples in the
-    top ``k``. Queries on which one of the two orders nothing are left out of its mean; ``queries`` counts the others.
+    top ``k``. Queries on which one of the two orders nothing are left out of both means; ``queries`` counts the others.
 
     Args:
         scores: the score matrix ``[queries, train]`` of each method; the ids stand beside it in ``scores.json``.
@@ -61,7 +61,10 @@ def evaluate_agreement(scores: Mapping[str, Path], k: int, confidence: float, ou
     rows = (np.stack([matrix.values[query] for matrix in matrices.values()]) for query in range(count))
     measured = [(rank_correlations(values), top_overlaps(values, k)) for values in rows]
     correlations = np.stack([correlation for correlation, _ in measured])
-    overlaps = np.mean([overlap for _, overlap in measured], axis=0)
+    # The top of what orders nothing is that of the file.
+    ordered = np.isfinite(correlations)
+    with np.errstate(invalid="ignore"):
+        overlaps = np.sum([overlap for _, overlap in measured], axis=0, where=ordered) / ordered.sum(0, np.float32)
     names, table = list(scores), []
     for first, method in enumerate(names):
         for second, other in enumerate(names):

@@ -24,8 +24,8 @@ def evaluate_seed_agreement(
     """Write, per method and other run, how far its scores agree with the first run's.
 
     Spearman's correlation over all training samples and the share of common samples in the top k, both averaged over
-    queries; the correlation has Student's interval. A score that is not the same for another seed cannot say what the
-    data did.
+    the queries on which both order something; the correlation has Student's interval. A score that is not the same for
+    another seed cannot say what the data did.
 
     Args:
         scores: by method and width, the score file of every run; the first is what the others are compared with.
@@ -43,7 +43,9 @@ def evaluate_seed_agreement(
             found = np.array([rank_correlations(pair)[0, 1] for pair in pairs])
             facts = {"method": method, "v": v, "other": other, **mean_correlation(found, confidence)}
             for k in ks:
-                overlap = float(np.mean([top_overlaps(pair, k)[0, 1] for pair in pairs]))
+                # The top of what orders nothing is that of the file.
+                ordered = [pair for pair, value in zip(pairs, found, strict=True) if np.isfinite(value)]
+                overlap = float(np.mean([top_overlaps(pair, k)[0, 1] for pair in ordered])) if ordered else np.nan
                 rows.append({**facts, "k": k, "overlap": overlap})
             log.info("%s v=%s: correlation with %s %.3f", method, v, other, facts["spearman"])
     write_csv(pd.DataFrame(rows, columns=COLUMNS), out)
