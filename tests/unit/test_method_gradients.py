@@ -175,16 +175,13 @@ def test_the_unit_of_the_loss_leaves_ranks(tmp_path: Path, method: str) -> None:
 
 def test_centring_leaves_samples_without_a_gradient_at_zero(tmp_path: Path) -> None:
     train, queries = gradients(20, 0), gradients(3, 1)
-    kept = run("dmin_centred", make_rows(tmp_path, "q", queries), make_rows(tmp_path, "t", train))
-    none = np.zeros_like(train[:2])
-    with_none = run(
-        "dmin_centred",
-        make_rows(tmp_path, "q", np.concatenate([queries, none[:1]])),
-        make_rows(tmp_path, "t", np.concatenate([train, none])),
+    kept, beside = (
+        run("dmin_centred", *(make_rows(tmp_path, name, np.concatenate(parts)) for name, parts in sides.items()))
+        for sides in ({"q": [queries, more], "t": [train, more]} for more in (train[:0], 0 * train[:1]))
     )
     # As what was skipped is stored; it moves no mean either.
-    assert (with_none[:, 20:] == 0).all() and (with_none[3] == 0).all()
-    np.testing.assert_allclose(with_none[:3, :20], kept, atol=1e-5)
+    assert (beside[:, 20] == 0).all() and (beside[3] == 0).all()
+    np.testing.assert_allclose(beside[:3, :20], kept, atol=1e-5)
 
 
 def test_centring_removes_what_all_gradients_share(tmp_path: Path) -> None:
