@@ -179,8 +179,7 @@ def test_centring_leaves_samples_without_a_gradient_at_zero(tmp_path: Path) -> N
         run("dmin_centred", *(make_rows(tmp_path, name, np.concatenate(parts)) for name, parts in sides.items()))
         for sides in ({"q": [queries, more], "t": [train, more]} for more in (train[:0], 0 * train[:1]))
     )
-    # As what was skipped is stored; it moves no mean either.
-    assert (beside[:, 20] == 0).all() and (beside[3] == 0).all()
+    assert (beside[:, 20] == 0).all() and (beside[3] == 0).all(), "as what was skipped is stored"
     np.testing.assert_allclose(beside[:3, :20], kept, atol=1e-5)
 
 
