@@ -143,7 +143,7 @@ def test_rule_has_a_log_of_its_name_and_the_digest_of_its_script(rule: str) -> N
     body, script = RULES[rule], SCRIPTS[rule]
     assert re.search(rf'log:\s+"<logs>/{rule}/', body), f"the log of {rule} is not in a folder of its name"
     assert script is not None and re.search(
-        rf'code=code\("{script[1]}"(, "(method|family|behaviour|estimators|looks?)")*\),', body
+        rf'code=code\("{script[1]}"(, "(method|family|behaviour|estimators|looks?|contributors)")*\),', body
     )
     assert re.search(r'conda:\s+"\.\./envs/\w+\.yaml"', body)
     if not rule.startswith("plot_") and rule != "explorer":
