@@ -231,9 +231,10 @@ def _cut_fits(
         for name, entry in ESTIMATORS.items():
             if entry.laws == ("all",):
                 continue  # it needs what is held out
+            members = [member for _, member in draw_members(name, len(records.names), seed, held)]
             for count, fits in draw_fits(name, values, seed, held):
-                drawn = [member[:count] for _, member in draw_members(name, len(records.names), seed, held)]
-                yield name, count, cost.paid(trainer, np.array(drawn), seeds, records.sizes), trainer, fits
+                drawn = np.array([member[:count] for member in members])
+                yield name, count, cost.paid(trainer, drawn, seeds, records.sizes), trainer, fits
 
 
 def _ceiling(values: np.ndarray, noise: float) -> float:

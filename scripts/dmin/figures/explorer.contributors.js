@@ -20,7 +20,7 @@ function directionOf(game, rows) {
   return told ? Math.sign(/** @type {number} */ (told[0]) / /** @type {number} */ (told[3])) : typeof size === "number" && size < 0 ? -1 : 1;
 }
 /** @typedef {{ place: number, name: string, size: number, count: number, of: number, interval: [number, number]|null, chance: number, mean: number[]|null, images: number[], given: (number|null)[]|null }} ContributorRow */
-/** What drawing and export share: the contributors in order. @returns {{ game: Game, ranking: Ranking, rows: ContributorRow[] }} */
+/** What drawing and export share: the contributors in order, and what was measured of them. @returns {{ game: Game, ranking: Ranking, rows: ContributorRow[], measured: (number|null)[][]|null, towards: number }} */
 function contributorRows() {
   const game = data.games[contributed.game], ranking = rankings[state.shown[0]], of = ranking.top[state.query].length, measured = measuredRows(game);
   const { listed, others } = imagesByContributor(game, state.query, ranking), towards = measured ? directionOf(game, measured) : 1;
@@ -37,29 +37,24 @@ function contributorRows() {
     name: ({ place }) => place,
   };
   const key = keys[contributed.order];
-  return { game, ranking, rows: rows.sort((a, b) => key(a) - key(b) || a.place - b.place) };
+  return { game, ranking, measured, towards, rows: rows.sort((a, b) => key(a) - key(b) || a.place - b.place) };
 }
-/** A share from 0 on, its interval and what chance would give. @param {number} value @param {number[]|null} ends @param {number} chance @param {number} most */
-function shareBar(value, ends, chance, most) {
-  const fill = el("i"), tick = el("u", { className: "chance" }), whisker = ends ? el("s") : null;
-  /** @param {number} part */
-  const at = (part) => Math.min(100, (100 * part) / most);
-  fill.style.width = `${at(value)}%`;
-  tick.style.left = `${at(chance)}%`;
-  if (whisker && ends) { whisker.style.left = `${at(ends[0])}%`; whisker.style.width = `${at(ends[1]) - at(ends[0])}%`; }
-  return el("span", { className: "bar share", "aria-hidden": "true" }, fill, whisker, tick);
-}
-/** A contribution from zero on, to the right where it goes with everyone's. @param {(number|null)[]} given @param {number} from @param {number} to @param {number} towards */
-function givenBar(given, from, to, towards) {
-  const [value, ...both] = given.map((end) => (end === null ? null : towards * end)), [low, high] = towards < 0 ? [both[1], both[0]] : both;
-  const fill = el("i", { className: (value ?? 0) < 0 ? "against" : "" }), zero = el("u"), whisker = typeof low === "number" && typeof high === "number" ? el("s") : null;
+/** A value as a bar from zero, its interval, and a mark. @param {number} value @param {number[]|null} ends @param {number} mark @param {number} from @param {number} to */
+function spanBar(value, ends, mark, from, to) {
+  const fill = el("i", { className: value < 0 ? "against" : "" }), tick = el("u"), whisker = ends ? el("s") : null;
   /** @param {number} x */
   const at = (x) => (100 * (x - from)) / (to - from || 1);
-  fill.style.left = `${at(Math.min(0, value ?? 0))}%`;
-  fill.style.width = `${at(Math.abs(value ?? 0)) - at(0)}%`;
-  zero.style.left = `${at(0)}%`;
-  if (whisker) { whisker.style.left = `${at(/** @type {number} */ (low))}%`; whisker.style.width = `${at(/** @type {number} */ (high)) - at(/** @type {number} */ (low))}%`; }
-  return el("span", { className: "bar share", "aria-hidden": "true" }, fill, whisker, zero);
+  /** @param {HTMLElement} part @param {number} low @param {number} high */
+  const place = (part, low, high) => { part.style.left = `${at(low)}%`; part.style.width = `${at(high) - at(low)}%`; };
+  place(fill, Math.min(0, value), Math.max(0, value));
+  tick.style.left = `${at(mark)}%`;
+  if (whisker && ends) place(whisker, ends[0], ends[1]);
+  return el("span", { className: "bar share", "aria-hidden": "true" }, fill, whisker, tick);
+}
+/** A contribution as a bar, to the right where it goes with everyone's. @param {(number|null)[]} given @param {{ from: number, to: number, towards: number }} span */
+function givenBar(given, { from, to, towards }) {
+  const [value, ...ends] = given.slice(0, 3).map((end) => (end === null ? null : towards * end)), told = /** @type {number[]} */ (ends.filter((end) => end !== null));
+  return spanBar(value ?? 0, told.length === 2 ? told.sort((a, b) => a - b) : null, 0, from, to);
 }
 /** @param {ContributorRow} row @param {Ranking} ranking @param {number} most @param {{ from: number, to: number, towards: number }} span */
 function contributorRow(row, ranking, most, span) {
@@ -67,22 +62,22 @@ function contributorRow(row, ranking, most, span) {
   const sure = interval && interval[0] > chance ? "more than by chance" : interval && interval[1] < chance ? "less than by chance" : "";
   return el("tr", {}, el("th", { scope: "row" }, el("span", { className: "who" }, name), el("small", {}, `${whole(size)} training image${size === 1 ? "" : "s"}, ${percent(chance)}`),
     el("span", { className: "thumbs" }, ...images.map((index) => el("button", { type: "button", className: "thumb", "data-sample": String(index), "aria-label": `Training image ${samples[index].origin || samples[index].id}`, onclick: () => openSample(index, ranking.index) }, picture("samples", index, "", 96))))),
-  el("td", {}, el("b", {}, of ? `${count} of ${of}` : "n/a"), interval && shareBar(count / of, interval, chance, most), interval && el("small", {}, `${percent(interval[0])} to ${percent(interval[1])}`, sure && el("b", {}, ` ${sure}`))),
-  el("td", {}, el("b", {}, mean ? percent(mean[0]) : "n/a"), mean && shareBar(mean[0], mean.slice(1), chance, most), mean && el("small", {}, `${percent(mean[1])} to ${percent(mean[2])}`)),
+  el("td", {}, el("b", {}, of ? `${count} of ${of}` : "n/a"), interval && spanBar(count / of, interval, chance, 0, most), interval && el("small", {}, `${percent(interval[0])} to ${percent(interval[1])}`, sure && el("b", {}, ` ${sure}`))),
+  el("td", {}, el("b", {}, mean ? percent(mean[0]) : "n/a"), mean && spanBar(mean[0], mean.slice(1), chance, 0, most), mean && el("small", {}, `${percent(mean[1])} to ${percent(mean[2])}`)),
   data.games[contributed.game].measured ? el("td", {}, ...givenCell(given, span)) : null);
 }
 /** @param {(number|null)[]|null} given @param {{ from: number, to: number, towards: number }} span */
-function givenCell(given, { from, to, towards }) {
+function givenCell(given, span) {
   if (!given || given[0] === null) return ["n/a"];
   const [value, low, high, part] = given;
   /** @param {number|null} number */
   const short = (number) => (number === null ? "n/a" : Number(number.toPrecision(3)).toString().replace("-", "−"));
-  return [el("b", {}, typeof part === "number" ? `${(100 * part).toFixed(1).replace("-", "−")} %` : short(value)), givenBar(given, from, to, towards), el("small", {}, `${short(value)}${low === null ? "" : `, ${short(low)} to ${short(high)}`}`)];
+  return [el("b", {}, typeof part === "number" ? `${(100 * part).toFixed(1).replace("-", "−")} %` : short(value)), givenBar(given, span), el("small", {}, `${short(value)}${low === null ? "" : `, ${short(low)} to ${short(high)}`}`)];
 }
 function drawContributors() {
-  const { game, ranking, rows } = contributorRows(), measured = measuredRows(game), query = queries[state.query], shown = rows.slice(0, contributed.limit);
+  const { game, ranking, rows, measured, towards } = contributorRows(), query = queries[state.query], shown = rows.slice(0, contributed.limit);
   const most = Math.max(...rows.map(({ count, of, interval, mean, chance }) => Math.max(of ? count / of : 0, interval?.[1] ?? 0, mean?.[2] ?? 0, chance)));
-  const towards = measured ? directionOf(game, measured) : 1, ends = (measured ?? []).flatMap((given) => given.slice(0, 3)).filter((end) => typeof end === "number").map((end) => towards * end);
+  const ends = (measured ?? []).flatMap((given) => given.slice(0, 3)).filter((end) => typeof end === "number").map((end) => towards * end);
   const span = { from: Math.min(0, ...ends), to: Math.max(0, ...ends), towards };
   $("contributors-title").textContent = `Whose images shaped “${query.name}”?`;
   $("contributors-picture").replaceChildren(picture("queries", state.query, ""));

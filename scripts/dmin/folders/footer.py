@@ -7,7 +7,7 @@ of rows, its fourth the groups of these. Sources: Apache Parquet, file format; A
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +110,8 @@ class _Reader:
 
     def fields(self, last: int) -> dict[int, Any]:
         """Return the fields of the struct up to ``last``, or raise ``IndexError`` where it has no such field."""
-        field, found = 0, dict[int, Any]()
-        while (kind := self._field_type()) != _STOP:
-            field = field + self.delta if self.delta else self._integer()
+        found = dict[int, Any]()
+        for field, kind in self._members():
             if field == _GROUPS_FIELD and kind == _LIST:
                 part, size = self._list()
                 found[field] = self._value(part, element=True) if size else {}
@@ -121,6 +120,13 @@ class _Reader:
             if field == last:
                 return found
         raise IndexError
+
+    def _members(self) -> Iterator[tuple[int, int]]:
+        """Yield the number and the type of each field of a struct, whose value is read before the next is asked for."""
+        field = 0
+        while (kind := self._field_type()) != _STOP:
+            field = field + self.delta if self.delta else self._integer()
+            yield field, kind
 
     def _byte(self) -> int:
         self.place += 1
@@ -176,9 +182,5 @@ class _Reader:
             kinds = self._byte() if size else 0
             return [(self._value(kinds >> 4, True), self._value(kinds & 0xF, True)) for _ in range(size)]
         if kind == _STRUCT:
-            field, found = 0, dict[int, Any]()
-            while (part := self._field_type()) != _STOP:
-                field = field + self.delta if self.delta else self._integer()
-                found[field] = self._value(part)
-            return found
+            return {field: self._value(part) for field, part in self._members()}
         raise IndexError

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from dmin.runtime.links import link_mark
 
 # The files that make a pipeline, and the settings of a base that leave it as it is.
 _PIPELINE = (".json", ".safetensors", ".txt")
@@ -71,7 +72,7 @@ def _folder_digests(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[str, 
     found = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() and path.is_dir():
-            digest = f"link to {os.path.relpath(path.resolve(), folder.resolve())}"
+            digest = link_mark(path, folder)
         elif path.suffix in suffixes:
             digest = file_digest(path)
         else:

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..runtime.links import link_mark
 from .files import WEIGHTS
 
 STORE = Path(".snakemake") / "dmin"
@@ -49,8 +50,7 @@ class Contents:
         """Return a digest of the names and the bytes of files, and of all files in folders; where they lie is no part.
 
         Only regular files count, and in folders those whose names end in one of ``suffixes``, in letters of any case,
-        and where links to folders lead;
-        '' where there is none, as for what is on the hub.
+        and where links to folders lead; '' where there is none, as for what is on the hub.
         """
         key = (*paths, *suffixes)
         if key not in self._known:
@@ -146,7 +146,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _linked_folder(root: Path, name: str) -> str:
     """Return where a link to a folder leads, from ``root`` on; empty for a file."""
     path = root / name
-    return f"link to {os.path.relpath(path.resolve(), root.resolve())}" if name and path.is_dir() else ""
+    return link_mark(path, root) if name and path.is_dir() else ""
 
 
 def _file_sha256(path: Path) -> str:
