@@ -89,7 +89,7 @@ def test_what_rules_load_is_light_and_no_part_of_the_installed_library() -> None
     rooms = {name.split(".")[1] for name in loaded if name.startswith("own.")}
     assert rooms == {"catalogue", "folders", "runtime", "settings", "workflow"}
     assert {name for name in loaded if name.startswith("own.runtime.")} == {
-        f"own.runtime.{name}" for name in ("attributed", "errors", "text", "weight_headers")
+        f"own.runtime.{name}" for name in ("attributed", "errors", "links", "text", "weight_headers")
     }
     heavy = {"numpy", "pandas", "torch", "snakemake", "diffusers", "transformers", "PIL", "pyarrow"}
     assert not heavy & {name.split(".")[0] for name in loaded}
