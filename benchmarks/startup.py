@@ -34,8 +34,13 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS, RESULTS = ROOT / "scripts", ROOT / "benchmarks" / "results"
 # The libraries that take longest, which the table names where a script imports them.
 LIBRARIES = ("torch", "diffusers", "transformers", "datasets", "matplotlib", "scipy.stats", "scipy", "pandas")
-# What a job of Snakemake imports before its script.
-_PREAMBLE = "from snakemake.logging import logger\nfrom snakemake.iocontainers import Snakemake\n"
+# What a job of Snakemake defines and imports before its script.
+_PREAMBLE = """
+from types import SimpleNamespace
+snakemake = SimpleNamespace(rule="")
+from snakemake.logging import logger
+from snakemake.iocontainers import Snakemake
+"""
 _MEASURED = f"""
 import resource, sys
 used = resource.getrusage(resource.RUSAGE_SELF)

@@ -1,6 +1,7 @@
 """Which training images shaped a generated image: data attribution for diffusion models."""
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 # OpenMP reads this once, when PyTorch is first imported. Threads that spin while they wait for each other cost up to
 # eight times the CPU time where more of them run than there are cores: other jobs, other users, a busy virtual machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# What Snakemake gives a job's script, and not the module of that name.
+if hasattr(getattr(sys.modules.get("__main__"), "snakemake", None), "rule"):
+    import_module(f"{__name__}.runtime.starting").begin_imports()
 
 # What the package offers, by the file that it stands in, which is read when it is asked for.
 _OFFERED = {"OpenedRun": "opened_run", "attribute": "api", "open_run": "opened_run"}

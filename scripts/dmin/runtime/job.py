@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dmin.runtime.errors import UserError, printable
+from dmin.runtime.starting import end_imports
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def job(snakemake: Any) -> Iterator[None]:
     Hub access, progress bars and telemetry of the libraries are left to the user's environment, except that bars
     are off: a log file wants lines.
     """
+    end_imports()
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")
     _silence_bars()
