@@ -108,12 +108,12 @@ include: "rules/verify.smk"
 
 
 onstart:
-    # Only where gradients are to be made: a full disk must not keep anyone from asking for the plan.
-    if any(job.rule.name == "cache_gradients" for job in workflow.dag.needrun_jobs()):
-        try:
-            dmin.require_room(runs.values(), workflow.pathvars.apply)
-        except dmin.UserError as error:
-            raise WorkflowError(error)
+    # Of what is to be made: a full disk must not keep anyone from asking for the plan, or for a smaller run.
+    shards = [job.wildcards for job in workflow.dag.needrun_jobs() if job.rule.name == "cache_gradients"]
+    try:
+        dmin.require_room(shards, runs, workflow.pathvars.apply)
+    except dmin.UserError as error:
+        raise WorkflowError(error)
 
 
 onsuccess:

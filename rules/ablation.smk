@@ -108,7 +108,7 @@ rule search_index:
     conda:
         "../envs/dmin.yaml"
     resources:
-        mem_mb=lambda w: dmin.index_mb(runs[w.run].gradients, w.v, int(w.M)),
+        mem_mb=lambda w, attempt: attempt * dmin.index_mb(runs[w.run].gradients, w.v, int(w.M)),
     params:
         settings=lambda w: runs[w.run].ablation.search_settings,
         code=code("search_index"),
@@ -176,6 +176,8 @@ rule score_compressed:
     conda:
         "../envs/dmin.yaml"
     threads: compute["threads"]
+    resources:
+        mem_mb=lambda w, attempt: attempt * runs[w.run].ablation.scoring_mb(w.method),
     params:
         widths=lambda w: runs[w.run].ablation.widths,
         storage=lambda w: runs[w.run].ablation.storage,

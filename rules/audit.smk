@@ -15,7 +15,7 @@ rule encode_test:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.model_mb(bases[w.base]),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(bases[w.base]),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["encode_batch"],
@@ -72,7 +72,7 @@ rule measure_sample_losses:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["gradient_batch"],
@@ -126,7 +126,8 @@ rule audit_samples:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.scoring_mb(runs[w.run].gradients, "dmin_kernel", runs[w.run].audit.width),
+        mem_mb=lambda w, attempt: attempt
+        * dmin.scoring_mb(runs[w.run].gradients, "dmin_kernel", runs[w.run].audit.width),
     params:
         norms=lambda w: list(runs[w.run].audit.norm_shards()),
         sources=lambda w: runs[w.run].model.dataset.source_names,

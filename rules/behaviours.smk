@@ -107,7 +107,7 @@ rule encode_asked:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
-        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(games[w.game].model.base),
         batch=compute["encode_batch"],
     params:
         base=lambda w: games[w.game].model.base.settings,
@@ -132,7 +132,7 @@ rule measure_behaviour:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
-        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(games[w.game].model.base),
         batch=compute["gradient_batch"],
     params:
         base=lambda w: games[w.game].model.base.settings,
@@ -159,7 +159,7 @@ rule measure_anchor:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
-        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(games[w.game].model.base),
         batch=compute["gradient_batch"],
     params:
         base=lambda w: games[w.game].model.base.settings,

@@ -62,7 +62,7 @@ rule prune_model:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
-        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base, copies=6),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(games[w.game].model.base, copies=6),
         save_every=compute["save_every"],
     params:
         model=lambda w: games[w.game].pruned_training,
@@ -97,7 +97,7 @@ rule prune_adapter:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
-        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base, copies=6),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(games[w.game].model.base, copies=6),
         save_every=compute["save_every"],
     params:
         model=lambda w: games[w.game].pruned_training,
@@ -128,7 +128,7 @@ rule unlearn:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
-        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base, copies=5),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(games[w.game].model.base, copies=5),
         save_every=compute["save_every"],
     params:
         model=lambda w: games[w.game].tuning(w.trainer),
@@ -157,7 +157,7 @@ rule generate_members:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
-        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(games[w.game].model.base),
         batch=compute["sample_batch"],
     params:
         base=lambda w: games[w.game].model.base.settings,
@@ -187,7 +187,7 @@ rule generate_anchor:
     resources:
         gpu=tables.gpus,
         device=compute["device"],
-        mem_mb=lambda w: dmin.model_mb(games[w.game].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(games[w.game].model.base),
         batch=compute["sample_batch"],
     params:
         base=lambda w: games[w.game].model.base.settings,

@@ -36,7 +36,7 @@ rule pilot_scale:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["gradient_batch"],
@@ -66,7 +66,7 @@ rule pilot_curvature:
     threads: compute["threads"]
     resources:
         # Beside the weights, a value for each parameter and the bases.
-        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base, copies=4),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(runs[w.run].model.base, copies=4),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["gradient_batch"],
@@ -106,7 +106,7 @@ rule cache_gradients:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["gradient_batch"],
@@ -141,7 +141,7 @@ rule cache_lissa:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["lissa_batch"],

@@ -27,7 +27,7 @@ rule score:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: runs[w.run].held_out.scoring_mb(w.method, w.v),
+        mem_mb=lambda w, attempt: attempt * runs[w.run].held_out.scoring_mb(w.method, w.v),
     params:
         lists=lambda w: runs[w.run].list_settings,
         options=lambda w: runs[w.run].influence.options,
@@ -61,7 +61,7 @@ rule score_checkpoints:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.scoring_mb(runs[w.run].gradients, w.method, w.v),
+        mem_mb=lambda w, attempt: attempt * dmin.scoring_mb(runs[w.run].gradients, w.method, w.v),
     params:
         top_k=lambda w: runs[w.run].influence.settings["top_k"],
         train=lambda w: runs[w.run].model.settings["train"],
@@ -144,7 +144,7 @@ rule build_index:
     conda:
         "../envs/dmin.yaml"
     resources:
-        mem_mb=lambda w: dmin.index_mb(runs[w.run].gradients, w.v, int(w.M)),
+        mem_mb=lambda w, attempt: attempt * dmin.index_mb(runs[w.run].gradients, w.v, int(w.M)),
     params:
         seed=lambda w: runs[w.run].influence.settings["hnsw"]["seed"],
         code=code("build_index"),
@@ -177,7 +177,8 @@ rule retrieve:
     conda:
         "../envs/dmin.yaml"
     resources:
-        mem_mb=lambda w: dmin.index_mb(runs[w.run].gradients, w.v, runs[w.run].influence.settings["hnsw"]["M"]),
+        mem_mb=lambda w, attempt: attempt
+        * dmin.index_mb(runs[w.run].gradients, w.v, runs[w.run].influence.settings["hnsw"]["M"]),
     params:
         settings=lambda w: runs[w.run].influence.search_settings("hnsw"),
         code=code("retrieve"),
@@ -203,7 +204,7 @@ rule build_cascade:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.cascade_mb(runs[w.run].gradients, w.v, int(w.rank)),
+        mem_mb=lambda w, attempt: attempt * dmin.cascade_mb(runs[w.run].gradients, w.v, int(w.rank)),
     params:
         seed=lambda w: runs[w.run].influence.settings["cascade"]["seed"],
         code=code("build_cascade"),
@@ -232,7 +233,8 @@ rule retrieve_cascade:
     conda:
         "../envs/dmin.yaml"
     resources:
-        mem_mb=lambda w: dmin.cascade_mb(runs[w.run].gradients, w.v, runs[w.run].influence.settings["cascade"]["rank"]),
+        mem_mb=lambda w, attempt: attempt
+        * dmin.cascade_mb(runs[w.run].gradients, w.v, runs[w.run].influence.settings["cascade"]["rank"]),
     params:
         settings=lambda w: runs[w.run].influence.search_settings("cascade"),
         code=code("retrieve_cascade"),

@@ -22,7 +22,7 @@ rule sweep_lambda:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.scoring_mb(runs[w.run].gradients, w.method, w.v),
+        mem_mb=lambda w, attempt: attempt * dmin.scoring_mb(runs[w.run].gradients, w.method, w.v),
     params:
         k=lambda w: runs[w.run].evaluation["k"],
         options=lambda w: runs[w.run].influence.options,
@@ -74,7 +74,7 @@ rule score_journey_steps:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.scoring_mb(runs[w.run].gradients, "journey_trak", w.v),
+        mem_mb=lambda w, attempt: attempt * dmin.scoring_mb(runs[w.run].gradients, "journey_trak", w.v),
     params:
         k=lambda w: runs[w.run].evaluation["k"],
         options=lambda w: runs[w.run].influence.options,

@@ -48,7 +48,7 @@ rule score_regions:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: runs[w.run].held_out.scoring_mb(w.method, w.v),
+        mem_mb=lambda w, attempt: attempt * runs[w.run].held_out.scoring_mb(w.method, w.v),
     params:
         lists=lambda w: runs[w.run].list_settings,
         options=lambda w: runs[w.run].influence.options,
@@ -82,7 +82,7 @@ rule score_regions_by_checkpoints:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.scoring_mb(runs[w.run].gradients, w.method, w.v),
+        mem_mb=lambda w, attempt: attempt * dmin.scoring_mb(runs[w.run].gradients, w.method, w.v),
     params:
         top_k=lambda w: runs[w.run].influence.settings["top_k"],
         train=lambda w: runs[w.run].model.settings["train"],
@@ -138,7 +138,7 @@ rule cache_fields:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["gradient_batch"],
@@ -165,7 +165,7 @@ rule map_influence:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: runs[w.run].maps.mb,
+        mem_mb=lambda w, attempt: attempt * runs[w.run].maps.mb,
     params:
         method=lambda w: runs[w.run].maps.method,
         top_k=lambda w: runs[w.run].maps.settings["top_k"],

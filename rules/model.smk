@@ -72,7 +72,7 @@ rule encode_samples:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.model_mb(bases[w.base]),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(bases[w.base]),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["encode_batch"],
@@ -103,7 +103,7 @@ rule encode_own_samples:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.model_mb(models[w.model].base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(models[w.model].base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["encode_batch"],
@@ -136,7 +136,7 @@ rule train_model:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.model_mb(models[w.model].base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(models[w.model].base),
         gpu=tables.gpus * compute["train_processes"],
         processes=compute["train_processes"],
         device=compute["device"],
@@ -170,7 +170,7 @@ rule train_full:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.model_mb(models[w.model].base, copies=5),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(models[w.model].base, copies=5),
         gpu=tables.gpus * compute["train_processes"],
         processes=compute["train_processes"],
         device=compute["device"],

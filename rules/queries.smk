@@ -19,7 +19,7 @@ rule generate_queries:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["sample_batch"],
@@ -49,7 +49,7 @@ rule generate_from_prompts:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["sample_batch"],
@@ -125,7 +125,7 @@ rule generate_candidates:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["sample_batch"],
@@ -220,7 +220,7 @@ rule encode_queries:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["encode_batch"],
@@ -248,7 +248,7 @@ rule record_trajectory:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["sample_batch"],

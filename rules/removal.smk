@@ -61,7 +61,7 @@ rule retrain_without:
         "../envs/dmin.yaml"
     threads: tables.retraining_threads
     resources:
-        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base, copies=5),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(runs[w.run].model.base, copies=5),
         gpu=tables.gpus,
         device=compute["device"],
         save_every=compute["save_every"],
@@ -91,7 +91,7 @@ rule regenerate:
         "../envs/dmin.yaml"
     threads: tables.retraining_threads
     resources:
-        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["sample_batch"],

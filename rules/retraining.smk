@@ -34,7 +34,7 @@ rule retrain_subsets:
         "../envs/dmin.yaml"
     threads: tables.retraining_threads
     resources:
-        mem_mb=lambda w: dmin.model_mb(banks[w.bank].model.base, copies=5),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(banks[w.bank].model.base, copies=5),
         gpu=tables.gpus,
         device=compute["device"],
         save_every=compute["save_every"],
@@ -63,7 +63,7 @@ rule measure_losses:
         "../envs/dmin.yaml"
     threads: tables.retraining_threads
     resources:
-        mem_mb=lambda w: dmin.model_mb(runs[w.run].model.base),
+        mem_mb=lambda w, attempt: attempt * dmin.model_mb(runs[w.run].model.base),
         gpu=tables.gpus,
         device=compute["device"],
         batch=compute["gradient_batch"],
@@ -200,6 +200,8 @@ rule sweep_lds_lambda:
     conda:
         "../envs/dmin.yaml"
     threads: compute["threads"]
+    resources:
+        mem_mb=lambda w, attempt: attempt * dmin.scoring_mb(runs[w.run].gradients, w.method, w.v),
     params:
         options=lambda w: runs[w.run].influence.options,
         judging=lambda w: runs[w.run].lds.interval,

@@ -21,7 +21,7 @@ rule score_taught:
         "../envs/dmin.yaml"
     threads: compute["threads"]
     resources:
-        mem_mb=lambda w: dmin.taught_mb(runs[w.run].gradients),
+        mem_mb=lambda w, attempt: attempt * dmin.taught_mb(runs[w.run].gradients),
         device=compute["device"],
         batch=compute["encode_batch"],
     params:

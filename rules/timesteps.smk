@@ -46,6 +46,8 @@ rule score_fewer_timesteps:
     conda:
         "../envs/dmin.yaml"
     threads: compute["threads"]
+    resources:
+        mem_mb=lambda w, attempt: attempt * runs[w.run].ablation.scoring_mb(w.method),
     params:
         subsets=lambda w: runs[w.run].ablation.timestep_subsets,
         options=lambda w: runs[w.run].influence.options,

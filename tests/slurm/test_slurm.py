@@ -48,6 +48,14 @@ def slurm() -> Iterator[None]:
         shutil.rmtree(state, ignore_errors=True)
 
 
+def rule_bodies() -> dict[str, tuple[str | None, str]]:
+    """Return the rule that each rule is made from, where there is one, and its text."""
+    text = "\n".join(path.read_text() for path in sorted((PROJECT / "rules").glob("*.smk")))
+    parts = re.split(r"^(?:rule (\w+)|use rule (\w+) as (\w+) with):\n", text, flags=re.MULTILINE)[1:]
+    quads = zip(parts[::4], parts[1::4], parts[2::4], parts[3::4], strict=True)
+    return {name or made: (origin, body) for name, origin, made, body in quads}
+
+
 def jobs() -> pd.DataFrame:
     """Return what SLURM knows of its jobs, ended ones too, in the order of submission."""
     fields = {"id": "jobid", "state": "state", "memory": "minmemory", "limit": "timelimit", "gpus": "tres-per-job"}
@@ -154,13 +162,26 @@ def test_cancelled_job_is_tried_again_with_more(submitted: tuple[Checkout, pd.Da
 
 
 def test_profile_names_rules_that_exist_and_keeps_to_a_day() -> None:
-    text = "\n".join(path.read_text() for path in (PROJECT / "rules").glob("*.smk"))
-    rules = set(re.findall(r"^rule (\w+):|^use rule \w+ as (\w+) with:", text, re.MULTILINE))
-    known = {name for pair in rules for name in pair if name}
-    assert set(PROFILE["set-resources"]) <= known
+    assert set(PROFILE["set-resources"]) <= set(rule_bodies())
     attempts = PROFILE["retries"] + 1
     asked = [PROFILE["default-resources"], *PROFILE["set-resources"].values()]
     assert all(eval(entry.get("runtime", "0"), {"attempt": attempts}) <= 24 * 60 for entry in asked)
+
+
+def test_profile_names_each_rule_that_may_use_a_gpu_and_what_is_made_from_named_ones() -> None:
+    bodies = rule_bodies()
+    slow = {name for name, (_, body) in bodies.items() if re.search(r"^        gpu=", body, re.MULTILINE)}
+    derived = {name for name, (origin, _) in bodies.items() if origin in {*slow, *PROFILE["set-resources"]}}
+    assert slow | derived <= set(PROFILE["set-resources"])
+
+
+def test_rules_that_size_their_memory_ask_for_more_at_each_attempt_and_are_not_overruled() -> None:
+    sized = {name: body for name, (_, body) in rule_bodies().items() if "mem_mb=" in body}
+    growing = re.compile(r"mem_mb=lambda w, attempt: attempt\s+\* ")
+    assert "score" in sized and all(growing.search(body) for body in sized.values())
+    kernels = {name for name, body in sized.items() if "scoring_mb(" in body}
+    assert {"score", "sweep_lambda", "sweep_lds_lambda", "score_compressed", "score_fewer_timesteps"} <= kernels
+    assert not [name for name in kernels if "mem_mb" in PROFILE["set-resources"][name]]
 
 
 def test_profile_repeats_what_the_default_profile_sets() -> None:

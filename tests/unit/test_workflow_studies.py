@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from run_config import RUN, tables
+import pytest
+from run_config import PROJECT, RUN, config, tables
+
+from dmin.runtime.errors import UserError
+from dmin.workflow.tables import Tables, read_tables
 
 
 def test_bank_cuts_its_trainings_and_names_what_is_left_out() -> None:
@@ -60,3 +64,35 @@ def test_runs_are_pooled_at_the_width_that_is_shown() -> None:
     scores = [f"{RUN}/influence/dmin/v256/scores.npy", f"{RUN}/influence/text/scores.npy"]
     assert pooling.files["scores_0"] == scores and pooling.files["losses_0"][0].startswith(f"{RUN}/lds/losses/")
     assert tables(["dmin"]).pooling.table == []
+
+
+def two_judged(order: list[str], **second: object) -> Tables:
+    """Return the tables of a config whose runs ``a`` and ``b`` have an LDS, ``b`` by other settings."""
+    given = config(["dmin"], lds={"bank": "k"})
+    run = given["runs"].pop("r")
+    given["runs"] = {name: run | (second if name == "b" else {}) for name in order}
+    return read_tables(given, PROJECT)
+
+
+def test_order_of_runs_changes_nothing_of_what_is_pooled() -> None:
+    one, other = two_judged(["b", "a"]).pooling, two_judged(["a", "b"]).pooling
+    assert one.files == other.files and one.settings == other.settings
+    assert one.files["losses_0"][0].startswith("<results>/runs/a/")
+
+
+@pytest.mark.parametrize(
+    ("second", "sentence"),
+    [
+        (
+            {"lds": {"bank": "k", "bootstrap": 700}},
+            r"runs\.a\.lds\.bootstrap is 500 and runs\.b\.lds\.bootstrap is 700",
+        ),
+        (
+            {"evaluation": {"k": [5], "confidence": 0.9}},
+            r"runs\.b\.evaluation\.confidence is 0\.9, but one table pools",
+        ),
+    ],
+)
+def test_runs_with_other_intervals_are_not_pooled(second: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        two_judged(["a", "b"], **second)

@@ -344,18 +344,32 @@ def test_local_paths_are_those_of_the_library() -> None:
 
 def test_full_disk_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = load(micro_config()).runs
+    gradients = runs["micro"].gradients
+    shards = [Path(shard) for split in ("train", "queries") for shard in gradients.shards("loss", split)]
+    asked: list[Any] = [
+        SimpleNamespace(run="micro", cache="loss", split=shard.parent.name, range=shard.stem) for shard in shards
+    ]
 
     def place(path: str) -> str:
         return path.replace("<results>", "results")
 
-    require_room(runs.values(), place)
+    require_room(asked, runs, place)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(UserError, match=r"gradient cache needs 0\.0 GiB for 3 shards .* free some space"):
-        require_room(runs.values(), place)
-    for shard in runs["micro"].gradients.shards("loss", "train") + runs["micro"].gradients.shards("loss", "queries"):
-        Path(place(shard)).parent.mkdir(parents=True, exist_ok=True)
-        Path(place(shard)).touch()
-    require_room(runs.values(), place)
+        require_room(asked, runs, place)
+    # What the target does not need takes no room, whatever else the config has.
+    require_room([], runs, place)
+    row = gradients.timestep_count * gradients.settings["cache_dim"] * 2
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=row))
+    asked[0].range = "00000000-00000001"
+    require_room(asked[:1], runs, place)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=row - 1))
+    with pytest.raises(UserError, match="for 1 shards"):
+        require_room(asked[:1], runs, place)
+    for shard in shards:
+        Path(place(str(shard))).parent.mkdir(parents=True, exist_ok=True)
+        Path(place(str(shard))).touch()
+    require_room(asked[1:], runs, place)
 
 
 def test_snakemake_shows_the_sentence_and_no_more(new_checkout: Callable[[str], Checkout]) -> None:

@@ -10,6 +10,7 @@ from ..settings.runs import Ablation as AblationSettings
 from ..settings.runs import Evaluation
 from ..settings.timesteps import grid_timesteps
 from .influence import Influence
+from .memory import scoring_mb
 
 # They read one sketch a sample and timestep, of the training samples and of the queries alike.
 COMPRESSED_METHODS = [
@@ -112,6 +113,11 @@ class Ablation:
         """Return the sketches at cache_dim that a method reads."""
         gradients = self.influence.gradients
         return gradients.sketch(read_cache(method, split), gradients.settings["cache_dim"], split)
+
+    def scoring_mb(self, method: str) -> int:
+        """Return what scoring by a method takes at the widest sketch, ``cache_dim``."""
+        gradients = self.influence.gradients
+        return scoring_mb(gradients, method, str(gradients.settings["cache_dim"]))
 
     def uncompressed_scores(self, method: str) -> list[str]:
         """Return a method's uncompressed scores, where the run keeps the gradients that they need."""

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from ..runtime.errors import UserError
-from .gradients import SPLITS
+from .gradients import Gradients, checkpoint_step
 from .ranges import range_ends
 from .runs import Run
 
 HALF_PRECISION = 2
 
 
-def require_room(runs: Iterable[Run], place: Callable[[str], str]) -> None:
-    """Refuse to start where the disk cannot hold the gradient shards still to be made.
+class ShardJob(Protocol):
+    """The wildcards of a job that makes a shard of gradients."""
+
+    run: str
+    cache: str
+    split: str
+    range: str
+
+
+def require_room(asked: Iterable[ShardJob], runs: Mapping[str, Run], place: Callable[[str], str]) -> None:
+    """Refuse to start where the disk cannot hold the gradient shards that are asked for and not there.
 
     Uncompressed gradients are not counted, since the number of parameters is known only with the model; each shard
     checks the disk again for everything it writes.
@@ -27,12 +37,12 @@ def require_room(runs: Iterable[Run], place: Callable[[str], str]) -> None:
         UserError: the disk is too small; the sentence says by how much.
     """
     needed, missing, folder = 0, 0, Path(place("<results>"))
-    for run in runs:
-        for shard, row_bytes in _shards(run):
-            if not Path(place(shard)).exists():
-                start, stop = range_ends(Path(shard).stem)
-                needed += (stop - start) * row_bytes
-                missing += 1
+    for job in asked:
+        shard = f"<results>/runs/{job.run}/gradients/{job.cache}/{job.split}/{job.range}.safetensors"
+        if not Path(place(shard)).exists():
+            start, stop = range_ends(job.range)
+            needed += (stop - start) * _sample_bytes(runs[job.run].gradients, job.cache, job.split)
+            missing += 1
     while not folder.exists():
         folder = folder.absolute().parent
     free = shutil.disk_usage(folder).free
@@ -43,13 +53,11 @@ def require_room(runs: Iterable[Run], place: Callable[[str], str]) -> None:
         )
 
 
-def _shards(run: Run) -> Iterable[tuple[str, int]]:
-    """Yield the shards of a run, with the bytes of a sample in each."""
-    shards = [
-        (cache, shard)
-        for split in SPLITS
-        for cache in run.influence.caches(split)
-        for shard in run.gradients.shards(cache, split)
-    ]
-    for cache, shard in [*shards, *run.held_out.shards]:
-        yield shard, run.gradients.rows(cache) * HALF_PRECISION * run.gradients.settings["cache_dim"]
+def _sample_bytes(gradients: Gradients, cache: str, split: str) -> int:
+    """Return what the sketches of a sample take in a cache."""
+    settings, rows = gradients.gradient_settings(cache, split), gradients.rows(cache)
+    if checkpoint_step(cache) is not None:
+        # A training sample has the gradient of the step that saw it last.
+        rows = settings["timesteps"]["count"] if "timesteps" in settings else 1
+    width: int = settings["cache_dim"]
+    return rows * width * HALF_PRECISION

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..runtime.errors import UserError
 from .banks import Lds
 
 
@@ -14,7 +15,7 @@ class Pooling:
     """The LDS of several runs, each method at the width whose pictures are shown.
 
     Attributes:
-        judged: in the order of the config.
+        judged: in the order of their names, so that the order of the config changes no interval.
     """
 
     judged: Sequence[Lds]
@@ -45,5 +46,20 @@ class Pooling:
 
     @property
     def interval(self) -> dict[str, Any]:
-        """What the intervals depend on: the settings of the first run."""
+        """What the intervals depend on, which all runs have alike."""
         return self.judged[0].interval
+
+    def check(self) -> None:
+        """Refuse runs whose intervals are made in different ways: no one way would be theirs.
+
+        Raises:
+            UserError: two runs differ; the sentence names both, and the key.
+        """
+        for lds in self.judged[1:]:
+            for key, value in self.interval.items():
+                if lds.interval[key] != value:
+                    place = "lds" if key == "bootstrap" else "evaluation"
+                    raise UserError(
+                        f"runs.{self.judged[0].run}.{place}.{key} is {value} and runs.{lds.run}.{place}.{key} is "
+                        f"{lds.interval[key]}, but one table pools them; give all runs with an lds the same."
+                    )

@@ -116,7 +116,7 @@ class Tables:
     @property
     def pooling(self) -> Pooling:
         """The runs with an LDS, pooled."""
-        return Pooling([run.lds for run in self.runs.values() if run.lds])
+        return Pooling([run.lds for _, run in sorted(self.runs.items()) if run.lds])
 
     @property
     def mapped(self) -> list[Run]:
@@ -176,6 +176,7 @@ def read_tables(given: Mapping[str, Any], root: Path, spoilt: bool = False) -> T
     games = {name: game for name, game in games.items() if game.settings["run"] in (None, *runs)}
     for contributors in replace(tables, games=games).contributors.values():
         mistakes.check(check_contributors, of=[contributors])
+    mistakes.check(Pooling.check, of=[replace(tables, runs=runs).pooling])
     mistakes.check(_check_plan, of=[config])
     if not spoilt:
         mistakes.tell()
