@@ -13,6 +13,7 @@ import yaml
 
 from dmin.opened_run import open_run
 from dmin.quick_config import RUN, Question, quick_config
+from dmin.runtime.atomic import atomic_path
 from dmin.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "dmin.yaml"
+_HEAD = "# Written by dmin attribute. Snakemake runs it too, in this folder.\n"
 # The lists, the page that shows them, and none of the tables and figures about methods.
 TARGETS = ("rankings", "explorers")
 
@@ -63,11 +65,17 @@ def attribute(
 
 
 def write_config(config: Mapping[str, Any], folder: Path) -> Path:
-    """Write a config as YAML into a folder, and return its file."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a config as YAML into a folder, and return its file.
+
+    Raises:
+        UserError: the folder has a config that was not written here.
+    """
     file = folder / CONFIG
+    if file.exists() and not file.read_bytes().startswith(_HEAD.encode()):
+        raise UserError(f"'{file}' was not written by dmin attribute and would be replaced; name another --out.")
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-    file.write_text(f"# Written by dmin attribute. Snakemake runs it too, in this folder.\n{text}", "utf-8")
+    with atomic_path(file) as unfinished:
+        unfinished.write_text(_HEAD + text, "utf-8")
     return file
 
 

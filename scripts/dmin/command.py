@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dmin.api import CONFIG, TARGETS, run_workflow, write_config
 from dmin.opened_run import open_run
-from dmin.quick_config import RUN, Question, quick_config
+from dmin.quick_config import RUN, Question, laid_over, quick_config
 from dmin.runtime.errors import UserError, printable
+from dmin.settings.strict_yaml import read_config_file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,12 +55,13 @@ def attribute(asked: argparse.Namespace) -> int:
     if asked.config is not None:
         if not asked.config.is_file():
             raise UserError(f"--config is '{asked.config}', which does not exist; correct it.")
-        changes = yaml.safe_load(asked.config.read_text(encoding="utf-8")) or {}
-    if asked.bucket_step is not None:
-        changes.setdefault("datasets", {}).setdefault(RUN, {})["bucket_step"] = asked.bucket_step
+        changes = read_config_file(asked.config)
     question = Question(asked.images, asked.adapter, asked.base, asked.queries)
-    config = write_config(quick_config(question, changes), asked.out)
-    run_workflow(asked.out, TARGETS, config, asked.cores)
+    config = quick_config(question, changes)
+    if asked.bucket_step is not None:
+        config = laid_over(config, {"datasets": {RUN: {"bucket_step": asked.bucket_step}}})
+    file = write_config(config, asked.out)
+    run_workflow(asked.out, TARGETS, file, asked.cores)
     run = open_run(asked.out / "results" / "runs" / RUN)
     sys.stdout.write(f"{run.ranking_file('dmin')}\n{run.page}\n")
     return 0

@@ -94,7 +94,8 @@ class OpenedRun:
         if not file.is_file():
             raise UserError(f"'{file}' is not there; make it by the target rankings.")
         unknown = {name: [""] for name in ("p_value", "significant", "low", "high")}
-        types: dict[str, Any] = {"caption": str, "file": str, "query_file": str, "significant": "boolean"}
+        texts = ("query", "query_file", "sample", "file", "caption")
+        types: dict[str, Any] = {**dict.fromkeys(texts, str), "significant": "boolean"}
         return pd.read_csv(file, keep_default_na=False, na_values=unknown, dtype=types)
 
     @cached_property
@@ -108,19 +109,43 @@ class OpenedRun:
         """Return the image of a query or a training sample.
 
         Raises:
-            UserError: neither has this id.
+            UserError: neither has this id, or the data set that was scored is not there or not told from another.
         """
         from dmin.data.images import open_image
         from dmin.data.samples import image_bytes, read_samples
 
-        tables = [self.folder / "queries" / "queries.parquet"]
-        tables += sorted(self.folder.parents[1].glob("datasets/*/train.parquet"))
-        for table in tables:
-            if not table.is_file() or identifier not in set(read_samples(table, ["id"])["id"]):
-                continue
-            row = read_samples(table, ["id", "image"], [identifier]).iloc[0]
-            return open_image(image_bytes(row["image"]), identifier)
-        raise UserError(f"Run '{self.folder.name}' has no query and no training sample '{identifier}'; see its lists.")
+        queries = self.folder / "queries" / "queries.parquet"
+        asked = queries.is_file() and identifier in set(self.queries["id"])
+        tables = [queries] if asked else self._training_sets if identifier in self._scored else []
+        found = {image_bytes(read_samples(table, ["image"], [identifier])["image"].iloc[0]) for table in tables}
+        if len(found) > 1:
+            raise UserError(
+                f"Data sets {', '.join(table.parent.name for table in self._training_sets)} have the ids of run "
+                f"'{self.folder.name}' and different images; read '{identifier}' from the train.parquet of its own."
+            )
+        if not found:
+            raise UserError(
+                f"Run '{self.folder.name}' has no query and no training sample '{identifier}'; see its lists, and make "
+                "its data set again if that is gone."
+            )
+        return open_image(found.pop(), identifier)
+
+    @cached_property
+    def _training_sets(self) -> list[Path]:
+        """The tables whose ids are those that were scored, in their order: other data sets have some of them too."""
+        from dmin.data.samples import read_samples
+
+        tables = sorted(self.folder.parents[1].glob("datasets/*/train.parquet"))
+        return [table for table in tables if read_samples(table, ["id"])["id"].tolist() == self._scored]
+
+    @cached_property
+    def _scored(self) -> list[str]:
+        """The ids of the training samples."""
+        from dmin.runtime.readers import read_json
+
+        described = sorted((self.folder / "influence").glob("*/**/scores.json"))
+        ids: list[str] = read_json(described[0])["train"] if described else []
+        return ids
 
     @property
     def page(self) -> Path:

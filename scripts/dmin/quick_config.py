@@ -73,7 +73,7 @@ def quick_config(question: Question, changes: Mapping[str, Any] | None = None) -
             }
         },
     }
-    return _laid_over(config, changes or {})
+    return laid_over(config, changes or {})
 
 
 def _source(folder: Path, option: str) -> tuple[dict[str, Any], int]:
@@ -146,10 +146,10 @@ def _read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _laid_over(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def laid_over(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config with another laid over it: tables are joined, all else is replaced."""
     joined = dict(config)
     for key, value in changes.items():
         old = joined.get(key)
-        joined[key] = _laid_over(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+        joined[key] = laid_over(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
     return joined

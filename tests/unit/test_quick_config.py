@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -14,9 +15,12 @@ from PIL import Image
 from tiny_pipeline import build_adapter, build_base
 
 import dmin
+from dmin.api import write_config
 from dmin.command import main
+from dmin.data.samples import read_samples, write_samples
 from dmin.quick_config import RUN, Question, quick_config
 from dmin.runtime.errors import UserError
+from dmin.settings.strict_yaml import read_config_file
 from dmin.workflow.tables import read_tables
 
 PROJECT = Path(__file__).parents[2]
@@ -105,6 +109,50 @@ def test_opened_run_gives_scores_lists_and_images(results: Path) -> None:
     ):
         with pytest.raises(UserError, match=words):
             call()
+
+
+def test_image_is_of_the_data_set_that_was_scored(results: Path) -> None:
+    run, own = dmin.open_run(results), results / "results" / "datasets" / "own" / "train.parquet"
+    samples = read_samples(own)
+    shown, other = io.BytesIO(), results / "results" / "datasets" / "a_larger_one" / "train.parquet"
+    Image.new("RGB", (9, 9)).save(shown, "PNG")
+    samples["image"] = [{"bytes": shown.getvalue(), "path": "other.png"}] * 2
+    # It has the id too, and comes first.
+    write_samples(samples.iloc[::-1], other)
+    assert run.image("s/1").size == run.image("q").size != (9, 9)
+    write_samples(samples, other)
+    with pytest.raises(UserError, match="Data sets a_larger_one, own have the ids of run 'own' and different images"):
+        dmin.open_run(results).image("s/1")
+
+
+def test_ids_of_a_ranking_are_read_as_text(results: Path) -> None:
+    file = dmin.open_run(results).ranking_file("text")
+    columns = "query,query_file,rank,sample,file,caption,score,share,p_value,significant,low,high"
+    file.write_text(f"{columns}\n007,1,1,0012,2,3,0.5,1,,,,\n")
+    table = dmin.open_run(results).ranking("text")
+    assert table.loc[0, ["query", "sample", "query_file"]].tolist() == ["007", "0012", "1"]
+
+
+@pytest.mark.parametrize("text", ["- a\n", "a: [\n", "a: 1\na: 2\n"])
+def test_config_that_is_laid_over_is_read_as_any_config(
+    question: Question, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "laid.yaml").write_text(text)
+    given = {**vars(question), "out": tmp_path / "out", "config": tmp_path / "laid.yaml"}
+    assert main(["attribute", *(word for name, value in given.items() for word in (f"--{name}", str(value)))]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Error: ") and error.count("\n") == 1 and "laid.yaml" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_config_of_the_users_own_is_not_replaced(question: Question, tmp_path: Path) -> None:
+    (tmp_path / "dmin.yaml").write_text("figures: {dpi: 60}\n")
+    with pytest.raises(UserError, match="was not written by dmin attribute and would be replaced"):
+        write_config({}, tmp_path)
+    assert (tmp_path / "dmin.yaml").read_text() == "figures: {dpi: 60}\n"
+    for dpi in (70, 80):
+        file = write_config({"figures": {"dpi": dpi}}, tmp_path / "out")
+    assert read_config_file(file) == {"figures": {"dpi": 80}}
 
 
 def test_folder_of_several_runs_is_not_guessed_at(results: Path) -> None:
