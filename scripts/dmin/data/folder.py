@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 REPEATS = "repeats"
 
 
-def open_local(path: Path, split: str, repeated: bool = False) -> Opened:
+def open_local(path: Path, split: str, repeated: bool = False, image: str = "image") -> Opened:
     """Open a local source, or the folder in it that ``split`` names.
 
     Images are read with what ``metadata.csv``, ``.jsonl`` or ``.parquet`` says of them; without such a file in the
@@ -28,6 +28,7 @@ def open_local(path: Path, split: str, repeated: bool = False) -> Opened:
 
     Args:
         repeated: folders such as ``1_cat`` and ``2_dog`` say how often images are seen, and are no numbered classes.
+        image: the column of a table whose images captions are beside.
 
     Raises:
         UnreadableSourceError: it has nothing to read, or more than one thing.
@@ -37,7 +38,7 @@ def open_local(path: Path, split: str, repeated: bool = False) -> Opened:
     if layout.kind == "parquet":
         return open_parquet([layout.folder / file for file in layout.files], layout.root)
     if layout.kind == "tables":
-        return open_tables(layout)
+        return open_tables(layout, image)
     return _open_images(layout, bool(layout.repeats) and (repeated or not layout.numbered))
 
 
