@@ -11,7 +11,7 @@ import pyarrow as pa
 from dmin.data.metadata import CAPTION, open_tables
 from dmin.data.opened import Opened, Row, open_parquet
 from dmin.folders.captions import has_caption, read_caption
-from dmin.folders.layout import Layout, find_layout, repeats_of
+from dmin.folders.layout import Layout, check_repeats, find_layout, repeats_of
 from dmin.runtime.text import shown
 
 log = logging.getLogger(__name__)
@@ -27,14 +27,18 @@ def open_local(path: Path, split: str, repeated: bool = False, image: str = "ima
     there are several at one depth. Files of other kinds are passed over, and so are hidden ones.
 
     Args:
-        repeated: folders such as ``1_cat`` and ``2_dog`` say how often images are seen, and are no numbered classes.
+        repeated: folders such as ``1_cat`` and ``2_dog`` have to say how often images are seen, and are no numbered
+            classes.
         image: the column of a table whose images captions are beside.
 
     Raises:
         UnreadableSourceError: it has nothing to read, or more than one thing.
-        UserError: a link in it leads elsewhere, or an image is no regular file.
+        UserError: a link in it leads elsewhere, an image is no regular file, or no folders say how often images are
+            seen where they have to.
     """
     layout = find_layout(path, split)
+    if repeated:
+        check_repeats(layout)
     if layout.kind == "parquet":
         return open_parquet([layout.folder / file for file in layout.files], layout.root)
     if layout.kind == "tables":
