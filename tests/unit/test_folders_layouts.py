@@ -94,35 +94,6 @@ def test_captions_are_utf8(tmp_path: Path) -> None:
     assert "is not in UTF-8 but, it seems, in cp1252" in refusal(tmp_path, settings(folder))
 
 
-def test_folders_numbered_from_one_on_are_classes_unless_they_are_told_to_be_repeats(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = write_folder(tmp_path / "set", "1_cat/a.png", "2_dog/a.png", "3_fox/a.png")
-    frame = fetched(tmp_path, settings(folder, label_column="label", caption_column=None))
-    assert frame["repeats"].tolist() == [1, 1, 1] and frame["label"].tolist() == ["1_cat", "2_dog", "3_fox"]
-    assert "the folders are numbered 1 to 3 and taken for classes; set repeats to folders" in caplog.text
-    frame = fetched(tmp_path, settings(folder, label_column="label", repeats="folders"))
-    assert frame["repeats"].tolist() == [1, 2, 3] and frame["label"].tolist() == ["cat", "dog", "fox"]
-
-
-def test_folders_of_repeats(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "img", "10_red fox/a.png", "10_red fox/b.png", "2_dog/a.png")
-    (folder / "10_red fox" / "a.txt").write_text("a fox")
-    frame = fetched(tmp_path, settings(folder, label_column="label"))
-    assert frame["repeats"].tolist() == [10, 10, 2]
-    # As in sd-scripts, the words of the folder are the caption of images without one.
-    assert frame["prompt"].tolist() == ["a fox", "red fox", "dog"]
-    assert frame["label"].tolist() == ["red fox", "red fox", "dog"] and count_rows(folder, "train") == 3
-    assert fetched(tmp_path, settings(folder, repeats=1))["repeats"].tolist() == [1, 1, 1]
-
-
-@pytest.mark.parametrize("other", ["dog/c.png", "c.png", "01_dog/c.png", "001.dog/c.png"])
-def test_other_folders_are_no_repeats(tmp_path: Path, other: str) -> None:
-    folder = write_folder(tmp_path / "img", "10_fox/a.png", other)
-    frame = fetched(tmp_path, settings(folder, caption_column=None))
-    assert frame["repeats"].tolist() == [1, 1]
-
-
 def test_masks_and_what_file_managers_leave_are_passed_over(tmp_path: Path) -> None:
     left = [
         "@eaDir/a.png/SYNOPHOTO_THUMB_XL.jpg",

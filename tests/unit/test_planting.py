@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 from dmin.audit.copies import find_copies, thumbnail
+from dmin.data.assembled_row import AssembledRow
 from dmin.data.assembly import AssembledFiles, assemble_dataset, list_planted
 from dmin.data.fingerprints import pixel_digest
 from dmin.data.image_facts import file_facts, pixel_facts
 from dmin.data.images import encode_png
 from dmin.data.planted_images import CHANGES, TRANSFORMS
-from dmin.data.planting import FAULTS
+from dmin.data.planting import FAULTS, plant_faults
 from dmin.data.samples import read_samples, sample_pixels, write_samples
 
 SHARES = {
@@ -95,6 +96,12 @@ def test_planting_is_seeded_and_needs_other_subsets(sources: dict[str, Path], tm
         list_planted(sources, CONFIG | {"plant": SHARES, "seed": seed}, tmp_path / "planted.csv")
         tables.append((tmp_path / "planted.csv").read_text())
     assert tables[0] == tables[1] != tables[2]
+
+
+def test_shares_do_not_lose_a_row_to_floating_point() -> None:
+    train = [AssembledRow(f"a/{place}", "a", "", None, "", 1, place) for place in range(100)]
+    counts = [len(plant_faults(train, [], {"blank": percent / 100}, 0)[1]) for percent in range(61)]
+    assert counts == list(range(61))
 
 
 def test_a_fraction_of_one_leaves_the_test_set_empty(sources: dict[str, Path], tmp_path: Path) -> None:

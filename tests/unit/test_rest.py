@@ -222,6 +222,21 @@ def test_settings_of_a_pipeline_belong_to_its_weights(tmp_path: Path) -> None:
     assert [row[:2] for row in rows] == [(f"{tmp_path.name}/model.json", "torn")]
 
 
+@pytest.mark.attack("rest", "a bit flipped in the weights of a retraining", "`verify` names them and their description")
+def test_flipped_weights_are_torn_as_their_description_is(tmp_path: Path) -> None:
+    weights = KINDS["weights"].make(tmp_path)
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    found = {Path(file).name: row for file, *row in check_folder(tmp_path.parent, tmp_path.name, set())}
+    assert found[weights.name] == ["torn", "it is not what 'model.json' beside it describes"]
+    assert found["model.json"] == ["torn", f"'{weights.name}' beside it is not what it describes"]
+    # A description that does not speak of them describes none.
+    write_json({"samples": "0"}, tmp_path / "model.json")
+    found = {Path(file).name: row for file, *row in check_folder(tmp_path.parent, tmp_path.name, set())}
+    assert found[weights.name] == ["ok", "it has no checksum"] and found["model.json"][0] == "ok"
+
+
 def test_files_from_before_checksums_are_read(tmp_path: Path) -> None:
     """Each kind as it was written before it had a checksum."""
     frame = pd.DataFrame({"id": ["red/1"], "subset": ["red"]})

@@ -166,6 +166,13 @@ def test_filling_leaves_the_given_config_alone() -> None:
     assert given == {"datasets": {}, "runs": {"gone": None}}
 
 
+def test_entries_of_every_table_can_be_dropped() -> None:
+    tables = [name for name, entry in SCHEMA["properties"].items() if "propertyNames" in entry]
+    assert len(tables) == 8
+    filled: Any = fill_config({name: {"gone": None} for name in tables}, SCHEMA)
+    assert {name: filled[name] for name in tables} == {name: {} for name in tables}
+
+
 def test_unknown_method_is_refused_with_its_neighbours() -> None:
     given = {"runs": {"a": {"model": "m", "influence": {"methods": ["dmni"]}}}}
     with pytest.raises(

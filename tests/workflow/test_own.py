@@ -72,6 +72,13 @@ def test_own_adapter_is_the_one_that_was_trained(own: Path) -> None:
     assert not (own / "models" / "own" / "training.csv").exists()
 
 
+def test_what_was_brought_along_says_what_it_was_made_from(own: Path) -> None:
+    table = pd.read_csv(own / "verify.csv", keep_default_na=False)
+    brought = table[table["kind"] == "imported"].set_index("file")
+    assert {"runs/images/queries/queries.parquet", "models/own/pytorch_lora_weights.safetensors"} <= set(brought.index)
+    assert set(brought["status"]) == {"ok"} and set(brought["detail"]) == {""}
+
+
 def test_prompts_give_an_image_each_and_a_recorded_seed(own: Path) -> None:
     queries = read_samples(own / "runs" / "prompts" / "queries" / "queries.parquet")
     assert queries["prompt"].tolist() == ["a red square with 2 dots", "a green square with 3 dots"]

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any, NotRequired, TypedDict, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -31,26 +31,13 @@ from dmin.data.subsets import NOISE_SUBSET
 from dmin.runtime.atomic import atomic_path, write_csv, write_json
 from dmin.runtime.errors import UserError
 from dmin.runtime.parquet import parquet_digest
+from dmin.runtime.provenance import versions
 from dmin.runtime.seeds import derive_generator, derive_seed
-from dmin.settings.models import NoisedCopies, Plant
+from dmin.settings.models import Assembly
 
 log = logging.getLogger(__name__)
 
 SAMPLE_COLUMNS = ("id", "subset", "prompt", "label", "origin", "repeats", "image")
-
-
-class Assembly(TypedDict):
-    """A data set's section of the config, but for its sources."""
-
-    size: int
-    seed: int
-    train_fraction: float
-    test_sources: list[str]
-    noise: NoisedCopies
-    classes: list[str] | None
-    convert_profiles: bool
-    bucket_step: NotRequired[int]
-    plant: NotRequired[Plant]
 
 
 @dataclass(frozen=True)
@@ -99,7 +86,8 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, files: Assem
         config: ``classes`` are the labels that are the subsets, or null where each source is a subset; the rows of
             ``test_sources`` are the test set, and copies are of the other rows.
         files: parquet files of both splits, columns ``id, subset, prompt, label, origin, repeats, image{bytes,path}``;
-            JSON with ``fingerprint, size, seed, counts`` (per split and subset); and CSV with the columns of
+            JSON with ``fingerprint, size, seed, counts`` (per split and subset), the config, the order of the sources
+            in it, digests of the sources and of both tables, and versions; and CSV with the columns of
             :mod:`dmin.data.duplicates`, a row for each image that repeats an earlier one.
 
     Raises:
@@ -135,13 +123,14 @@ def assemble_dataset(sources: Mapping[str, Path], config: Assembly, files: Assem
                         _update(fingerprint, f"repeats {row.repeats}")
                     writer.append(_cells(row, png))
     counts = {split: dict(Counter(row.subset for row in part)) for split, part in splits.items()}
-    facts = {"fingerprint": fingerprint.hexdigest(), "size": frame.size, "seed": seed, "counts": counts}
+    facts: dict[str, Any] = {"fingerprint": fingerprint.hexdigest(), "size": frame.size, "seed": seed, "counts": counts}
     if frame.step:
         used = Counter(shapes[row.original] for rows in splits.values() for row in rows)
         facts["buckets"] = {f"{width}x{height}": count for (width, height), count in sorted(used.items())}
-    made_from = {name: parquet_digest(path) for name, path in sources.items()}
-    tables = {"train": parquet_digest(train), "test": parquet_digest(test)}
-    write_json({**facts, "made_from": made_from, "tables": tables}, files.summary)
+    facts["config"] = {**config, "sources": list(sources)}
+    facts["made_from"] = {name: parquet_digest(path) for name, path in sources.items()}
+    facts["tables"] = {"train": parquet_digest(train), "test": parquet_digest(test)}
+    write_json({**facts, "versions": versions()}, files.summary)
     split_of = {row.id: split for split, part in splits.items() for row in part}
     write_duplicates(duplicates, plan.originals, split_of, files.duplicates)
     numbers = {split: len(part) for split, part in splits.items()}

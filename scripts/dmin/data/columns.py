@@ -69,9 +69,11 @@ def choose_columns(name: str, config: Source, table: Opened) -> Columns:
 
 
 def _named(name: str, config: Source, table: Opened) -> str | None:
-    """Return the column of images' paths in a table without a column image; None where it has none."""
+    """Return the column of images' paths in a table without a column image; None where none is known to be it."""
     try:
-        return next(iter(image_columns(list(table.columns), config["path"])))
+        found = image_columns(list(table.columns), config["path"])
+        chosen = [column for column, called in found.items() if called == IMAGE] or list(found)
+        return chosen[0] if len(chosen) == 1 else None
     except UnreadableSourceError as error:
         if error.fix:
             raise UserError(f"Source '{name}': {error}; {error.fix}.") from error

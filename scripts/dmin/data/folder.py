@@ -11,7 +11,7 @@ import pyarrow as pa
 from dmin.data.metadata import CAPTION, open_tables
 from dmin.data.opened import Opened, Row, open_parquet
 from dmin.folders.captions import has_caption, read_caption
-from dmin.folders.layout import Layout, find_layout, repeats_of
+from dmin.folders.layout import Layout, check_repeats, find_layout, repeats_of
 from dmin.runtime.text import shown
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 REPEATS = "repeats"
 
 
-def open_local(path: Path, split: str, repeated: bool = False) -> Opened:
+def open_local(path: Path, split: str, repeated: bool = False, image: str = "image") -> Opened:
     """Open a local source, or the folder in it that ``split`` names.
 
     Images are read with what ``metadata.csv``, ``.jsonl`` or ``.parquet`` says of them; without such a file in the
@@ -27,17 +27,22 @@ def open_local(path: Path, split: str, repeated: bool = False) -> Opened:
     there are several at one depth. Files of other kinds are passed over, and so are hidden ones.
 
     Args:
-        repeated: folders such as ``1_cat`` and ``2_dog`` say how often images are seen, and are no numbered classes.
+        repeated: folders such as ``1_cat`` and ``2_dog`` have to say how often images are seen, and are no numbered
+            classes.
+        image: the column of a table whose images captions are beside.
 
     Raises:
         UnreadableSourceError: it has nothing to read, or more than one thing.
-        UserError: a link in it leads elsewhere, or an image is no regular file.
+        UserError: a link in it leads elsewhere, an image is no regular file, or no folders say how often images are
+            seen where they have to.
     """
     layout = find_layout(path, split)
+    if repeated:
+        check_repeats(layout)
     if layout.kind == "parquet":
         return open_parquet([layout.folder / file for file in layout.files], layout.root)
     if layout.kind == "tables":
-        return open_tables(layout)
+        return open_tables(layout, image)
     return _open_images(layout, bool(layout.repeats) and (repeated or not layout.numbered))
 
 

@@ -57,11 +57,14 @@ class _Names:
         return path
 
 
-def open_tables(layout: Layout) -> Opened:
+def open_tables(layout: Layout, image: str) -> Opened:
     """Open the images that tables name, in their order; their other columns come with them.
 
     Paths start from the folder of their own table. Files beside the images give a column ``caption`` where the tables
     have none.
+
+    Args:
+        image: the column of the images that captions are beside; where it names no files, the first that does.
 
     Raises:
         UnreadableSourceError: a table is malformed, names no images, or has other columns than the first.
@@ -78,22 +81,22 @@ def open_tables(layout: Layout) -> Opened:
     # The path of an image goes before a column that already has the name.
     columns = {name: name for name in names if name not in images} | {new: name for name, new in images.items()}
     find = _Names(folder, {_composed(image): image for image in layout.images})
-    first = next(iter(images))
+    captioned = next((name for name, new in images.items() if new == image), next(iter(images)))
     if layout.images:
-        _tell_left(layout, tables, first, find)
+        _tell_left(layout, tables, list(images), find)
     beside = CAPTION not in columns and any(
-        has_caption(find.path(value, place)) for value, place in _values(layout, tables, first)
+        has_caption(find.path(value, place)) for value, place in _values(layout, tables, [captioned])
     )
 
     def read(wanted: Sequence[str]) -> Iterator[Row]:
         # A caption beside an image is found by the path of the image.
-        needed = {columns[name] for name in wanted if name in columns} | ({first} if beside else set())
+        needed = {columns[name] for name in wanted if name in columns} | ({captioned} if beside else set())
         for file, table in zip(layout.files, tables, strict=True):
             place = (folder / file).parent
             for row in table.read(sorted(needed)):
                 found = {name: _cell(columns[name], row, place, images, find) for name in wanted if name in columns}
                 if beside and CAPTION in wanted:
-                    value = row[first]
+                    value = row[captioned]
                     named = isinstance(value, str) and value
                     found[CAPTION] = read_caption(find.path(value, place), [root]) if named else None
                 yield found
@@ -128,12 +131,13 @@ def _cell(column: str, row: Row, place: Path, images: Mapping[str, str], find: _
     )
 
 
-def _values(layout: Layout, tables: Sequence[Opened], column: str) -> Iterator[tuple[str, Path]]:
+def _values(layout: Layout, tables: Sequence[Opened], columns: Sequence[str]) -> Iterator[tuple[str, Path]]:
     """Yield the names of images with the folder of their table."""
     for file, table in zip(layout.files, tables, strict=True):
-        for row in table.read([column]):
-            if isinstance(row[column], str) and row[column]:
-                yield row[column], (layout.folder / file).parent
+        for row in table.read(columns):
+            for column in columns:
+                if isinstance(row[column], str) and row[column]:
+                    yield row[column], (layout.folder / file).parent
 
 
 def _composed(name: str) -> str:
@@ -148,9 +152,9 @@ def _there(path: Path) -> bool:
         return False
 
 
-def _tell_left(layout: Layout, tables: Sequence[Opened], column: str, find: _Names) -> None:
-    """Say how many images are not rows."""
-    named = {os.path.normpath(find.path(value, place)) for value, place in _values(layout, tables, column)}
+def _tell_left(layout: Layout, tables: Sequence[Opened], columns: Sequence[str], find: _Names) -> None:
+    """Say how many images are in no row."""
+    named = {os.path.normpath(find.path(value, place)) for value, place in _values(layout, tables, columns)}
     left = [image for image in layout.images if os.path.normpath(layout.folder / image) not in named]
     if left:
         log.warning(

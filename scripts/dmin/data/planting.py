@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -48,12 +50,13 @@ def plant_faults(
 
     Args:
         train, test: the rows of both sets; those of the test set stay as they are.
-        shares: of the training rows that get each fault, by its name in :data:`FAULTS`.
+        shares: of the training rows that get each fault, by its name in :data:`FAULTS`. They count as the decimals
+            that they are written as: 0.29 of 100 rows is 29, which floating point would floor to 28.
         seed: of the choice.
     """
     generator = np.random.default_rng(derive_seed(seed, "plant"))
     order = [int(place) for place in generator.permutation(len(train)) if train[place].subset != NOISE_SUBSET]
-    counts = {fault: int(shares.get(fault, 0.0) * len(order)) for fault in FAULTS}
+    counts = {fault: math.floor(Fraction(str(shares.get(fault, 0))) * len(order)) for fault in FAULTS}
     ends = np.cumsum(list(counts.values()))
     chosen = {fault: order[end - count : end] for (fault, count), end in zip(counts.items(), ends, strict=True)}
     sets = _Sets(train, order[ends[-1] :], test, generator)

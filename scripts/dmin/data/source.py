@@ -101,7 +101,7 @@ def _open_source(name: str, config: Source) -> Opened:
             f"names images ({', '.join(TEXT_TABLES)}) or a folder."
         )
     try:
-        return open_local(local, split, repeated=config["repeats"] == "folders")
+        return open_local(local, split, config["repeats"] == "folders", config["image_column"])
     except UserError as error:
         raise UserError(f"Source '{name}': {error}") from error
     except (pa.ArrowException, OSError, ValueError) as error:

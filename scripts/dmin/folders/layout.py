@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from ..runtime.errors import UserError
 from ..runtime.text import shown
 from .files import ARCHIVES, METADATA, VIDEOS, UnreadableSourceError, is_hidden, is_image, is_mask, walk
 from .tables import TEXT_TABLES
@@ -50,17 +51,44 @@ class Layout:
     @property
     def repeats(self) -> list[tuple[int, str]]:
         """What the folders such as ``10_subject`` say, each once, in order; none unless every image lies in one."""
-        if self.kind != "images" or not all("/" in file for file in self.files):
-            return []
-        found = [repeats_of(folder) for folder in sorted({PurePosixPath(file).parts[0] for file in self.files})]
+        found = [repeats_of(folder) for folder in self._firsts]
         known = [each for each in found if each is not None]
-        return sorted(known) if len(known) == len(found) else []
+        return sorted(known) if self.kind == "images" and len(known) == len(found) else []
+
+    @property
+    def unrepeated(self) -> str:
+        """Why no such folders say how often images are seen, for messages; empty where they do."""
+        if self.kind != "images":
+            return f"'{shown(self.files[0])}' is a table"
+        outside = [file for folder, file in self._firsts.items() if repeats_of(folder) is None]
+        return f"the image '{shown(min(outside))}' lies in none" if outside else ""
+
+    @property
+    def _firsts(self) -> dict[str, str]:
+        """The first file of each folder at the top, and under an empty name of those that lie in none."""
+        return {file.partition("/")[0] if "/" in file else "": file for file in reversed(self.files)}
 
     @property
     def numbered(self) -> bool:
         """Whether such folders are numbered from 1 on without a gap, as classes are and repeats hardly ever."""
         numbers = [number for number, _ in self.repeats]
         return len(numbers) > 1 and numbers == list(range(1, len(numbers) + 1))
+
+
+def check_repeats(layout: Layout | None) -> None:
+    """Refuse a source whose folders are to say how often images are seen, and do not.
+
+    Args:
+        layout: None for a source on the hub.
+
+    Raises:
+        UserError: the sentence says what it is, or which image lies in no such folder.
+    """
+    reason = "a data set on the hub has none" if layout is None else layout.unrepeated
+    if reason:
+        raise UserError(
+            f"repeats is folders, but {reason}; set it to a number, or keep every image in a folder such as 10_subject."
+        )
 
 
 def repeats_of(folder: str) -> tuple[int, str] | None:

@@ -17,7 +17,7 @@ from dmin.runtime.readers import read_json
 
 # The key of a description, or of a shard's header, that holds its provenance.
 PROVENANCE = "provenance"
-# The file beside a result that notes the contents of the user's files that it was made from.
+# The file beside a result that notes the contents of the user's files that it was made from, and its settings.
 CONTENTS = ".contents.json"
 PACKAGES = ("dmin", "torch", "diffusers", "peft", "transformers", "numpy", "hnswlib")
 
@@ -47,9 +47,9 @@ def provenance(
     return {"config": dict(config), "made_from": dict(made_from), "versions": versions(), "sha256": checksums}
 
 
-def write_contents(contents: str, path: Path) -> None:
-    """Note beside the result ``path`` the digest of the user's files that it was made from."""
-    write_json({"contents": contents}, path.with_suffix(CONTENTS))
+def write_contents(contents: str, path: Path, config: Mapping[str, Any] | None = None) -> None:
+    """Note beside the result ``path`` the digest of the user's files that it was made from, and its settings."""
+    write_json({"contents": contents, "config": dict(config or {})}, path.with_suffix(CONTENTS))
 
 
 def require_whole(path: Path, role: str, what: str, given: Mapping[str, Any] | None = None) -> None:

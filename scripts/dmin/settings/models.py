@@ -58,6 +58,20 @@ class Dataset(TypedDict):
     sources: list[Source]
 
 
+class Assembly(TypedDict):
+    """What a data set is assembled by: its settings, but for those of its sources."""
+
+    size: int
+    seed: int
+    train_fraction: float
+    test_sources: list[str]
+    noise: NoisedCopies
+    classes: list[str] | None
+    convert_profiles: bool
+    bucket_step: NotRequired[int]
+    plant: NotRequired[Plant]
+
+
 class Base(TypedDict):
     """A pretrained pipeline that models are fine-tuned from."""
 

@@ -29,7 +29,7 @@ CATALOGUES: Mapping[str, list[str]] = {
     "objectives": sorted({name for family in FAMILIES.values() for name in family.objectives}, reverse=True),
 }
 # The tables of which an entry can be dropped.
-_TABLES = ("datasets", "bases", "models", "runs", "banks", "games")
+_TABLES = ("datasets", "bases", "models", "runs", "banks", "games", "base_training", "classifier_training")
 # Texts that may have several lines.
 _PROSE = ("prompts",)
 # Numbers with an exponent to everyone but YAML 1.1.

@@ -86,8 +86,14 @@ def _tensors(path: Path) -> bool:
             text = (file.metadata() or {}).get("dmin", "").partition(" ")[2]
     except (SafetensorError, OSError) as error:
         raise TornError(f"it is torn ({error})") from error
-    if not text and (path.parent / _DESCRIPTION).exists():
-        return are_described(path, read_json(path.parent / _DESCRIPTION))
+    described = path.with_name(_DESCRIPTION)
+    if not text and path.name in _WEIGHTS and described.exists():
+        facts = read_json(described)
+        if not isinstance(facts, dict) or "weights" not in facts:
+            return False
+        if not are_described(path, facts):
+            raise TornError(f"it is not what '{_DESCRIPTION}' beside it describes")
+        return True
     if '"raw"' in text or '"sketch"' in text:
         shard = Shard(path)
         for name in shard.names:

@@ -26,12 +26,18 @@ class FaultError(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """The config, the digests and the versions that a whole result was made from; ``silent`` where it does not say."""
+    """The config, the digests and the versions that a whole result was made from.
+
+    Attributes:
+        silent: it says nothing of them.
+        partial: it holds some of the settings alone, as results of before it held all.
+    """
 
     config: Mapping[str, Any]
     made_from: Mapping[str, str]
     versions: Mapping[str, str] = field(default_factory=dict)
     silent: bool = False
+    partial: bool = False
 
 
 def read_record(kind: str, files: Mapping[str, Path]) -> Record:
@@ -131,7 +137,9 @@ def _dataset(files: Mapping[str, Path]) -> Record:
             )
     if "made_from" not in facts:
         return Record({}, {}, silent=True)
-    return Record({"size": facts["size"], "seed": facts["seed"]}, facts["made_from"])
+    if "config" not in facts:
+        return Record({"size": facts["size"], "seed": facts["seed"]}, facts["made_from"], partial=True)
+    return Record(facts["config"], facts["made_from"], facts.get("versions", {}))
 
 
 def _retrieved(files: Mapping[str, Path]) -> Record:
@@ -152,7 +160,7 @@ def _imported(files: Mapping[str, Path]) -> Record:
     facts = _json(note) if note.exists() else None
     if not isinstance(facts, dict) or not isinstance(facts.get("contents"), str):
         raise FaultError("foreign", "it does not say what it was made from")
-    return Record({}, {"files": facts["contents"]})
+    return Record(facts.get("config", {}), {"files": facts["contents"]}, partial="config" not in facts)
 
 
 def _provenance(made: Mapping[str, Any], roles: set[str] | None = None) -> Record:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import cast
 
 from ..folders.files import is_local
+from ..folders.layout import check_repeats, find_layout
 from ..folders.tables import TEXT_TABLES
 from ..runtime.errors import UserError
+from ..settings.models import Source
 from .datasets import Dataset
 from .files import exists, is_file, is_missing
 from .models import Model
@@ -39,6 +41,7 @@ def check_dataset(dataset: Dataset) -> None:
             raise UserError(f"{key}: sample is random, but a hub data set is read from the first row; set it to first.")
         if source["labels"] and source["label_column"] is None:
             raise UserError(f"{key}: labels is set, but label_column is null; name the column that holds the labels.")
+        _check_repeats(key, source)
         if settings["classes"] and source["label_column"] is None:
             raise UserError(
                 f"{key}: label_column is null, but the data set has classes; name the column that holds them."
@@ -63,6 +66,22 @@ def check_dataset(dataset: Dataset) -> None:
             f"{place}.train_fraction {settings['train_fraction']} leaves the training or the test set of "
             f"{counts.total} rows empty; change it or take more rows."
         )
+
+
+def _check_repeats(key: str, source: Source) -> None:
+    if source["repeats"] != "folders":
+        return
+    path, layout = source["path"], None
+    if is_local(path):
+        try:
+            layout = find_layout(Path(path), source["split"])
+        except (UserError, ValueError, OSError):
+            # Told where its rows are counted, or when it is read.
+            return
+    try:
+        check_repeats(layout)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
 
 
 def _check_plant(dataset: Dataset) -> None:

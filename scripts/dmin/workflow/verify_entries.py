@@ -15,6 +15,7 @@ from ..catalogue.methods import (
     TAUGHT_METHODS,
     read_cache,
 )
+from ..settings.recorded import recorded
 from .games import PARTS, Game
 from .gradients import SPLITS, checkpoint_step
 from .job_contents import JobContents
@@ -42,14 +43,14 @@ def verify_entries(runs: Iterable[Run], games: Iterable[Game], contents: JobCont
 def _own_files(owner: Run | Game, contents: JobContents) -> list[Entry]:
     """Return what was made from a user's own files: sources and own weights."""
     model, dataset = owner.model, owner.model.dataset
-    found = [
-        _imported(
-            owner, dataset.fetched_file(source), contents.source(SimpleNamespace(dataset=dataset.name, source=source))
-        )
-        for source in dataset.source_names
-    ]
+    found = []
+    for name in dataset.source_names:
+        digest = contents.source(SimpleNamespace(dataset=dataset.name, source=name))
+        settings = recorded(dataset.source(name), seed=dataset.draw_seed(name))
+        found.append(_imported(owner, dataset.fetched_file(name), digest, settings))
     if model.settings["weights"]:
-        found.append(_imported(owner, model.weights, contents.own(SimpleNamespace(model=model.name))))
+        # Their settings stand in the description of the weights.
+        found.append(_imported(owner, model.weights, contents.own(SimpleNamespace(model=model.name)), {}))
     return found
 
 
@@ -57,12 +58,19 @@ def _run_files(run: Run, contents: JobContents) -> list[Entry]:
     """Return what was made from a user's own files: sources, own weights and own images."""
     found = _own_files(run, contents)
     if run.queries.kind == "images":
-        found.append(_imported(run, run.queries.table, contents.queries(SimpleNamespace(run=run.name))))
+        data = run.model.dataset.settings
+        settings = recorded(
+            run.queries.images,
+            size=data["size"],
+            bucket_step=run.model.dataset.bucket_step,
+            profiles=data["convert_profiles"],
+        )
+        found.append(_imported(run, run.queries.table, contents.queries(SimpleNamespace(run=run.name)), settings))
     return found
 
 
-def _imported(owner: Run | Game, path: str, digest: str) -> Entry:
-    return _entry(owner, "imported", {"imported": path}, {}, {"files": ["contents", digest]})
+def _imported(owner: Run | Game, path: str, digest: str, config: dict[str, Any]) -> Entry:
+    return _entry(owner, "imported", {"imported": path}, config, {"files": ["contents", digest]})
 
 
 def verify_folders(runs: Iterable[Run], games: Iterable[Game]) -> dict[str, str]:
@@ -170,7 +178,7 @@ def _dataset(owner: Run | Game) -> Entry:
     files = {"train": dataset.train, "test": dataset.test, "summary": dataset.summary}
     sources = zip(dataset.source_names, dataset.fetched, strict=True)
     made_from = {name: ["parquet", _place(path)] for name, path in sources}
-    return _entry(owner, "dataset", files, pick(dataset.settings, "size", "seed"), made_from)
+    return _entry(owner, "dataset", files, dataset.assembly, made_from)
 
 
 def _retrievals(run: Run, backend: Literal["hnsw", "cascade"]) -> Iterator[Entry]:
