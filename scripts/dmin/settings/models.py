@@ -43,8 +43,8 @@ class Plant(TypedDict):
     blank: float
 
 
-class Dataset(TypedDict):
-    """A data set, assembled from one or more sources."""
+class _Rows(TypedDict):
+    """Which rows a data set has, and how its images are read."""
 
     size: int
     seed: int
@@ -53,21 +53,19 @@ class Dataset(TypedDict):
     noise: NoisedCopies
     classes: list[str] | None
     convert_profiles: bool
+
+
+class Dataset(_Rows):
+    """A data set, assembled from one or more sources."""
+
     bucket_step: int | None
     plant: NotRequired[Plant]
     sources: list[Source]
 
 
-class Assembly(TypedDict):
-    """What a data set is assembled by: its settings, but for those of its sources."""
+class Assembly(_Rows):
+    """What a data set is assembled by: its settings, but for those of its sources and what is not set."""
 
-    size: int
-    seed: int
-    train_fraction: float
-    test_sources: list[str]
-    noise: NoisedCopies
-    classes: list[str] | None
-    convert_profiles: bool
     bucket_step: NotRequired[int]
     plant: NotRequired[Plant]
 
