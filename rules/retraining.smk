@@ -50,7 +50,7 @@ rule retrain_subsets:
 
 rule measure_losses:
     input:
-        models=lambda w: runs[w.run].lds.bank.models(w.range),
+        models=lambda w: runs[w.run].judged.bank.models(w.range),
         queries="<run>/queries/queries.safetensors",
         base=ancient(lambda w: runs[w.run].model.base.files),
     output:
@@ -71,8 +71,8 @@ rule measure_losses:
         base=lambda w: runs[w.run].model.base.settings,
         base_contents=contents.base,
         finetune=lambda w: runs[w.run].model.settings["finetune"],
-        bank=lambda w: runs[w.run].lds.bank.range_settings(w.range),
-        lds=lambda w: runs[w.run].lds.loss_settings,
+        bank=lambda w: runs[w.run].judged.bank.range_settings(w.range),
+        lds=lambda w: runs[w.run].judged.loss_settings,
         code=code("measure_losses", "family"),
     script:
         "../scripts/measure_losses.py"
@@ -80,8 +80,8 @@ rule measure_losses:
 
 rule evaluate_lds:
     input:
-        losses=lambda w: runs[w.run].lds.losses,
-        sets=lambda w: runs[w.run].lds.bank.sets,
+        losses=lambda w: runs[w.run].judged.losses,
+        sets=lambda w: runs[w.run].judged.bank.sets,
         scores=lambda w: runs[w.run].influence.scored_files("scores.npy"),
         descriptions=lambda w: runs[w.run].influence.scored_files("scores.json"),
     output:
@@ -101,7 +101,7 @@ rule evaluate_lds:
     params:
         methods=lambda w: [list(pair) for pair in runs[w.run].influence.scored],
         query_set=lambda w: runs[w.run].queries.settings["source"],
-        settings=lambda w: runs[w.run].lds.interval,
+        settings=lambda w: runs[w.run].judged.interval,
         code=code("evaluate_lds"),
     script:
         "../scripts/evaluate_lds.py"
@@ -109,8 +109,8 @@ rule evaluate_lds:
 
 rule evaluate_lds_bands:
     input:
-        losses=lambda w: runs[w.run].lds.losses,
-        sets=lambda w: runs[w.run].lds.bank.sets,
+        losses=lambda w: runs[w.run].judged.losses,
+        sets=lambda w: runs[w.run].judged.bank.sets,
         scores=lambda w: runs[w.run].influence.scored_files("scores.npy"),
         descriptions=lambda w: runs[w.run].influence.scored_files("scores.json"),
     output:
@@ -128,8 +128,8 @@ rule evaluate_lds_bands:
         "../envs/dmin.yaml"
     params:
         methods=lambda w: [list(pair) for pair in runs[w.run].influence.scored],
-        banding=lambda w: runs[w.run].lds.band_settings,
-        settings=lambda w: runs[w.run].lds.interval,
+        banding=lambda w: runs[w.run].judged.band_settings,
+        settings=lambda w: runs[w.run].judged.interval,
         code=code("evaluate_lds_bands"),
     script:
         "../scripts/evaluate_lds_bands.py"
@@ -187,8 +187,8 @@ rule sweep_lds_lambda:
         queries=lambda w: runs[w.run].influence.gradients_at(w.method, w.v, "queries"),
         train_norms=lambda w: runs[w.run].influence.shards(w.method, "train"),
         query_norms=lambda w: runs[w.run].influence.shards(w.method, "queries"),
-        losses=lambda w: runs[w.run].lds.losses,
-        sets=lambda w: runs[w.run].lds.bank.sets,
+        losses=lambda w: runs[w.run].judged.losses,
+        sets=lambda w: runs[w.run].judged.bank.sets,
     output:
         "<run>/influence/{method}/v{v}/lds_lambda.csv",
     log:
@@ -204,7 +204,7 @@ rule sweep_lds_lambda:
         mem_mb=lambda w, attempt: attempt * dmin.scoring_mb(runs[w.run].gradients, w.method, w.v),
     params:
         options=lambda w: runs[w.run].influence.options,
-        judging=lambda w: runs[w.run].lds.interval,
+        judging=lambda w: runs[w.run].judged.interval,
         code=code("sweep_lds_lambda", "method"),
     script:
         "../scripts/sweep_lds_lambda.py"
@@ -212,7 +212,7 @@ rule sweep_lds_lambda:
 
 rule evaluate_lds_lambda:
     input:
-        lambda w: runs[w.run].lds.sweeps(),
+        lambda w: runs[w.run].judged.sweeps(),
     output:
         report(
             "<run>/tables/lds_lambda.csv",

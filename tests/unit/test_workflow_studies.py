@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from run_config import PROJECT, RUN, config, tables
 
@@ -96,3 +98,20 @@ def test_order_of_runs_changes_nothing_of_what_is_pooled() -> None:
 def test_runs_with_other_intervals_are_not_pooled(second: dict[str, object], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         two_judged(["a", "b"], **second)
+
+
+@pytest.mark.parametrize(
+    ("ask", "sentence"),
+    [
+        (lambda found: found.runs["nope"], r"runs has no 'nope', it has r; correct the name of the file"),
+        (lambda found: found.games["nope"], "games has no 'nope', it has nothing"),
+        (lambda found: found.measures["nope"], "games has no 'nope'"),
+        (lambda found: found.contributors["nope"], "games has no 'nope'"),
+        (lambda found: found.runs["r"].judged, r"runs\.r has no lds; add it, or ask for the file of a run that has"),
+        (lambda found: found.runs["r"].maps, r"runs\.r has no maps"),
+        (lambda found: found.runs["r"].studies["removal"], r"runs\.r has no 'removal', it has nothing"),
+    ],
+)
+def test_files_of_what_the_config_lacks_are_told_in_a_sentence(ask: Callable[[Tables], object], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        ask(tables(["dmin"]))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
+from ..runtime.errors import UserError
 from ..settings.runs import Evaluation
 from ..settings.runs import Run as RunSettings
 from .ablations import Ablation
@@ -16,6 +17,7 @@ from .held_out import HeldOut
 from .influence import Influence
 from .maps import Maps
 from .models import Model
+from .named import Named
 from .parameters import count_attributed
 from .queries import Queries
 from .regions import Regions
@@ -93,6 +95,22 @@ class Run:
             "subsets_known": self.queries.subsets_known,
         }
 
+    def section(self, name: str) -> Any:
+        """Return a section of the run's settings.
+
+        Raises:
+            UserError: the run lacks it.
+        """
+        if name not in self.settings:
+            raise UserError(f"runs.{self.name} has no {name}; add it, or ask for the file of a run that has.")
+        return self.settings[name]  # type: ignore[literal-required]
+
+    @property
+    def judged(self) -> Lds:
+        """The linear datamodeling score; only of a run that has the section."""
+        self.section("lds")
+        return cast(Lds, self.lds)
+
     @cached_property
     def lds(self) -> Lds | None:
         """The linear datamodeling score; None for a run without one."""
@@ -128,7 +146,7 @@ class Run:
     @cached_property
     def ablation(self) -> Ablation:
         """The ablations; only of a run that has the section."""
-        return Ablation(self.name, self.settings["ablation"], self.evaluation, self.influence)
+        return Ablation(self.name, self.section("ablation"), self.evaluation, self.influence)
 
     @cached_property
     def regions(self) -> Regions:
@@ -138,20 +156,21 @@ class Run:
     @cached_property
     def maps(self) -> Maps:
         """The influence maps; only of a run that has the section."""
-        return Maps(self.name, self.settings["maps"], self.influence)
+        return Maps(self.name, self.section("maps"), self.influence)
 
     @cached_property
     def audit(self) -> Audit:
         """The audit of the training set; only of a run that has the section."""
-        return Audit(self.name, self.settings["audit"], self.evaluation, self.influence)
+        return Audit(self.name, self.section("audit"), self.evaluation, self.influence)
 
     @cached_property
     def studies(self) -> dict[str, Study]:
         """The studies that the run has, by name."""
         found = {name: self.settings[name] for name in CONTROLS if name in self.settings}  # type: ignore[literal-required]
-        return {
+        studies = {
             name: Study(self.name, name, settings, self.evaluation, self.influence) for name, settings in found.items()
         }
+        return Named(f"runs.{self.name}", studies)
 
     def table(self, name: str) -> str:
         """Return a table of the run."""

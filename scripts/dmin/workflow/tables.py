@@ -22,6 +22,7 @@ from .games import Game
 from .measures import Measures
 from .mistakes import Mistakes
 from .models import Base, Model
+from .named import Named
 from .pooling import Pooling
 from .run_checks import RUN_CHECKS, check_parameters
 from .runs import Run
@@ -61,10 +62,11 @@ class Tables:
     @property
     def contributors(self) -> dict[str, Contributors]:
         """What is said of the contributors of every game."""
-        return {
+        found = {
             name: Contributors(game, self.runs[game.settings["run"]] if game.settings["run"] else None)
             for name, game in self.games.items()
         }
+        return Named("games", found)
 
     @property
     def gpus(self) -> int:
@@ -79,7 +81,7 @@ class Tables:
     @property
     def measures(self) -> dict[str, Measures]:
         """What is measured of every game."""
-        return {name: Measures(game) for name, game in self.games.items()}
+        return Named("games", {name: Measures(game) for name, game in self.games.items()})
 
     def games_of(self, finetune: str) -> str:
         """Return a wildcard constraint that admits the games on models of a kind of fine-tuning."""
@@ -180,7 +182,8 @@ def read_tables(given: Mapping[str, Any], root: Path, spoilt: bool = False) -> T
     mistakes.check(_check_plan, of=[config])
     if not spoilt:
         mistakes.tell()
-    return replace(tables, banks=banks, runs=runs, games=games, mistakes=mistakes.found)
+    whole = replace(tables, banks=banks, mistakes=mistakes.found)
+    return replace(whole, runs=Named("runs", runs), games=Named("games", games))
 
 
 def _check_plan(config: Config) -> None:
