@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from run_config import PROJECT, config
 
 from dmin.runtime.digests import base_digest
 from dmin.workflow import contents as module
 from dmin.workflow.contents import Contents
+from dmin.workflow.job_contents import JobContents
+from dmin.workflow.tables import read_tables
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +122,35 @@ def test_where_links_to_folders_lead_counts(tmp_path: Path, absolute: bool) -> N
     if not absolute:
         base.rename(tmp_path / "moved")
         assert digests(tmp_path / "moved") == found[-1]
+
+
+@pytest.mark.fault(
+    "the lora_alpha in adapter_config.json beside an adapter that is named by its file is corrected",
+    "the adapter is imported again, with the scale of its alpha, and with it what was made from it",
+)
+def test_settings_beside_an_adapter_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = write(tmp_path / "own", **{"mine.safetensors": b"1", "other.json": b"{}"}) / "mine.safetensors"
+    given = config(["dmin"])
+    given["models"]["m"] = {"dataset": "d", "base": "b", "weights": {"path": str(file)}}
+    given.pop("banks")
+
+    def own() -> tuple[str, list[str]]:
+        found = read_tables(given, PROJECT)
+        return JobContents(found, lambda _: None).own(SimpleNamespace(model="m")), found.models["m"].own_files
+
+    alone, files = own()
+    assert alone == f"own {Contents(tmp_path / 'store').weights(str(file))}" and files == [str(file)]
+    settings = file.with_name("adapter_config.json")
+    digests = [alone]
+    for alpha in (4, 16):
+        settings.write_text(f'{{"lora_alpha": {alpha}}}')
+        digest, files = own()
+        assert files == [str(file), str(settings)]
+        digests.append(digest)
+    assert len(set(digests)) == 3
+    file.with_name("other.json").write_text("[]")
+    assert own()[0] == digests[-1]
 
 
 def test_store_that_cannot_be_written_changes_nothing_but_time(tmp_path: Path) -> None:

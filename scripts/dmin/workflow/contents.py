@@ -58,9 +58,9 @@ class Contents:
             self._known[key] = _sha256(json.dumps(parts)) if any(parts) else ""
         return self._known[key]
 
-    def weights(self, path: str) -> str:
+    def weights(self, *paths: str) -> str:
         """Return the digest of the weights and configs of a pipeline or an adapter."""
-        return self.digest(path, suffixes=WEIGHTS)
+        return self.digest(*paths, suffixes=WEIGHTS)
 
     def _digest(self, root: Path, suffixes: tuple[str, ...]) -> str:
         marks = dict(_marks(root, suffixes))

@@ -10,6 +10,8 @@ from pathlib import Path
 from ..folders.files import is_local
 
 WEIGHTS = (".json", ".safetensors", ".txt", ".model", ".bin")
+# As PEFT names them.
+ADAPTER_SETTINGS = "adapter_config.json"
 # What the hub may call a repository.
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
 
@@ -41,6 +43,12 @@ def weight_files(path: str) -> list[str]:
         return list(filter(is_plain, [str(Path(path))]))
     files = (str(file) for file in Path(path).rglob("*") if file.suffix in WEIGHTS and is_file(file))
     return sorted(filter(is_plain, files))
+
+
+def adapter_paths(path: str) -> list[str]:
+    """Return what is read of a local adapter: its folder, or its file and PEFT's settings where these lie beside it."""
+    beside = str(Path(path).with_name(ADAPTER_SETTINGS)) if is_file(path) else ""
+    return [path, beside] if is_file(beside) else [path]
 
 
 def pipeline_name(path: str) -> str | None:

@@ -55,8 +55,7 @@ class JobContents:
 
     def own(self, wildcards: Any) -> str:
         """Return the digest of a user's own weights."""
-        own = self.tables.models[wildcards.model].settings["weights"]
-        return self._weights("own", own["path"] if own else "")
+        return self._weights("own", *self.tables.models[wildcards.model].own_paths)
 
     def classifier(self, wildcards: Any) -> str:
         """Return the digest of the classifier of a run's queries."""
@@ -93,8 +92,9 @@ class JobContents:
             return f"{what} {self._contents.digest(path, str(Path(path).parent), suffixes=_NAMED)}"
         return f"{what} {self._contents.digest(path)}"
 
-    def _weights(self, what: str, path: str) -> str:
-        return f"{what} {self._contents.weights(path) if path and is_local(path) else ''}"
+    def _weights(self, what: str, *paths: str) -> str:
+        local = [path for path in paths if path and is_local(path)]
+        return f"{what} {self._contents.weights(*local)}"
 
 
 def _is_table_of_paths(path: Path, column: str) -> bool:

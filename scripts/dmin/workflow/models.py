@@ -11,7 +11,7 @@ from ..runtime.attributed import count_parts
 from ..settings.models import Base as BaseSettings
 from ..settings.models import Model as ModelSettings
 from .datasets import Dataset
-from .files import weight_files
+from .files import adapter_paths, weight_files
 from .values import leave_out, pick
 
 
@@ -134,7 +134,14 @@ class Model:
         return pick(self.training, *({"finetune", "train", "lora"} & self.training.keys()))
 
     @property
-    def own_files(self) -> list[str]:
-        """The files of the user's own weights; none for those on the hub or a model that is trained here."""
+    def own_paths(self) -> list[str]:
+        """Where the user's own weights and their settings are; none for a model that is trained here."""
         own = self.settings["weights"]
-        return weight_files(own["path"]) if own else []
+        if not own:
+            return []
+        return [own["path"]] if self.settings["finetune"] == "full" else adapter_paths(own["path"])
+
+    @property
+    def own_files(self) -> list[str]:
+        """Their files; none for those on the hub."""
+        return [file for path in self.own_paths for file in weight_files(path)]
