@@ -24,5 +24,5 @@ with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
         TrainedModel(snakemake.params.base, weights),
         snakemake.params.gradients,
         CacheKind(snakemake.wildcards.cache, snakemake.params.cache, *followed),
-        Pace(snakemake.resources.device, snakemake.resources.batch, request),
+        Pace(snakemake.resources.device, snakemake.resources.batch, request, snakemake.params.code),
     )

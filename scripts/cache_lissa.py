@@ -17,5 +17,5 @@ with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
         TrainedModel(snakemake.params.base, Path(snakemake.input.weights)),
         snakemake.params.gradients,
         snakemake.params.lissa,
-        Pace(snakemake.resources.device, snakemake.resources.batch, request),
+        Pace(snakemake.resources.device, snakemake.resources.batch, request, snakemake.params.code),
     )

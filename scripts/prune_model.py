@@ -14,5 +14,5 @@ with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
         Recipe(snakemake.params.base, snakemake.params.model),
         snakemake.params.ratio,
         PrunedFiles(**files),
-        TrainingPace(snakemake.resources.device, snakemake.resources.save_every, request),
+        TrainingPace(snakemake.resources.device, snakemake.resources.save_every, request, code=snakemake.params.code),
     )

@@ -12,5 +12,5 @@ with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
         TrainedModel(snakemake.params.base, Path(snakemake.input.weights)),
         snakemake.params.queries,
         Path(snakemake.output[0]),
-        Pace(snakemake.resources.device, snakemake.resources.batch, request),
+        Pace(snakemake.resources.device, snakemake.resources.batch, request, snakemake.params.code),
     )

@@ -15,5 +15,5 @@ with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
         Recipe(snakemake.params.base, snakemake.params.model),
         Retrainings(snakemake.params.bank, start, stop),
         Path(snakemake.output[0]),
-        TrainingPace(snakemake.resources.device, snakemake.resources.save_every, request),
+        TrainingPace(snakemake.resources.device, snakemake.resources.save_every, request, code=snakemake.params.code),
     )

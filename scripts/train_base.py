@@ -7,5 +7,5 @@ from dmin.runtime.job import job
 
 with job(snakemake), StopRequest(snakemake.resources.get("runtime")) as request:
     out = Path(snakemake.output[0])
-    pace = TrainingPace("cpu", snakemake.resources.save_every, request)
+    pace = TrainingPace("cpu", snakemake.resources.save_every, request, code=snakemake.params.code)
     train_base(snakemake.params.settings, out, out.parent / ".resume", pace)

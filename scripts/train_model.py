@@ -9,7 +9,7 @@ with job(snakemake):
     files = TrainingFiles(**{name: Path(path) for name, path in snakemake.output.items()})
     launch_training(
         TrainingTask(Path(snakemake.input.samples), Recipe(snakemake.params.base, snakemake.params.model), files),
-        TrainingPace(snakemake.resources.device, snakemake.resources.save_every),
+        TrainingPace(snakemake.resources.device, snakemake.resources.save_every, code=snakemake.params.code),
         snakemake.resources.processes,
         snakemake.resources.get("runtime"),
         Path(snakemake.log[0]),

@@ -16,6 +16,7 @@ from dmin.models.training.pace import TrainingPace
 from dmin.models.training.task import Recipe, TrainingFiles, TrainingTask
 from dmin.models.training.train_model import train_model
 from dmin.retraining.members import RetrainedModels, Retrainings
+from dmin.runtime.deadline import StopRequest
 
 ADAPTER: dict[str, Any] = {
     "finetune": "adapter",
@@ -41,6 +42,18 @@ TRAIN = {
     "accumulation": 1, "checkpointing": False, "precision": "float32", "ema": None, "seed": 1, "checkpoints": [4],
 }  # fmt: skip
 FULL: dict[str, Any] = {"finetune": "full", "train": TRAIN}
+
+
+class Late(StopRequest):
+    """Asks for the end after some steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left = steps
+
+    def due(self) -> str | None:
+        self.left -= 1
+        return "it is late" if self.left < 0 else None
 
 
 def train_adapter(

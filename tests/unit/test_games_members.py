@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_pipeline import LATENT, LORA, PROMPT_LENGTH, TEXT_WIDTH, build_base
-from tiny_training import ADAPTER, FULL, TRAIN, retrained, retraining_job, train_adapter
+from tiny_training import ADAPTER, FULL, TRAIN, Late, retrained, retraining_job, train_adapter
 
 from dmin.data.samples import write_samples
 from dmin.games.feature_files import write_features
@@ -27,23 +27,10 @@ from dmin.models.training.pace import TrainingPace
 from dmin.models.training.task import Recipe
 from dmin.retraining.members import Retrainings
 from dmin.retraining.retrain import retrain_subsets
-from dmin.runtime.deadline import StopRequest
 from dmin.runtime.errors import UserError
 
 CPU = torch.device("cpu")
 STEPS = {"seeds": 1, "seed": 5, "exclude": [], "budget": "steps"}
-
-
-class Late(StopRequest):
-    """Asks for the end after some steps."""
-
-    def __init__(self, steps: int) -> None:
-        super().__init__()
-        self.left = steps
-
-    def due(self) -> str | None:
-        self.left -= 1
-        return "it is late" if self.left < 0 else None
 
 
 def pruned_files(folder: Path, weights: str) -> PrunedFiles:

@@ -23,8 +23,9 @@ from dmin.models.training.train_model import train_model, write_weights
 from dmin.retraining.members import weights_name
 from dmin.runtime.atomic import write_json
 from dmin.runtime.device import resolve_device
-from dmin.runtime.digests import config_digest, weights_digest
+from dmin.runtime.digests import config_digest, file_digest, weights_digest
 from dmin.runtime.meter import Meter
+from dmin.runtime.provenance import made_by
 from dmin.runtime.temporaries import remove_if_empty
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,8 @@ def prune_model(
         UserError: the ratio leaves nothing of a layer, or as :func:`train_model`.
     """
     encoded, model = EncodedSamples.load(samples, 0, 1), TrainedModel(recipe.base, weights)
-    key = config_digest(recipe.settings(), ratio, weights_digest(weights))
+    made_from = [weights_digest(weights), *recipe.made_from().values(), file_digest(samples)]
+    key = config_digest(recipe.settings(), ratio, *made_from, made_by(pace.code))
     start = files.weights.parent / ".resume" / f"pruned-{key}" / weights_name(recipe.model["finetune"])
     before = load_trained(model, resolve_device(pace.device), ["denoiser"])
     counts = [_counts(before, encoded, recipe)]

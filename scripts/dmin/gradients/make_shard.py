@@ -19,7 +19,7 @@ from dmin.runtime.errors import UserError
 from dmin.runtime.meter import Meter
 from dmin.runtime.pace import Pace
 from dmin.runtime.progress import Progress, Shapes
-from dmin.runtime.provenance import provenance
+from dmin.runtime.provenance import made_by, provenance
 from dmin.runtime.sidecar import only_writer
 
 
@@ -114,7 +114,7 @@ def make_shard(
     require_space(task.shard, contents.shapes)
     resume = task.shard.parent / ".resume"
     with only_writer(resume, task.shard.stem):
-        progress = Progress(resume, task.shard.stem, contents.settings, contents.shapes)
+        progress = Progress(resume, task.shard.stem, {**contents.settings, **made_by(pace.code)}, contents.shapes)
         with Meter() as meter:
             progress.fill(compute, pace, unit)
         count, parameters = len(contents.ids), contents.metadata["P"]

@@ -22,6 +22,7 @@ from dmin.runtime.atomic import write_json
 from dmin.runtime.digests import config_digest, file_digest
 from dmin.runtime.errors import DivergedError, UserError
 from dmin.runtime.parquet import read_parquet
+from dmin.runtime.provenance import made_by
 from dmin.runtime.seeds import derive_seed
 from dmin.runtime.sidecar import only_writer
 from dmin.settings.models import Train
@@ -141,6 +142,7 @@ def retrain_subsets(
         *recipe.made_from().values(),
         file_digest(samples),
         file_digest(sets),
+        made_by(pace.code),
     )
     work = out.parent / ".resume" / f"{out.name}-{key}"
     seconds: list[float] = []

@@ -15,8 +15,10 @@ class Pace:
         device: ``auto``, ``cpu`` or ``cuda``.
         batch: rows, images or queries that are worked on together.
         request: is asked before every batch whether the job must end; None never ends it.
+        code: digest of the job's code, as the rule has it: only unfinished work of the same is gone on with.
     """
 
     device: str
     batch: int
     request: StopRequest | None = None
+    code: str = ""

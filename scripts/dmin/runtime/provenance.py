@@ -33,6 +33,14 @@ def versions() -> dict[str, str]:
     return found
 
 
+def made_by(code: str) -> dict[str, Any]:
+    """Return what makes a result of its settings and inputs: the digest of the job's code, and the versions.
+
+    Work that something else left unfinished is not gone on with.
+    """
+    return {"code": code, "versions": versions()}
+
+
 def provenance(
     config: Mapping[str, Any], made_from: Mapping[str, str], files: Mapping[str, Path] | None = None
 ) -> dict[str, Any]:

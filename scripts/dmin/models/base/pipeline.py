@@ -22,6 +22,7 @@ from dmin.models.base.tokenizer import train_tokenizer
 from dmin.models.training.pace import TrainingPace
 from dmin.models.training.state import TrainingState
 from dmin.runtime.digests import config_digest, file_digest
+from dmin.runtime.provenance import made_by
 from dmin.runtime.sidecar import only_writer
 from dmin.settings.config import BaseTraining, BaseTrainingSource, DenoiserTraining
 
@@ -48,7 +49,7 @@ def _train_base(config: BaseTraining, out: Path, state_folder: Path, pace: Train
     log.info("%d images of %d sources", len(images), len(config["sources"]))
     settings, refine, seed = config["denoiser"], config["refine"], config["seed"]
     files = [file_digest(Path(path)) for source in config["sources"] for path in (source["path"], source["excerpt"])]
-    key = config_digest(config["autoencoder"], config["size"], seed, files)
+    key = config_digest(config["autoencoder"], config["size"], seed, files, made_by(pace.code))
     digests = [key, config_digest(key, settings), config_digest(key, settings, refine)]
     states = [TrainingState(state_folder, digest) for digest in digests]
     vae = train_autoencoder(images, weights, config["autoencoder"], seed, states[0], pace)

@@ -18,6 +18,7 @@ from dmin.runtime.digests import file_digest
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
 from dmin.runtime.progress import Progress, Shapes
+from dmin.runtime.provenance import made_by
 from dmin.runtime.sidecar import only_writer
 
 # Mean difference of 8-bit pixels that another batch size or device may make; another image differs by tens.
@@ -53,7 +54,8 @@ def record_trajectory(queries: Path, model: TrainedModel, config: SizedSampling,
     ):
         count, steps = len(table), config["steps"]
         made_from = {"queries": file_digest(queries), **model.digests()}
-        settings = {**made_from, "steps": steps, "guidance": config["guidance"], "size": config["size"]}
+        asked = {"steps": steps, "guidance": config["guidance"], "size": config["size"]}
+        settings = {**made_from, **asked, **made_by(pace.code)}
         shapes: Shapes = {
             "clean": ((count, steps, *sampler.shape), np.float32),
             "timesteps": ((count, steps), np.int64),

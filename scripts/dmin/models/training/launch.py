@@ -39,7 +39,7 @@ def launch_training(
     SIGTERM and SIGINT are handed on, and the processes agree on the step that they end after.
 
     Args:
-        pace: ``device`` and ``save_every``; who asks for the end, and the processes, are found here.
+        pace: ``device``, ``save_every`` and ``code``; who asks for the end, and the processes, are found here.
         runtime: the limit of this job in minutes since its process began; None for no limit.
         log_file: where the main one of several processes logs.
 
@@ -51,7 +51,7 @@ def launch_training(
             train_model(task, replace(pace, request=request))
         return
     left = None if runtime is None else runtime - process_age() / 60
-    given = {"task": task.to_json(), "device": pace.device, "save_every": pace.save_every}
+    given = {"task": task.to_json(), "device": pace.device, "save_every": pace.save_every, "code": pace.code}
     with tempfile.TemporaryDirectory(prefix="dmin-training-") as folder, StopRequest() as request:
         file = Path(folder, "training.json")
         file.write_text(json.dumps({**given, "runtime": left, "log": str(log_file)}))
@@ -110,7 +110,7 @@ def main(file: Path) -> int:
             logging.basicConfig(filename=given["log"], format="%(asctime)s %(levelname)s %(message)s")
             logging.getLogger("dmin").setLevel(logging.INFO)
         try:
-            pace = TrainingPace(given["device"], given["save_every"], request, processes)
+            pace = TrainingPace(given["device"], given["save_every"], request, processes, given["code"])
             train_model(TrainingTask.from_json(given["task"]), pace)
         except UserError as error:
             if processes.main:

@@ -17,9 +17,11 @@ class TrainingPace:
         save_every: steps between two saved states.
         request: is asked before every step whether the training must end; None never ends it.
         processes: share each step; the main one writes.
+        code: digest of the job's code, as the rule has it: only an unfinished training of the same is gone on with.
     """
 
     device: str
     save_every: int
     request: StopRequest | None = None
     processes: Processes = ALONE
+    code: str = ""

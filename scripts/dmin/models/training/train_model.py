@@ -28,7 +28,7 @@ from dmin.runtime.atomic import atomic_path, write_csv, write_json, write_parque
 from dmin.runtime.device import resolve_device
 from dmin.runtime.digests import config_digest, describe_weights, file_digest
 from dmin.runtime.precision import autocast
-from dmin.runtime.provenance import versions
+from dmin.runtime.provenance import made_by, versions
 from dmin.runtime.seeds import derive_seed
 from dmin.runtime.sidecar import only_writer
 from dmin.settings.models import Train
@@ -76,7 +76,8 @@ def _train(task: TrainingTask, pace: TrainingPace, resume: Path) -> None:
     if settings["checkpointing"]:
         family.denoiser.enable_gradient_checkpointing()
     average = WeightAverage(trained, settings["ema"])
-    key = config_digest(recipe.settings(), *recipe.made_from().values(), file_digest(task.samples))
+    made_from = [*recipe.made_from().values(), file_digest(task.samples)]
+    key = config_digest(recipe.settings(), *made_from, made_by(pace.code))
     state = TrainingState(resume, key)
     # Kept in the sidecar until the end, because a workflow removes the outputs of a killed job before it resumes.
     kept, folder = (resume / f"{key}-{part}" for part in ("checkpoints", "weights"))

@@ -25,6 +25,7 @@ from dmin.runtime.atomic import write_json
 from dmin.runtime.device import resolve_device
 from dmin.runtime.digests import config_digest, file_digest
 from dmin.runtime.errors import DivergedError
+from dmin.runtime.provenance import made_by
 from dmin.settings.models import Train
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ def train_together(tasks: Sequence[TrainingTask], pace: TrainingPace, resume: Pa
     log.info("training %d models of %d parameters together", len(tasks), count)
     average = WeightAverage(trained, settings["ema"])
     parts = [config_digest(task.recipe.settings(), file_digest(task.samples)) for task in tasks]
-    key = config_digest(*parts, *tasks[0].recipe.made_from().values())
+    key = config_digest(*parts, *tasks[0].recipe.made_from().values(), made_by(pace.code))
     family.denoiser = stacked
     problem = Minimisation(
         f"{len(tasks)} models together",
