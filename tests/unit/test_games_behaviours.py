@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from checkout import PROJECT
+from PIL import Image
 from safetensors.torch import save_file
 from scipy.linalg import sqrtm
 from tiny_families import build_ddpm
 
 from dmin.catalogue.behaviours import BEHAVIOURS
-from dmin.data.samples import read_samples, sample_pixels
+from dmin.data import samples
+from dmin.data.images import encode_png, image_to_array
+from dmin.data.samples import read_samples, sample_pixels, write_samples
+from dmin.games import embed
 from dmin.games.behaviours import class_share, entropy, inception_score, local_l2
 from dmin.games.bound import lower_bounds
+from dmin.games.embed import embed_train
 from dmin.games.feature_distances import covered_share, frechet_distance, kernel_distance, nearest_cluster
 from dmin.games.feature_files import read_features, write_features
-from dmin.games.features import encode_features
+from dmin.games.features import open_encoder
 from dmin.games.inception import WIDTH, Inception, load_inception
 from dmin.games.measure import value_name
 from dmin.games.measured import Measured, ReferenceFiles, References
@@ -26,6 +34,7 @@ from dmin.models.encoded import EncodedSamples
 from dmin.models.load import load_family
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
+from dmin.settings.games import Encoder
 
 RANDOM = np.random.default_rng(0)
 
@@ -153,10 +162,53 @@ def test_features_of_the_classifier_are_few_and_tell_digits_apart() -> None:
     images = read_samples(PROJECT / "resources" / "mnist" / "digits.parquet", ["image", "label"])
     two = images[images["label"].astype(int) < 2].groupby("label").head(30)
     weights = str(PROJECT / "resources" / "mnist" / "classifier.safetensors")
-    found = encode_features(sample_pixels(two), {"kind": "classifier", "path": weights}, Pace("cpu", 7))
+    found = open_encoder({"kind": "classifier", "path": weights}, Pace("cpu", 7))(sample_pixels(two))
     assert found.shape == (60, 96) and found.dtype == np.float32
     zeros, ones = (found[(two["label"].astype(int) == digit).to_numpy()] for digit in (0, 1))
     assert frechet_distance(zeros[:15], ones[:15]) > 3 * frechet_distance(zeros[:15], zeros[15:])
+
+
+@pytest.mark.parametrize("kind", ["classifier", "efficientnet"])
+def test_training_images_are_embedded_a_block_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    weights = str(PROJECT / "resources" / "mnist" / "classifier.safetensors")
+    encoder: Encoder = {"kind": kind, "path": weights if kind == "classifier" else None}  # type: ignore[typeddict-item]
+    shape = (30, 28, 28, 1) if kind == "classifier" else (9, 32, 32, 3)
+    pixels = RANDOM.integers(0, 256, shape, dtype=np.uint8)
+    images = [{"bytes": encode_png(Image.fromarray(image.squeeze())), "path": None} for image in pixels]
+    write_samples(pd.DataFrame({"id": [f"s{row}" for row in range(len(pixels))], "image": images}), tmp_path / "in")
+    # As many as the batches of 4 that hold at least 5.
+    monkeypatch.setattr(embed, "DECODED", 5)
+    decoded = []
+    monkeypatch.setattr(samples, "image_to_array", lambda image: decoded.append(1) or image_to_array(image))
+
+    def opened(*given: Any) -> Callable[[np.ndarray], np.ndarray]:
+        def encode(block: np.ndarray) -> np.ndarray:
+            assert len(decoded) == len(block) == min(8, len(pixels) - 8 * len(blocks))
+            blocks.append(len(block))
+            decoded.clear()
+            return open_encoder(*given)(block)
+
+        return encode
+
+    blocks: list[int] = []
+    monkeypatch.setattr(embed, "open_encoder", opened)
+    embed_train(tmp_path / "in", encoder, tmp_path / "out", Pace("cpu", 4))
+    (found,) = read_features(tmp_path / "out").values()
+    order = np.random.default_rng(0).permutation(len(pixels))
+    expected = open_encoder(encoder, Pace("cpu", 4))(pixels[order])
+    assert sum(blocks) == len(pixels) and found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_training_images_of_two_sizes_are_not_embedded(tmp_path: Path) -> None:
+    images = [{"bytes": encode_png(Image.new("RGB", (side, 8))), "path": None} for side in (8, 8, 16)]
+    rows = pd.DataFrame({"id": ["a", "b", "c"], "image": images})
+    for frame, sentence in ((rows, "Image 'c' has shape .8, 16, 3. where the images before"), (rows[:0], "no rows")):
+        write_samples(frame, tmp_path / "in")
+        with pytest.raises(UserError, match=sentence):
+            embed_train(tmp_path / "in", {"kind": "efficientnet", "path": None}, tmp_path / "out", Pace("cpu", 2))
 
 
 def test_inception_has_the_published_names_and_width(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from dmin.data.buckets import Frame
 from dmin.data.colour import correct_transparency, eight_bits, is_deep, is_transparent, to_srgb
 from dmin.data.damage import without_extras
 from dmin.data.outside import LARGEST_FILE, UnreadableImageError
+from dmin.runtime.errors import UserError
 
 # Never a format that starts a program, as PostScript does.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -164,3 +165,16 @@ def image_to_array(image: Image.Image) -> np.ndarray:
     """Return uint8 pixels of shape ``[height, width, channels]`` (one channel for grey images)."""
     array = np.asarray(image, dtype=np.uint8)
     return array[:, :, None] if array.ndim == 2 else array
+
+
+def require_shape(image: np.ndarray, first: tuple[int, ...], name: object) -> None:
+    """Check that an image of a table has the shape of the first, ``(height, width, channels)``.
+
+    Raises:
+        UserError: it has another.
+    """
+    if image.shape != first:
+        raise UserError(
+            f"Image '{name}' has shape {image.shape} where the images before it have {first}; make the table with one "
+            "size and mode, without bucket_step."
+        )

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dmin.data.samples import iter_blocks, pixel_runs, read_samples, require_columns, sample_pixels
+from dmin.data.images import require_shape
+from dmin.data.samples import NO_ROWS, iter_blocks, pixel_runs, read_samples, require_columns, sample_pixels
+from dmin.runtime.errors import UserError
 
 
 class SampleRows:
@@ -52,6 +54,20 @@ class SampleRows:
         for places, block in self.blocks(rows, ["id", "image"]):
             for run, pixels in pixel_runs(block):
                 yield slice(places.start + run.start, places.start + run.stop), pixels
+
+    def equal_blocks(self, rows: int) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield the blocks of :meth:`pixel_blocks` of a table whose images all have one size and mode.
+
+        Raises:
+            UserError: the sizes or modes differ, or there is no image, or as :meth:`pixel_blocks`.
+        """
+        if not self.ids:
+            raise UserError(NO_ROWS)
+        first: tuple[int, ...] = ()
+        for places, pixels in self.pixel_blocks(rows):
+            first = first or pixels.shape[1:]
+            require_shape(pixels[0], first, self.ids[places.start])
+            yield places, pixels
 
     def pixels(self) -> np.ndarray:
         """Return all images at once, uint8 ``[N, height, width, channels]``, for tables as small as the queries.

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmin.data.images import image_to_array, open_image
+from dmin.data.images import image_to_array, open_image, require_shape
 from dmin.data.outside import check_cell_bytes, check_cell_text, read_inside
 from dmin.runtime.atomic import atomic_path
 from dmin.runtime.errors import UserError
@@ -25,6 +25,7 @@ ROW_GROUP = 64
 GROUP_BYTES = 2**23
 # Images that are given one by one, but read together.
 _AT_ONCE = 8
+NO_ROWS = "The table of samples has no rows; give it at least one image."
 
 _TYPES: dict[str, tuple[pa.DataType, dict[str, str]]] = {
     "image": (pa.struct([("bytes", pa.binary()), ("path", pa.string())]), {"_type": "Image"}),
@@ -193,13 +194,9 @@ def sample_pixels(frame: pd.DataFrame) -> np.ndarray:
     """
     arrays = sample_images(frame)
     for name, array in zip(_row_names(frame), arrays, strict=True):
-        if array.shape != arrays[0].shape:
-            raise UserError(
-                f"Image '{name}' has shape {array.shape} where the images before it have {arrays[0].shape}; make the "
-                "table with one size and mode, without bucket_step."
-            )
+        require_shape(array, arrays[0].shape, name)
     if not arrays:
-        raise UserError("The table of samples has no rows; give it at least one image.")
+        raise UserError(NO_ROWS)
     return np.stack(arrays)
 
 
@@ -213,7 +210,7 @@ def pixel_runs(frame: pd.DataFrame) -> Iterator[tuple[slice, np.ndarray]]:
     """
     arrays = sample_images(frame)
     if not arrays:
-        raise UserError("The table of samples has no rows; give it at least one image.")
+        raise UserError(NO_ROWS)
     start = 0
     for stop in range(1, len(arrays) + 1):
         if stop == len(arrays) or arrays[stop].shape != arrays[start].shape:

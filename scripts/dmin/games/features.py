@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from dmin.games.inception import inception_features
+from dmin.games.inception import inception_features, load_inception
 from dmin.models.classifier import load_classifier
 from dmin.models.image_embedding import efficientnet_embeddings
+from dmin.runtime.device import resolve_device
 from dmin.runtime.pace import Pace
 from dmin.settings.games import Encoder
 
 
-def encode_features(pixels: np.ndarray, encoder: Encoder, pace: Pace) -> np.ndarray:
-    """Return the features ``[n, d]`` fp32 of uint8 images ``[n, size, size, 3]``.
+def open_encoder(encoder: Encoder, pace: Pace) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what gives the features ``[n, d]`` fp32 of uint8 images ``[n, size, size, 3]``.
 
     Those of EfficientNet have a mean square of 1, so that distances on them are of the size of those on Inception's.
 
@@ -26,8 +28,14 @@ def encode_features(pixels: np.ndarray, encoder: Encoder, pace: Pace) -> np.ndar
         UserError: the weights of Inception or of the classifier cannot be read.
     """
     if encoder["kind"] == "classifier":
-        return load_classifier(Path(encoder["path"] or "")).pooled_features(pixels, pace.batch)
+        classifier = load_classifier(Path(encoder["path"] or ""))
+        return lambda pixels: classifier.pooled_features(pixels, pace.batch)
     if encoder["kind"] == "inception":
-        return inception_features(pixels, Path(encoder["path"] or ""), pace)
-    unit = efficientnet_embeddings(pixels, pace.batch)
+        network = load_inception(Path(encoder["path"] or "")).to(resolve_device(pace.device))
+        return lambda pixels: inception_features(pixels, network, pace.batch)
+    return lambda pixels: _efficientnet_features(pixels, pace.batch)
+
+
+def _efficientnet_features(pixels: np.ndarray, batch: int) -> np.ndarray:
+    unit = efficientnet_embeddings(pixels, batch)
     return unit * np.float32(math.sqrt(unit.shape[1]))

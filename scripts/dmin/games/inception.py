@@ -11,26 +11,18 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dmin.data.pixels import pixels_to_tensor
-from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
-from dmin.runtime.pace import Pace
 
 SIDE = 299
 WIDTH = 2048
 
 
 @torch.inference_mode()
-def inception_features(pixels: np.ndarray, weights: Path, pace: Pace) -> np.ndarray:
-    """Return the pooled features ``[n, 2048]`` fp32 of uint8 images ``[n, size, size, 3]``, resized to 299 px.
-
-    Raises:
-        UserError: the weights cannot be read, or are of another network.
-    """
-    device = resolve_device(pace.device)
-    network = load_inception(weights).to(device)
-    parts = []
-    for start in range(0, len(pixels), pace.batch):
-        images = pixels_to_tensor(pixels[start : start + pace.batch]).to(device)
+def inception_features(pixels: np.ndarray, network: Inception, batch: int) -> np.ndarray:
+    """Return the pooled features ``[n, 2048]`` fp32 of uint8 images ``[n, size, size, 3]``, resized to 299 px."""
+    parts, device = [], network.Mixed_5b.branch1x1.conv.weight.device
+    for start in range(0, len(pixels), batch):
+        images = pixels_to_tensor(pixels[start : start + batch]).to(device)
         resized = F.interpolate(images, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
         parts.append(network(resized).cpu())
     return torch.cat(parts).numpy()
