@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel, UNet2DModel
+from diffusers import AutoencoderKL, FluxTransformer2DModel, SD3Transformer2DModel, UNet2DConditionModel, UNet2DModel
 from spoilt_pipelines import PARTS, TEXT, UNET, first_without, retensor, rewrite, split
 from tiny_families import build_ddpm, build_sd3
 from tiny_pipeline import CPU
+from tiny_transformers import build_flux
 
 from dmin.models.families.family import Family
 from dmin.models.load import load_family
@@ -26,7 +27,8 @@ PROMPTS = ["a red square", "a blue square"]
 def bases(tiny_base: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Mapping[str, Any]]:
     folder = tmp_path_factory.mktemp("bases")
     sd3, t5 = build_sd3(folder / "sd3"), build_sd3(folder / "t5", t5=True)
-    return {"sd": tiny_base, "ddpm": build_ddpm(folder / "ddpm"), "sd3": sd3, "t5": t5}
+    flux, ddpm = build_flux(folder / "flux"), build_ddpm(folder / "ddpm")
+    return {"sd": tiny_base, "ddpm": ddpm, "sd3": sd3, "t5": t5, "flux": flux}
 
 
 @pytest.fixture
@@ -139,6 +141,35 @@ def test_base_that_asks_for_more_is_refused(
     with pytest.raises(UserError, match=sentence) as caught:
         load_family(base, CPU, PARTS)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def transformer(**changes: Any) -> Callable[[Path], None]:
+    return rebuilt(FluxTransformer2DModel, "transformer", **changes)
+
+
+@pytest.mark.fault(
+    "a base of another kind: a UNet for inpainting, FLUX Fill, or one with a further input",
+    "refused before its data set is encoded",
+)
+@pytest.mark.parametrize(
+    ("name", "spoil", "sentence"),
+    [
+        ("sd", unet(in_channels=9), "takes 9 channels and gives 4, and its latents have 4; use a base of one kind"),
+        ("sd", unet(num_class_embeds=10), "has num_class_embeds 10, an input beside"),
+        ("sd3", mmdit(in_channels=8, out_channels=4), "takes 8 channels and gives 4, and its latents have 4"),
+        ("ddpm", rebuilt(UNet2DModel, "unet", out_channels=6), "takes 3 channels and gives 6, and its latents have 3"),
+        ("flux", transformer(in_channels=96, out_channels=16), "takes 24 channels and gives 4, and its latents have 4"),
+    ],
+)
+def test_base_of_another_kind_is_refused_before_images_are_encoded(
+    copy: Callable[[str], dict[str, Any]], name: str, spoil: Callable[[Path], None], sentence: str
+) -> None:
+    base = copy(name)
+    family = load_family(base, CPU, ["encoders"])
+    assert family.latent_channels() == family.latent_shape(16)[0]
+    spoil(Path(base["path"]))
+    with pytest.raises(UserError, match=sentence):
+        load_family(base, CPU, ["encoders"])
 
 
 def images(family: Family, steps: int) -> Any:

@@ -45,7 +45,11 @@ class Ddpm(Family):
         side = config.get("sample_size")
         if side not in (None, size, [size, size]):
             raise UserError(f"Images of {size} px do not fit this UNet; set the data set's size to {shown(side)}.")
-        return (config["in_channels"], size, size)
+        return (self.latent_channels(), size, size)
+
+    def latent_channels(self) -> int:
+        channels: int = self.denoiser_config["in_channels"]
+        return channels
 
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         height, width = pixels.shape[-2:]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from dmin.catalogue.families import FAMILIES
+from dmin.models.families.inputs import require_no_further_input
 from dmin.models.families.parts import Parts
 from dmin.models.families.sampling import Conditioning, Recorder, Sampling
 from dmin.models.families.texts import Texts
@@ -53,6 +54,9 @@ class Family(Parts, Texts, ABC):
         self.guidance = FAMILIES[base["family"]].guidance if given is None else given
         self.target = self.load_target()
         self.require_family()
+        # Configs alone tell, before a data set is encoded for nothing.
+        require_no_further_input(self.denoiser_config, self.base, self.further)
+        self.require_latents((self.latent_channels(),))
         if {"encoders", "autoencoder"} & {*parts}:
             self.load_autoencoder()
         if {"encoders", "text"} & {*parts}:
@@ -98,7 +102,7 @@ class Family(Parts, Texts, ABC):
         """
 
     def require_latents(self, shape: Sequence[int]) -> None:
-        """Check that the denoiser takes latents of ``shape``, ``(c, h, w)``, and answers with such.
+        """Check that the denoiser takes latents of ``shape``, ``(c, h, w)``, and answers with such; needs no part.
 
         Raises:
             UserError: it has other channels.
@@ -110,10 +114,15 @@ class Family(Parts, Texts, ABC):
                 f"{shape[0]}; use a base of one kind, without inputs beside the image."
             )
 
+    def latent_channels(self) -> int:
+        """Return how many channels latents have; needs no part."""
+        channels: int = self.part_config("vae")["latent_channels"]
+        return channels
+
     def channels(self) -> tuple[int, int]:
-        """Return the channels of the latents that the denoiser takes, and of those that it gives."""
-        config = self.denoiser.config
-        return config.in_channels, config.out_channels or config.in_channels
+        """Return the channels of the latents that the denoiser takes, and of those that it gives; needs no part."""
+        config = self.denoiser_config
+        return config["in_channels"], config["out_channels"] or config["in_channels"]
 
     @abstractmethod
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -64,7 +64,7 @@ class Flux(FlowFamily):
     def latent_shape(self, size: int) -> tuple[int, ...]:
         config = self.part_config("vae")
         side = latent_side(shrinkage(config), size, self.patch)
-        return (config["latent_channels"], side, side)
+        return (self.latent_channels(), side, side)
 
     def channels(self) -> tuple[int, int]:
         taken, given = super().channels()

@@ -65,7 +65,10 @@ class Flux2(FlowFamily):
     def latent_shape(self, size: int) -> tuple[int, ...]:
         config = self.part_config("vae")
         side = latent_side(shrinkage(config), size, 2) // 2
-        return (4 * config["latent_channels"], side, side)
+        return (self.latent_channels(), side, side)
+
+    def latent_channels(self) -> int:
+        return 4 * super().latent_channels()
 
     @torch.no_grad()
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:

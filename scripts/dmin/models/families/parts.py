@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import torch
 
-from dmin.models.families.inputs import require_no_further_input
 from dmin.models.gate.pipeline import StoredPipeline, is_tokenizer
 from dmin.models.gate.tokens import require_length, require_vocabulary
 from dmin.models.half import keep_half
@@ -38,12 +37,12 @@ class Parts:
 
     @property
     def denoiser_config(self) -> dict[str, Any]:
-        """The config of the pipeline's denoiser, which need not be loaded."""
-        return self.planned_config or self.stored.config(self.network, self.part)
+        """The config of the pipeline's denoiser, which need not be loaded, as :meth:`part_config`."""
+        return self.planned_config or self.part_config(self.part)
 
     def part_config(self, part: str) -> dict[str, Any]:
-        """Return the config of a part of diffusers in ``frozen``, what it leaves out as its class has it."""
-        kind = self.frozen[part]
+        """Return the config of a part of diffusers, what it leaves out as its class has it."""
+        kind = self.network if part == self.part else self.frozen[part]
         given = inspect.signature(kind.__init__).parameters.items()
         defaults = {key: value.default for key, value in given if value.default is not value.empty}
         return {**defaults, **self.stored.config(kind, part)}
@@ -82,7 +81,6 @@ class Parts:
 
     def read_denoiser(self, may_be_untrained: bool) -> Any:
         """Return the denoiser; untrained where that is allowed and a local folder holds its config alone."""
-        require_no_further_input(self.denoiser_config, self.base, self.further)
         self.untrained = self.stored.untrained(self.network, self.part)
         place = self.stored.place(self.part)
         manifest = None if place is None else read_shapes(place)

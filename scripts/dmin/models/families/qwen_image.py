@@ -66,11 +66,15 @@ class QwenImage(FlowFamily):
 
     def latent_shape(self, size: int) -> tuple[int, ...]:
         side = latent_side(self._shrinkage(), size, self.patch)
-        return (self.part_config("vae")["z_dim"], side, side)
+        return (self.latent_channels(), side, side)
+
+    def latent_channels(self) -> int:
+        channels: int = self.part_config("vae")["z_dim"]
+        return channels
 
     def channels(self) -> tuple[int, int]:
-        config = self.denoiser.config
-        return config.in_channels // self.patch**2, config.out_channels
+        config = self.denoiser_config
+        return config["in_channels"] // self.patch**2, config["out_channels"]
 
     def _statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and deviation of the autoencoder's latents, each ``[1, c, 1, 1, 1]``."""

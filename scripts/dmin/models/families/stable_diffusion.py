@@ -61,7 +61,7 @@ class StableDiffusion(LoraFamily):
     def latent_shape(self, size: int) -> tuple[int, ...]:
         config = self.part_config("vae")
         side = latent_side(shrinkage(config), size, patch=1)
-        return (config["latent_channels"], side, side)
+        return (self.latent_channels(), side, side)
 
     @torch.no_grad()
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:

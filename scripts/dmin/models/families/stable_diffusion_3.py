@@ -99,7 +99,7 @@ class StableDiffusion3(LoraFamily):
                 f"Images of {size} px do not fit this transformer; set the data set's size to at most "
                 f"{size // (side // 2) * largest}."
             )
-        return (config["latent_channels"], side, side)
+        return (self.latent_channels(), side, side)
 
     @torch.no_grad()
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:

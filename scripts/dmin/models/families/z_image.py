@@ -60,10 +60,10 @@ class ZImage(FlowFamily):
     def latent_shape(self, size: int) -> tuple[int, ...]:
         config = self.part_config("vae")
         side = latent_side(shrinkage(config), size, self.patch)
-        return (config["latent_channels"], side, side)
+        return (self.latent_channels(), side, side)
 
     def channels(self) -> tuple[int, int]:
-        return (self.denoiser.config.in_channels,) * 2
+        return (self.denoiser_config["in_channels"],) * 2
 
     @torch.no_grad()
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
