@@ -237,6 +237,21 @@ def test_half_weights_change_little_and_adapters_stay_whole(base: dict[str, Any]
     assert {value.dtype for value in text.parameters()} == {torch.float32, torch.bfloat16}
 
 
+def test_half_weights_are_computed_with_in_float32(base: dict[str, Any]) -> None:
+    half, exact = (load_family({**base, "precision": precision}, CPU, PARTS) for precision in ("bfloat16", "float32"))
+    # The same numbers, each rounded as the half network has it.
+    encoders = [part for part in half.frozen if part.startswith("text_encoder")]
+    networks = [[loaded.denoiser, *map(loaded.text_encoder_of, encoders)] for loaded in (half, exact)]
+    for rounded, network in zip(*networks, strict=True):
+        network.load_state_dict(rounded.state_dict())
+    prompts = [loaded.encode_prompts(PROMPTS[:2]) for loaded in (half, exact)]
+    for name, value in prompts[1].items():
+        torch.testing.assert_close(prompts[0][name], value, rtol=1e-5, atol=1e-5)
+    latents, noise, _ = _inputs(exact, 2)
+    found, expected = (loaded.predict(latents, noise, torch.tensor([100, 900]), prompts[1]) for loaded in (half, exact))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_text_encoders_are_gone_before_the_denoiser_comes(
     base: dict[str, Any], encoded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

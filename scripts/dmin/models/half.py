@@ -1,4 +1,7 @@
-"""Linear layers whose frozen weights are kept in bfloat16 and computed with in the precision of what they are given."""
+"""Linear layers whose frozen weights are kept in bfloat16 and computed with in the precision of what they are given.
+
+Some blocks of libraries convert their values to what they find the weights of a layer in; those layers stay in float32.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+# Layers by whose weights their block converts what it gives them: those of T5 and of Z-Image.
+_READ = {"T5DenseActDense": "wo", "T5DenseGatedActDense": "wo", "TimestepEmbedder": "mlp.0"}
 
 
 class HalfLinear(nn.Linear):
@@ -43,8 +49,10 @@ class _Product(torch.autograd.Function):
 
 def keep_half(network: Any) -> Any:
     """Keep the weights of a network's linear layers in bfloat16, and everything else in float32; return the network."""
+    blocks = [(module, _READ[type(module).__name__]) for module in network.modules() if type(module).__name__ in _READ]
+    read = {module.get_submodule(name) for module, name in blocks}
     for module in network.modules():
-        half = type(module) is nn.Linear
+        half = type(module) is nn.Linear and module not in read
         if half:
             module.__class__ = HalfLinear
         for name, value in module.named_parameters(recurse=False):

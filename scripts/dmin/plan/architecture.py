@@ -129,7 +129,9 @@ def text_bytes(base: Base, half: bool) -> int:
     if not files:
         return FAMILIES[base["family"]].hub_mb * 10**6 // (2 if half else 1)
     shapes = [read_shapes(file) or {} for file in files]
-    return sum(math.prod(shape) for each in shapes for shape in each.values()) * (2 if half else 4)
+    sizes = [(name, math.prod(shape)) for each in shapes for name, shape in each.items()]
+    # T5 has layers that stay in float32.
+    return sum(size * (2 if half and not name.endswith(".DenseReluDense.wo.weight") else 4) for name, size in sizes)
 
 
 def _on_hub(path: str) -> bool:
