@@ -26,9 +26,11 @@ from foreign_adapters import (
 from PIL import Image
 from strange_adapters import answer, refused
 from tiny_pipeline import CPU, SIZE
+from tiny_transformers import build_flux
 
 from dmin.data.images import encode_png
 from dmin.data.samples import write_samples
+from dmin.models.adapter_layers import adapter_parameters
 from dmin.models.encoded import EncodedSamples
 from dmin.models.encoding import encode_samples
 from dmin.models.load import TrainedModel, load_family, load_trained
@@ -86,6 +88,34 @@ def test_text_encoder_is_applied_when_prompts_are_encoded(tiny_base: Mapping[str
         assert (answer(with_both.denoiser) - answer(own.unet)).abs().max() < 1e-5
         # Its parameters are no part of what is attributed.
         assert not any("lora_" in name for name, value in with_both.denoiser.named_parameters() if "text" in name)
+
+
+def test_t5_of_sd_scripts_is_the_second_encoder_of_flux(tmp_path: Path) -> None:
+    base = build_flux(tmp_path / "flux")
+    family = load_family(base, CPU, ["denoiser", "encoders"])
+    clip, t5 = (family.text_encoder_of(part) for part in ("text_encoder", "text_encoder_2"))
+    layers = layers_of(t5, ("SelfAttention.q", "DenseReluDense.wi", "DenseReluDense.wo"))
+    assert len(layers) == 3
+    text = matrices(layers)
+    tensors = sd_scripts(matrices({"double_blocks_0_img_attn_qkv": (48, 16)}))
+    tensors |= sd_scripts(matrices(layers_of(clip, TEXT)), prefix="lora_te1_") | sd_scripts(text, prefix="lora_te3_")
+    with_it = brought(written(tmp_path / "x.safetensors", tensors), base, tmp_path / "out", ["denoiser", "encoders"])
+    # Alphas are 2 and ranks 4.
+    for name, pair in text.items():
+        t5.get_submodule(name).weight.data += 0.5 * product(*pair)
+    before, expected = (load_family(base, CPU, ["encoders"]), family)
+    plain, given, own = (each.encode_prompts(["red", "blue"]) for each in (before, with_it, expected))
+    assert (given["t5"] - own["t5"]).abs().max() < 1e-5 < 1e-2 < (given["t5"] - plain["t5"]).abs().max()
+    assert (given["pooled"] - plain["pooled"]).abs().max() > 1e-2
+    changed = {name.partition(".attn.")[2][:4] for name in adapter_parameters(with_it.denoiser)}
+    assert changed == {"to_q", "to_k", "to_v"}
+
+
+def test_t5_that_is_not_there_is_refused(tiny_base: Mapping[str, Any], tmp_path: Path) -> None:
+    tensors = sd_scripts(matrices(layers_of(unet(tiny_base), ATTENTION)))
+    t5 = {"encoder_block_0_layer_0_SelfAttention_q": (torch.ones(4, 24), torch.ones(16, 4))}
+    file = written(tmp_path / "x.safetensors", tensors | sd_scripts(t5, prefix="lora_te3_"))
+    refused(file, tiny_base, tmp_path / "out", "is no layer of this base's text_encoder_3")
 
 
 def test_samples_are_encoded_with_the_adapter(tiny_base: Mapping[str, Any], tmp_path: Path) -> None:

@@ -74,18 +74,24 @@ def place_tensors(source: str, tensors: Tensors, networks: Networks) -> dict[str
     if alone is not None:
         raise UserError(f"Adapter '{source}' has an alpha and no matrix in '{shown(alone)}'; download it again.")
     index = _Index(networks)
-    places = {layer: index.find(layer) for layer in layers}
-    lost = sorted(layer for layer, place in places.items() if place is None)
-    if lost:
-        renamed = _renamed(layers, networks, index)
-        if renamed is None:
-            return _split(source, tensors, names, networks, index)
-        places = dict(renamed)
+    sought = {layer: index.find(layer) for layer in layers}
+    places = {layer: place for layer, place in sought.items() if place is not None}
     found: dict[str, ForeignPart] = {}
+    if len(places) < len(layers):
+        # diffusers leaves out some text encoders, whose layers need no other names.
+        places = {layer: place for layer, place in places.items() if place[0] != DENOISER}
+        left = {layer: roles for layer, roles in layers.items() if layer not in places}
+        renamed = _renamed(left, networks, index)
+        if renamed is None:
+            rest = {name: named for name, named in names.items() if named.layer in left}
+            found = _split(source, {name: tensors[name] for name in rest}, rest, networks, index)
+        else:
+            places |= renamed
+    _require_once(source, places, found)
     for name, named in names.items():
-        part, layer = places[named.layer] or ("", "")
-        _put(found.setdefault(part, ForeignPart()), layer, named, tensors[name])
-    _require_once(source, layers, places)
+        if named.layer in places:
+            part, layer = places[named.layer]
+            _put(found.setdefault(part, ForeignPart()), layer, named, tensors[name])
     return found
 
 
@@ -106,13 +112,20 @@ class _Index:
 
     def find(self, layer: str) -> tuple[str, str] | None:
         """Return the part of the pipeline and the name there of a layer of a file; None where there is none."""
-        part = text_part(layer) or DENOISER
+        part = self.part_of(layer)
         dotted, folded = self._of(part)
         for spelling in spellings(layer):
             own = spelling if spelling in dotted else folded.get(spelling)
             if own:
                 return part, own
         return None
+
+    def part_of(self, layer: str) -> str:
+        """Return the part of the pipeline that a layer of a file is of, which the pipeline may not have."""
+        part = text_part(layer) or DENOISER
+        # sd-scripts numbers T5 as in SD3, also in FLUX, which has one CLIP before it.
+        without_third = layer.startswith("lora_te3_") and not self._of(part)[0]
+        return "text_encoder_2" if without_third and self._of("text_encoder_2")[0] else part
 
     def _of(self, part: str) -> tuple[set[str], dict[str, str]]:
         if part not in self._known:
@@ -137,10 +150,11 @@ def _put(part: ForeignPart, layer: str, named: Named, value: torch.Tensor) -> No
             part.unsaid.add(layer)
 
 
-def _require_once(source: str, layers: Collection[str], places: Mapping[str, Any]) -> None:
-    taken: dict[Any, str] = {}
-    for layer in layers:
-        other = taken.setdefault(places[layer], layer)
+def _require_once(source: str, places: Mapping[str, tuple[str, str]], converted: Mapping[str, ForeignPart]) -> None:
+    """Refuse two layers of a file, named or converted, that are one layer of the pipeline."""
+    taken = {(part, layer): layer for part, given in converted.items() for layer in given.unsaid}
+    for layer, place in places.items():
+        other = taken.setdefault(place, layer)
         if other != layer:
             raise UserError(
                 f"Adapter '{source}' has '{shown(other)}' and '{shown(layer)}', one layer; keep one of them."
@@ -184,8 +198,8 @@ def _split(
     lost = next(layer for layer in sorted(layers) if index.find(layer) is None)
     if odd:
         raise UserError(
-            f"Adapter '{source}' has '{shown(lost)}', which is no layer of this base's {_what(lost)} under that name, "
-            f"and no LoRA that could be converted ('{shown(odd[0])}'); train it on this base."
+            f"Adapter '{source}' has '{shown(lost)}', which is no layer of this base's {_what(lost, index)} under that "
+            f"name, and no LoRA that could be converted ('{shown(odd[0])}'); train it on this base."
         )
     ranks = {named.layer: len(tensors[name]) for name, named in names.items() if named.role == DOWN}
     numbered, plain = dict(tensors), dict(tensors)
@@ -201,8 +215,8 @@ def _split(
     except Exception as error:
         told = "" if isinstance(error, UserError) else f" ({reason(error)})"
         raise UserError(
-            f"Adapter '{source}' has '{shown(lost)}', which is no layer of this base's {_what(lost)}, and diffusers "
-            f"does not convert it{told}; train it on this base."
+            f"Adapter '{source}' has '{shown(lost)}', which is no layer of this base's {_what(lost, index)}, and "
+            f"diffusers does not convert it{told}; train it on this base."
         ) from error
     gone = sorted(set(range(1, len(layers) + 1)) - set(origin.values()))
     if gone:
@@ -216,8 +230,8 @@ def _split(
         place, came = index.find(named.layer), layers[origin[named.layer] - 1]
         if place is None:
             raise UserError(
-                f"Adapter '{source}' has '{shown(came)}', which is no layer of this base's {_what(came)}; train it on "
-                "this base."
+                f"Adapter '{source}' has '{shown(came)}', which is no layer of this base's {_what(came, index)}; train "
+                "it on this base."
             )
         part = parts.setdefault(place[0], ForeignPart())
         part.tensors[f"{place[1]}.{named.role}"] = values[name]
@@ -227,8 +241,8 @@ def _split(
     return parts
 
 
-def _what(layer: str) -> str:
-    return text_part(layer) or "denoiser"
+def _what(layer: str, index: _Index) -> str:
+    return index.part_of(layer) or "denoiser"
 
 
 def _number(value: torch.Tensor) -> float:
