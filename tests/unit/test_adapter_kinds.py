@@ -29,6 +29,7 @@ from foreign_adapters import (
 from gradient_oracle import check
 from strange_adapters import answer, refused
 from tiny_pipeline import CPU, random_samples
+from tiny_transformers import build_flux
 from torch import nn
 
 from dmin.gradients.engine import PerSampleGradients
@@ -109,6 +110,19 @@ def test_kind_acts_by_its_formula_and_its_gradients_are_those_of_autograd(
     assert len(own) == len(without)
     assert sum(value.numel() for value in own.values()) == sum(tensors[name].numel() for name in without)
     require_gradients(family, {"lora": {"linear", "conv"}}.get(kind, {"autograd"}))
+
+
+@pytest.mark.parametrize("kind", ["lora", "loha"])
+def test_layer_whose_name_others_end_with_is_changed_alone(tmp_path: Path, kind: str) -> None:
+    base = build_flux(tmp_path / "flux")
+    denoiser = load_family(base, CPU, ["denoiser"]).denoiser
+    wanted = {"proj_out", "transformer_blocks.0.attn.to_q"}
+    shapes = {name: shape for name, shape in layers_of(denoiser, [*wanted]).items() if name in wanted}
+    assert "single_transformer_blocks.0.proj_out" in layers_of(denoiser, ["proj_out"])
+    tensors = loha(shapes)[0] if kind == "loha" else sd_scripts(matrices(shapes))
+    family = brought(written(tmp_path / "x.safetensors", tensors), base, tmp_path / "out")
+    changed = {name for name, module in family.denoiser.named_modules() if hasattr(module, "get_delta_weight")}
+    assert changed == wanted
 
 
 def require_gradients(family: Family, paths: set[str]) -> None:

@@ -39,7 +39,8 @@ def put_adapter(file: Path, network: Any, part: AdapterPart, what: str) -> None:
     try:
         _require_places(file, network, {name: tuple(value.shape) for name, value in tensors.items()}, what)
         kind = str(part.settings.get("peft_type") or "LORA").removeprefix("PeftType.")
-        inject_adapter_in_model(KINDS[kind](**part.settings), network, adapter_name=NAME)
+        settings = {**part.settings, "target_modules": _targets(network, part)}
+        inject_adapter_in_model(KINDS[kind](**settings), network, adapter_name=NAME)
         keep_single(network)
         if kind == "LORA":
             set_peft_model_state_dict(network, tensors, NAME)
@@ -71,6 +72,21 @@ def keep_single(network: nn.Module) -> None:
     """Keep the adapter on a network in single precision, which PEFT makes in that of the layer below."""
     for value in adapter_parameters(network).values():
         value.data = value.data.float()
+
+
+def _targets(network: nn.Module, part: AdapterPart) -> Any:
+    """Return the layers that an adapter changes, as PEFT is told them.
+
+    PEFT takes a listed name for the end of others too: with the last ``proj_out`` of FLUX it would change those of all
+    its blocks. Where an adapter lists every layer in full, a pattern says no more than that.
+    """
+    told = part.settings["target_modules"]
+    layers = {_TENSOR.sub("", name) for name in part.tensors}
+    if isinstance(told, str) or {*told} != layers:
+        return told
+    ends = tuple(f".{layer}" for layer in layers)
+    alike = any(name.endswith(ends) and name not in layers for name, _ in network.named_modules())
+    return "|".join(map(re.escape, sorted(layers))) if alike else told
 
 
 def _set_factors(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> set[str]:
