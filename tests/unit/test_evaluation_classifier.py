@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dmin.data.samples import read_samples, sample_pixels
+from dmin.data.samples import read_samples, sample_pixels, write_samples
+from dmin.evaluation.classifier_training import train_classifier
 from dmin.models.classifier import Classifier, level_ground, load_classifier
 from dmin.runtime.errors import UserError
+from dmin.settings.config import ClassifierTraining
 
 MNIST = Path(__file__).parents[2] / "resources" / "mnist"
 
@@ -54,6 +57,22 @@ def test_level_ground() -> None:
     clean = torch.full((1, 1, 4, 4), -1.0)
     clean[0, 0, 2, 2] = 1
     assert torch.equal(level_ground(clean), clean)
+
+
+def test_classifier_is_trained_in_a_single_step(tmp_path: Path) -> None:
+    table = read_samples(MNIST / "digits.parquet", ["image", "label"]).groupby("label").head(2)
+    write_samples(table.astype({"label": str}), tmp_path / "digits.parquet")
+    digits = str(tmp_path / "digits.parquet")
+    training: ClassifierTraining = {
+        "train": digits, "test": digits, "image_column": "image", "label_column": "label", "size": 28,
+        "channels": [2, 2, 2], "epochs": 1, "batch_size": 64, "learning_rate": 1e-2, "weight_decay": 0.0,
+        "rotation": 0.0, "shift": 0.0, "scale": 0.0, "seed": 1,
+    }  # fmt: skip
+    train_classifier(training, tmp_path / "classifier.safetensors")
+    trained = load_classifier(tmp_path / "classifier.safetensors")
+    assert trained.classes == tuple("0123456789")
+    facts = json.loads((tmp_path / "classifier.json").read_text())
+    assert facts["test_images"] == 20 and facts["share_above_90"] == 0 and facts["accuracy_above_90"] is None
 
 
 def test_file_that_is_no_classifier_is_named(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def train_classifier(config: ClassifierTraining, weights: Path) -> None:
 
 
 def measure(weights: Path, config: ClassifierTraining) -> dict[str, Any]:
-    """Return the accuracy of a written classifier on the test images, over all and over the confident ones."""
+    """Return the accuracy of a written classifier on the test images: over all, and over the sure ones where any is."""
     images, labels = read_labelled(config["test"], config)
     found, confidence = load_classifier(weights).classify(images)
     right, sure = found == np.array(labels), confidence >= 0.9
@@ -60,7 +60,7 @@ def measure(weights: Path, config: ClassifierTraining) -> dict[str, Any]:
         "test_images": len(right),
         "accuracy": round(float(right.mean()), 4),
         "share_above_90": round(float(sure.mean()), 4),
-        "accuracy_above_90": round(float(right[sure].mean()), 4),
+        "accuracy_above_90": round(float(right[sure].mean()), 4) if sure.any() else None,
     }
 
 
@@ -83,7 +83,7 @@ def _train(network: ClassifierNetwork, pixels: torch.Tensor, targets: torch.Tens
     warm = max(1, total // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * max(0, step - warm) / (total - warm))),
+        lambda step: min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * max(0, step - warm) / max(1, total - warm))),
     )
     network.train()
     for epoch in range(config["epochs"]):
