@@ -26,12 +26,13 @@ from dmin.models.training.task import Recipe, TrainingFiles, TrainingTask
 from dmin.models.training.train_model import train_model
 from dmin.retraining.retrain import retrain_subsets
 from dmin.runtime import provenance
+from dmin.runtime.deadline import StopRequest
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "scripts").glob("*.py"))
-# Runs a job in a folder until its end is asked for, as code of a name.
-Job = Callable[[Path, str], None]
+# Runs a job in a folder as code of a name, until its end is asked for.
+Job = Callable[[Path, str, StopRequest | None], None]
 JOBS = ("train_model", "retrain_subsets", "prune_model", "cache_gradients", "record_trajectory", "train_base")
 
 
@@ -42,18 +43,18 @@ def jobs(
     """Return, by rule, what makes ready and returns the job."""
     model = TrainedModel(tiny_base, tiny_adapter)  # type: ignore[arg-type]
 
-    def trained(folder: Path, code: str) -> None:
-        names = ("a.safetensors", "model.json", "training.csv", "checkpoints", "log.parquet")
+    def trained(folder: Path, code: str, request: StopRequest | None) -> None:
+        names = ("pytorch_lora_weights.safetensors", "model.json", "training.csv", "checkpoints", "log.parquet")
         files = TrainingFiles(*(folder / name for name in names))
         recipe = Recipe(tiny_base, ADAPTER)  # type: ignore[arg-type]
-        train_model(TrainingTask(tiny_samples, recipe, files), TrainingPace("cpu", 2, Late(3), code=code))
+        train_model(TrainingTask(tiny_samples, recipe, files), TrainingPace("cpu", 2, request, code=code))
 
     def bank() -> Job:
         given = retraining_job(tmp_path)
         pace = {"device": "cpu", "save_every": 2}
-        return lambda folder, code: (
+        return lambda folder, code, request: (
             retrain_subsets(
-                **{**given, "out": folder / "models", "pace": TrainingPace(**pace, request=Late(3), code=code)}
+                **{**given, "out": folder / "models", "pace": TrainingPace(**pace, request=request, code=code)}
             )
             and None
         )
@@ -63,18 +64,18 @@ def jobs(
         base = given["recipe"].base
         recipe = Recipe(base, {**FULL, "train": {**FULL["train"], "checkpoints": []}})
 
-        def run(folder: Path, code: str) -> None:
+        def run(folder: Path, code: str, request: StopRequest | None) -> None:
             names = ("pipeline", "model.json", "training.csv", "record.json", "metrics.json")
             files = PrunedFiles(*(folder / name for name in names))
-            pace = TrainingPace("cpu", 2, Late(3), code=code)
+            pace = TrainingPace("cpu", 2, request, code=code)
             prune_model(given["samples"], Path(base["path"]), recipe, 0.4, files, pace)
 
         return run
 
-    def cached(folder: Path, code: str) -> None:
+    def cached(folder: Path, code: str, request: StopRequest | None) -> None:
         task = ShardTask(tiny_samples, 0, 5, folder / "0-5.safetensors", folder / "0-5.metrics.json")
         kind = CacheKind("loss", {"quantity": "loss", "draws": 1})
-        cache_gradients(task, model, gradient_config(), kind, Pace("cpu", 4, Late(2), code))  # type: ignore[arg-type]
+        cache_gradients(task, model, gradient_config(), kind, Pace("cpu", 4, request, code))  # type: ignore[arg-type]
 
     def trajectory() -> Job:
         rows = {"id": ["flags/1", "flags/2"], "subset": ["flags"] * 2, "prompt": ["a flag", "a brick"]}
@@ -82,14 +83,14 @@ def jobs(
         sampling: Any = {"per_subset": 3, "seed": 1, "steps": 2, "guidance": 3.0, "size": SIZE}
         queries = tmp_path / "queries.parquet"
         generate_queries(tmp_path / "test.parquet", model, sampling, ["flags"], queries, Pace("cpu", 2))
-        return lambda folder, code: record_trajectory(
-            queries, model, sampling, folder / "t.safetensors", Pace("cpu", 1, Late(1), code)
+        return lambda folder, code, request: record_trajectory(
+            queries, model, sampling, folder / "t.safetensors", Pace("cpu", 1, request, code)
         )
 
     def whole_base() -> Job:
         config: Any = base_config(tmp_path)
-        return lambda folder, code: train_base(
-            config, folder / "base", folder / ".resume", TrainingPace("cpu", 1, Late(2), code=code)
+        return lambda folder, code, request: train_base(
+            config, folder / "base", folder / ".resume", TrainingPace("cpu", 1, request, code=code)
         )
 
     ready = {"train_model": trained, "cache_gradients": cached}
@@ -105,7 +106,7 @@ def jobs(
 def left_by(job: Job, folder: Path, code: str) -> set[str]:
     """Return what a job leaves unfinished in a fresh folder."""
     with pytest.raises(UserError, match="it is late"):
-        job(folder, code)
+        job(folder, code, Late(1))
     return {path.name for path in (folder / ".resume").iterdir()}
 
 
@@ -122,6 +123,19 @@ def test_unfinished_work_has_a_name_by_its_code_and_versions(
     assert one and one == same and not one & other
     monkeypatch.setattr(provenance, "versions", lambda: {"torch": "0"})
     assert not one & left_by(job, tmp_path / "4", "a")
+
+
+@pytest.mark.fault(
+    "a training, bank, cache or trajectory finishes beside what one under earlier settings left",
+    "what was left is removed, and what others left is not",
+)
+@pytest.mark.parametrize("rule", [rule for rule in JOBS if rule != "train_base"])
+def test_nothing_is_left_of_earlier_settings(jobs: Mapping[str, Callable[[], Job]], rule: str, tmp_path: Path) -> None:
+    job, folder = jobs[rule](), tmp_path / "job"
+    left_by(job, folder, "a")
+    (folder / ".resume" / "others-0123456789abcdef").mkdir()
+    job(folder, "b", None)
+    assert [path.name for path in (folder / ".resume").iterdir()] == ["others-0123456789abcdef"]
 
 
 def test_every_script_that_goes_on_names_its_code() -> None:

@@ -26,6 +26,7 @@ from dmin.runtime.device import resolve_device
 from dmin.runtime.digests import config_digest, file_digest, weights_digest
 from dmin.runtime.meter import Meter
 from dmin.runtime.provenance import made_by
+from dmin.runtime.sidecar import discard_others
 from dmin.runtime.temporaries import remove_if_empty
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ def prune_model(
         record[name] = {when: count[name] for when, count in zip(("before", "after"), counts, strict=True)}
     write_json(record, files.record)
     meter.write(files.metrics, steps=recipe.model["train"]["steps"])
+    discard_others(start.parent.parent, "pruned-", key)
     shutil.rmtree(start.parent)
     remove_if_empty(start.parent.parent)
     log.info("%d of %d parameters left", record["parameters"]["after"], record["parameters"]["before"])

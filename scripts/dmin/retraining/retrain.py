@@ -24,7 +24,7 @@ from dmin.runtime.errors import DivergedError, UserError
 from dmin.runtime.parquet import read_parquet
 from dmin.runtime.provenance import made_by
 from dmin.runtime.seeds import derive_seed
-from dmin.runtime.sidecar import only_writer
+from dmin.runtime.sidecar import discard_others, only_writer
 from dmin.settings.models import Train
 
 log = logging.getLogger(__name__)
@@ -165,6 +165,7 @@ def retrain_subsets(
         if out.exists():
             shutil.rmtree(out)
         work.replace(out)
+        discard_others(out.parent / ".resume", f"{out.name}-", key)
     return seconds
 
 

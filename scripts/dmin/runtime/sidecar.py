@@ -7,6 +7,8 @@ import fcntl
 import logging
 import os
 import platform
+import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +74,18 @@ def _acquire(path: Path) -> int:
             os.pwrite(handle, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
             return handle
         os.close(handle)
+
+
+def discard_others(folder: Path, prefix: str, key: str) -> None:
+    """Remove what work under other settings left: what is called ``prefix`` and another digest than ``key``.
+
+    Nobody will go on with it once a result stands. The caller is the only writer of what is called so.
+    """
+    name = re.compile(rf"{re.escape(prefix)}([0-9a-f]{{16}})(-\w+)?")
+    for path in sorted(folder.iterdir()):
+        found = name.fullmatch(path.name)
+        if found is not None and found[1] != key:
+            shutil.rmtree(path)
 
 
 def read_note(file: Path, otherwise: Mapping[str, Any]) -> Mapping[str, Any]:

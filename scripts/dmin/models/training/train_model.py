@@ -30,7 +30,7 @@ from dmin.runtime.digests import config_digest, describe_weights, file_digest
 from dmin.runtime.precision import autocast
 from dmin.runtime.provenance import made_by, versions
 from dmin.runtime.seeds import derive_seed
-from dmin.runtime.sidecar import only_writer
+from dmin.runtime.sidecar import discard_others, only_writer
 from dmin.settings.models import Train
 
 log = logging.getLogger(__name__)
@@ -115,6 +115,7 @@ def _train(task: TrainingTask, pace: TrainingPace, resume: Path) -> None:
         training_log(encoded.ids, Pool.of(encoded), settings, family.target.draw_timesteps), files.training_log
     )
     write_json(describe(task, parameters), files.description)
+    discard_others(resume, "", key)
     state.discard()
 
 
