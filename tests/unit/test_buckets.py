@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,11 @@ def test_parts_of_a_file_and_choices_keep_their_latents(encoded: Path, tmp_path:
     chosen = whole.take([6, 0, 4])
     chosen.save(tmp_path / "chosen.safetensors")
     again = EncodedSamples.load(tmp_path / "chosen.safetensors")
-    for found, places in ((part, range(2, 6)), (chosen, [6, 0, 4]), (again, [6, 0, 4]), (whole.rows(5, 6), [5])):
+    named = [whole.ids[place] for place in (6, 0, 4, 0)]
+    cases: list[tuple[EncodedSamples, Sequence[int]]] = [(part, range(2, 6)), (chosen, [6, 0, 4]), (again, [6, 0, 4])]
+    cases += [(whole.rows(5, 6), [5]), (EncodedSamples.load_named(encoded, named), [6, 0, 4, 0])]
+    cases.append((EncodedSamples.load_at(encoded, [3, 0]), [3, 0]))
+    for found, places in cases:
         assert list(found.ids) == [whole.ids[place] for place in places] and found.bucketed
         for own, place in enumerate(places):
             assert torch.equal(found.latents_at(torch.tensor([own])), whole.latents_at(torch.tensor([place])))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from dmin.data.samples import write_samples
 from dmin.models.encoded import EncodedSamples
 from dmin.models.encoding import encode_samples
 from dmin.models.load import load_family
+from dmin.models.queries.trajectory import Trajectory
+from dmin.models.sealed_tensors import SealedTensors
 from dmin.runtime.errors import UserError
 from dmin.runtime.pace import Pace
 
@@ -35,6 +38,39 @@ def test_ranges_of_a_saved_file(tmp_path: Path, start: int, stop: int | None) ->
     assert set(part.conditioning) == set(part.unconditional) == {"prompt_embeds"}
     assert torch.equal(part.conditioning["prompt_embeds"], whole.conditioning["prompt_embeds"][start:stop])
     assert torch.equal(part.unconditional["prompt_embeds"], whole.unconditional["prompt_embeds"])
+
+
+def test_named_samples_are_read_a_block_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = replace(random_samples(200), tokens={"tokens": torch.arange(200)})
+    whole.save(tmp_path / "a.safetensors")
+    clean = torch.randn(200, 2, 3, generator=torch.Generator().manual_seed(1))
+    Trajectory(whole.ids, [9, 1], clean).save(tmp_path / "t.safetensors")
+    read: list[tuple[str, int]] = []
+    require = SealedTensors._require
+
+    def count(self: SealedTensors, name: str, found: Sequence[str], first: int) -> None:
+        read.extend((name, first + place) for place in range(len(found)) if not name.startswith("unconditional"))
+        require(self, name, found, first)
+
+    monkeypatch.setattr(SealedTensors, "_require", count)
+    places = [70, 3, 199, 71, 3, *range(64, 128)]
+    ids = [whole.ids[place] for place in places]
+    for found in (
+        EncodedSamples.load_named(tmp_path / "a.safetensors", ids),
+        EncodedSamples.load_at(tmp_path / "a.safetensors", places),
+    ):
+        assert list(found.ids) == ids and torch.equal(found.latents, whole.latents[places])
+        assert found.tokens["tokens"].tolist() == places
+        assert torch.equal(found.conditioning["prompt_embeds"], whole.conditioning["prompt_embeds"][places])
+        assert torch.equal(found.unconditional["prompt_embeds"], whole.unconditional["prompt_embeds"])
+    trajectory = Trajectory.load_named(tmp_path / "t.safetensors", ids)
+    assert list(trajectory.ids) == ids and torch.equal(trajectory.clean, clean[places])
+    times = Counter(read)
+    assert {block for _, block in times} == {0, 1, 3}, "the three that hold them"
+    once = {"latents": 2, "conditioning/prompt_embeds": 2, "tokens/tokens": 2, "clean": 1}
+    assert {name: times[name, 1] for name, _ in times} == once and max(times.values()) == 2, "once by each"
+    with pytest.raises(UserError, match="has no sample 'b/0'"):
+        EncodedSamples.load_named(tmp_path / "a.safetensors", ["a/0", "b/0"])
 
 
 def test_repeats_are_kept(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from dmin.gradients.cache_kind import GradientSettings, KindSettings
 from dmin.gradients.capture import GradientSink, Watch
 from dmin.gradients.gradient_pass import GradientPass
 from dmin.gradients.timesteps import timestep_grid
-from dmin.models.encoded import EncodedSamples, count_encoded, join_latents
+from dmin.models.encoded import EncodedSamples, count_encoded
 from dmin.models.load import TrainedModel, load_trained
 from dmin.runtime.device import resolve_device
 from dmin.runtime.errors import UserError
@@ -43,7 +43,9 @@ class Pilot:
         section: Section = "curvature" if "curvature" in config else "scale"
         family = load_trained(model, resolve_device(pace.device), attributed_parts(config["parameters"]))
         count = count_encoded(samples)
-        encoded = _read(samples, pilot_places(count, pilot_size(config[section]["pilot"], count), section))
+        # No others, for a set may be larger than memory.
+        places = pilot_places(count, pilot_size(config[section]["pilot"], count), section)
+        encoded = EncodedSamples.load_at(samples, places)
         timesteps = timestep_grid(config["timesteps"], model.base["family"])
         rows = [(place, timestep) for place in range(len(encoded.ids)) for timestep in timesteps]
         return cls(GradientPass(family, encoded, config, kind), rows, pace.batch)
@@ -72,15 +74,3 @@ def pilot_places(count: int, pilot: int, section: Section) -> list[int]:
     if pilot > count:
         raise UserError(f"gradients.{section}.pilot is {pilot}, but there are {count} training samples; lower it.")
     return [place * count // pilot for place in range(pilot)]
-
-
-def _read(samples: Path, places: Sequence[int]) -> EncodedSamples:
-    """Read some samples and no others, for a set may be larger than memory."""
-    parts = [EncodedSamples.load(samples, place, place + 1) for place in places]
-    return EncodedSamples(
-        [name for part in parts for name in part.ids],
-        join_latents(parts),
-        {key: torch.cat([part.conditioning[key] for part in parts]) for key in parts[0].conditioning},
-        parts[0].unconditional,
-        tokens={key: torch.cat([part.tokens[key] for part in parts]) for key in parts[0].tokens},
-    )

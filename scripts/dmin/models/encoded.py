@@ -152,19 +152,32 @@ class EncodedSamples:
             UserError: the file is torn or foreign, or has no such sample.
         """
         with SealedTensors(path, WHAT) as file:
-            places = {name: place for place, name in enumerate(file.facts["ids"])}
-        missing = [name for name in ids if name not in places]
-        if missing:
-            raise UserError(f"{WHAT} '{path}' has no sample '{missing[0]}'; make what names it again.")
-        once = list(dict.fromkeys(ids))
-        parts = [cls.load(path, places[name], places[name] + 1) for name in once]
-        first = parts[0]
-        conditioning = {name: torch.cat([part.conditioning[name] for part in parts]) for name in first.conditioning}
-        tokens = {name: torch.cat([part.tokens[name] for part in parts]) for name in first.tokens}
-        joined = (once, join_latents(parts), conditioning, first.unconditional)
-        read = cls(*joined, bucketed=first.bucketed, tokens=tokens)
-        at = {name: place for place, name in enumerate(once)}
-        return read.take([at[name] for name in ids])
+            known = {name: place for place, name in enumerate(file.facts["ids"])}
+            missing = [name for name in ids if name not in known]
+            if missing:
+                raise UserError(f"{WHAT} '{path}' has no sample '{missing[0]}'; make what names it again.")
+            return cls._read_at(file, [known[name] for name in ids])
+
+    @classmethod
+    def load_at(cls, path: Path, places: Sequence[int]) -> EncodedSamples:
+        """Read the rows at ``places``, in that order and as often as they are named; no others are kept.
+
+        Raises:
+            UserError: the file is torn or foreign.
+        """
+        with SealedTensors(path, WHAT) as file:
+            return cls._read_at(file, places)
+
+    @classmethod
+    def _read_at(cls, file: SealedTensors, places: Sequence[int]) -> EncodedSamples:
+        groups: dict[str, dict[str, torch.Tensor]] = {"conditioning": {}, "tokens": {}, "unconditional": {}}
+        for key in file.names:
+            group, _, name = key.partition("/")
+            if group in groups:
+                groups[group][name] = file.tensor(key) if group == "unconditional" else file.rows_at(key, places)
+        stored = _shaped_at(file, places) if "kinds" in file.names else file.rows_at("latents", places)
+        told = ([file.facts["ids"][place] for place in places], stored, groups["conditioning"], groups["unconditional"])
+        return cls(*told, bucketed=file.facts.get("bucketed", False), tokens=groups["tokens"])
 
 
 def _shaped(file: SealedTensors, start: int, stop: int | None) -> ShapedLatents:
@@ -178,11 +191,15 @@ def _shaped(file: SealedTensors, start: int, stop: int | None) -> ShapedLatents:
     return ShapedLatents(parts, wanted)
 
 
-def join_latents(parts: Sequence[EncodedSamples]) -> torch.Tensor | ShapedLatents:
-    """Return the latents of parts of one file together."""
-    stored = [part.stored for part in parts]
-    shaped = [part for part in stored if isinstance(part, ShapedLatents)]
-    return ShapedLatents.joined(shaped) if shaped else torch.cat([part.latents for part in parts])
+def _shaped_at(file: SealedTensors, places: Sequence[int]) -> ShapedLatents:
+    """Read the rows at ``places`` of latents of several shapes."""
+    kinds = file.tensor("kinds")
+    wanted, parts = kinds[list(places)], []
+    for kind, name in enumerate(name for name in file.names if name.startswith("latents/")):
+        # Where each sample stands among those of its shape.
+        within = (kinds == kind).cumsum(0) - 1
+        parts.append(file.rows_at(name, within[list(places)][wanted == kind].tolist()))
+    return ShapedLatents(parts, wanted)
 
 
 def count_encoded(path: Path) -> int:

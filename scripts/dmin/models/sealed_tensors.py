@@ -85,6 +85,20 @@ class SealedTensors:
         self._require(name, _checksums(values, self._block), low // self._block)
         return values[first - low : max(first, last) - low]
 
+    def rows_at(self, name: str, places: Sequence[int]) -> torch.Tensor:
+        """Return the rows of a tensor at ``places``, in that order; each block that holds some is read once."""
+        blocks: dict[int, list[int]] = {}
+        for row, place in enumerate(places):
+            blocks.setdefault(place // self._block, []).append(row)
+        if not blocks:
+            return self.rows(name, 0, 1)[:0]
+        parts = []
+        for block, rows in blocks.items():
+            start = block * self._block
+            parts.append(self.rows(name, start, start + self._block)[[places[row] - start for row in rows]])
+        order = torch.tensor([row for rows in blocks.values() for row in rows])
+        return torch.cat(parts)[order.argsort()]
+
     def check(self) -> bool:
         """Read everything; return whether it had checksums."""
         for name in self.names:

@@ -52,12 +52,6 @@ class ShapedLatents:
             parts.append(self.at(own) if len(own) else part[:0])
         return type(self)(parts, kinds)
 
-    @classmethod
-    def joined(cls, groups: Sequence[Self]) -> Self:
-        """Return the samples of all ``groups``, which have the same shapes in the same order."""
-        parts = [torch.cat(parts) for parts in zip(*(group.parts for group in groups), strict=True)]
-        return cls(parts, torch.cat([group.kinds for group in groups]))
-
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return what a file holds of them, by name."""
         return {"kinds": self.kinds, **{f"latents/{kind:04d}": part for kind, part in enumerate(self.parts)}}

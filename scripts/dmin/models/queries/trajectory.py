@@ -53,8 +53,7 @@ class Trajectory:
             missing = [name for name in ids if name not in places]
             if missing:
                 raise UserError(f"Trajectory '{path}' has no query '{missing[0]}'; delete it and run again.")
-            rows = {name: file.rows("clean", places[name], places[name] + 1) for name in dict.fromkeys(ids)}
-        return cls(ids, timesteps, torch.cat([rows[name] for name in ids]))
+            return cls(ids, timesteps, file.rows_at("clean", [places[name] for name in ids]))
 
     def thinned(self, count: int) -> Trajectory:
         """Return ``count`` of its steps, evenly spread from the first to the last.
