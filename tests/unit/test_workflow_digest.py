@@ -110,10 +110,10 @@ def test_nothing_else_is_imported_by_name() -> None:
         for path in library.rglob("*.py")
         if re.search(r"\b(import_module|__import__|exec_module|run_path|run_module|find_spec)\b", path.read_text())
     }
-    # The package's names are for people, and no job imports them; a plan is made each time.
+    # No job imports the package's names; a plan is made each time; what is read late is read under its own name.
     assert dynamic == {
         "__init__.py", "attribution/registry.py", "games/measure.py", "games/registry.py", "models/load.py",
-        "plan/architecture.py", "workflow/checkout.py",
+        "plan/architecture.py", "runtime/starting.py", "workflow/checkout.py",
     }  # fmt: skip
 
 
@@ -142,7 +142,8 @@ def test_settings_that_count_as_plumbing_declare_and_compute_nothing(name: str) 
     kinds = (ast.Expr, ast.ImportFrom, ast.ClassDef)
     assert [node for node in tree.body if not isinstance(node, kinds)] == []
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    assert {ast.unparse(base) for node in classes for base in node.bases} == {"TypedDict"}
+    bases = {ast.unparse(base) for node in classes for base in node.bases}
+    assert "TypedDict" in bases and bases <= {"TypedDict", *(node.name for node in classes)}
 
 
 # What is edited: a module, a pattern of which the first match is replaced, and by what.
