@@ -40,7 +40,7 @@ class MetaDenoiser:
         # Of text encoders there are no configs here: what an adapter has there, its file tells.
         named = select_parameters(self.model, ADAPTER if selection == WITH_TEXT else selection)
         parameters = list(named.values())
-        self._parts = {"one": 1, "tensors": len(named), "layers": len({*map(layer_group, named)})}
+        self._parts = {"one": 1, "layers": len({*map(layer_group, named)})}
         self.model.requires_grad_(False)
         for parameter in parameters:
             parameter.requires_grad_(True)
@@ -63,7 +63,7 @@ class MetaDenoiser:
             ) from error
 
     def parts(self, kind: str) -> int:
-        """Return how many sketches a gradient has: ``one``, or one for each group of ``layers`` or of ``tensors``."""
+        """Return how many sketches a gradient has: ``one``, or one for each group of ``layers``."""
         return self._parts[kind]
 
     def weight_bytes(self, half: bool) -> int:

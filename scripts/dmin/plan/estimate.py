@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -19,13 +20,16 @@ Rows = list[dict[str, Any]]
 
 # The paper counts float32 values.
 PAPER = 4
+# Passes with columns of their own.
+FURTHER = ("regions", "maps")
 
 
 class Pass(TypedDict):
-    """A pass beside those over training set and queries.
+    """A pass over gradients of one kind.
 
-    ``of`` is ``regions`` of queries, or ``maps`` of influence, whose gradients are temporary; ``rows`` are stored at a
-    ``width``: one sketch each, or one for each group of ``layers`` or each of the ``tensors``, as ``parts`` says.
+    ``of`` is a split (``train``, ``queries``, ``test`` or ``regions`` of queries), ``pilots``, which store nothing, or
+    ``maps`` of influence, whose gradients are temporary; ``rows`` are stored at a ``width``: one sketch each, or one
+    for each group of ``layers``, as ``parts`` says, and with the whole gradient where it is ``kept``.
     """
 
     of: str
@@ -33,13 +37,21 @@ class Pass(TypedDict):
     rows: int
     evaluations: int
     width: int
+    kept: bool
+
+
+class Sketch(TypedDict):
+    """A cache of a split that is folded to the width ``v``; ``rows`` are its gradients."""
+
+    v: str
+    rows: int
 
 
 class PlannedRun(TypedDict):
     """What the plan needs to know of a run.
 
     ``run, dataset, model, base_name`` are names; ``lora`` is None for full fine-tuning; ``size`` is in pixels;
-    ``samples, held_out, queries`` are counts; ``widths`` are numbers, or ``full``; ``links`` is HNSW's M;
+    ``samples, queries`` are counts; ``widths`` are numbers, or ``full``; ``links`` is HNSW's M, None without an index;
     ``throughput`` is None where it is not stated; ``own_values`` are those of an own adapter in the denoiser and in
     text encoders, None where there is none or it is not on disk.
     """
@@ -52,17 +64,17 @@ class PlannedRun(TypedDict):
     lora: Lora | None
     size: int
     samples: int
-    held_out: int
     queries: int
     gradients: Gradients
     widths: list[str]
-    links: int
+    links: int | None
     batch: int
     gradient_jobs: int
     jobs: int
     throughput: float | None
     own_values: list[int] | None
     passes: list[Pass]
+    sketches: list[Sketch]
 
 
 def estimate_run(run: PlannedRun, shipped: Path, measured: Path) -> tuple[Rows, Rows]:
@@ -112,13 +124,13 @@ def estimate_run(run: PlannedRun, shipped: Path, measured: Path) -> tuple[Rows, 
                 "total_bytes": PAPER * width * steps * samples,
             }
         )
-        index = 0 if v == "full" else memory.index_bytes(samples, steps * width, run["links"])
+        index = 0 if v == "full" else _index_bytes(run, steps * width)
         costs.append(
             {
                 "run": run["run"],
                 "v": v,
                 **shared,
-                "sketch_bytes": 0 if v == "full" else memory.STORED * width * steps * _rows(run),
+                "sketch_bytes": _sketch_bytes(run, [v]),
                 "index_bytes": index,
                 # That of the hungriest job.
                 "host_bytes": max(hungry, index, memory.scoring_bytes(run["queries"], steps, width)),
@@ -142,9 +154,23 @@ def _weight_bytes(run: PlannedRun, denoiser: MetaDenoiser) -> int:
     return denoiser.weight_bytes(half) + text
 
 
-def _rows(run: PlannedRun) -> int:
-    """Return how many images gradients are cached of."""
-    return run["samples"] + run["held_out"] + run["queries"]
+def _index_bytes(run: PlannedRun, dimension: int) -> int:
+    return 0 if run["links"] is None else memory.index_bytes(run["samples"], dimension, run["links"])
+
+
+def _sketch_bytes(run: PlannedRun, widths: Collection[str]) -> int:
+    """Return the bytes of all sketches at some widths."""
+    return sum(memory.STORED * int(part["v"]) * part["rows"] for part in run["sketches"] if part["v"] in widths)
+
+
+def _cache_bytes(run: PlannedRun, parameters: int) -> int:
+    """Return the bytes of all caches, and of sketches at widths of their own, as those of tensors."""
+    own = {part["v"] for part in run["sketches"]} - {*run["widths"]}
+    return _sketch_bytes(run, own) + sum(
+        memory.cache_bytes(part["rows"], 1, part["width"], parameters, part["kept"])
+        for part in run["passes"]
+        if part["of"] not in FURTHER
+    )
 
 
 def _shared_costs(
@@ -153,8 +179,8 @@ def _shared_costs(
     """Return what does not depend on the width."""
     gradients, parameters = run["gradients"], _attributed(run, denoiser)
     samples, width, kind = run["samples"], gradients["cache_dim"], gradients["sketch_kind"]
-    evaluations = _rows(run) * steps
-    further = {of: [part for part in run["passes"] if part["of"] == of] for of in ("regions", "maps")}
+    evaluations = sum(part["evaluations"] for part in run["passes"])
+    further = {of: [part for part in run["passes"] if part["of"] == of] for of in FURTHER}
     counts = {of: sum(part["evaluations"] for part in parts) for of, parts in further.items()}
     sizes = {
         of: sum(
@@ -172,7 +198,7 @@ def _shared_costs(
         "selection": gradients["parameters"],
         "model_parameters": denoiser.total,
         "text_parameters": None if run["own_values"] is None else run["own_values"][1],
-        "evaluations_with_queries": evaluations,
+        "evaluations_with_queries": evaluations - sum(counts.values()),
         "region_evaluations": counts["regions"],
         "map_evaluations": counts["maps"],
         "region_bytes": sizes["regions"],
@@ -182,7 +208,7 @@ def _shared_costs(
         "uncompressed_total_bytes": PAPER * parameters * steps * samples,
         "stored_dtype": "float16",
         "cache_dim": width,
-        "cache_bytes": memory.cache_bytes(_rows(run), steps, width, parameters, gradients["keep_raw"]),
+        "cache_bytes": _cache_bytes(run, parameters),
         "encoded_bytes_per_shard": memory.COMPUTED * encoded * min(gradients["shard_size"], samples),
         "map_peak_bytes": memory.map_bytes(parameters, width, kind)[1],
         "gradient_batch": run["batch"],
@@ -191,5 +217,5 @@ def _shared_costs(
         "jobs": run["jobs"],
         "evaluations_per_second": per_second,
         "throughput": throughput.source,
-        "hours": None if per_second is None else (evaluations + sum(counts.values())) / per_second / 3600,
+        "hours": None if per_second is None else evaluations / per_second / 3600,
     }
