@@ -15,7 +15,7 @@ from ..settings.timesteps import grid_timesteps
 from .checks import CORRECT_PATH
 from .files import is_missing
 from .gradients import SPLITS
-from .query_checks import check_queries
+from .query_checks import check_own_rows, check_queries
 from .region_checks import check_maps, check_regions
 from .runs import Run
 from .study_checks import check_ablation, check_consequence, check_lds, check_studies
@@ -242,6 +242,7 @@ RUN_CHECKS = (
     _check_checkpoints,
     _check_widths,
     check_queries,
+    check_own_rows,
     check_regions,
     _check_jobs,
     _check_lists,
