@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dmin.gradients.layer_sink import layer_group
 from dmin.gradients.selection import select_parameters
-from dmin.plan.architecture import META, Architecture
+from dmin.plan.architecture import META, Architecture, of_configs
 from dmin.runtime.attributed import ADAPTER, WITH_TEXT
 from dmin.runtime.errors import UserError
 from dmin.settings.models import Lora
@@ -26,12 +26,12 @@ class MetaDenoiser:
         selection: the attributed parameters, as in ``gradients.parameters``.
 
     Raises:
-        UserError: the adapter has no place in the denoiser, or the selection matches nothing.
+        UserError: the config gives no denoiser, the adapter has no place in it, or the selection matches nothing.
     """
 
     def __init__(self, architecture: Architecture, lora: Lora | None, selection: str) -> None:
         self._architecture = architecture
-        with torch.device("meta"):
+        with of_configs(architecture.path), torch.device("meta"):
             self.model: Any = getattr(diffusers, architecture.denoiser["_class_name"]).from_config(
                 dict(architecture.denoiser)
             )
@@ -82,7 +82,8 @@ class MetaDenoiser:
         kernel.
         """
         # What two rows keep beyond one leaves out weights, which are kept too.
-        return self._kept(size, 2) - self._kept(size, 1)
+        with of_configs(self._architecture.path):
+            return self._kept(size, 2) - self._kept(size, 1)
 
     def _kept(self, size: int, rows: int) -> int:
         kept: list[Tensor] = []

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..catalogue.methods import JOURNEY_CACHE, LISSA_CACHE
+from ..runtime.attributed import ADAPTER, WITH_TEXT
 from .gradients import SPLITS, Gradients, checkpoint_step
 from .held_out import SPLIT as HELD_OUT
 from .runs import Run
@@ -35,10 +36,20 @@ def plan_entry(tables: Tables, run: Run) -> dict[str, Any]:
             "jobs": planned_jobs(run),
             "throughput": tables.config["plan"]["throughput"].get(run.name),
             "own_values": model.own_values and list(model.own_values),
+            "attributed": _attributed(run),
+            "own_adapter": model.own_adapter is not None,
             "passes": planned_passes(run),
             "sketches": planned_sketches(run),
         }
     )
+
+
+def _attributed(run: Run) -> int | None:
+    """Return P as files on disk tell it; of an adapter whose names are not PEFT's, as far as it is asked for whole."""
+    selection, own = run.gradients.settings["parameters"], run.model.own_values
+    if run.attributed is not None or own is None or selection not in (ADAPTER, WITH_TEXT):
+        return run.attributed
+    return sum(own) if selection == WITH_TEXT else own[0]
 
 
 def planned_passes(run: Run) -> list[dict[str, Any]]:

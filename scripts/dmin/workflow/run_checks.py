@@ -45,7 +45,8 @@ def check_parameters(run: Run) -> None:
             raise UserError(f"{key} is '{selection}', which is no regular expression ({error}); correct it.") from None
     if run.attributed == 0:
         model = run.model
-        targets = f"models.{model.name}.lora.targets and " if model.settings["finetune"] == "adapter" else ""
+        trained = model.settings["finetune"] == "adapter" and not model.settings["weights"]
+        targets = f"models.{model.name}.lora.targets and " if trained else ""
         raise UserError(
             f"{key} is '{selection}', which matches no parameter of model {model.name}; correct {targets}the choice."
         )
