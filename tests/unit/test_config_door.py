@@ -286,7 +286,8 @@ def test_paths_that_hold_no_images_are_refused_before_any_work(
     Path("a.png").touch()
     os.mkfifo("pipe.parquet")
     given = put(config() if key == SOURCE else config(queries={"source": "images"}), f"{key}.path", name)
-    sentence = refused(put(given, f"{key}.rows", 50))
+    sentence, counted = (refused(put(given, f"{key}.rows", rows)) for rows in (50, None))
+    assert sentence == counted
     assert f": path '{name}' is no parquet file; set it to a .parquet file, a table that names images" in sentence
 
 

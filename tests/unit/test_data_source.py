@@ -108,10 +108,18 @@ def test_unreadable_images_are_all_counted_and_named(tmp_path: Path) -> None:
         fetched(tmp_path, settings(path))
     assert str(caught.value) == (
         "Source 'lego': 3 unreadable image(s), row 1 (1.png), row 2 (2.png), row 5 (gone.png) "
-        "('gone.png': No such file or directory); replace them, or set on_unreadable: skip to leave them out."
+        "('gone.png': No such file or directory); replace them, or set on_unreadable: skip and rows to 3 to leave them "
+        "out."
     )
     assert [item.name for item in tmp_path.iterdir()] == ["in.parquet"]
     assert fetched(tmp_path, settings(path, rows=1))["origin"].tolist() == ["0.png"]
+    mended = fetched(tmp_path, settings(path, rows=3, on_unreadable="skip"))
+    assert mended["origin"].tolist() == ["0.png", "3.png", "4.png"]
+    none = table(tmp_path / "none.parquet", cells(b"", b""))
+    with pytest.raises(
+        UserError, match=r"2 unreadable image\(s\), row 0 \(0\.png\), row 1 \(1\.png\).*; replace them\.$"
+    ):
+        fetched(tmp_path, settings(none))
 
 
 def test_skipped_images_are_filled_up_by_later_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

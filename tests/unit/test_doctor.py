@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from tiny_pipeline import SIZE, build_adapter, build_base
 
 import dmin.doctor.doctor as examination
-from dmin.doctor import weights
+from dmin.doctor import data, weights
 from dmin.doctor.cost import Machine
 from dmin.doctor.doctor import Doctor
 from dmin.doctor.findings import Report
@@ -193,6 +193,51 @@ def test_a_base_in_one_file_counts_with_the_pipeline_of_its_configs(
     monkeypatch.setattr(weights, "MOST_BYTES", beside + 999)
     assert "which are not loaded here" in str(weights.too_large(model))
     assert "'owner/name' is on the hub" in str(weights.too_large({**model, "base": {**base, "config": "owner/name"}}))
+
+
+def test_link_that_leads_to_nothing_does_not_end_the_examination(folder: Path) -> None:
+    Path("base/unet/another.safetensors").symlink_to("gone")
+    report = examined(sound())
+    assert {"images", "adapter", "time"} <= {finding.check for finding in report.findings}
+
+
+def test_nothing_on_the_hub_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("dmin.data.hub.open_hub", "dmin.models.own_weights.snapshot_download"):
+        monkeypatch.setattr(place, lambda *_, **__: pytest.fail("it asked the hub"))
+    config = sound()
+    config["datasets"]["d"]["sources"] += [{"name": "hub", "path": "owner/images", "rows": 5}]
+    config["models"]["m"]["weights"]["path"] = "owner/adapter"
+    report = examined(config)
+    said = "is on the hub, and nothing is downloaded here"
+    noted = [finding for finding in report.findings if said in finding.found]
+    assert {(finding.check, finding.status) for finding in noted} == {("images", "note"), ("weights", "note")}
+    assert report.faults == []
+
+
+@pytest.mark.parametrize("asked", [None, 11])
+def test_rows_are_read_up_to_a_limit_and_told_of_those_that_are_taken(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None
+) -> None:
+    monkeypatch.setattr(data, "MOST_ROWS", 2)
+    config = sound()
+    config["datasets"]["d"]["sources"][0]["rows"] = asked
+    config["runs"]["r"]["queries"]["images"]["rows"] = asked and 3
+    found = [finding.found for finding in examined(config).findings if finding.check == "images"]
+    assert found == [f"2 read of {asked or ROWS}, 00.png to 01.png", "2 read of 3, 00.png to 01.png"]
+
+
+@pytest.mark.parametrize("most", [2, ROWS])
+def test_rows_without_the_unreadable_ones_are_too_few_for_the_run_and_the_doctor(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(data, "MOST_ROWS", most)
+    Path("images/01.png").write_bytes(b"torn")
+    for rows, sound_count in ((None, False), (ROWS, False), (ROWS - 1, True)):
+        config = sound()
+        config["datasets"]["d"]["sources"][0] |= {"on_unreadable": "skip", "rows": rows}
+        faults = examined(config).faults
+        assert bool(faults) is not sound_count
+        assert all(re.search(r"12 rows asked for, (at most )?11 found .*set rows to 11", fault) for fault in faults)
 
 
 def test_shapes_and_numbered_folders_are_told(folder: Path) -> None:

@@ -62,6 +62,7 @@ def test_rows_are_counted_when_the_config_is_read(tmp_path: Path) -> None:
         ({"path": "list.json"}, "'list.json' has no JSON; set path"),
         ({"path": "link"}, "'x' is a link to a folder, which is not followed"),
         ({"path": "none.jsonl"}, "'none.jsonl' has no rows; add images"),
+        ({"path": "in", "rows": 2}, "'s': 2 rows asked for, 1 found; set rows to 1, or add images."),
         ({"path": "owner/images", "rows": 5, "sample": "random"}, "sample is random, but a hub data set is read from"),
     ],
 )
@@ -80,6 +81,21 @@ def test_what_cannot_be_counted_is_told_with_its_key(
     with pytest.raises(UserError) as caught:
         opened({"name": "s"} | source)
     assert str(caught.value).startswith("datasets.d.sources 's'") and sentence in str(caught.value)
+
+
+def test_rows_that_own_images_lack_are_told_when_the_config_is_read(tmp_path: Path) -> None:
+    path = str(write_folder(tmp_path / "in", "a.png", "b.png"))
+    images = {"source": "images", "images": {"path": path, "rows": 3}}
+    with pytest.raises(UserError, match=r"^runs\.r\.queries\.images: 3 rows asked for, 2 found; set rows to 2"):
+        opened({"name": "s", "path": path}, queries=images)
+
+
+def test_rows_that_only_a_job_can_count_are_taken_as_asked(tmp_path: Path) -> None:
+    torn = tmp_path / "torn.parquet"
+    torn.write_bytes(b"PAR1")
+    folder = {"path": str(write_folder(tmp_path / "in", "a.png")), "label_column": "label", "labels": ["a"]}
+    given = opened({"name": "a", "path": str(torn), "rows": 7}, {"name": "b", "rows": 9} | folder)
+    assert given.datasets["d"].rows == {"a": 7, "b": 9}
 
 
 def test_every_image_is_ranked_on_request(tmp_path: Path) -> None:

@@ -34,6 +34,10 @@ SD3 = {"family": "stable_diffusion_3", "path": "stabilityai/stable-diffusion-3-m
 CIFAR = {"family": "ddpm", "path": "google/ddpm-cifar10-32", "revision": None}
 
 
+def stored_pass(of: str, rows: int) -> dict[str, Any]:
+    return {"of": of, "parts": "one", "rows": rows, "evaluations": rows, "width": 65536, "kept": False}
+
+
 def run_of(base: dict[str, Any], lora: dict[str, Any] | None, selection: str, **changes: Any) -> dict[str, Any]:
     """Return a run of the paper's size: 9,288 samples, five timesteps."""
     gradients = gradient_config(
@@ -53,7 +57,6 @@ def run_of(base: dict[str, Any], lora: dict[str, Any] | None, selection: str, **
         "size": 512,
         "samples": 9288,
         "queries": 300,
-        "held_out": 0,
         "gradients": gradients,
         "widths": ["4096", "65536"],
         "links": 16,
@@ -62,7 +65,10 @@ def run_of(base: dict[str, Any], lora: dict[str, Any] | None, selection: str, **
         "jobs": 63,
         "throughput": None,
         "own_values": None,
-        "passes": [],
+        "attributed": None,
+        "own_adapter": False,
+        "passes": [stored_pass("train", 9288 * 5), stored_pass("queries", 300 * 5)],
+        "sketches": [{"v": v, "rows": 9588 * 5} for v in ("4096", "65536")],
         **changes,
     }
 
@@ -157,13 +163,14 @@ def test_hours_come_from_the_stated_throughput() -> None:
 
 
 def test_own_adapter_is_counted_by_its_file_and_its_text_encoders_too(tiny_base: Any) -> None:
-    asked = run_of({**tiny_base}, LORA, "adapter", size=16, own_values=[100_000, 7_000])
+    own = {"own_values": [100_000, 7_000], "attributed": 100_000, "own_adapter": True}
+    asked = run_of({**tiny_base}, LORA, "adapter", size=16, **own)
     asked["gradients"] |= {"cache_dim": 1024}
     (plain, *_), (beside, *_) = (table.to_dict("records") for table in estimate_runs([asked], SHIPPED, NOWHERE))
     assert plain["parameters"] == 100_000 and beside["text_parameters"] == 7_000
     said = "paper: 7,000 values of the adapter are in text encoders: applied, not attributed"
     assert render_text_parts(pd.DataFrame([beside])).startswith(said)
-    asked["gradients"] = {**asked["gradients"], "parameters": "adapter_with_text"}
+    asked |= {"attributed": 107_000, "gradients": {**asked["gradients"], "parameters": "adapter_with_text"}}
     (table, *_), (costs, *_) = (table.to_dict("records") for table in estimate_runs([asked], SHIPPED, NOWHERE))
     assert table["parameters"] == 107_000 and not render_text_parts(pd.DataFrame([costs]))
     encoder = load_family(tiny_base, CPU, ["text"]).text_encoder
@@ -245,29 +252,6 @@ def test_sketches_wider_than_the_gradient_are_refused() -> None:
 def test_config_without_runs_has_no_plan() -> None:
     with pytest.raises(UserError, match="no runs to plan; add one"):
         estimate_runs([], SHIPPED, NOWHERE)
-
-
-def test_damaged_architecture_is_named(tmp_path: Path) -> None:
-    (tmp_path / "unet").mkdir()
-    (tmp_path / "unet" / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"unet/config.json' is not JSON .*; restore it"):
-        read_architecture("base", {**SD14, "path": str(tmp_path)}, SHIPPED)
-
-
-def test_cached_download_wins_over_what_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cached = tmp_path / "config.json"
-    cached.write_text('{"_class_name": "UNet2DModel", "in_channels": 7}')
-    asked: list[Any] = []
-
-    def find(repository: str, part: str, revision: str | None) -> str | None:
-        asked.append((repository, revision))
-        return str(cached) if part == "config.json" else None
-
-    monkeypatch.setattr("dmin.plan.architecture.try_to_load_from_cache", find)
-    architecture = read_architecture("base", {**CIFAR, "revision": "v1"}, SHIPPED)
-    assert architecture.latent_shape(32) == (7, 32, 32)
-    assert set(asked) == {("google/ddpm-cifar10-32", "v1")}
-    assert read_architecture("base", SD14, SHIPPED).latent_shape(512) == (4, 64, 64)
 
 
 @pytest.mark.parametrize(

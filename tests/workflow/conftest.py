@@ -48,7 +48,8 @@ def finished(
 def micro_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a folder where the files that the micro config names exist; their content does not matter."""
     monkeypatch.chdir(tmp_path)
-    for path in ("data/red.parquet", "data/green.parquet", "data/blue/000.png"):
+    images = [f"data/blue/{number:03d}.png" for number in range(24)]
+    for path in ("data/red.parquet", "data/green.parquet", *images):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).touch()
 

@@ -39,9 +39,9 @@ FAULTS: Mapping[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         ["'prompt' is empty in 2 row(s), row 0 (0.png), row 5 (5.png)", "fill them in"],
     ),
     "short": (
-        {"image": IMAGES, "prompt": CAPTIONS},
-        {"rows": 9},
-        ["9 rows asked for, 6 found", "set rows to 6, or add images"],
+        {"image": IMAGES, "prompt": CAPTIONS, "kind": ["a"] * ROWS},
+        {"rows": 9, "label_column": "kind", "labels": ["a"]},
+        ["9 rows asked for, 6 found with a label among a", "set rows to 6, or add images"],
     ),
 }
 

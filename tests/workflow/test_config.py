@@ -324,7 +324,7 @@ def test_split_counts_are_those_of_the_assembly() -> None:
         for noise in (0.0, 0.05, 0.29):
             for fraction in (0.29, 0.8):
                 config = micro_config()
-                source = {**config["datasets"]["micro"]["sources"][0], "rows": rows}
+                source = {"name": "red", "path": "owner/red", "rows": rows}
                 config["datasets"]["micro"] |= {
                     "sources": [source],
                     "noise": {"fraction": noise},

@@ -248,7 +248,7 @@ def test_full_disk_does_not_keep_anyone_from_planning(new_checkout: Callable[[st
     config = micro_config()
     # A cache of tens of terabytes, in shards of the largest size.
     for source in config["datasets"]["micro"]["sources"]:
-        source["rows"] = 30_000_000
+        source |= {"path": "owner/images", "rows": 30_000_000}
     config["runs"]["micro"]["gradients"] |= {"timesteps": {"grid": "uniform", "count": 1000}, "shard_size": 1_000_000}
     checkout.write_config(yaml.safe_dump(config))
     checkout.run("plan")

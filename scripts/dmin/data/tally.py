@@ -37,7 +37,7 @@ def check_tally(name: str, config: Source, tally: Tally) -> None:
         reason = f" ({tally.reason})" if tally.reason else ""
         raise UserError(
             f"Source '{name}': {len(tally.unreadable)} unreadable image(s), {enumerate_rows(tally.unreadable)}{reason}"
-            "; replace them, or set on_unreadable: skip to leave them out."
+            f"; replace them{_leaving_out(tally)}."
         )
     if tally.uncaptioned:
         raise UserError(
@@ -58,6 +58,12 @@ def check_tally(name: str, config: Source, tally: Tally) -> None:
         raise UserError(
             f"Source '{name}': {asked} rows asked for, {tally.taken} found{skipped} in '{config['path']}'; {fix}."
         )
+
+
+def _leaving_out(tally: Tally) -> str:
+    """Say how unreadable images are left out; by ``rows`` too, since no others may be there to take their place."""
+    left = tally.taken + len(tally.uncaptioned)
+    return f", or set on_unreadable: skip and rows to {left} to leave them out" if left else ""
 
 
 def _listed(labels: Iterable[str | None]) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from dmin.doctor.findings import Finding
 from dmin.plan.estimate import PlannedRun, estimate_run
-from dmin.plan.render import human_bytes, text_sentence
+from dmin.plan.render import human_bytes, known, text_sentence
 from dmin.runtime.attributed import WITH_TEXT
 
 
@@ -51,10 +51,13 @@ def examine_cost(key: str, run: PlannedRun, shipped: Path, measured: Path, machi
     time = f", {hours:.2g} hours at {first['evaluations_per_second']:.3g} per second" if hours is not None else ""
     unknown = "" if time else ", unknown time: state plan.throughput"
     yield Finding(key, "time", f"{said}{time}{unknown}", "ok" if time else "note")
-    disk = first["cache_bytes"] + first["region_bytes"] + first["map_bytes"]
+    disk = (first["cache_bytes"] or 0) + first["region_bytes"] + first["map_bytes"]
     disk += sum(cost["sketch_bytes"] + cost["index_bytes"] for cost in costs)
-    sample = ", ".join(f"{human_bytes(size['bytes_per_sample'])} at v={size['v']}" for size in sizes)
-    yield Finding(key, "disk", f"{human_bytes(disk)} ({sample} per sample)")
+    sample = ", ".join(f"{known(size['bytes_per_sample'], human_bytes)} at v={size['v']}" for size in sizes)
+    if first["cache_bytes"] is None:
+        yield Finding(key, "disk", "not known before the adapter is imported, since whole gradients are kept", "note")
+    else:
+        yield Finding(key, "disk", f"{human_bytes(disk)} ({sample} per sample)")
     yield Finding(key, "memory", f"{human_bytes(hungriest)}, {human_bytes(first['device_bytes'])} of a GPU where used")
     if hungriest > machine.memory:
         sentence = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
+import pyarrow.parquet as pq
 from PIL import Image
 
 from dmin.data.buckets import Frame
@@ -19,12 +21,15 @@ from dmin.data.images import decode_image, open_image
 from dmin.data.samples import iter_samples
 from dmin.data.source import fetch_source
 from dmin.doctor.findings import Finding
+from dmin.folders.count import try_count
 from dmin.folders.files import is_local
 from dmin.folders.layout import find_layout
+from dmin.runtime.errors import UserError
+from dmin.runtime.text import shown
 from dmin.settings.models import Source
 
 # Rows that are read, so that the answer comes within a minute.
-MOST_LOCAL, MOST_HUB = 2000, 4
+MOST_ROWS = 2000
 _NAMED = 3
 # The side of the small picture whose rows are compared, and the contrast below which it shows nothing to compare.
 _SIDE, _FLAT = 8, 12
@@ -54,10 +59,16 @@ def examine_source(key: str, source: Mapping[str, Any], frame: Frame, read: Read
     Raises:
         UserError: it would be refused when it is fetched.
     """
-    local, asked = is_local(source["path"]), source["rows"]
-    most = MOST_LOCAL if local else MOST_HUB
-    rows = most if asked is None and not local else asked if asked is None else min(asked, most)
-    config = cast(Source, {**source, "rows": rows})
+    if not is_local(source["path"]):
+        yield Finding(key, "images", f"'{source['path']}' is on the hub, and nothing is downloaded here", "note")
+        return
+    there = None if source["labels"] else try_count(source["path"], source["split"])
+    asked = source["rows"] or there
+    if asked is None:
+        yield Finding(key, "images", "not read, since how many are taken is not known", "note")
+        return
+    # Of too many the config's check tells.
+    config = cast(Source, {**source, "rows": min(asked, there or asked, MOST_ROWS)})
     files: list[str] = []
     captions: list[str] = []
     sizes: list[tuple[int, int]] = []
@@ -66,6 +77,7 @@ def examine_source(key: str, source: Mapping[str, Any], frame: Frame, read: Read
     with TemporaryDirectory() as folder:
         out = Path(folder) / "source.parquet"
         fetch_source(source["name"], config, out)
+        skipped = json.loads(pq.read_metadata(out).metadata[b"dmin"])["skipped"]
         for row in iter_samples(out, ["image", "prompt", "origin"]):
             data, name = row["image"]["bytes"], row["image"].get("path") or row["origin"]
             picture = open_image(data, name)
@@ -79,9 +91,13 @@ def examine_source(key: str, source: Mapping[str, Any], frame: Frame, read: Read
             if len(read.images) < 2:
                 read.images.append(data)
     read.captions += captions
-    told = f"{len(sizes):,} read of {asked:,}" if asked else f"{len(sizes):,}"
-    yield Finding(key, "images", f"{told}, {files[0]} to {files[-1]}")
-    if local and source["repeats"] is None and (layout := find_layout(Path(source["path"]), source["split"])).numbered:
+    if there is not None and skipped and asked > there - skipped:
+        raise UserError(
+            f"{key}: {asked} rows asked for, at most {there - skipped} found ({skipped} unreadable ones left out) in "
+            f"'{shown(source['path'])}'; set rows to {there - skipped} or less, or mend these images."
+        )
+    yield Finding(key, "images", f"{len(sizes):,} read of {asked:,}, {files[0]} to {files[-1]}")
+    if source["repeats"] is None and (layout := find_layout(Path(source["path"]), source["split"])).numbered:
         yield Finding(key, "folders", numbered_classes(layout), "note")
     yield from _captions(key, captions)
     yield from _sizes(key, sizes, frame)

@@ -28,11 +28,11 @@ _PARTS = ("encoders", "denoiser")
 
 def too_large(model: Mapping[str, Any]) -> str | None:
     """Say why a model is not loaded here; None where it is."""
-    path = (model["weights"] or {}).get("path") if model["finetune"] == "full" else None
-    place = path or model["base"]["path"]
+    own = (model["weights"] or {}).get("path")
+    place = own if own and model["finetune"] == "full" else model["base"]["path"]
     # A single file has its other parts in the pipeline of its configs.
     places = [place] if Path(place).is_dir() else [place, model["base"].get("config") or place]
-    for each in places:
+    for each in [*places, *([own] if own else [])]:
         if not is_local(each):
             return f"'{each}' is on the hub, and nothing is downloaded here; name a folder to have it examined"
     size = sum(file.stat().st_size for each in dict.fromkeys(places) for file in _weight_files(Path(each)))
@@ -42,7 +42,8 @@ def too_large(model: Mapping[str, Any]) -> str | None:
 
 
 def _weight_files(place: Path) -> list[Path]:
-    return [place] if place.is_file() else list(place.rglob("*.safetensors"))
+    # What leads to nothing is told where it is loaded.
+    return [file for file in (place, *place.rglob("*.safetensors")) if file.is_file()]
 
 
 def examine_adapter(key: str, model: Mapping[str, Any], folder: Path, bucketed: bool) -> Iterator[Finding]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..runtime.errors import UserError
+from ..runtime.text import shown
+from .files import UnreadableSourceError, is_local
 from .footer import parquet_rows
 from .layout import find_layout
 from .tables import read_table
@@ -20,7 +23,19 @@ def count_rows(path: Path, split: str) -> int:
     layout = find_layout(path, split)
     if layout.kind == "images":
         return len(layout.files)
-    return sum(
-        parquet_rows(file) if file.suffix == ".parquet" else len(read_table(file).rows)
-        for file in (layout.folder / name for name in layout.files)
-    )
+    return sum(_table_rows(layout.folder / name) for name in layout.files)
+
+
+def _table_rows(file: Path) -> int:
+    if file.exists() and not file.is_file():
+        # Who opened a pipe would wait for ever.
+        raise UnreadableSourceError(f"'{shown(file.name)}' is a pipe, a device or the like, and not a file")
+    return parquet_rows(file) if file.suffix == ".parquet" else len(read_table(file).rows)
+
+
+def try_count(path: str, split: str) -> int | None:
+    """Return how many rows a source has; None where it is not here, or cannot be read."""
+    try:
+        return count_rows(Path(path), split) if is_local(path) else None
+    except (UserError, ValueError, OSError):
+        return None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,8 @@ from huggingface_hub import try_to_load_from_cache
 from dmin.catalogue.families import FAMILIES
 from dmin.models.families.family import Family
 from dmin.models.families.sampling import Conditioning
+from dmin.models.gate.files import read_json
+from dmin.models.gate.words import reason
 from dmin.runtime.errors import UserError
 from dmin.runtime.weight_headers import read_shapes
 from dmin.settings.models import Base
@@ -25,6 +27,21 @@ META = torch.device("meta")
 _CLIP_TOKENS = 77
 # The autoencoder of a model on the hub whose config is not here: 8 pixels a side to one latent, as nearly all have.
 _AUTOENCODER = {"block_out_channels": [128, 256, 512, 512]}
+
+
+@contextmanager
+def of_configs(path: str) -> Iterator[None]:
+    """Turn what diffusers raises over a config's values, which may be anything, into one sentence.
+
+    Raises:
+        UserError: the configs of the base at ``path`` give no denoiser.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"the configs of '{path}' give no denoiser ({reason(error)}); restore them.") from error
 
 
 @dataclass(frozen=True)
@@ -38,7 +55,7 @@ class PlannedPipeline:
         """Return one config file, or None where there is none.
 
         Raises:
-            UserError: it is no JSON.
+            UserError: it is no JSON object, or larger than any config.
         """
         folder, name = Path(self.base.get("config") or self.base["path"]), self.base.get("config") or self.base["path"]
         if folder.is_dir():
@@ -48,13 +65,7 @@ class PlannedPipeline:
             if _on_hub(name):
                 cached = try_to_load_from_cache(name, part, revision=self.base["revision"])
                 path = Path(cached) if isinstance(cached, str) else path
-        if not path.is_file():
-            return None
-        try:
-            found: dict[str, Any] = json.loads(path.read_text())
-        except ValueError as error:
-            raise UserError(f"'{path}' is not JSON ({error}); restore it.") from error
-        return found
+        return read_json(path) if path.is_file() else None
 
     def config(self, kind: Any, part: str) -> dict[str, Any]:
         """Return the config of a part, as :meth:`StoredPipeline.config` does; that of most where it is not here."""
@@ -65,6 +76,8 @@ class PlannedPipeline:
 class Architecture:
     """The denoiser's diffusers config, and its family without weights, which knows the shapes of its inputs."""
 
+    path: str
+    """Of the base."""
     denoiser: Mapping[str, Any]
     """With ``_class_name``."""
     family: Family
@@ -73,7 +86,8 @@ class Architecture:
 
     def latent_shape(self, size: int) -> tuple[int, ...]:
         """Return ``(c, h, w)`` of the latent of a ``size`` x ``size`` image."""
-        return self.family.latent_shape(size)
+        with of_configs(self.path):
+            return self.family.latent_shape(size)
 
     def conditioning(self, rows: int) -> Conditioning:
         """Return the conditioning of ``rows`` prompts, tensors with shapes and no values; counts of tokens are full."""
@@ -95,7 +109,7 @@ def read_architecture(name: str, base: Base, shipped: Path) -> Architecture:
         shipped: folder of config files of known models, in the diffusers layout.
 
     Raises:
-        UserError: no config is found, it is no JSON, or it belongs to another family.
+        UserError: no config is found, it is no JSON object, or it is of another family or of no denoiser.
     """
     entry, stored = FAMILIES[base["family"]], PlannedPipeline(base, shipped)
     kind: type[Family] = getattr(import_module(entry.module), entry.kind)
@@ -113,7 +127,9 @@ def read_architecture(name: str, base: Base, shipped: Path) -> Architecture:
             f"'{base['path']}' holds a {denoiser.get('_class_name')}; correct the family."
         )
     limit = (stored.read("tokenizer/tokenizer_config.json") or {}).get("model_max_length", _CLIP_TOKENS)
-    return Architecture(denoiser, kind.planned(base, stored, denoiser), min(limit, _CLIP_TOKENS))
+    tokens = min(limit, _CLIP_TOKENS) if isinstance(limit, int) else _CLIP_TOKENS
+    with of_configs(base["path"]):
+        return Architecture(base["path"], denoiser, kind.planned(base, stored, denoiser), tokens)
 
 
 def text_bytes(base: Base, half: bool) -> int:

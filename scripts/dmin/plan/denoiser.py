@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dmin.gradients.layer_sink import layer_group
 from dmin.gradients.selection import select_parameters
-from dmin.plan.architecture import META, Architecture
+from dmin.plan.architecture import META, Architecture, of_configs
 from dmin.runtime.attributed import ADAPTER, WITH_TEXT
 from dmin.runtime.errors import UserError
 from dmin.settings.models import Lora
@@ -26,12 +26,12 @@ class MetaDenoiser:
         selection: the attributed parameters, as in ``gradients.parameters``.
 
     Raises:
-        UserError: the adapter has no place in the denoiser, or the selection matches nothing.
+        UserError: the config gives no denoiser, the adapter has no place in it, or the selection matches nothing.
     """
 
     def __init__(self, architecture: Architecture, lora: Lora | None, selection: str) -> None:
         self._architecture = architecture
-        with torch.device("meta"):
+        with of_configs(architecture.path), torch.device("meta"):
             self.model: Any = getattr(diffusers, architecture.denoiser["_class_name"]).from_config(
                 dict(architecture.denoiser)
             )
@@ -40,7 +40,7 @@ class MetaDenoiser:
         # Of text encoders there are no configs here: what an adapter has there, its file tells.
         named = select_parameters(self.model, ADAPTER if selection == WITH_TEXT else selection)
         parameters = list(named.values())
-        self._parts = {"one": 1, "tensors": len(named), "layers": len({*map(layer_group, named)})}
+        self._parts = {"one": 1, "layers": len({*map(layer_group, named)})}
         self.model.requires_grad_(False)
         for parameter in parameters:
             parameter.requires_grad_(True)
@@ -63,7 +63,7 @@ class MetaDenoiser:
             ) from error
 
     def parts(self, kind: str) -> int:
-        """Return how many sketches a gradient has: ``one``, or one for each group of ``layers`` or of ``tensors``."""
+        """Return how many sketches a gradient has: ``one``, or one for each group of ``layers``."""
         return self._parts[kind]
 
     def weight_bytes(self, half: bool) -> int:
@@ -82,7 +82,8 @@ class MetaDenoiser:
         kernel.
         """
         # What two rows keep beyond one leaves out weights, which are kept too.
-        return self._kept(size, 2) - self._kept(size, 1)
+        with of_configs(self._architecture.path):
+            return self._kept(size, 2) - self._kept(size, 1)
 
     def _kept(self, size: int, rows: int) -> int:
         kept: list[Tensor] = []

@@ -16,6 +16,17 @@ from dmin.plan.render import render_sizes, render_text_parts, render_time
 from dmin.runtime.atomic import write_csv
 from dmin.runtime.errors import UserError
 
+# Numbers that may not be known.
+UNKNOWN = (
+    "parameters",
+    "uncompressed_bytes_per_sample",
+    "bytes_per_sample",
+    "total_bytes",
+    "text_parameters",
+    "uncompressed_total_bytes",
+    "cache_bytes",
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -37,12 +48,18 @@ def estimate_runs(runs: Sequence[PlannedRun], shipped: Path, measured: Path) -> 
         table += rows
         costs += needs
         log.info(
-            "run %s: %d attributed parameters, %d evaluations",
+            "run %s: %s attributed parameters, %d evaluations",
             run["run"],
-            rows[0]["parameters"],
+            "unknown" if rows[0]["parameters"] is None else rows[0]["parameters"],
             rows[0]["evaluations"],
         )
-    return pd.DataFrame(table), pd.DataFrame(costs)
+    return _frame(table), _frame(costs)
+
+
+def _frame(rows: Rows) -> pd.DataFrame:
+    """Return rows as a table in which a number that is not known leaves the others of its column whole."""
+    frame = pd.DataFrame(rows)
+    return frame.astype({name: "Int64" for name in UNKNOWN if name in frame})
 
 
 def estimate_games(games: Sequence[PlannedGame], shipped: Path) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -16,16 +16,17 @@ def render_sizes(table: pd.DataFrame, costs: pd.DataFrame) -> str:
 
     Nothing in it depends on the machine or on a measurement.
     """
+    sizes = (
+        "uncompressed_bytes_per_sample", "uncompressed_total_bytes", "bytes_per_sample", "total_bytes", "cache_bytes",
+        "index_bytes", "host_bytes", "device_bytes",
+    )  # fmt: skip
     both = table.merge(costs, on=["run", "v"])
     header = ["run", "v", "P", "T", "samples", "evaluations", "uncompressed per sample", "uncompressed",
               "per sample", "total", "cache on disk", "index", "host memory", "device memory"]  # fmt: skip
     rows = [
         [
-            row["run"], str(row["v"]), f"{row['parameters']:,}", str(row["timesteps"]), f"{row['samples']:,}",
-            f"{row['evaluations']:,}", human_bytes(row["uncompressed_bytes_per_sample"]),
-            human_bytes(row["uncompressed_total_bytes"]), human_bytes(row["bytes_per_sample"]),
-            human_bytes(row["total_bytes"]), human_bytes(row["cache_bytes"]), human_bytes(row["index_bytes"]),
-            human_bytes(row["host_bytes"]), human_bytes(row["device_bytes"]),
+            row["run"], str(row["v"]), known(row["parameters"], "{:,}".format), str(row["timesteps"]),
+            f"{row['samples']:,}", f"{row['evaluations']:,}", *(known(row[name], human_bytes) for name in sizes),
         ]
         for row in both.to_dict("records")
     ]  # fmt: skip
@@ -66,6 +67,11 @@ def text_sentence(values: int) -> str:
         f"{values:,} values of the adapter are in text encoders: applied, not attributed (gradients.parameters: "
         f"{WITH_TEXT} does both)"
     )
+
+
+def known(number: int | None, shown: Callable[[int], str]) -> str:
+    """Return a number as ``shown`` writes it, or a question mark where it is not known."""
+    return shown(int(number)) if number is not None and pd.notna(number) else "?"
 
 
 def _count(number: int) -> str:

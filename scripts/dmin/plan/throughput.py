@@ -28,17 +28,17 @@ class Throughput:
 
 
 def find_throughput(
-    stated: float | None, parameters: int, latent: tuple[int, ...], sketch_kind: str, measured: Path
+    stated: float | None, parameters: int | None, latent: tuple[int, ...], sketch_kind: str, measured: Path
 ) -> Throughput:
     """Return the stated throughput, else the fastest one measured for the same model, size and sketch.
 
     Args:
-        parameters: P, the attributed values.
+        parameters: P, the attributed values; None where they are not known.
         measured: the benchmark's table with ``model, device, variant, evaluations_per_second``; it may be missing.
     """
     if stated is not None:
         return Throughput(stated, "stated")
-    case = _CASES.get((parameters, latent))
+    case = None if parameters is None else _CASES.get((parameters, latent))
     if case is None or not measured.is_file():
         return Throughput(None, "unknown")
     table = pd.read_csv(measured)

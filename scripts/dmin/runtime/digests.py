@@ -68,10 +68,10 @@ def are_described(weights: Path, facts: Mapping[str, Any]) -> bool:
 
 
 def _folder_digests(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return the digests of the files of a folder by their paths in it, and where links to folders in it lead."""
+    """Return the digests of a folder's files by their paths in it, and where links in it lead that are no files."""
     found = []
     for path in sorted(folder.rglob("*")):
-        if path.is_symlink() and path.is_dir():
+        if path.is_symlink() and (path.is_dir() or (path.suffix in suffixes and not path.exists())):
             digest = link_mark(path, folder)
         elif path.suffix in suffixes:
             digest = file_digest(path)

@@ -10,6 +10,7 @@ from ..folders.layout import check_repeats, find_layout
 from ..folders.tables import TEXT_TABLES
 from ..runtime.errors import UserError
 from ..settings.models import Source
+from .counted import require_rows
 from .datasets import Dataset
 from .files import exists, is_file, is_missing
 from .models import Model
@@ -82,6 +83,16 @@ def _check_repeats(key: str, source: Source) -> None:
         check_repeats(layout)
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
+
+
+def check_rows(dataset: Dataset) -> None:
+    """Refuse to take more rows of a source than it has.
+
+    Raises:
+        UserError: a local source has fewer.
+    """
+    for source in dataset.settings["sources"]:
+        require_rows(f"datasets.{dataset.name}.sources '{source['name']}'", source)
 
 
 def _check_plant(dataset: Dataset) -> None:

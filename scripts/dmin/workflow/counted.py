@@ -1,10 +1,10 @@
-"""How many rows a source has where the config leaves it out."""
+"""How many rows a source has, where the config leaves it out or asks for more."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ..folders.count import count_rows
+from ..folders.count import count_rows, try_count
 from ..folders.files import is_local
 from ..runtime.errors import UserError
 from ..runtime.text import shown
@@ -34,6 +34,17 @@ def counted(key: str, source: Source | OwnImages) -> int:
     if not rows:
         raise UserError(f"{key}: '{shown(path)}' has no rows; add images, or set path to another source.")
     return rows
+
+
+def require_rows(key: str, source: Source | OwnImages) -> None:
+    """Refuse to take more rows of a local source than it has; what cannot be counted, the job that reads it tells.
+
+    Raises:
+        UserError: there are fewer. The sentence begins with ``key``.
+    """
+    there = None if source.get("labels") else try_count(source["path"], source["split"])
+    if source["rows"] is not None and there is not None and source["rows"] > there > 0:
+        raise UserError(f"{key}: {source['rows']} rows asked for, {there} found; set rows to {there}, or add images.")
 
 
 def _sentence(error: Exception, fix: str) -> str:

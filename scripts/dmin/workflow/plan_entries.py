@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from ..catalogue.methods import GRADIENT_METHODS, JOURNEY_CACHE, LISSA_CACHE, TAUGHT_METHODS
-from .gradients import SPLITS, checkpoint_step
+from ..catalogue.methods import JOURNEY_CACHE, LISSA_CACHE
+from ..runtime.attributed import ADAPTER, WITH_TEXT
+from .gradients import SPLITS, Gradients, checkpoint_step
+from .held_out import SPLIT as HELD_OUT
 from .runs import Run
 from .tables import Tables
 from .values import canonical
@@ -24,41 +27,88 @@ def plan_entry(tables: Tables, run: Run) -> dict[str, Any]:
             "lora": settings["lora"] if settings["finetune"] == "adapter" else None,
             "size": model.dataset.settings["size"],
             "samples": run.gradients.count("train"),
-            "held_out": run.held_out.count,
             "queries": run.queries.count,
             "gradients": run.gradients.settings,
             "widths": run.influence.widths(run.influence.indexed),
-            "links": run.influence.settings["hnsw"]["M"],
+            "links": run.influence.settings["hnsw"]["M"] if "hnsw" in run.influence.backends else None,
             "batch": tables.config["compute"]["gradient_batch"],
             "gradient_jobs": gradient_jobs(run),
             "jobs": planned_jobs(run),
             "throughput": tables.config["plan"]["throughput"].get(run.name),
             "own_values": model.own_values and list(model.own_values),
-            "passes": further_passes(run),
+            "attributed": _attributed(run),
+            "own_adapter": model.own_adapter is not None,
+            "passes": planned_passes(run),
+            "sketches": planned_sketches(run),
         }
     )
 
 
-def further_passes(run: Run) -> list[dict[str, Any]]:
-    """Return the passes over regions of queries and for influence maps: how many gradients are stored and evaluated."""
-    gradients, passes = run.gradients, []
-    for cache in run.regions.caches:
-        settings, count = gradients.gradient_settings(cache, "regions"), gradients.count("regions")
-        steps = gradients.rows(cache) if checkpoint_step(cache) is None else settings["timesteps"]["count"]
-        stored, evaluated = steps, steps * gradients.cache_settings(cache, "regions")["draws"]
-        if cache == LISSA_CACHE:
-            stored = 1
-            evaluated = steps + gradients.options["lissa_products"] * gradients.options["lissa_batch"]
-        parts = "tensors" if settings["sketch_kind"] == "blocks" else "one"
-        sizes = {"rows": count * stored, "evaluations": count * evaluated, "width": settings["cache_dim"]}
-        passes.append({"of": "regions", "parts": parts, **sizes})
+def _attributed(run: Run) -> int | None:
+    """Return P as files on disk tell it; of an adapter whose names are not PEFT's, as far as it is asked for whole."""
+    selection, own = run.gradients.settings["parameters"], run.model.own_values
+    if run.attributed is not None or own is None or selection not in (ADAPTER, WITH_TEXT):
+        return run.attributed
+    return sum(own) if selection == WITH_TEXT else own[0]
+
+
+def planned_passes(run: Run) -> list[dict[str, Any]]:
+    """Return the passes that gradients are evaluated in: of every cache and split, the pilots, regions and maps."""
+    passes = [_pass(run.gradients, cache, split) for cache, split in _cached(run)]
+    passes += [_part("pilots", evaluations=count) for count in _pilots(run, _cached(run)).values()]
+    passes += [_pass(run.gradients, cache, "regions") for cache in run.regions.caches]
     for part in run.maps.parts if "maps" in run.settings else ():
         cache = run.maps.cache(part)
-        rows = run.maps.count(part) * gradients.rows(cache)
-        draws = gradients.cache_settings(cache, "queries")["draws"]
-        sizes = {"rows": rows, "evaluations": rows * draws, "width": int(run.maps.width)}
-        passes.append({"of": "maps", "parts": "layers" if part == "layers" else "one", **sizes})
+        rows = run.maps.count(part) * run.gradients.rows(cache)
+        draws = run.gradients.cache_settings(cache, "queries")["draws"]
+        found = _part("maps", rows, rows * draws, int(run.maps.width))
+        passes.append({**found, "parts": "layers" if part == "layers" else "one"})
     return passes
+
+
+def planned_sketches(run: Run) -> list[dict[str, Any]]:
+    """Return the sketches of the run: their width and how many rows they have."""
+    methods = run.influence.scored_methods
+    return [
+        {"v": v, "rows": _pass(run.gradients, cache, split)["rows"]}
+        for cache, v, split in run.influence.sketches(methods) + run.held_out.sketches(methods)
+    ]
+
+
+def _cached(run: Run) -> list[tuple[str, str]]:
+    """Return every cache with the split that it is of; that of the loss always, for the tables on gradients."""
+    checkpoints = run.gradients.checkpoint_caches if run.influence.checkpoint_methods else []
+    pairs = [(cache, split) for split in SPLITS for cache in [*run.influence.caches(split), *checkpoints]]
+    return pairs + [(cache, HELD_OUT) for cache in run.held_out.caches]
+
+
+def _pass(gradients: Gradients, cache: str, split: str) -> dict[str, Any]:
+    """Return the pass that fills a cache of a split."""
+    settings, count = gradients.gradient_settings(cache, split), gradients.count(split)
+    if checkpoint_step(cache) is None:
+        steps = gradients.rows(cache)
+    else:
+        # A training sample is replayed at the timestep that it was last trained with.
+        steps = 1 if split == "train" else settings["timesteps"]["count"]
+    stored, evaluated = steps, steps * gradients.cache_settings(cache, split)["draws"]
+    if cache == LISSA_CACHE:
+        stored = 1
+        evaluated = steps + gradients.options["lissa_products"] * gradients.options["lissa_batch"]
+    return _part(split, count * stored, count * evaluated, settings["cache_dim"]) | {"kept": settings["keep_raw"]}
+
+
+def _part(of: str, rows: int = 0, evaluations: int = 0, width: int = 0) -> dict[str, Any]:
+    return {"of": of, "parts": "one", "rows": rows, "evaluations": evaluations, "width": width, "kept": False}
+
+
+def _pilots(run: Run, cached: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """Return what some caches need the scale or the curvature of, by file: evaluations of the pilot."""
+    gradients, found = run.gradients, dict[str, int]()
+    for cache, _ in cached:
+        found |= dict.fromkeys(gradients.scale(cache), gradients.pilot * gradients.timestep_count)
+        # A pass for the bases and one for the mean squares in them.
+        found |= dict.fromkeys(gradients.curvature(cache), 2 * gradients.curvature_pilot * gradients.timestep_count)
+    return found
 
 
 def planned_jobs(run: Run) -> int:
@@ -67,10 +117,10 @@ def planned_jobs(run: Run) -> int:
     # Per source a fetch; assembly, encoding, training and generation; per width and backend an index and a retrieval.
     searches = len(influence.searched) + len(influence.retrieval_inputs["indexes"])
     jobs = len(run.model.dataset.fetched) + 4 + len(influence.made) + searches
-    methods = [name for name in influence.scored_methods if name in (*GRADIENT_METHODS, *TAUGHT_METHODS)]
-    sketches = influence.sketches(methods) + run.held_out.sketches(methods)
-    if sketches:
-        jobs += 1 + gradient_jobs(run) + len(sketches)
+    read = {(cache, split) for caches in influence.read_caches.values() for split in SPLITS for cache in caches[split]}
+    if read:
+        shards = sum(len(run.gradients.shards(*pair)) for pair in read) + len(run.held_out.shards)
+        jobs += 1 + shards + len(_pilots(run, read)) + len(planned_sketches(run))
     if run.regions.scored:
         read = {(cache, v) for method, v in run.regions.scored if v != "full" for cache in run.regions.read_by(method)}
         shards = sum(len(run.gradients.shards(cache, "regions")) for cache in run.regions.caches)
@@ -81,6 +131,5 @@ def planned_jobs(run: Run) -> int:
 
 
 def gradient_jobs(run: Run) -> int:
-    """Return how many jobs fill the caches of the trained model."""
-    asked = (run.gradients.shards(cache, split) for split in SPLITS for cache in run.influence.caches(split))
-    return sum(map(len, asked)) + len(run.held_out.shards)
+    """Return how many jobs fill the caches of the trained model and of its checkpoints."""
+    return sum(len(run.gradients.shards(*pair)) for pair in _cached(run))

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..catalogue.methods import METHODS
 from ..runtime.errors import UserError
 from .checks import CORRECT_PATH, check_images
+from .counted import require_rows
 from .files import exists, is_file, is_missing
 from .runs import Run
 
@@ -23,6 +24,16 @@ def check_queries(run: Run) -> None:
     if run.queries.settings["source"] == "generated":
         _check_classifier(run)
     _check_selection(run)
+
+
+def check_own_rows(run: Run) -> None:
+    """Refuse to take more of a user's own images than there are.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    if images := run.queries.settings["images"]:
+        require_rows(f"runs.{run.name}.queries.images", images)
 
 
 def _check_source(run: Run) -> None:

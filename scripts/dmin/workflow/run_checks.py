@@ -15,7 +15,7 @@ from ..settings.timesteps import grid_timesteps
 from .checks import CORRECT_PATH
 from .files import is_missing
 from .gradients import SPLITS
-from .query_checks import check_queries
+from .query_checks import check_own_rows, check_queries
 from .region_checks import check_maps, check_regions
 from .runs import Run
 from .study_checks import check_ablation, check_consequence, check_lds, check_studies
@@ -45,7 +45,8 @@ def check_parameters(run: Run) -> None:
             raise UserError(f"{key} is '{selection}', which is no regular expression ({error}); correct it.") from None
     if run.attributed == 0:
         model = run.model
-        targets = f"models.{model.name}.lora.targets and " if model.settings["finetune"] == "adapter" else ""
+        trained = model.settings["finetune"] == "adapter" and not model.settings["weights"]
+        targets = f"models.{model.name}.lora.targets and " if trained else ""
         raise UserError(
             f"{key} is '{selection}', which matches no parameter of model {model.name}; correct {targets}the choice."
         )
@@ -242,6 +243,7 @@ RUN_CHECKS = (
     _check_checkpoints,
     _check_widths,
     check_queries,
+    check_own_rows,
     check_regions,
     _check_jobs,
     _check_lists,

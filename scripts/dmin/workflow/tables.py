@@ -13,7 +13,7 @@ from ..settings.config import BaseTraining, ClassifierTraining, Compute, Config
 from ..settings.schema import fill_config, mend_config, read_schema
 from .banks import Bank
 from .base_checks import check_base
-from .checks import check_dataset, check_model
+from .checks import check_dataset, check_model, check_rows
 from .contributors import Contributors, check_contributors
 from .datasets import Dataset
 from .fitting import Fitting
@@ -215,7 +215,7 @@ def _build(config: Config, root: Path, fit: Fitting, mistakes: Mistakes) -> Tabl
     }
     # Before the runs, whose parameters are those of a model.
     for dataset in datasets.values():
-        mistakes.check(check_dataset, of=[dataset])
+        mistakes.check(check_dataset, check_rows, of=[dataset])
     for base in bases.values():
         mistakes.check(check_base, of=[base])
     for model in models.values():
