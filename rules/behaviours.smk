@@ -4,7 +4,7 @@
 rule embed_images:
     input:
         images="<game>/{place}/images/{name}.parquet",
-        files=lambda w: measures[w.game].encoder_files,
+        files=ancient(lambda w: measures[w.game].encoder_files),
     output:
         "<game>/{place}/features/{name}.safetensors",
     log:
@@ -23,6 +23,7 @@ rule embed_images:
         batch=compute["encode_batch"],
     params:
         encoder=lambda w: measures[w.game].encoder,
+        encoder_contents=contents.game_encoder,
         code=code("embed_images"),
     script:
         "../scripts/embed_images.py"
@@ -31,7 +32,7 @@ rule embed_images:
 rule embed_train:
     input:
         images=lambda w: games[w.game].model.dataset.train,
-        files=lambda w: measures[w.game].encoder_files,
+        files=ancient(lambda w: measures[w.game].encoder_files),
     output:
         "<game>/train/features.safetensors",
     log:
@@ -47,6 +48,7 @@ rule embed_train:
         batch=compute["encode_batch"],
     params:
         encoder=lambda w: measures[w.game].encoder,
+        encoder_contents=contents.game_encoder,
         code=code("embed_train"),
     script:
         "../scripts/embed_train.py"
@@ -120,6 +122,8 @@ rule encode_asked:
 rule measure_behaviour:
     input:
         unpack(lambda w: measures[w.game].measured(w.behaviour, w.trainer, w.part, w.range)),
+        classifier=ancient(lambda w: measures[w.game].classifier_files(w.behaviour)),
+        base=ancient(lambda w: measures[w.game].base_files(w.behaviour)),
     output:
         "<game>/members/{trainer}/{part}/values/{behaviour}/{range}.csv",
     log:
@@ -139,6 +143,8 @@ rule measure_behaviour:
         finetune=lambda w: games[w.game].model.settings["finetune"],
         bank=lambda w: games[w.game].read_settings(w.trainer, w.part, w.range),
         behaviour=lambda w: measures[w.game].behaviour_settings(w.behaviour),
+        base_contents=contents.base,
+        classifier_contents=contents.game_classifier,
         code=code("measure_behaviour", "behaviour", "family"),
     script:
         "../scripts/measure_behaviour.py"
@@ -147,6 +153,8 @@ rule measure_behaviour:
 rule measure_anchor:
     input:
         unpack(lambda w: measures[w.game].measured_anchor(w.behaviour, w.anchor)),
+        classifier=ancient(lambda w: measures[w.game].classifier_files(w.behaviour)),
+        base=ancient(lambda w: measures[w.game].base_files(w.behaviour)),
     output:
         "<game>/anchors/values/{behaviour}/{anchor}.csv",
     log:
@@ -164,6 +172,8 @@ rule measure_anchor:
     params:
         base=lambda w: games[w.game].model.base.settings,
         behaviour=lambda w: measures[w.game].behaviour_settings(w.behaviour, w.anchor),
+        base_contents=contents.base,
+        classifier_contents=contents.game_classifier,
         code=code("measure_behaviour", "behaviour", "family"),
     script:
         "../scripts/measure_behaviour.py"

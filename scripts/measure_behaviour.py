@@ -9,6 +9,8 @@ from dmin.runtime.pace import Pace
 
 with job(snakemake):
     given, params = dict(snakemake.input.items()), snakemake.params
+    # Its description lies beside the weights.
+    given["classifier"] = next(iter(given["classifier"]), None)
     models = None
     if "weights" in given:
         models = {f"{snakemake.wildcards.anchor}/0": TrainedModel(params.base, Path(given["weights"]))}

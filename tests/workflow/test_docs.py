@@ -150,6 +150,27 @@ def test_rule_has_a_log_of_its_name_and_the_digest_of_its_script(rule: str) -> N
         assert re.search(rf'benchmark:\s+"<benchmarks>/{rule}/', body)
 
 
+# A file of the user's, as an input says it or a setting names it, and the param that holds the digest of its contents.
+USERS_FILES = {
+    "base.files": "base_contents=contents.base",
+    "base.settings": "base_contents=contents.base",
+    ".own_files": "own_contents=contents.own",
+    "encoder_files": "encoder_contents=contents.game_encoder",
+    'classifier["path"]': "classifier_contents=contents.classifier",
+    ".classifier_files(": "classifier_contents=contents.game_classifier",
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_files_of_the_user_count_by_their_contents_and_not_by_their_dates(rule: str) -> None:
+    body = RULES[rule]
+    for said, digest in USERS_FILES.items():
+        lines = [line for line in body.splitlines() if said in line]
+        assert not lines or digest in body, f"{rule} does not see what {said} holds"
+        inputs = [line for line in body.partition("output:")[0].splitlines() if said in line]
+        assert [line for line in inputs if "ancient(lambda" not in line] == []
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_rule_writes_below_the_results(rule: str) -> None:
     outputs = RULES[rule].partition("output:")[2].partition("log:")[0]

@@ -70,7 +70,7 @@ class ReferenceFiles:
     @classmethod
     def of(cls, files: Mapping[str, Any]) -> ReferenceFiles:
         """Return what a job was given, by name."""
-        return cls(**{entry.name: Path(files[entry.name]) for entry in fields(cls) if entry.name in files})
+        return cls(**{entry.name: Path(files[entry.name]) for entry in fields(cls) if files.get(entry.name)})
 
 
 @dataclass(frozen=True)

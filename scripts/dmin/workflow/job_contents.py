@@ -67,6 +67,15 @@ class JobContents:
         options = self.tables.runs[wildcards.run].influence.options
         return self._weights("encoder", options["encoder"] if "encoder" in METHODS[wildcards.method].options else "")
 
+    def game_encoder(self, wildcards: Any) -> str:
+        """Return the digest of what gives the features of a game."""
+        return f"encoder {self._contents.digest(*self.tables.measures[wildcards.game].encoder_files)}"
+
+    def game_classifier(self, wildcards: Any) -> str:
+        """Return the digest of the classifier of a game, where the behaviour of the wildcards asks it."""
+        files = self.tables.measures[wildcards.game].classifier_files(wildcards.behaviour)
+        return f"classifier {self._contents.digest(*files)}"
+
     def audit_encoder(self, wildcards: Any) -> str:
         """Return the digest of the local encoder that captions are compared by."""
         return self._weights("encoder", self.tables.runs[wildcards.run].influence.options["encoder"])

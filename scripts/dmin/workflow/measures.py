@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..catalogue.behaviours import BEHAVIOURS
-from .files import image_files
 from .games import TRAINERS, Game
 from .values import canonical, pick
 
@@ -42,9 +42,24 @@ class Measures:
 
     @property
     def encoder_files(self) -> list[str]:
-        """The file of the encoder's weights; none for the installed one."""
+        """The files of the encoder's weights, and of a classifier its description; none for the installed one."""
+        if self.encoder["kind"] == "classifier":
+            return self._classifier_files
         path = self.encoder["path"]
-        return image_files(path) if path else []
+        return [str(Path(path))] if path else []
+
+    @property
+    def _classifier_files(self) -> list[str]:
+        path = self.game.settings["classifier"]
+        return [str(Path(path)), str(Path(path).with_suffix(".json"))] if path else []
+
+    def classifier_files(self, behaviour: str) -> list[str]:
+        """Return the weights and the description of the classifier that a behaviour asks; none where it asks none."""
+        return self._classifier_files if "classifier" in self.needs(behaviour) else []
+
+    def base_files(self, behaviour: str) -> list[str]:
+        """Return the files of the base that a behaviour loads; none where it reads what members left."""
+        return self.game.model.base.files if self.reads(behaviour) == "model" else []
 
     @property
     def repeats(self) -> list[str]:
@@ -94,25 +109,23 @@ class Measures:
         )
 
     def _references(self, behaviour: str) -> dict[str, str]:
-        folder, needs = self.game.folder, self.needs(behaviour)
+        folder, needs = self.game.folder, self.needs(behaviour) - {"classifier"}
         files = {"train": f"{folder}/train/features.safetensors", "reference": f"{folder}/asked/reference.safetensors"}
-        files |= {"classifier": self.game.settings["classifier"] or ""}
         asked = "query" if self.reads(behaviour) == "model" else "query_images"
         files |= {"query": f"{folder}/asked/query.{'safetensors' if asked == 'query' else 'parquet'}"}
         return {asked if need == "query" else need: files[need] for need in sorted(needs)}
 
-    def measured(self, behaviour: str, trainer: str, part: str, name: str) -> dict[str, Any]:
-        """Return the files that a behaviour of a range of members is measured on."""
+    def measured(self, behaviour: str, trainer: str, part: str, name: str) -> dict[str, str]:
+        """Return the files that a behaviour of a range of members is measured on, beside base and classifier."""
         reads = self.reads(behaviour)
         kind = "models" if reads == "model" else reads
-        files: dict[str, Any] = {kind: self.game.members(kind, trainer, part, name), **self._references(behaviour)}
-        return files | ({"base": self.game.model.base.files} if reads == "model" else {})
+        return {kind: self.game.members(kind, trainer, part, name), **self._references(behaviour)}
 
-    def measured_anchor(self, behaviour: str, anchor: str) -> dict[str, Any]:
-        """Return the files that a behaviour of an anchor is measured on."""
+    def measured_anchor(self, behaviour: str, anchor: str) -> dict[str, str]:
+        """Return the files that a behaviour of an anchor is measured on, beside base and classifier."""
         reads, references = self.reads(behaviour), self._references(behaviour)
         if reads == "model":
-            return {"weights": self.anchor_weights(anchor), **references, "base": self.game.model.base.files}
+            return {"weights": self.anchor_weights(anchor), **references}
         return {reads: self.anchor(reads, anchor), **references}
 
     def values(self, *parts: str) -> list[str]:
