@@ -66,7 +66,7 @@ rule retrain_without:
         device=compute["device"],
         save_every=compute["save_every"],
     params:
-        model=lambda w: runs[w.run].model.settings,
+        model=lambda w: runs[w.run].model.retraining,
         base=lambda w: runs[w.run].model.base.settings,
         base_contents=contents.base,
         bank=lambda w: runs[w.run].studies[w.study].training_settings(w.removal, w.range),

@@ -39,7 +39,7 @@ rule retrain_subsets:
         device=compute["device"],
         save_every=compute["save_every"],
     params:
-        model=lambda w: banks[w.bank].model.settings,
+        model=lambda w: banks[w.bank].model.retraining,
         base=lambda w: banks[w.bank].model.base.settings,
         base_contents=contents.base,
         bank=lambda w: banks[w.bank].range_settings(w.range, "seed"),

@@ -72,14 +72,13 @@ class Consequence:
 
     @property
     def model_settings(self) -> dict[str, Any]:
-        """The model's settings, with the steps of a retraining."""
-        settings = self.gradients.model.settings
-        steps = self.settings["steps"]
+        """What a retraining depends on, beside base and samples, with its own steps."""
+        retraining, steps = self.gradients.model.retraining, self.settings["steps"]
         if steps is None:
-            return dict(settings)
-        train = settings["train"]
+            return retraining
+        train = retraining["train"]
         warmup = min(train["warmup_steps"], steps)
-        return {**settings, "train": {**train, "steps": steps, "warmup_steps": warmup}}
+        return {**retraining, "train": {**train, "steps": steps, "warmup_steps": warmup}}
 
     @property
     def bank(self) -> dict[str, Any]:

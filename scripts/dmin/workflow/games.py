@@ -245,11 +245,11 @@ class Game:
         return self._changed("sparsified", changed)
 
     def tuning(self, trainer: str) -> dict[str, Any]:
-        """Return how a trainer trains: as the model was trained, or going on with a trained one."""
-        return self._changed(trainer, {} if trainer == "retrain" else dict(self.settings["unlearning"]))
+        """Return how a trainer trains: as the model was trained, or going on with a trained one; members have seeds."""
+        return self._changed(trainer, {} if trainer == "retrain" else dict(self.settings["unlearning"]), seed=0)
 
-    def _changed(self, trainer: str, changed: dict[str, Any]) -> dict[str, Any]:
-        train = {**self.model.settings["train"], **changed, "checkpoints": []}
+    def _changed(self, trainer: str, changed: dict[str, Any], **seeded: int) -> dict[str, Any]:
+        train = {**self.model.settings["train"], **changed, **seeded, "checkpoints": []}
         return canonical({**self._tuning(trainer), "train": train})
 
     @property

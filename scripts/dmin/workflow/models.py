@@ -129,6 +129,14 @@ class Model:
         return leave_out(self.settings, *unused)
 
     @property
+    def retraining(self) -> dict[str, Any]:
+        """What a retraining depends on, beside base and samples: checkpoints are kept of none, and each has its seed.
+
+        So neither another checkpoint nor another seed of the model touches its banks.
+        """
+        return {**self.training, "train": {**self.settings["train"], "checkpoints": [], "seed": 0}}
+
+    @property
     def described_training(self) -> dict[str, Any]:
         """The part of it that the model's description records."""
         return pick(self.training, *({"finetune", "train", "lora"} & self.training.keys()))
