@@ -181,7 +181,7 @@ rule score_compressed:
     params:
         widths=lambda w: runs[w.run].ablation.widths,
         storage=lambda w: runs[w.run].ablation.storage,
-        options=lambda w: runs[w.run].influence.options,
+        options=lambda w: runs[w.run].influence.options_of(w.method),
         evaluation=lambda w: dmin.pick(runs[w.run].evaluation, "k", "confidence"),
         judging=lambda w: runs[w.run].lds.interval if runs[w.run].lds else {},
         code=code("score_compressed", "method"),

@@ -30,7 +30,7 @@ rule score:
         mem_mb=lambda w, attempt: attempt * runs[w.run].held_out.scoring_mb(w.method, w.v),
     params:
         lists=lambda w: runs[w.run].list_settings,
-        options=lambda w: runs[w.run].influence.options,
+        options=lambda w: runs[w.run].influence.options_of(w.method),
         code=code("score", "method"),
     script:
         "../scripts/score.py"
@@ -94,7 +94,7 @@ rule score_samples:
         batch=compute["encode_batch"],
     params:
         top_k=lambda w: runs[w.run].influence.settings["top_k"],
-        options=lambda w: runs[w.run].influence.options,
+        options=lambda w: runs[w.run].influence.options_of(w.method),
         encoder_contents=contents.encoder,
         code=code("score_samples", "method"),
     script:

@@ -25,7 +25,7 @@ rule sweep_lambda:
         mem_mb=lambda w, attempt: attempt * dmin.scoring_mb(runs[w.run].gradients, w.method, w.v),
     params:
         k=lambda w: runs[w.run].evaluation["k"],
-        options=lambda w: runs[w.run].influence.options,
+        options=lambda w: runs[w.run].influence.options_of(w.method, "lambda_grid", "seed"),
         code=code("sweep_lambda", "method"),
     script:
         "../scripts/sweep_lambda.py"
@@ -77,7 +77,7 @@ rule score_journey_steps:
         mem_mb=lambda w, attempt: attempt * dmin.scoring_mb(runs[w.run].gradients, "journey_trak", w.v),
     params:
         k=lambda w: runs[w.run].evaluation["k"],
-        options=lambda w: runs[w.run].influence.options,
+        options=lambda w: runs[w.run].influence.options_of("journey_trak"),
         code=code("score_journey_steps"),
     script:
         "../scripts/score_journey_steps.py"

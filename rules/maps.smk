@@ -51,7 +51,7 @@ rule score_regions:
         mem_mb=lambda w, attempt: attempt * runs[w.run].held_out.scoring_mb(w.method, w.v),
     params:
         lists=lambda w: runs[w.run].list_settings,
-        options=lambda w: runs[w.run].influence.options,
+        options=lambda w: runs[w.run].influence.options_of(w.method),
         code=code("score", "method"),
     script:
         "../scripts/score.py"
@@ -169,7 +169,7 @@ rule map_influence:
     params:
         method=lambda w: runs[w.run].maps.method,
         top_k=lambda w: runs[w.run].maps.settings["top_k"],
-        options=lambda w: runs[w.run].influence.options,
+        options=lambda w: runs[w.run].influence.options_of(runs[w.run].maps.method),
         code=code("map_influence", "method"),
     script:
         "../scripts/map_influence.py"

@@ -203,7 +203,7 @@ rule sweep_lds_lambda:
     resources:
         mem_mb=lambda w, attempt: attempt * dmin.scoring_mb(runs[w.run].gradients, w.method, w.v),
     params:
-        options=lambda w: runs[w.run].influence.options,
+        options=lambda w: runs[w.run].influence.options_of(w.method, "lambda_grid", "seed"),
         judging=lambda w: runs[w.run].judged.interval,
         code=code("sweep_lds_lambda", "method"),
     script:

@@ -26,7 +26,7 @@ rule score_taught:
         batch=compute["encode_batch"],
     params:
         top_k=lambda w: runs[w.run].influence.settings["top_k"],
-        options=lambda w: runs[w.run].influence.options,
+        options=lambda w: runs[w.run].influence.options_of(w.method),
         code=code("score_taught", "method"),
     script:
         "../scripts/score_taught.py"

@@ -50,7 +50,7 @@ rule score_fewer_timesteps:
         mem_mb=lambda w, attempt: attempt * runs[w.run].ablation.scoring_mb(w.method),
     params:
         subsets=lambda w: runs[w.run].ablation.timestep_subsets,
-        options=lambda w: runs[w.run].influence.options,
+        options=lambda w: runs[w.run].influence.options_of(w.method),
         evaluation=lambda w: dmin.pick(runs[w.run].evaluation, "k", "confidence"),
         code=code("score_fewer_timesteps", "method"),
     script:

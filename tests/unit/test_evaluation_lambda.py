@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fabricated import compress_shards, write_gradients
-from schema_defaults import options
+from schema_defaults import options, options_of
 
 from dmin.attribution import ridge
 from dmin.attribution.gradient_files import GradientFiles, GradientSides
@@ -139,7 +139,7 @@ def test_the_sweep_measures_what_scores_of_that_lambda_do(
     }
     sides = GradientSides(*(GradientFiles([files[name]], sketches[name]) for name in ("queries", "train")))
     tables = SampleTables(*(files[name].with_suffix(".parquet") for name in ("queries", "train")))
-    given = options(lambda_grid=GRID, relative_lambda=0.5)
+    given = options_of(method, "lambda_grid", "seed", lambda_grid=GRID, relative_lambda=0.5)
     sweep_lambda(method, sides, tables, given, [2, 5], SweepFiles(tmp_path / "lambda.csv", tmp_path / "top.parquet"))
     table = pd.read_csv(tmp_path / "lambda.csv", dtype={"v": str})
     assert list(table.columns) == ["method", "v", "relative_lambda", "choice", "yardstick", "value", "queries"]

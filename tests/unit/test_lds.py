@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from fabricated import CACHE_DIM, compress_shards, write_gradients
 from retrained_bank import CONFIG, loss_table, write_bank
-from schema_defaults import options
+from schema_defaults import options, options_of
 
 from dmin.attribution.gradient_files import GradientFiles, GradientSides
 from dmin.attribution.gradient_rows import GradientRows
@@ -166,7 +166,7 @@ class Sweep:
             *(GradientFiles([self.shards[side]], self.folder / f"{side}.npy") for side in ("queries", "train"))
         )
         bank = JudgingBank([self.folder / "losses.parquet"], [self.folder / "sets.parquet"], CONFIG)
-        sweep_lds("trak", sides, bank, options(), self.folder / "lambda.csv")
+        sweep_lds("trak", sides, bank, options_of("trak", "lambda_grid", "seed"), self.folder / "lambda.csv")
         return pd.read_csv(self.folder / "lambda.csv").set_index("choice")
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from fabricated import write_gradients
-from schema_defaults import options
+from schema_defaults import options, options_of
 from tiny_pipeline import CPU, LATENT, SIZE, gradient_config
 from torch import Tensor
 
@@ -231,7 +231,7 @@ def test_the_table_of_steps_holds_each_rate(tmp_path: Path) -> None:
     sketches = [compress_shards([path], 32, path.with_suffix(".npy")) for path in (train, query)]
     sides = GradientSides(GradientFiles([query], sketches[1]), GradientFiles([train], sketches[0]))
     tables = SampleTables(queries=tmp_path / "q.parquet", train=tmp_path / "t.parquet")
-    score_journey_steps(sides, tables, options(), [1], tmp_path / "steps.npy", tmp_path / "steps.csv")
+    score_journey_steps(sides, tables, options_of("journey_trak"), [1], tmp_path / "steps.npy", tmp_path / "steps.csv")
     table = pd.read_csv(tmp_path / "steps.csv")
     assert set(table["v"]) == {32}
     assert table["timestep"].tolist() == [900, 100] and table["rate"][0] == 1.0

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from run_config import PROJECT, RUN, config, tables
 
+from dmin.catalogue.methods import METHODS
 from dmin.folders.files import is_local
 from dmin.runtime.errors import UserError
 from dmin.workflow.costs import stage_metrics
@@ -183,6 +184,21 @@ def test_widths_and_lists_of_each_kind_of_method() -> None:
     metrics = stage_metrics(found)
     assert len(metrics["compress"]) == 2 + 2 + 1 + 4 and len(metrics["score"]) == len(found.tops) == 9
     assert found.lambda_sweeps() == [f"{RUN}/influence/dtrak/v{v}/lambda.csv" for v in (64, 256)]
+
+
+def test_each_job_gets_the_options_of_its_method_alone() -> None:
+    influence = tables(["dmin"]).runs["r"].influence
+    assert {method: list(influence.options_of(method)) for method in ("dmin", "trak", "nda")} == {
+        "dmin": [],
+        "trak": ["relative_lambda"],
+        "nda": ["nda_patch", "nda_side", "nda_timestep", "seed"],
+    }
+    assert list(influence.options_of("trak", "lambda_grid", "seed")) == ["lambda_grid", "relative_lambda", "seed"]
+    assert all(influence.options_of(name).keys() == set(entry.options) for name, entry in METHODS.items())
+    rules = "".join(path.read_text() for path in (PROJECT / "rules").glob("*.smk"))
+    assert (
+        "options=lambda w: runs[w.run].influence.options," not in rules and rules.count("influence.options_of(") == 10
+    )
 
 
 def test_index_holds_the_sketches_of_the_method_that_the_config_names() -> None:

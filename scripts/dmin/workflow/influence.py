@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ..catalogue.methods import (
     BLOCKS_CACHE,
@@ -50,6 +50,10 @@ class Influence:
     def options(self) -> Options:
         """Settings of single methods."""
         return self.settings["options"]
+
+    def options_of(self, method: str, *more: str) -> dict[str, Any]:
+        """Return those that the scores of a method depend on, and ``more``."""
+        return pick(self.options, *{*METHODS[method].options, *more})
 
     @property
     def gradient_methods(self) -> list[str]:
@@ -283,9 +287,8 @@ class Influence:
         There are none without two queries of a known subset, which a choice needs.
         """
         queries = self.gradients.queries
-        if queries.settings["per_subset"] < 2 or not queries.subsets_known:
-            return []
-        return self.kernel_tables(file)
+        judged = queries.settings["per_subset"] >= 2 and queries.subsets_known
+        return self.kernel_tables(file) if judged else []
 
     def kernel_tables(self, file: str) -> list[str]:
         """Return a table beside the scores of every kernel method."""
@@ -293,6 +296,5 @@ class Influence:
 
     def journey_steps(self) -> list[str]:
         """Return the tables on the steps of a journey; none where no method goes along one."""
-        if "journey_trak" not in self.methods:
-            return []
-        return [f"{self.folder('journey_trak', v)}/steps.csv" for v in self.widths("journey_trak")]
+        widths = self.widths("journey_trak") if "journey_trak" in self.methods else []
+        return [f"{self.folder('journey_trak', v)}/steps.csv" for v in widths]

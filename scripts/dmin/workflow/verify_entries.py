@@ -264,7 +264,7 @@ def _scores(run: Run, method: str, v: str, asked: str = "queries") -> Entry:
     if method in CHECKPOINT_METHODS:
         config["train"] = run.model.settings["train"]
     elif method not in MIXED_METHODS:
-        config["options"] = influence.settings["options"]
+        config["options"] = influence.options_of(method)
     if method in MIXED_METHODS:
         parts = zip(METHODS[method].parts, influence.part_scores(method, v), strict=True)
         made_from = {part: ["sha256", _place(path)] for part, path in parts}
