@@ -15,7 +15,7 @@ rule choose_audited_removals:
     conda:
         "../envs/dmin.yaml"
     params:
-        issues=lambda w: runs[w.run].audit.issue_settings,
+        fdr=lambda w: runs[w.run].audit.settings["fdr"],
         settings=lambda w: runs[w.run].audit.consequence.choice_settings,
         code=code("choose_audited_removals"),
     script:

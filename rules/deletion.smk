@@ -4,6 +4,7 @@
 use rule measure_losses as measure_losses_without with:
     input:
         models="<run>/deletion/{removal}/models/{range}",
+        removed=lambda w: dmin.removed_by(checkpoints, w.run, "deletion", w.removal),
         queries="<run>/queries/queries.safetensors",
         base=ancient(lambda w: runs[w.run].model.base.files),
     output:

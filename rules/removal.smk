@@ -1,7 +1,9 @@
 # What a model generates once training samples are removed: counterfactual removal, and the study of stroke thickness.
 
 
-rule choose_removals:
+# A checkpoint: what is trained without the chosen samples is looked at again once they are written, and stays where they
+# are the same ones. Lists of another length, or another false discovery rate, write all scores anew.
+checkpoint choose_removals:
     input:
         samples=lambda w: runs[w.run].model.dataset.train,
         queries="<run>/queries/queries.parquet",
@@ -24,7 +26,7 @@ rule choose_removals:
         "../scripts/choose_removals.py"
 
 
-rule choose_thickness_removals:
+checkpoint choose_thickness_removals:
     input:
         samples=lambda w: runs[w.run].model.dataset.train,
         queries="<run>/queries/queries.parquet",
@@ -49,7 +51,7 @@ rule choose_thickness_removals:
 rule retrain_without:
     input:
         samples=lambda w: runs[w.run].model.samples,
-        sets="<run>/{study}/{removal}/removed.parquet",
+        sets=lambda w: dmin.removed_by(checkpoints, w.run, w.study, w.removal),
         base=ancient(lambda w: runs[w.run].model.base.files),
     output:
         directory("<run>/{study}/{removal}/models/{range}"),
@@ -78,7 +80,7 @@ rule retrain_without:
 rule regenerate:
     input:
         models="<run>/{study}/{removal}/models/{range}",
-        removed="<run>/{study}/{removal}/removed.parquet",
+        removed=lambda w: dmin.removed_by(checkpoints, w.run, w.study, w.removal),
         images=lambda w: runs[w.run].studies[w.study].originals,
         base=ancient(lambda w: runs[w.run].model.base.files),
     output:

@@ -8,7 +8,7 @@ with job(snakemake):
     choose_audited_removals(
         (Path(given.samples), Path(given.held_out)),
         Path(given.planted[0]) if given.planted else None,
-        snakemake.params.issues,
+        snakemake.params.fdr,
         snakemake.params.settings,
         Path(snakemake.output[0]),
     )

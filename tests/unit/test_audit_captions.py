@@ -35,7 +35,7 @@ def test_wrong_captions_need_held_out_images_with_other_captions_near(tmp_path: 
     summary = json.loads(files.summary.read_text())
     assert f"{gaps or 0} of the 200 test images" in summary["left_out"]["wrong caption"]
     assert len(summary["left_out"]) == 1 and summary["issues"]["outlier"]["controlled"] >= len(FAULTY)
-    assert len(flagged_samples(*tables, SETTINGS)) >= len(FAULTY)
+    assert len(flagged_samples(*tables, SETTINGS["fdr"])) >= len(FAULTY)
     planted = pd.DataFrame({"sample": given.train["sample"][FAULTY], "fault": "swapped_captions", "of": ""})
     planted.to_csv(tmp_path / "planted.csv", index=False)
     judged = DetectionFiles(tmp_path / "detection.csv", tmp_path / "found.csv")

@@ -81,7 +81,8 @@ def choose(folder: Path, places: list[int], removals: list[str]) -> pd.DataFrame
     tables = write_tables(replace(given, train=train), folder)
     planted = folder / "planted.csv"
     pd.DataFrame({"sample": ["a/0", "b/9"], "fault": "foreign", "of": ""}).to_csv(planted, index=False)
-    choose_audited_removals(tables, planted, SETTINGS, {"removals": removals, "seed": 4}, folder / "removed.parquet")
+    chosen: Any = {"removals": removals, "seed": 4}
+    choose_audited_removals(tables, planted, SETTINGS["fdr"], chosen, folder / "removed.parquet")
     return pd.read_parquet(folder / "removed.parquet")
 
 

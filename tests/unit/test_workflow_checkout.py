@@ -107,7 +107,7 @@ def python_lines(path: Path) -> tuple[int, int]:
             continue
         total += 1
         if not line[0].isspace():
-            in_rule = re.match(r"(use )?rule\b.*:$|localrules:|ruleorder:", line) is not None
+            in_rule = re.match(r"((use )?rule|checkpoint)\b.*:$|localrules:|ruleorder:", line) is not None
         python += not in_rule
     return python, total
 

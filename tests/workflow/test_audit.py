@@ -53,6 +53,17 @@ def test_an_audit_says_what_few_held_out_images_cannot_tell(audited: Checkout) -
     assert set(audited.plan("audit")) <= {"audit"}
 
 
+def test_the_confidence_of_intervals_trains_nothing_again(audited: Checkout) -> None:
+    config = yaml.safe_load(config_with())
+    config["runs"]["micro"]["evaluation"]["confidence"] = 0.8
+    try:
+        audited.write_config(yaml.safe_dump(config, sort_keys=False))
+        plan = audited.plan("audit")
+    finally:
+        audited.write_config(config_with())
+    assert plan == {"audit_issues": 1, "evaluate_audit_consequence": 1, "audit_page": 1, "audit": 1}
+
+
 def test_an_audit_says_what_removing_the_flagged_images_does(audited: Checkout) -> None:
     table = pd.read_csv(audited.root / "results/runs/micro/tables/audit_consequence.csv").set_index("measure")
     losses, recognised = table.loc["held_out_loss"], table.loc["recognised"]

@@ -23,7 +23,7 @@ README = (PROJECT / "config" / "README.md").read_text()
 def written_rules() -> dict[str, str]:
     """Return the text of every rule that runs a script, by name."""
     text = "\n".join(path.read_text() for path in sorted((PROJECT / "rules").glob("*.smk")))
-    blocks = re.split(r"^rule (\w+):\n", text, flags=re.MULTILINE)
+    blocks = re.split(r"^(?:rule|checkpoint) (\w+):\n", text, flags=re.MULTILINE)
     rules = {
         name: re.split(r"^\S", body, maxsplit=1, flags=re.MULTILINE)[0]
         for name, body in zip(blocks[1::2], blocks[2::2], strict=True)

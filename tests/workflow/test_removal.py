@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from checkout import PROJECT, Checkout, micro_config
+from checkout import PROJECT, Change, Checkout, micro_config
 from config_tables import load
 
 REMOVAL: dict[str, Any] = {"methods": ["dmin"], "queries": 2, "k": 4, "draws": 1, "seeds": 2, "per_job": 4}
@@ -63,6 +64,37 @@ def test_another_method_adds_its_own_jobs_only(removed: Checkout) -> None:
 def test_another_draw_leaves_methods_alone(removed: Checkout) -> None:
     plan = plan_with(removed, draws=2)
     assert plan["retrain_without"] == 1
+
+
+def run_with(checkout: Checkout, change: Change) -> set[str]:
+    """Run what a changed config asks for, and return the rules that ran."""
+    config = yaml.safe_load(config_with())
+    change(config["runs"]["micro"])
+    checkout.write_config(yaml.safe_dump(config, sort_keys=False))
+    told = checkout.run(f"{RUN}/tables/removal_summary.csv")
+    return set(re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):$", told.stdout + told.stderr, re.MULTILINE))
+
+
+def test_lists_train_nothing_again_and_hide_nothing_that_does(removed: Checkout, tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path / "lists", removed.root)
+
+    def trained() -> list[int]:
+        return [path.stat().st_mtime_ns for path in sorted((checkout.root / RUN).glob("removal/dmin/models/*/*/*"))]
+
+    def lists(run: dict[str, Any]) -> None:
+        run["influence"] |= {"top_k": 12, "significance": {"fdr": 0.3}, "options": {"lissa_damping": 0.5}}
+
+    before = trained()
+    assert run_with(checkout, lists) == {"score", "choose_removals", "evaluate_removal"}
+    assert trained() == before != []
+
+    def both(run: dict[str, Any]) -> None:
+        lists(run)
+        run["influence"]["significance"]["fdr"] = 0.2
+        run["removal"]["k"] = 5
+
+    assert {"score", "choose_removals", "retrain_without", "regenerate"} <= run_with(checkout, both)
+    assert not set(trained()) & set(before)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from typing import TypedDict
 
 import pandas as pd
 
-from dmin.audit.findings import IssueSettings
 from dmin.audit.report import flagged_samples, read_samples_table
 from dmin.retraining.removal_names import RANDOM
 from dmin.retraining.removals import draw_samples
@@ -32,7 +31,7 @@ class ChoiceSettings(TypedDict):
 
 
 def choose_audited_removals(
-    tables: tuple[Path, Path], planted: Path | None, issues: IssueSettings, settings: ChoiceSettings, out: Path
+    tables: tuple[Path, Path], planted: Path | None, fdr: float, settings: ChoiceSettings, out: Path
 ) -> None:
     """Write what each set removes, as :func:`dmin.retraining.removals.write_removals` does, for no query in particular.
 
@@ -42,12 +41,13 @@ def choose_audited_removals(
     Args:
         tables: of training images and of held-out ones; see :func:`dmin.audit.samples.audit_samples`.
         planted: what was planted; None where that is not known, and no set asks for it.
+        fdr: the false discovery rate at which the audit lists.
 
     Raises:
         UserError: a table is torn, or every image is flagged.
     """
     ids = read_samples_table(tables[0])["sample"].tolist()
-    flagged = flagged_samples(*tables, issues)
+    flagged = flagged_samples(*tables, fdr)
     if len(flagged) == len(ids):
         raise UserError(
             f"The audit flags all {len(ids)} training images, and without them there is nothing to train on; lower "

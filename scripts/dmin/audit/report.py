@@ -78,14 +78,17 @@ def write_audit(samples: Path, held_out: Path, settings: IssueSettings, files: A
     log.info("%d of %d images have an issue that removing them mends", int(dropped.sum()), len(dropped))
 
 
-def flagged_samples(samples: Path, held_out: Path, settings: IssueSettings) -> list[str]:
+def flagged_samples(samples: Path, held_out: Path, fdr: float) -> list[str]:
     """Return the samples whose files :func:`write_audit` lists to drop, and noised copies for which there is the same
     reason, in the order of the table.
+
+    Args:
+        fdr: the false discovery rate that is borne. The confidence of intervals drops none.
 
     Raises:
         UserError: a table is torn.
     """
-    given = Audited(read_samples_table(samples), read_samples_table(held_out), settings)
+    given = Audited(read_samples_table(samples), read_samples_table(held_out), {"fdr": fdr, "confidence": 0.95})
     return [str(name) for name in given.train["sample"][_dropped(_issues(given)[0], given.train)]]
 
 

@@ -41,7 +41,7 @@ from .maps import PARTS as MAPPED_PARTS
 from .memory import cascade_mb, index_mb, model_mb, scoring_mb, taught_mb
 from .paper import SECTIONS, paper_runs
 from .plan_entries import plan_entry
-from .studies import ALL_CONTROLS, CONTROLS
+from .studies import ALL_CONTROLS, CONTROLS, removed_by
 from .tables import one_of, open_tables
 from .terminal import pages, shorten_terminal
 from .values import page_text, pick
@@ -90,6 +90,7 @@ __all__ = [
     "paper_runs",
     "pick",
     "plan_entry",
+    "removed_by",
     "require_room",
     "scoring_mb",
     "shorten_terminal",

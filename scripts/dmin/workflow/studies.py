@@ -162,3 +162,13 @@ class Study:
             return settings | {"k": self.sizes[0]}
         settings |= pick(self.evaluation, "bootstrap", "seed")
         return settings | {"least": self.influence.gradients.queries.classifier["confidence"]}
+
+
+def removed_by(checkpoints: Any, run: str, study: str, removal: str) -> str:
+    """Return the table of what a removal leaves out, once it is written.
+
+    Before, Snakemake's ``checkpoints`` raise what has the job that reads it looked at again when it is.
+    """
+    chosen = checkpoints.choose_thickness_removals if study == "thickness" else checkpoints.choose_removals
+    path: str = chosen.get(run=run, study=study, removal=removal).output[0]
+    return path
