@@ -25,7 +25,7 @@ rule pilot_scale:
         samples=lambda w: runs[w.run].model.samples,
         weights=lambda w: runs[w.run].model.weights,
         base=ancient(lambda w: runs[w.run].model.base.files),
-        width=ancient(lambda w: runs[w.run].width_check),
+        width=lambda w: runs[w.run].width_check,
     output:
         "<run>/pilot_scale/{quantity}.json",
     log:
@@ -54,7 +54,7 @@ rule pilot_curvature:
         samples=lambda w: runs[w.run].model.samples,
         weights=lambda w: runs[w.run].model.weights,
         base=ancient(lambda w: runs[w.run].model.base.files),
-        width=ancient(lambda w: runs[w.run].width_check),
+        width=lambda w: runs[w.run].width_check,
     output:
         "<run>/pilot_curvature/loss.safetensors",
     log:
@@ -84,7 +84,7 @@ rule cache_gradients:
         samples=lambda w: runs[w.run].gradients.samples(w.split),
         weights=lambda w: runs[w.run].gradients.weights(w.cache),
         base=ancient(lambda w: runs[w.run].model.base.files),
-        width=ancient(lambda w: runs[w.run].width_check),
+        width=lambda w: runs[w.run].width_check,
         trajectory=lambda w: runs[w.run].gradients.trajectory(w.cache),
         replay=lambda w: runs[w.run].gradients.replayed_log(w.cache, w.split),
         scale=lambda w: runs[w.run].gradients.scale(w.cache),
@@ -126,7 +126,7 @@ rule cache_lissa:
         queries="<run>/queries/queries.safetensors",
         weights=lambda w: runs[w.run].model.weights,
         base=ancient(lambda w: runs[w.run].model.base.files),
-        width=ancient(lambda w: runs[w.run].width_check),
+        width=lambda w: runs[w.run].width_check,
         regions=lambda w: runs[w.run].gradients.regions(w.split),
     output:
         shard="<run>/gradients/lissa/{split}/{range}.safetensors",

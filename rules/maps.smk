@@ -119,7 +119,7 @@ rule cache_fields:
         regions=lambda w: [runs[w.run].maps.masks(w.part)],
         weights=lambda w: runs[w.run].model.weights,
         base=ancient(lambda w: runs[w.run].model.base.files),
-        width=ancient(lambda w: runs[w.run].width_check),
+        width=lambda w: runs[w.run].width_check,
         trajectory=[],
         replay=[],
         scale=lambda w: runs[w.run].gradients.scale(w.cache),
