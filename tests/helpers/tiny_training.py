@@ -57,14 +57,20 @@ class Late(StopRequest):
 
 
 def train_adapter(
-    base: Mapping[str, Any], samples: Path, folder: Path, model: Mapping[str, Any] = ADAPTER
+    base: Mapping[str, Any],
+    samples: Path,
+    folder: Path,
+    model: Mapping[str, Any] = ADAPTER,
+    start: Path | None = None,
 ) -> tuple[bytes, bytes]:
-    """Train an adapter of the tiny pipeline into a folder; return the bytes of its weights and of its curve."""
+    """Train an adapter of the tiny pipeline into a folder, from the file ``start``; return the bytes of its weights and
+    of its curve.
+    """
     adapter, curve = folder / "pytorch_lora_weights.safetensors", folder / "training.csv"
     files = TrainingFiles(
         adapter, folder / "model.json", curve, folder / "checkpoints", folder / "training_log.parquet"
     )
-    train_model(TrainingTask(samples, Recipe(base, model), files), TrainingPace("cpu", 2))
+    train_model(TrainingTask(samples, Recipe(base, model, start), files), TrainingPace("cpu", 2))
     return adapter.read_bytes(), curve.read_bytes()
 
 

@@ -27,13 +27,16 @@ from foreign_adapters import (
     written,
 )
 from gradient_oracle import check
+from safetensors.torch import load_file
 from strange_adapters import answer, refused
 from tiny_pipeline import CPU, random_samples
+from tiny_training import ADAPTER, train_adapter
 from tiny_transformers import build_flux
 from torch import nn
 
 from dmin.gradients.engine import PerSampleGradients
 from dmin.gradients.selection import select_parameters
+from dmin.models.adapter_file import ADAPTER_FILE
 from dmin.models.families.family import Family
 from dmin.models.load import load_family
 
@@ -150,6 +153,31 @@ def test_dora_of_diffusers_acts_as_in_diffusers(tiny_base: Mapping[str, Any], tm
     file = written(tmp_path / "dora.safetensors", named)
     found = answer(brought(file, tiny_base, tmp_path / "out", alpha=4).denoiser)
     assert (found - answer(diffusers_own(file, tiny_base, StableDiffusionPipeline).unet)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", [loha, lokr])
+def test_training_goes_on_with_loha_and_lokr(
+    kind: Callable[[Layers], Named], layers: Layers, tiny_base: Mapping[str, Any], tmp_path: Path
+) -> None:
+    given = brought(written(tmp_path / "x.safetensors", kind(layers)[0]), tiny_base, tmp_path / "own")
+    random_samples(8).save(tmp_path / "samples.safetensors")
+    start = tmp_path / "own" / ADAPTER_FILE
+    for rate in (0.0, 0.01):
+        model = {
+            **ADAPTER,
+            "train": {**ADAPTER["train"], "learning_rate": rate, "weight_decay": 0.0, "checkpoints": []},
+        }
+        out = tmp_path / str(rate)
+        train_adapter(tiny_base, tmp_path / "samples.safetensors", out, model, start)
+        trained = load_family(tiny_base, CPU, ["denoiser"])
+        trained.load_adapter(out)
+        # Written and read again it is what it was, and all of it is trained.
+        gone = (answer(trained.denoiser) - answer(given.denoiser)).abs().max()
+        assert gone < 1e-5 if rate == 0 else gone > 1e-3
+        tensors, before = load_file(out / ADAPTER_FILE), load_file(start)
+        assert tensors.keys() == before.keys()
+        changed = [name for name in before if not torch.equal(tensors[name], before[name])]
+        assert len(changed) == (0 if rate == 0 else len(before))
 
 
 def test_lokr_of_diffusers_acts_as_in_diffusers(tiny_base: Mapping[str, Any], tmp_path: Path) -> None:

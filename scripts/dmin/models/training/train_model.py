@@ -25,6 +25,7 @@ from dmin.models.training.state import TrainingState
 from dmin.models.training.task import Recipe, TrainingTask
 from dmin.models.training.weight_average import WeightAverage
 from dmin.runtime.atomic import atomic_path, write_csv, write_json, write_parquet
+from dmin.runtime.attributed import is_adapted
 from dmin.runtime.device import resolve_device
 from dmin.runtime.digests import config_digest, describe_weights, file_digest
 from dmin.runtime.precision import autocast
@@ -167,7 +168,7 @@ def prepare_parameters(family: Family, recipe: Recipe) -> dict[str, torch.Tensor
         else:
             family.load_adapter(recipe.start.parent)
             for name, value in family.denoiser.named_parameters():
-                value.requires_grad_(".lora_" in name)
+                value.requires_grad_(is_adapted(name))
     return {name: value for name, value in family.denoiser.named_parameters() if value.requires_grad}
 
 
