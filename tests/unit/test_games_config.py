@@ -11,9 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from checkout import PROJECT
 from config_tables import load
+from safetensors.torch import save_file
 
 from dmin.workflow.games import Game
 from dmin.workflow.job_contents import JobContents
@@ -269,6 +271,25 @@ def test_what_cannot_be_played_is_refused(
     with pytest.raises(SystemExit) as refused:
         game_with(change)
     assert sentence in str(refused.value) and str(refused.value).startswith("Error: ")
+
+
+@pytest.mark.parametrize("part", ["text_encoder.", "unet."])
+@pytest.mark.fault("A game unlearns an own adapter that changes text encoders too", "refused before any work")
+def test_own_adapter_with_a_part_in_text_encoders_is_not_unlearnt(part: str, tmp_path: Path) -> None:
+    path = PROJECT / "config" / "paper" / "contributors_artbench.yaml"
+    given = {key: value for key, value in yaml.safe_load(path.read_text()).items() if key not in ("runs", "plan")}
+    config = {key: {name: entry for name, entry in table.items() if entry is not None} for key, table in given.items()}
+    names = ["unet.q.lora_A.weight", "unet.q.lora_B.weight", f"{part}k.lora_A.weight", f"{part}k.lora_B.weight"]
+    save_file({name: torch.ones(2, 2) for name in names}, tmp_path / "own.safetensors")
+    config["models"]["paintings"]["weights"] = {"path": str(tmp_path / "own.safetensors"), "alpha": 2}
+    coalitions = config["games"]["paintings"]["coalitions"]
+    for where in ("exact", "fit", "test"):
+        coalitions.setdefault(where, {})["trainers"] = ["unlearn"]
+    if part == "unet.":
+        assert load(config).games["paintings"].all_trainers == ["unlearn"]
+        return
+    with pytest.raises(SystemExit, match=r"unlearn, which trains the denoiser alone, but the adapter of models\.paint"):
+        load(config)
 
 
 def test_adapter_keeps_a_rank_and_a_full_model_has_no_prompts() -> None:

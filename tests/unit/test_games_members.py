@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_pipeline import LATENT, LORA, PROMPT_LENGTH, TEXT_WIDTH, build_base
 from tiny_training import ADAPTER, FULL, TRAIN, Late, retrained, retraining_job, train_adapter
 
@@ -117,6 +117,16 @@ def test_nobody_trains_nothing_and_a_start_is_gone_on_with(tmp_path: Path) -> No
     facts = json.loads((out / "set0001-0" / "model.json").read_text())
     assert facts["start"] and facts["train"]["steps"] == 1
     assert "start" not in json.loads((job["out"] / "set0001-0" / "model.json").read_text())
+
+
+@pytest.mark.fault("An adapter of the hub that a game goes on with changes text encoders too", "refused; it is named")
+def test_adapter_with_a_part_in_text_encoders_is_not_gone_on_with(tmp_path: Path) -> None:
+    job, start = retraining_job(tmp_path), tmp_path / "pytorch_lora_weights.safetensors"
+    names = [f"{part}.q.lora_{side}.weight" for part in ("unet", "text_encoder") for side in "AB"]
+    save_file({name: torch.ones(2, 2) for name in names}, start)
+    with pytest.raises(UserError, match=r"lora_weights.safetensors' changes text encoders too, and what these learned"):
+        retrain_subsets(**{**job, "recipe": Recipe(job["recipe"].base, ADAPTER, start)})
+    assert not job["out"].exists()
 
 
 def test_pruned_model_is_trained_again_and_resumes(tmp_path: Path) -> None:

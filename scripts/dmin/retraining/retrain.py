@@ -19,6 +19,7 @@ from dmin.models.training.train_model import train_model, write_untrained
 from dmin.models.training.train_together import DivergedTogetherError, train_together, trains_together
 from dmin.retraining.members import Member, Retrainings, weights_name
 from dmin.runtime.atomic import write_json
+from dmin.runtime.attributed import require_denoiser
 from dmin.runtime.digests import config_digest, file_digest
 from dmin.runtime.errors import DivergedError, UserError
 from dmin.runtime.parquet import read_parquet
@@ -133,8 +134,11 @@ def retrain_subsets(
 
     Raises:
         DivergedError: a training diverged; the message names it, and how to leave its set out.
-        UserError: another process trains the same ones, or the end was asked for.
+        UserError: another process trains the same ones, the end was asked for, or what they go on with is an adapter
+            that changes text encoders too.
     """
+    if recipe.start is not None:
+        require_denoiser(recipe.start)
     bank = Bank(EncodedSamples.load(samples), read_parquet(sets), recipe, retrainings)
     key = config_digest(
         dict(recipe.model),

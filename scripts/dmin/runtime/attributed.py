@@ -11,6 +11,11 @@ from .errors import UserError
 from .weight_headers import Shapes, adapter_shapes, denoiser_shapes
 
 ADAPTER, WITH_TEXT, BLOCKS, PATTERN = "adapter", "adapter_with_text", "transformer_blocks", "regex:"
+# Why no member of a game goes on with such an adapter.
+UNTRAINED_TEXT = (
+    "what these learned of everyone would stay in each member; name an adapter of the denoiser alone, or leave the "
+    "game out."
+)
 # What PEFT names the parameters of LoRA and DoRA, of LoKr and of LoHa.
 ADAPTERS = ("lora_", "lokr_", "hada_")
 # A tensor of an adapter that PEFT, diffusers or an import here wrote.
@@ -126,6 +131,16 @@ def count_parts(path: str) -> tuple[int, int] | None:
 def _count_text(weights: Path) -> int | None:
     parts = None if weights.is_dir() else count_parts(str(weights))
     return 0 if weights.is_dir() else parts and parts[1]
+
+
+def require_denoiser(adapter: Path) -> None:
+    """Refuse to go on with an adapter that changes text encoders too, which nothing here trains.
+
+    Raises:
+        UserError: it does.
+    """
+    if _count_text(adapter):
+        raise UserError(f"The adapter '{adapter}' changes text encoders too, and {UNTRAINED_TEXT}")
 
 
 def require_text(key: str, selection: str, values: int | None, model: str) -> None:

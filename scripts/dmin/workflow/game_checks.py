@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from pathlib import Path
 
+from ..runtime.attributed import UNTRAINED_TEXT
 from ..runtime.errors import UserError
 from .checks import CORRECT_PATH, refuse_own_weights
 from .games import BLOCK, MOST_EXACT, ONE_PER_PLAYER, PARTS, Game, coalition_size
@@ -106,6 +107,11 @@ def _check_unlearning(place: str, game: Game) -> None:
         raise UserError(
             f"{place}.unlearning.batch_size is {size}, below accumulation {pieces} of models.{game.model.name}.train; "
             "raise it."
+        )
+    if "unlearn" in game.all_trainers and game.model.text_values:
+        raise UserError(
+            f"{place} has the trainer unlearn, which trains the denoiser alone, but the adapter of models."
+            f"{game.model.name}.weights changes text encoders too, and {UNTRAINED_TEXT}"
         )
 
 
