@@ -122,7 +122,7 @@ def example_jobs() -> dict[str, int]:
 def rule_scripts() -> dict[str, str]:
     """Return the script of each rule, that of the rule that it is made from where it names none."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "rules").glob("*.smk")))
-    head = re.compile(r"^(?:rule (\w+)|use rule (\w+) as (\w+) with):$", re.MULTILINE)
+    head = re.compile(r"^(?:(?:rule|checkpoint) (\w+)|use rule (\w+) as (\w+) with):$", re.MULTILINE)
     starts = [*head.finditer(text)]
     scripts, above = dict[str, str](), dict[str, str]()
     for start, stop in zip(starts, [*(match.start() for match in starts[1:]), len(text)], strict=True):

@@ -51,7 +51,7 @@ def slurm() -> Iterator[None]:
 def rule_bodies() -> dict[str, tuple[str | None, str]]:
     """Return the rule that each rule is made from, where there is one, and its text."""
     text = "\n".join(path.read_text() for path in sorted((PROJECT / "rules").glob("*.smk")))
-    parts = re.split(r"^(?:rule (\w+)|use rule (\w+) as (\w+) with):\n", text, flags=re.MULTILINE)[1:]
+    parts = re.split(r"^(?:(?:rule|checkpoint) (\w+)|use rule (\w+) as (\w+) with):\n", text, flags=re.MULTILINE)[1:]
     quads = zip(parts[::4], parts[1::4], parts[2::4], parts[3::4], strict=True)
     return {name or made: (origin, body) for name, origin, made, body in quads}
 
