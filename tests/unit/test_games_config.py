@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -124,40 +122,6 @@ def test_features_of_the_classifier_hang_on_its_file() -> None:
     assert measures.encoder == {"kind": "classifier", "path": weights}
     assert measures.encoder_files == [weights, "resources/mnist/classifier.json"]
     assert measures.behaviour_settings("frechet")["encoder"]["kind"] == "classifier"
-
-
-def rewrite(file: Path) -> None:
-    """Change a file but neither its length nor its date."""
-    before, dates = file.read_bytes(), file.stat()
-    file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
-    os.utime(file, ns=(dates.st_atime_ns, dates.st_mtime_ns))
-
-
-@pytest.mark.parametrize("changed", ["classifier.safetensors", "classifier.json", "inception.safetensors"])
-@pytest.mark.fault(
-    "a classifier or an encoder of a game replaced, its old date kept", "what it measured is measured again"
-)
-def test_contents_of_classifier_and_encoder_count(changed: str, tmp_path: Path) -> None:
-    for name in ("classifier.safetensors", "classifier.json", "inception.safetensors"):
-        (tmp_path / name).write_text(name)
-    encoder: dict[str, Any] = {"kind": "classifier"}
-    if changed.startswith("inception"):
-        encoder = {"kind": "inception", "path": str(tmp_path / "inception.safetensors")}
-
-    def seen() -> dict[str, str]:
-        tables = tables_with(
-            lambda game: game.update(classifier=str(tmp_path / "classifier.safetensors"), encoder=encoder)
-        )
-        contents, asked = JobContents(tables, print), SimpleNamespace(game="six", behaviour="entropy")
-        features = SimpleNamespace(game="six", behaviour="frechet")
-        return {"features": contents.game_encoder(asked), "entropy": contents.game_classifier(asked),
-                "frechet": contents.game_classifier(features)}  # fmt: skip
-
-    before = seen()
-    rewrite(tmp_path / changed)
-    after = seen()
-    again = {name for name in before if after[name] != before[name]}
-    assert again == ({"features"} if changed.startswith("inception") else {"features", "entropy"})
 
 
 def test_entropy_is_over_classes_or_clusters() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -51,40 +49,6 @@ def test_values_do_not_hang_on_the_order_of_keys() -> None:
     one, two = (read_tables(given, PROJECT) for given in (forwards, backwards))
     assert str(one.runs["r"].settings) == str(two.runs["r"].settings)
     assert str(one.models["m"].training) == str(two.models["m"].training)
-
-
-@pytest.mark.parametrize(
-    ("changed", "again"),
-    [
-        ({"checkpoints": [800]}, False),
-        ({"seed": 5}, False),
-        ({"learning_rate": 0.1}, True),
-        ({"steps": 900}, True),
-    ],
-)
-def test_checkpoints_and_seed_of_a_model_leave_retrainings_of_it_alone(changed: dict[str, Any], again: bool) -> None:
-    given, other = config(["dmin"], audit={"consequence": {}}), config(["dmin"], audit={"consequence": {}})
-    game = {"model": "m", "players": {"by": "subset"}, "reference": {"rows": 4}}
-    coalitions = {"fit": {"count": 2}, "test": {"alphas": []}}
-    given["games"] = other["games"] = {"g": {**game, "coalitions": coalitions}}
-    other["models"]["m"]["train"] |= {"checkpoints": [], **changed}
-    asked = []
-    for each in (read_tables(given, PROJECT), read_tables(other, PROJECT)):
-        consequence = each.runs["r"].audit.consequence
-        assert consequence is not None
-        asked.append((each.models["m"].retraining, consequence.model_settings, each.games["g"].tuning("retrain")))
-    assert [one != two for one, two in zip(*asked, strict=True)] == [again] * 3
-    rules = "".join(path.read_text() for path in (PROJECT / "rules").glob("*.smk"))
-    retrained = re.findall(
-        r"model=lambda w: .*?(\w+)(?:\(.*\))?,\n(?:.*\n){3,4}.*code\(\"(?:retrain_subsets|unlearn)\"", rules
-    )
-    assert set(retrained) == {"retraining", "model_settings", "tuning"} and len(retrained) == 4
-
-
-def test_retraining_of_a_whole_model_hangs_on_no_rank() -> None:
-    model = tables(["dmin"]).models["m"]
-    whole = replace(model, settings={**model.settings, "finetune": "full"})
-    assert "lora" in model.retraining and "lora" not in whole.retraining
 
 
 def test_pattern_admits_its_names_and_no_other() -> None:

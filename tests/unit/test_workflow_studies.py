@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from run_config import PROJECT, RUN, config, tables
@@ -115,3 +118,37 @@ def test_runs_with_other_intervals_are_not_pooled(second: dict[str, object], sen
 def test_files_of_what_the_config_lacks_are_told_in_a_sentence(ask: Callable[[Tables], object], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         ask(tables(["dmin"]))
+
+
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        ({"checkpoints": [800]}, False),
+        ({"seed": 5}, False),
+        ({"learning_rate": 0.1}, True),
+        ({"steps": 900}, True),
+    ],
+)
+def test_checkpoints_and_seed_of_a_model_leave_retrainings_of_it_alone(changed: dict[str, Any], again: bool) -> None:
+    given, other = config(["dmin"], audit={"consequence": {}}), config(["dmin"], audit={"consequence": {}})
+    game = {"model": "m", "players": {"by": "subset"}, "reference": {"rows": 4}}
+    coalitions = {"fit": {"count": 2}, "test": {"alphas": []}}
+    given["games"] = other["games"] = {"g": {**game, "coalitions": coalitions}}
+    other["models"]["m"]["train"] |= {"checkpoints": [], **changed}
+    asked = []
+    for each in (read_tables(given, PROJECT), read_tables(other, PROJECT)):
+        consequence = each.runs["r"].audit.consequence
+        assert consequence is not None
+        asked.append((each.models["m"].retraining, consequence.model_settings, each.games["g"].tuning("retrain")))
+    assert [one != two for one, two in zip(*asked, strict=True)] == [again] * 3
+    rules = "".join(path.read_text() for path in (PROJECT / "rules").glob("*.smk"))
+    retrained = re.findall(
+        r"model=lambda w: .*?(\w+)(?:\(.*\))?,\n(?:.*\n){3,4}.*code\(\"(?:retrain_subsets|unlearn)\"", rules
+    )
+    assert set(retrained) == {"retraining", "model_settings", "tuning"} and len(retrained) == 4
+
+
+def test_retraining_of_a_whole_model_hangs_on_no_rank() -> None:
+    model = tables(["dmin"]).models["m"]
+    whole = replace(model, settings={**model.settings, "finetune": "full"})
+    assert "lora" in model.retraining and "lora" not in whole.retraining
