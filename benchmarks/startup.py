@@ -41,11 +41,16 @@ snakemake = SimpleNamespace(rule="")
 from snakemake.logging import logger
 from snakemake.iocontainers import Snakemake
 """
+# A module that is left unread until it is used has a type of its own.
 _MEASURED = f"""
 import resource, sys
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(used.ru_utime + used.ru_stime, *(name for name in {LIBRARIES!r} if name in sys.modules))
+kinds = {{name: type(sys.modules.get(name)).__name__ for name in {LIBRARIES!r}}}
+print(used.ru_utime + used.ru_stime, *(name for name, kind in kinds.items() if kind not in ("NoneType", "_Unread")))
 """
+_SCRIPT = re.compile(r"scripts/(\w+)\.py")
+# What Snakemake sets to the threads of a rule.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def main() -> None:
@@ -84,12 +89,13 @@ def measure(scripts: list[str], rounds: int) -> list[dict[str, Any]]:
     """Start each script ``rounds`` times, in turn, and return its median CPU-seconds and which libraries it imports."""
     codes = {INTERPRETER: "", **{name: _PREAMBLE + opening(SCRIPTS / f"{name}.py") for name in scripts}}
     seconds: dict[str, list[float]] = {name: [] for name in codes}
-    imports = dict[str, str]()
+    imports, threaded = dict[str, str](), threaded_scripts()
     for _ in range(rounds):
         for name, code in codes.items():
-            done = subprocess.run(
-                [sys.executable, "-c", code + _MEASURED], check=True, capture_output=True, text=True, cwd=ROOT
-            )
+            threads = str(os.cpu_count() if name in threaded else 1)
+            environment = {**os.environ, **dict.fromkeys(_THREADS, threads)}
+            command = [sys.executable, "-c", code + _MEASURED]
+            done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, env=environment)
             taken, *libraries = done.stdout.split()
             seconds[name].append(float(taken))
             imports[name] = " ".join(libraries)
@@ -121,23 +127,34 @@ def example_jobs() -> dict[str, int]:
 
 def rule_scripts() -> dict[str, str]:
     """Return the script of each rule, that of the rule that it is made from where it names none."""
-    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "rules").glob("*.smk")))
-    head = re.compile(r"^(?:(?:rule|checkpoint) (\w+)|use rule (\w+) as (\w+) with):$", re.MULTILINE)
-    starts = [*head.finditer(text)]
     scripts, above = dict[str, str](), dict[str, str]()
-    for start, stop in zip(starts, [*(match.start() for match in starts[1:]), len(text)], strict=True):
-        rule = start[1] or start[3]
-        named = re.search(r"scripts/(\w+)\.py", text[start.end() : stop])
+    for rule, origin, body in _rules():
+        named = _SCRIPT.search(body)
         if named:
             scripts[rule] = named[1]
-        elif start[2]:
-            above[rule] = start[2]
+        elif origin:
+            above[rule] = origin
     for rule, origin in above.items():
         while origin in above:
             origin = above[origin]
         if origin in scripts:
             scripts[rule] = scripts[origin]
     return scripts
+
+
+def threaded_scripts() -> set[str]:
+    """Return the scripts that the config gives threads, of which the example takes as many as there are cores."""
+    bodies = [body for _, _, body in _rules() if re.search(r"^    threads:", body, re.MULTILINE)]
+    return {named[1] for named in map(_SCRIPT.search, bodies) if named}
+
+
+def _rules() -> Iterator[tuple[str, str | None, str]]:
+    """Yield the name of each rule, that of the rule it is made from where there is one, and its text."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "rules").glob("*.smk")))
+    head = re.compile(r"^(?:(?:rule|checkpoint) (\w+)|use rule (\w+) as (\w+) with):$", re.MULTILINE)
+    starts = [*head.finditer(text)]
+    for start, stop in zip(starts, [*(match.start() for match in starts[1:]), len(text)], strict=True):
+        yield start[1] or start[3], start[2], text[start.end() : stop]
 
 
 def _dry_run_seconds(rounds: int) -> float:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # OpenMP reads this once, when PyTorch is first imported. Threads that spin while they wait for each other cost up to
 # eight times the CPU time where more of them run than there are cores: other jobs, other users, a busy virtual machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# OpenBLAS does so when NumPy and SciPy are first imported, of which each has its own: 2^20 cycles, not 2^26.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 
 # What Snakemake gives a job's script, and not the module of that name.
 if hasattr(getattr(sys.modules.get("__main__"), "snakemake", None), "rule"):

@@ -38,6 +38,18 @@ def test_program_that_uses_the_library_keeps_its_own_garbage_collection(tmp_path
     assert run(code, tmp_path) == ["True", "0", "True"]
 
 
+def test_what_scipy_copies_of_numpy_is_read_when_it_is_used(tmp_path: Path) -> None:
+    code = (
+        "from dmin.runtime.starting import begin_imports\n"
+        "begin_imports()\n"
+        "import numpy as np, scipy.special\n"
+        "print('unittest' in sys.modules, 'numpy.f2py.crackfortran' in sys.modules)\n"
+        "np.testing.assert_array_equal(scipy.special.expit(np.zeros(2)), 0.5)\n"
+        "print('unittest' in sys.modules, np.f2py.run_main.__name__)"
+    )
+    assert run(code, tmp_path) == ["False", "False", "True", "run_main"]
+
+
 def test_what_is_seldom_used_is_read_when_it_is_used(tmp_path: Path) -> None:
     code = (
         "from dmin.runtime.starting import begin_imports\n"

@@ -10,8 +10,9 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-# diffusers imports it with its schedulers, for beta schedules alone.
-SELDOM_USED = frozenset({"scipy.stats"})
+# diffusers imports the first with its schedulers, for beta schedules alone; SciPy copies all names of NumPy, these two
+# among them.
+SELDOM_USED = frozenset({"scipy.stats", "numpy.f2py", "numpy.testing"})
 
 
 class _Unread(ModuleType):
