@@ -102,7 +102,9 @@ def test_caches_differ_from_that_of_the_loss_as_their_kind_says() -> None:
     assert "timesteps" not in journey and journey["noise"] == {"policy": "by_id", "seed": 42}
     assert gradients.cache_settings("journey", "queries") == {"draws": 4, "quantity": "loss", "steps": 7}
     assert gradients.trajectory("journey") == [f"{RUN}/queries/trajectory.safetensors"]
-    assert gradients.trajectory("loss") == [] and gradients.rows("journey") == 7 and gradients.rows("loss") == 10
+    assert gradients.trajectory("loss") == [] and gradients.rows("journey", "queries") == 7
+    assert gradients.rows("loss", "train") == 10 and gradients.rows("checkpoint-400", "train") == 1
+    assert gradients.rows("checkpoint-400", "queries") == gradients.options["tracin_timesteps"]
 
 
 def test_checkpoints_are_replayed_for_training_samples_and_met_afresh_by_queries() -> None:

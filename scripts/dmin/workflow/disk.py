@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..runtime.errors import UserError
-from .gradients import Gradients, checkpoint_step
+from .gradients import Gradients
 from .ranges import range_ends
 from .runs import Run
 
@@ -55,9 +55,5 @@ def require_room(asked: Iterable[ShardJob], runs: Mapping[str, Run], place: Call
 
 def _sample_bytes(gradients: Gradients, cache: str, split: str) -> int:
     """Return what the sketches of a sample take in a cache."""
-    settings, rows = gradients.gradient_settings(cache, split), gradients.rows(cache)
-    if checkpoint_step(cache) is not None:
-        # A training sample has the gradient of the step that saw it last.
-        rows = settings["timesteps"]["count"] if "timesteps" in settings else 1
-    width: int = settings["cache_dim"]
-    return rows * width * HALF_PRECISION
+    width: int = gradients.gradient_settings(cache, split)["cache_dim"]
+    return gradients.rows(cache, split) * width * HALF_PRECISION

@@ -75,8 +75,11 @@ class Gradients:
         """The kind of cache of each checkpoint."""
         return [f"{CHECKPOINT_CACHE}{step}" for step in self.model.checkpoint_steps]
 
-    def rows(self, cache: str) -> int:
-        """Return how many gradients a cache holds of each sample."""
+    def rows(self, cache: str, split: str) -> int:
+        """Return how many gradients of each sample of a split a cache is filled from."""
+        if checkpoint_step(cache) is not None:
+            # A training sample is replayed at the timestep that it was last trained with.
+            return 1 if split == "train" else self.options["tracin_timesteps"]
         return self.options["journey_steps"] if cache == JOURNEY_CACHE else self.timestep_count
 
     def shards(self, cache: str, split: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..catalogue.methods import JOURNEY_CACHE, LISSA_CACHE
 from ..runtime.attributed import ADAPTER, WITH_TEXT
-from .gradients import SPLITS, Gradients, checkpoint_step
+from .gradients import SPLITS, Gradients
 from .held_out import SPLIT as HELD_OUT
 from .runs import Run
 from .tables import Tables
@@ -59,7 +59,7 @@ def planned_passes(run: Run) -> list[dict[str, Any]]:
     passes += [_pass(run.gradients, cache, "regions") for cache in run.regions.caches]
     for part in run.maps.parts if "maps" in run.settings else ():
         cache = run.maps.cache(part)
-        rows = run.maps.count(part) * run.gradients.rows(cache)
+        rows = run.maps.count(part) * run.gradients.rows(cache, "queries")
         draws = run.gradients.cache_settings(cache, "queries")["draws"]
         found = _part("maps", rows, rows * draws, int(run.maps.width))
         passes.append({**found, "parts": "layers" if part == "layers" else "one"})
@@ -85,11 +85,7 @@ def _cached(run: Run) -> list[tuple[str, str]]:
 def _pass(gradients: Gradients, cache: str, split: str) -> dict[str, Any]:
     """Return the pass that fills a cache of a split."""
     settings, count = gradients.gradient_settings(cache, split), gradients.count(split)
-    if checkpoint_step(cache) is None:
-        steps = gradients.rows(cache)
-    else:
-        # A training sample is replayed at the timestep that it was last trained with.
-        steps = 1 if split == "train" else settings["timesteps"]["count"]
+    steps = gradients.rows(cache, split)
     stored, evaluated = steps, steps * gradients.cache_settings(cache, split)["draws"]
     if cache == LISSA_CACHE:
         stored = 1
